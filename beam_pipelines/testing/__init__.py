@@ -1,0 +1,1 @@
+"""What the tests of services and connectors need: a real PostgreSQL, runs that die on purpose."""
