@@ -1,0 +1,311 @@
+"""What every connector gives: a `Source` that reads windows by ranges, a `Target` that stages by attempt and commits once.
+
+Sources and targets are opened in the worker (`open_source`, `open_target` in `beam_pipelines.io.registry`), used by one thread at a time, and closed.
+They hold clients and secrets, so they are never pickled. All times are aware UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pyarrow as pa
+
+from beam_pipelines.runs.balance import Budget
+from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.counts import LoadCounts, Tally
+from beam_pipelines.runs.facts import Staged
+from beam_pipelines.runs.mark import Mark
+from beam_pipelines.runs.window import Range, Window
+
+__all__ = [
+    "CursorSpec",
+    "Described",
+    "Fixed",
+    "LedgerRow",
+    "Policy",
+    "Source",
+    "SourceTraits",
+    "Stager",
+    "Standing",
+    "Target",
+    "TargetTraits",
+]
+
+
+@dataclass(frozen=True)
+class CursorSpec:
+    """How new rows are told from old ones, after defaults (contracts, section 6).
+
+    Args:
+        column: Column of the source.
+        kind: `timestamp`, `sequence` or `date`.
+        stamped_by: `database` or `client`.
+        overlap: Seconds (timestamp, date) or units (sequence) re-read below the watermark on each run; 0: none.
+    """
+
+    column: str
+    kind: str = "timestamp"
+    stamped_by: str = "database"
+    overlap: float = 0.0
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the catalog says of a table or query, without reading its rows.
+
+    Args:
+        schema: Arrow schema of the rows, in the source's order.
+        primary_key: Columns of its primary key, empty when there is none or it is unknown.
+        rows: Estimated rows, None when unknown.
+        bytes: Estimated bytes, None when unknown.
+    """
+
+    schema: pa.Schema
+    primary_key: tuple[str, ...] = ()
+    rows: int | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Bounds of a window as the source fixed them.
+
+    Args:
+        ceiling: Rows at or above it (above it, if `inclusive`) are left for the next run; None: no bound.
+        inclusive: The ceiling itself is read (sequences: the noted maximum).
+        ranges: Parts of the window, together exactly the rows between low and ceiling; one at least, even for an empty window.
+        snapshot: Token of one snapshot for all ranges, None: each range reads its own.
+        by: How the ceiling was found, in words.
+    """
+
+    ceiling: Mark | None
+    inclusive: bool
+    ranges: tuple[Range, ...]
+    snapshot: str | None = None
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class SourceTraits:
+    """What a source can promise; the guarantee is derived from it.
+
+    Args:
+        system: `postgresql`, `sqlite`, `duckdb`, `parquet`, or the SQLAlchemy dialect's name.
+        incremental: The source understands cursors.
+        safe_ceiling: A timestamp stamped by the database can be read without losing rows that commit late.
+        snapshot: All ranges can be read from one snapshot on a local run.
+        assumptions: Each thing the promise rests on, in words.
+    """
+
+    system: str
+    incremental: bool = True
+    safe_ceiling: bool = False
+    snapshot: bool = False
+    assumptions: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """One connection to what a definition's `source` names.
+
+    Constructors take the source's model from `beam_pipelines.spec`, the connection, and the definition's folder for relative paths.
+    """
+
+    traits: SourceTraits
+
+    def tables(self) -> list[str]:
+        """Names of what is read: the table, the files' path, `query`; with `tables: [crm.*]` each table that matches now, sorted.
+
+        Raises:
+            PlanError: A pattern matches nothing.
+        """
+
+    def describe(self, table: str) -> Described:
+        """Ask the catalog (or plan the query with no rows) for schema and key.
+
+        Raises:
+            PlanError: No such table or column; names the nearest ones.
+        """
+
+    def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:
+        """Fix ceiling, snapshot and ranges; runs once a load, in Prepare. `parts` is the number of ranges wanted.
+
+        The window of an incremental read is `low < cursor < ceiling` (`<=` where `inclusive`, here of `low`), rows with a null cursor excluded,
+        and counted by nobody: the guarantee says so. Overlap has been taken off `low` by the caller.
+        """
+
+    def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of one range, in an order that a second read repeats, in batches within `columnar.size`, with origin columns.
+
+        Batches have the columns of `window.schema()` but perhaps the database's own types: the caller casts them and splits off rows that will not cast.
+        A column of the planned schema that is gone is a FatalError `schema-changed`; a new one is not selected.
+        """
+
+    def sample(self, table: str, limit: int) -> pa.RecordBatch:
+        """At most `limit` rows with origin columns, for previews and for the schema of functions."""
+
+    def check(self) -> str:
+        """Connect, and say in one line what answered (`PostgreSQL 18.4, database crm, 12 tables`)."""
+
+    def close(self) -> None:
+        """Let go of connections; may be called twice."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How rows go into the target: the definition's `destination` after defaults.
+
+    Args:
+        mode: `insert`, `upsert` or `replace`.
+        whole: Replace the whole table (mode `replace` without keys, or a full refresh of an insert service).
+        stop: The load fails when the target refuses a row; else the row becomes a dead letter.
+        evolve: Columns that are new are added to the target; else refused.
+        swap: Whole-table replace by renaming a new table (`strategy: swap`).
+        allow_empty: An empty source may empty the table.
+        batch_size: Rows a statement writes where rows are written one by one (portable databases).
+        budget: How many dead rows the run may have.
+    """
+
+    mode: str = "insert"
+    whole: bool = False
+    stop: bool = True
+    evolve: bool = True
+    swap: bool = False
+    allow_empty: bool = False
+    batch_size: int = 1000
+    budget: Budget = field(default_factory=Budget)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the ledger says of a load now.
+
+    Args:
+        generation: Commits so far.
+        mark: The watermark, None when nothing was committed or the load has no cursor.
+        fingerprint: That the mark belongs to, empty at first.
+        run: The run that committed last, empty at first.
+        schemas: Planned schemas of the last commit, by step id, as `schema_to_text` writes them.
+    """
+
+    generation: int = 0
+    mark: Mark | None = None
+    fingerprint: str = ""
+    run: str = ""
+    schemas: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One run of one load, as the target's ledger keeps it.
+
+    Args:
+        status: `prepared`, `committed` or `failed` (judged in Commit, nothing loaded).
+        counts: None while prepared.
+        window: What it read.
+        prepared_at: ISO 8601 UTC.
+        ended_at: ISO 8601 UTC, None while prepared.
+    """
+
+    run: str
+    load: str
+    status: str
+    window: Window
+    counts: LoadCounts | None
+    prepared_at: str
+    ended_at: str | None
+
+
+@dataclass(frozen=True)
+class TargetTraits:
+    """What a target can promise.
+
+    Args:
+        system: `postgresql`, `sqlite`, `duckdb`, `parquet`, or the SQLAlchemy dialect's name.
+        transactional: Rows, ledger and watermark are committed in one transaction of the target.
+        local: A file of this machine: refused on runners whose workers are elsewhere.
+        folds_case: Column names that differ only in case are the same to it.
+        modes: Modes it serves.
+    """
+
+    system: str
+    transactional: bool = True
+    local: bool = False
+    folds_case: bool = False
+    modes: tuple[str, ...] = ("insert", "upsert", "replace")
+
+
+class Stager(Protocol):
+    """One staging object being written: rows of one attempt of one bundle."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a batch (visible columns only, already of the stager's schema).
+
+        Raises:
+            DataError: A row cannot be stored by this target (`details: {"rows": [positions in the batch]}`): nothing of the batch was written.
+            FatalError: Staging failed (disk full, ...): nothing of the attempt counts.
+        """
+
+    def finish(self) -> Staged:
+        """Make it durable and closed; only now may a manifest name it."""
+
+    def abort(self) -> None:
+        """Drop it; never raises."""
+
+
+class Target(Protocol):
+    """One connection to what a definition's `destination` names."""
+
+    traits: TargetTraits
+
+    def describe(self, table: str) -> Described | None:
+        """Schema and primary key of the target table; None when there is none."""
+
+    def standing(self, service: str, load: str) -> Standing:
+        """Read the head of a load from the ledger; creates nothing: a target without a ledger stands at zero."""
+
+    def prepare(self, window: Window, context: RunContext) -> Window:
+        """Insert the run's ledger row, on conflict nothing, and give back what stands; sweep what ended runs of this service left in staging.
+
+        Swept are: staging of runs that committed or failed, of runs whose generation was overtaken, and of other runs of the same state store
+        (`context.store`: this run holds their lease). Staged dead letters of runs in `keep` are left.
+        """
+
+    def stager(self, name: str, schema: pa.Schema, order: int) -> Stager:
+        """Begin a staging object."""
+
+    def commit(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> LoadCounts:
+        """Commit a load, once: claim, fence, count check, merge, judge, watermark and counters in one transaction.
+
+        Called again for a run that is done, it gives back what the ledger holds. When the judgement fails the load (error budget, refused row
+        with `stop`, empty source), nothing is loaded, the ledger row becomes `failed`, and its counts carry the reason.
+
+        Raises:
+            FencedError: Another run committed since this one was prepared.
+            TransientError: The target is away or busy beyond the retries.
+        """
+
+    def row(self, service: str, load: str, run: str) -> LedgerRow | None:
+        """One ledger row."""
+
+    def rows(self, service: str, run: str) -> list[LedgerRow]:
+        """The ledger rows of a run, one a load, ordered by load."""
+
+    def set_mark(self, service: str, load: str, mark: Mark | None, fingerprint: str | None) -> Standing:
+        """Set or clear (None) the watermark by hand, moving the generation on by one, so that a run in flight is fenced."""
+
+    def heads(self, service: str) -> dict[str, Standing]:
+        """Every load of a service, by ledger key."""
+
+    def read_staged(self, staged: Staged) -> Iterable[pa.RecordBatch]:
+        """Rows of a closed staging object (dead letters, on their way out)."""
+
+    def drop_staged(self, names: Sequence[str]) -> None:
+        """Drop staging objects that are there; never fails for one that is not."""
+
+    def check(self) -> str:
+        """Connect, and say in one line what answered."""
+
+    def close(self) -> None:
+        """Let go of connections; may be called twice."""

@@ -1,0 +1,71 @@
+"""What is known only when a run starts: its id, where connections are, where progress goes. Never part of the pipeline's proto.
+
+A launcher hands it over as pipeline options (`--bp_context=JSON`, which Flink and Dataflow pass on to workers) and, for workers that are
+subprocesses of this machine, in the environment, because Beam's in-process runner gives those no options.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+
+from beam_pipelines.errors import FatalError
+
+__all__ = ["OPTION", "VARIABLE", "RunContext"]
+
+OPTION = "bp_context"
+VARIABLE = "BEAM_PIPELINES_CONTEXT"
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Run-time values of one run.
+
+    Args:
+        run: Run id.
+        started_at: ISO 8601, UTC; `now()` in expressions.
+        connections: Path of the connections file, None: only environment variables.
+        store: Id of the state store whose lease this run holds; what other runs of the same store staged may be swept.
+        state: URL of the state store, or the name of a connection that holds it (targets without transactions keep their ledger there).
+        progress: UDP port on loopback that takes progress datagrams, 0: none.
+        full_refresh: Forget the watermark and read everything.
+        keep_watermark: Accept a changed fingerprint.
+    """
+
+    run: str
+    started_at: str
+    connections: str | None = None
+    store: str = ""
+    state: str | None = None
+    progress: int = 0
+    full_refresh: bool = False
+    keep_watermark: bool = False
+
+    def to_text(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_text(cls, text: str) -> RunContext:
+        return cls(**json.loads(text))
+
+    @classmethod
+    def current(cls) -> RunContext:
+        """The context of the run this worker belongs to.
+
+        Raises:
+            FatalError: The pipeline was started without one.
+        """
+        text = _from_options() or os.environ.get(VARIABLE)
+        if not text:
+            raise FatalError(
+                f"this pipeline was started without a run context: start it by the command line, or give --{OPTION} (see docs/architecture.md)"
+            )
+        return cls.from_text(text)
+
+
+def _from_options() -> str | None:
+    from apache_beam.options.value_provider import RuntimeValueProvider
+
+    options = RuntimeValueProvider.runtime_options
+    return options.get(OPTION) if options else None

@@ -1,0 +1,175 @@
+"""The counters of a load: what was read, dropped, staged and what became of the staged rows in the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from beam_pipelines.runs.facts import Dead, ReadFact, Staged, StagedFact, StepFact, merge_steps
+from beam_pipelines.runs.mark import Mark
+
+__all__ = ["LoadCounts", "Merged", "Tally"]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What the merge did with the staged rows: `staged = inserted + updated + unchanged + stale + superseded + dead`.
+
+    Args:
+        inserted: New in the target.
+        updated: Replaced an older version (in mode `replace`: rows whose key was there).
+        unchanged: Equal to what is there; not written.
+        stale: Older than what is there; not written.
+        superseded: Of several staged rows with one key, all but the newest.
+        dead: Refused by the target, now dead letters (`errorHandling: continue`).
+        deleted: Rows of the target that a whole-table `replace` removed; not part of the law.
+        codes: Dead rows by error code.
+        letters: Where the refused rows are.
+        method: The statements used, in words (`merge`, `insert`, `delete+insert`).
+    """
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    stale: int = 0
+    superseded: int = 0
+    dead: int = 0
+    deleted: int = 0
+    codes: dict[str, int] = field(default_factory=dict)
+    letters: tuple[Dead, ...] = ()
+    method: str = ""
+
+    @property
+    def loaded(self) -> int:
+        """`recordsLoaded`: staged rows the target now answers for."""
+        return self.inserted + self.updated + self.unchanged + self.stale + self.superseded
+
+
+@dataclass(frozen=True)
+class Tally:
+    """All facts of one load added up, before the merge.
+
+    Args:
+        load: Ledger key.
+        read: Rows read, dead ones included.
+        bytes: Canonical bytes read.
+        read_dead: Rows dead in the read.
+        newest: Greatest cursor value read.
+        steps: By step id, in the order of the definition.
+        staged: Staging objects, in the order of their ranges.
+        stage_in: Rows that reached the stage.
+        stage_dead: Rows dead in the stage.
+        letters: Every staging object of dead letters.
+        read_seconds: Sum over workers.
+        stage_seconds: Sum over workers.
+    """
+
+    load: str
+    read: int
+    bytes: int
+    read_dead: int
+    newest: Mark | None
+    steps: tuple[StepFact, ...]
+    staged: tuple[Staged, ...]
+    stage_in: int
+    stage_dead: int
+    letters: tuple[Dead, ...]
+    read_seconds: float = 0.0
+    stage_seconds: float = 0.0
+
+    @property
+    def staged_rows(self) -> int:
+        return sum(part.rows for part in self.staged)
+
+    @property
+    def dead(self) -> int:
+        """Rows dead before the merge."""
+        return self.read_dead + sum(step.dead for step in self.steps) + self.stage_dead
+
+    @property
+    def filtered(self) -> int:
+        return sum(step.filtered for step in self.steps)
+
+    @property
+    def rejected(self) -> int:
+        return sum(step.rejected for step in self.steps)
+
+    @classmethod
+    def of(cls, load: str, facts: Iterable[ReadFact | StepFact | StagedFact], step_ids: Sequence[str]) -> Tally:
+        """Add up the facts of `load`; steps that saw no row of it are there with zeros."""
+        mine = [fact for fact in facts if fact.load == load]
+        reads = [fact for fact in mine if isinstance(fact, ReadFact)]
+        stages = [fact for fact in mine if isinstance(fact, StagedFact)]
+        merged = merge_steps(fact for fact in mine if isinstance(fact, StepFact))
+        newest: Mark | None = None
+        for read in reads:
+            newest = read.newest.later(newest) if read.newest else newest
+        steps = tuple(merged.get(step, StepFact(load, step)) for step in step_ids)
+        letters = [letter for read in reads for letter in read.letters]
+        letters += [letter for step in steps for letter in step.letters]
+        letters += [letter for stage in stages for letter in stage.letters]
+        return cls(
+            load=load,
+            read=sum(fact.rows for fact in reads),
+            bytes=sum(fact.bytes for fact in reads),
+            read_dead=sum(fact.dead for fact in reads),
+            newest=newest,
+            steps=steps,
+            staged=tuple(sorted((part for fact in stages for part in fact.staged), key=lambda part: (part.order, part.name))),
+            stage_in=sum(fact.rows_in for fact in stages),
+            stage_dead=sum(fact.dead for fact in stages),
+            letters=tuple(letters),
+            read_seconds=sum(fact.seconds for fact in reads),
+            stage_seconds=sum(fact.seconds for fact in stages),
+        )
+
+
+@dataclass(frozen=True)
+class LoadCounts:
+    """The result of one load as the ledger keeps it: enough to write the record, the charge and the events without the run.
+
+    Args:
+        tally: Before the merge.
+        merged: In the target.
+        watermark: Stored with this commit; None for loads without a cursor.
+        budget_exceeded: The error budget was exceeded (and only warns, else there is no commit).
+        message: Why the load failed, empty when it committed.
+        code: Error code of the failure.
+    """
+
+    tally: Tally
+    merged: Merged
+    watermark: Mark | None = None
+    budget_exceeded: bool = False
+    message: str = ""
+    code: str = ""
+
+    @property
+    def dead(self) -> int:
+        """`recordsDeadLettered`."""
+        return self.tally.dead + self.merged.dead
+
+    @property
+    def letters(self) -> tuple[Dead, ...]:
+        return self.tally.letters + self.merged.letters
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, as the ledger keeps them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> LoadCounts:
+        tally, merged = dict(data["tally"]), dict(data["merged"])
+        tally["newest"] = Mark.from_json(tally["newest"])
+        tally["staged"] = tuple(Staged(**part) for part in tally["staged"])
+        tally["letters"] = _letters(tally["letters"])
+        tally["steps"] = tuple(StepFact(**{**step, "letters": _letters(step["letters"])}) for step in tally["steps"])
+        merged["letters"] = _letters(merged["letters"])
+        return cls(
+            Tally(**tally), Merged(**merged), Mark.from_json(data["watermark"]), data["budget_exceeded"], data["message"], data["code"]
+        )
+
+
+def _letters(data: Iterable[dict[str, Any]]) -> tuple[Dead, ...]:
+    return tuple(Dead(Staged(**letter["staged"]), dict(letter["codes"])) for letter in data)

@@ -1,0 +1,141 @@
+"""What bundles tell Commit: what was read, what each step did, what was staged. One fact a bundle and DoFn, yielded when the bundle ends.
+
+Beam delivers the output of exactly one attempt of a bundle, so the facts that reach Commit describe exactly what counts; metrics would count retries too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from beam_pipelines.runs.mark import Mark
+
+__all__ = ["Dead", "ReadFact", "Staged", "StagedFact", "StepFact", "merge_steps"]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """One closed staging object: a table or a file that holds the rows of one attempt.
+
+    Args:
+        name: `StagingName` as text.
+        rows: Rows in it, checked against the object itself in Commit (unlogged tables are empty after a crash of the server).
+        bytes: Size as written, for the record only.
+        order: Sort key among the staged objects of a load: index of the first range in it; later rows win ties of an upsert.
+    """
+
+    name: str
+    rows: int
+    bytes: int = 0
+    order: int = 0
+
+
+@dataclass(frozen=True)
+class Dead:
+    """Dead letters of one attempt: where they are staged and how many there are of each kind.
+
+    Args:
+        staged: The staging object, in the schema `columnar.dead.SCHEMA`.
+        codes: Count by error code.
+    """
+
+    staged: Staged
+    codes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReadFact:
+    """What one bundle read of one load.
+
+    Args:
+        load: Ledger key of the load.
+        rows: Rows read, dead ones included.
+        bytes: Canonical size of the values (`columnar.size.canonical_bytes`) or bytes of the objects read; it is billed.
+        dead: Rows that could not be read as the planned schema.
+        newest: Greatest cursor value read, taken before any filter; None when nothing was read.
+        letters: Where the dead rows are.
+        seconds: Time spent reading.
+    """
+
+    load: str
+    rows: int = 0
+    bytes: int = 0
+    dead: int = 0
+    newest: Mark | None = None
+    letters: tuple[Dead, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def out(self) -> int:
+        return self.rows - self.dead
+
+
+@dataclass(frozen=True)
+class StepFact:
+    """What one bundle did in one step: `in = out + filtered + rejected + dead` for steps that keep rows one to one.
+
+    Args:
+        load: Ledger key of the load.
+        step: Id of the step.
+        records_in: Rows that came.
+        records_out: Rows that went on.
+        filtered: Rows the step is meant to drop (a filter; None from a row function).
+        rejected: Rows a rule refused.
+        dead: Rows that failed, now dead letters.
+        nulled: Rows that failed in a step with `required: false` and went on with its columns null; part of `records_out`.
+        made: Rows above one to one, from a function that returns several for one.
+        bytes_out: Size of what went on.
+        seconds: Time spent.
+        letters: Where the dead rows are.
+        error: First error of a row, code and message without payload.
+    """
+
+    load: str
+    step: str
+    records_in: int = 0
+    records_out: int = 0
+    filtered: int = 0
+    rejected: int = 0
+    dead: int = 0
+    nulled: int = 0
+    made: int = 0
+    bytes_out: int = 0
+    seconds: float = 0.0
+    letters: tuple[Dead, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class StagedFact:
+    """What one bundle staged for one load.
+
+    Args:
+        load: Ledger key of the load.
+        rows_in: Rows that came: staged + dead.
+        staged: The closed staging objects.
+        dead: Rows the staging itself refused.
+        letters: Where the dead rows are.
+        seconds: Time spent.
+    """
+
+    load: str
+    rows_in: int = 0
+    staged: tuple[Staged, ...] = ()
+    dead: int = 0
+    letters: tuple[Dead, ...] = ()
+    seconds: float = 0.0
+
+
+def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
+    """Add up the facts of each step over bundles; the order of steps is that of their first fact."""
+    merged: dict[str, StepFact] = {}
+    for fact in facts:
+        so_far = merged.get(fact.step)
+        merged[fact.step] = fact if so_far is None else _add(so_far, fact)
+    return merged
+
+
+def _add(a: StepFact, b: StepFact) -> StepFact:
+    numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "bytes_out", "seconds")
+    summed = {name: getattr(a, name) + getattr(b, name) for name in numbers}
+    return replace(a, **summed, letters=a.letters + b.letters, error=a.error or b.error)

@@ -1,0 +1,122 @@
+"""What a run reads and where it may write: fixed once, in Prepare, before the first row; a retry finds the same.
+
+A window belongs to one load, that is one (service, target table). It lives in the target's ledger and travels with every range.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from beam_pipelines.runs.mark import Mark
+
+__all__ = ["Range", "Window", "schema_from_text", "schema_to_text"]
+
+
+def schema_to_text(schema: pa.Schema) -> str:
+    """Arrow IPC schema message, base64: exact, whatever the type."""
+    return base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def schema_from_text(text: str) -> pa.Schema:
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+
+
+@dataclass(frozen=True)
+class Range:
+    """A part of a window that one worker reads from start to end, and can read again with the same result.
+
+    Args:
+        load: The ledger key of the load (the target table).
+        table: What is read: a table, a file or the query's name, as origins and messages show it.
+        index: Position among the window's ranges, from 0.
+        bounds: The connector's own JSON: key bounds, row groups, offsets.
+        rows: Rows expected, 0 when unknown (progress only).
+        bytes: Bytes expected, 0 when unknown (progress only).
+    """
+
+    load: str
+    table: str
+    index: int
+    bounds: dict[str, Any] = field(default_factory=dict)
+    rows: int = 0
+    bytes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What one run of one load reads: `(low, ceiling)` of the cursor, cut into ranges.
+
+    Args:
+        service: Service id.
+        load: Ledger key: the target table as configured (`{table}` filled in).
+        table: The source table, query or file set.
+        run: Run id.
+        generation: Commits of this load before this run; Commit moves it on by one, or is refused.
+        low: The stored watermark, None on the first or a full run.
+        inclusive: Read `>= low` (idempotent writes) rather than `> low`.
+        ceiling: Upper bound of the cursor: rows with `cursor < ceiling` only (`<=` when `ceiling_inclusive`); None: no bound.
+        ceiling_inclusive: For sequences: the noted maximum itself is read.
+        ranges: Parts, together exactly the window.
+        fingerprint: Of source, query, cursor and target; a watermark belongs to one fingerprint.
+        started_at: Start of the run, ISO 8601 UTC; `now()` in expressions.
+        full: The window holds the whole source, whatever the watermark was.
+        schemas: Planned schema by step id (`""` is the source), as `schema_to_text` writes them.
+        unique_on: Columns of the *source* known to be unique in this window (its primary key), empty when unknown.
+        key_fields: Columns of the target that identify a row, as decided when the run was prepared.
+        version_column: Column of the target that orders versions of a row, None: no guard.
+        snapshot: Token of the snapshot all ranges are read from, None: each reads its own.
+        ceiling_by: How the ceiling was found, in words, for the record (`clock and oldest transaction`).
+    """
+
+    service: str
+    load: str
+    table: str
+    run: str
+    generation: int
+    low: Mark | None = None
+    inclusive: bool = False
+    ceiling: Mark | None = None
+    ceiling_inclusive: bool = False
+    ranges: tuple[Range, ...] = ()
+    fingerprint: str = ""
+    started_at: str = ""
+    full: bool = True
+    schemas: dict[str, str] = field(default_factory=dict)
+    unique_on: tuple[str, ...] = ()
+    key_fields: tuple[str, ...] = ()
+    version_column: str | None = None
+    snapshot: str | None = None
+    ceiling_by: str = ""
+
+    def schema(self, step: str = "") -> pa.Schema:
+        """The planned output schema of a step; `""` is the source's."""
+        return schema_from_text(self.schemas[step])
+
+    def with_schema(self, step: str, schema: pa.Schema) -> Window:
+        return replace(self, schemas={**self.schemas, step: schema_to_text(schema)})
+
+    def to_text(self) -> str:
+        """JSON, as the ledger keeps it."""
+        data = dict(self.__dict__)
+        data["low"] = self.low.to_json() if self.low else None
+        data["ceiling"] = self.ceiling.to_json() if self.ceiling else None
+        data["ranges"] = [part.to_json() for part in self.ranges]
+        return json.dumps(data, sort_keys=True)
+
+    @classmethod
+    def from_text(cls, text: str) -> Window:
+        data = json.loads(text)
+        data["low"] = Mark.from_json(data["low"])
+        data["ceiling"] = Mark.from_json(data["ceiling"])
+        data["ranges"] = tuple(Range(**part) for part in data["ranges"])
+        data["unique_on"] = tuple(data["unique_on"])
+        data["key_fields"] = tuple(data["key_fields"])
+        return cls(**data)
