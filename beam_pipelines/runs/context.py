@@ -28,6 +28,7 @@ class RunContext:
         connections: Path of the connections file, None: only environment variables.
         store: Id of the state store whose lease this run holds; what other runs of the same store staged may be swept.
         state: URL of the state store, or the name of a connection that holds it (targets without transactions keep their ledger there).
+        local: Workers run on the launcher's machine and live as long as the run, so that a connection kept by one serves all.
         progress: UDP port on loopback that takes progress datagrams, 0: none.
         full_refresh: Forget the watermark and read everything.
         keep_watermark: Accept a changed fingerprint.
@@ -38,6 +39,7 @@ class RunContext:
     connections: str | None = None
     store: str = ""
     state: str | None = None
+    local: bool = True
     progress: int = 0
     full_refresh: bool = False
     keep_watermark: bool = False
@@ -59,7 +61,8 @@ class RunContext:
         text = _from_options() or os.environ.get(VARIABLE)
         if not text:
             raise FatalError(
-                f"this pipeline was started without a run context: start it by the command line, or give --{OPTION} (see docs/architecture.md)"
+                "this pipeline was started without a run context: start it by the command line,"
+                f" or give --{OPTION} (see docs/architecture.md)"
             )
         return cls.from_text(text)
 
