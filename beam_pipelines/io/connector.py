@@ -113,6 +113,10 @@ class Source(Protocol):
     """
 
     traits: SourceTraits
+    cursor: CursorSpec | None  # as the definition gives it, after defaults; None: every run reads everything
+
+    def identity(self, table: str) -> str:
+        """What is read, normalised, for the fingerprint: table or query, and the cursor's column."""
 
     def tables(self) -> list[str]:
         """Names of what is read: the table, the files' path, `query`; with `tables: [crm.*]` each table that matches now, sorted.
