@@ -1,0 +1,1 @@
+"""What all SQL sources and targets share: names, literals, and what a `database` source reads."""
