@@ -1,0 +1,192 @@
+"""Where each row came from: hidden columns beside the data, and the load (target table) a batch belongs to.
+
+A batch carries `SOURCE` and one of `KEY` and `ROW`, so that "customer 17" or "row 17 of file x" is known when the row fails, many steps
+later, and whatever the data was cut into. Users never see these columns: kernels work on `visible(batch)` and put the rest back with
+`carry`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from beam_pipelines.columnar.compact import take
+from beam_pipelines.columnar.plain import plain
+from beam_pipelines.errors import PlanError
+
+__all__ = [
+    "KEY",
+    "LOAD",
+    "PREFIX",
+    "ROW",
+    "SOURCE",
+    "attach",
+    "carry",
+    "describe",
+    "hidden",
+    "load_of",
+    "names",
+    "refuse_reserved",
+    "visible",
+    "visible_schema",
+    "with_load",
+]
+
+PREFIX = "__bp_"
+SOURCE = f"{PREFIX}source"
+KEY = f"{PREFIX}key"
+ROW = f"{PREFIX}row"
+LOAD = b"bp:load"
+_METADATA = b"bp:"
+_KEY_NAMES = b"bp:key"
+_SOURCE_TYPE = pa.dictionary(pa.int32(), pa.string())
+
+
+def refuse_reserved(columns: Iterable[str]) -> None:
+    """Refuse column names that would be taken for ours; call it when a schema is planned.
+
+    Raises:
+        PlanError: Names each column that begins with `__bp_`.
+    """
+    taken = sorted(name for name in columns if name.startswith(PREFIX))
+    if taken:
+        raise PlanError(
+            f"expected column names that do not begin with {PREFIX!r}, which the service keeps for itself,"
+            f" got {', '.join(map(repr, taken))}: rename them in the query"
+        )
+
+
+def attach(batch: pa.RecordBatch, source: str, *, key: Sequence[str] = (), first_row: int | None = None) -> pa.RecordBatch:
+    """Put the origin beside the rows: zero-copy for the data, 12 bytes a row or less for the rest.
+
+    Args:
+        batch: Rows as they were read.
+        source: Table, file or query; with the range where there is neither key nor file position.
+        key: Columns that identify a row in the source; their values are shared, not copied.
+        first_row: Position of the first row in the file or range, where there is no key.
+
+    Returns:
+        The batch with `SOURCE` and `KEY` (the column itself, or a struct of several) or `ROW` (int64).
+
+    Raises:
+        PlanError: A column's name is reserved.
+        ValueError: Neither or both of `key` and `first_row` were given.
+    """
+    refuse_reserved(batch.schema.names)
+    if bool(key) == (first_row is not None):
+        raise ValueError(f"expected either key columns or a first row, got key={tuple(key)!r} and first_row={first_row!r}")
+    rows = batch.num_rows
+    sources = pa.DictionaryArray.from_arrays(_zeros(rows), pa.array([source], pa.string()))
+    if first_row is not None:
+        identity, field = _counting(first_row, rows), pa.field(ROW, pa.int64())
+    else:
+        columns = [batch.column(name) for name in key]
+        identity = columns[0] if len(columns) == 1 else pa.StructArray.from_arrays(columns, names=list(key))
+        field = pa.field(KEY, identity.type, metadata={_KEY_NAMES: json.dumps(list(key)).encode()})
+    schema = pa.schema([*batch.schema, pa.field(SOURCE, _SOURCE_TYPE), field], metadata=batch.schema.metadata)
+    return pa.RecordBatch.from_arrays([*batch.columns, sources, identity], schema=schema)
+
+
+def names(schema: pa.Schema) -> list[str]:
+    """The names a user sees, in order."""
+    return [name for name in schema.names if not name.startswith(PREFIX)]
+
+
+def visible(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch without hidden columns, zero-copy; schema metadata (the load) stays."""
+    shown = names(batch.schema)
+    return batch if len(shown) == batch.num_columns else batch.select(shown)
+
+
+def visible_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema a user sees: without hidden columns and without our own metadata."""
+    metadata = {key: value for key, value in (schema.metadata or {}).items() if not key.startswith(_METADATA)}
+    return pa.schema([schema.field(name) for name in names(schema)], metadata=metadata or None)
+
+
+def hidden(batch: pa.RecordBatch) -> pa.RecordBatch | None:
+    """The hidden columns alone; None when the batch has none."""
+    kept = [name for name in batch.schema.names if name.startswith(PREFIX)]
+    return batch.select(kept) if kept else None
+
+
+def carry(like: pa.RecordBatch, onto: pa.RecordBatch) -> pa.RecordBatch:
+    """Give the rows of `onto` the origin and the load of the rows of `like`, by position; zero-copy.
+
+    Hidden columns that `onto` has already are replaced.
+
+    Raises:
+        ValueError: The batches have different numbers of rows.
+    """
+    if like.num_rows != onto.num_rows:
+        raise ValueError(f"expected as many rows as the batch whose origin is carried ({like.num_rows}), got {onto.num_rows}")
+    ours = {key: value for key, value in (like.schema.metadata or {}).items() if key.startswith(_METADATA)}
+    shown, kept = visible(onto), hidden(like)
+    metadata = {**(shown.schema.metadata or {}), **ours} or None
+    fields, columns = list(shown.schema), list(shown.columns)
+    if kept is not None:
+        fields += list(kept.schema)
+        columns += kept.columns
+    if not columns:
+        return shown.replace_schema_metadata(metadata)
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, metadata=metadata))
+
+
+def with_load(batch: pa.RecordBatch, load: str) -> pa.RecordBatch:
+    """Label the batch with the load (target table) that its rows belong to."""
+    return batch.replace_schema_metadata({**(batch.schema.metadata or {}), LOAD: load.encode()})
+
+
+def load_of(batch: pa.RecordBatch) -> str:
+    """The load of the batch, "" when it has no label."""
+    label: bytes = (batch.schema.metadata or {}).get(LOAD, b"")
+    return label.decode()
+
+
+def describe(batch: pa.RecordBatch, rows: Sequence[int]) -> list[dict[str, Any]]:
+    """Say where rows came from, in values that JSON can hold.
+
+    Args:
+        batch: With or without hidden columns.
+        rows: Positions in the batch.
+
+    Returns:
+        For each row `{"source": "customers", "key": {"id": 17}}` or `{"source": "a.csv", "row": 17}`; `{}` where the origin is unknown.
+    """
+    taken = hidden(batch)
+    if taken is None:
+        return [{} for _ in rows]
+    taken = take(taken, rows)
+    answers: list[dict[str, Any]] = [{} for _ in rows]
+    for field, column in zip(taken.schema, taken.columns, strict=True):
+        if field.name == SOURCE:
+            _put(answers, "source", plain(column))
+        elif field.name == ROW:
+            _put(answers, "row", plain(column))
+        elif field.name == KEY:
+            _put(answers, "key", _keys(field, column))
+    return answers
+
+
+def _keys(field: pa.Field, column: pa.Array) -> list[dict[str, Any]]:
+    columns = json.loads((field.metadata or {}).get(_KEY_NAMES, b'["key"]'))
+    values = plain(column)
+    return values if len(columns) > 1 else [{columns[0]: value} for value in values]
+
+
+def _put(answers: list[dict[str, Any]], name: str, values: list[Any]) -> None:
+    for answer, value in zip(answers, values, strict=True):
+        answer[name] = value
+
+
+def _zeros(rows: int) -> pa.Array:
+    return pa.Array.from_buffers(pa.int32(), rows, [None, pa.py_buffer(bytes(rows * 4))])
+
+
+def _counting(first: int, rows: int) -> pa.Array:
+    import numpy as np
+
+    return pa.array(np.arange(first, first + rows, dtype=np.int64))
