@@ -1,0 +1,277 @@
+"""A service definition: everything a user writes about one service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import InitErrorDetails
+
+from beam_pipelines.spec.destination import Destination
+from beam_pipelines.spec.model import Model, mistake, nearest
+from beam_pipelines.spec.pricing import Pricing
+from beam_pipelines.spec.rule import Actions, Rule
+from beam_pipelines.spec.schedule import Schedule
+from beam_pipelines.spec.source import BatchSource, EventSource, Source
+from beam_pipelines.spec.step import Processor, StepBase, Transformation, every_step
+from beam_pipelines.spec.values import Count, Identifier, ModuleName, Size, Text, shown, slug
+
+__all__ = ["Batch", "Definition", "ErrorBudget", "Kind", "Pipeline", "Processing", "Stream", "Validation"]
+
+Kind = Literal["etl", "stream", "batch", "quality", "incomplete"]
+SECTIONS: dict[str, Kind] = {"pipeline": "etl", "stream": "stream", "batch": "batch", "validation": "quality"}
+
+
+class Pipeline(Model):
+    """Extract, transform, load."""
+
+    source: Source = Field(description="Where rows come from.")
+    transformations: tuple[Transformation, ...] = Field(default=(), description="Steps, in order.")
+    destination: Destination = Field(description="Where rows go.")
+
+
+class Stream(Model):
+    """Events as they come."""
+
+    source: EventSource = Field(description="The topic to read.")
+    processors: tuple[Processor, ...] = Field(default=(), description="Steps, in order.")
+    sinks: tuple[Destination, ...] = Field(default=(), description="Where results go, all at once.")
+
+
+class Processing(Model):
+    """How the files of a batch are worked through."""
+
+    chunk_size: Count = Field(default=10_000, description="Rows a batch.")
+    parallelism: Count | None = Field(default=None, description="Parallel workers; default: the runner's.")
+    transformations: tuple[Transformation, ...] = Field(default=(), description="Steps, in order.")
+    error_handling: Literal["stop", "continue"] = Field(
+        default="continue", description="A file that cannot be read: continue puts it into the dead letters, stop fails the run."
+    )
+
+
+class Batch(Model):
+    """Files of an object store, to files."""
+
+    source: BatchSource = Field(description="The files to read.")
+    processing: Processing = Field(default_factory=Processing, description="How they are worked through.")
+    destination: Destination = Field(description="Where rows go.")
+
+
+class Validation(Model):
+    """Rules over a whole data set."""
+
+    source: Source | None = Field(default=None, description="Where rows come from; default: --input.")
+    rules: tuple[Rule, ...] = Field(min_length=1, description="What must hold.")
+    actions: Actions = Field(default_factory=Actions, description="What becomes of a row, by the severity of its violation.")
+    destination: Destination | None = Field(default=None, description="Where valid rows go.")
+
+    @classmethod
+    def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Rules have names of their own."""
+        yield from _repeated(_identified(raw.get("rules"), ("rules",)))
+
+
+def _check_limit(value: Any) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            share = Decimal(value.strip()[:-1].strip())
+        except ArithmeticError:
+            share = Decimal(-1)
+        if 0 <= share <= 100:
+            return value.strip()
+    raise ValueError(f"expected a count of rows such as 100, or a share such as 1%, got {shown(value)}")
+
+
+class ErrorBudget(Model):
+    """How many rows may fail before the run does."""
+
+    max: Annotated[
+        int | str,
+        BeforeValidator(_check_limit),
+        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*%\s*$"}]}),
+    ] = Field(default="10%", description="Rows (100) or a share of the rows read (1%).")
+    on_exceed: Literal["fail", "warn"] = Field(default="fail", description="fail loads nothing (exit 1); warn loads (exit 3).")
+
+    @property
+    def rows(self) -> int | None:
+        """Greatest number of failed rows; None when it is a share."""
+        return self.max if isinstance(self.max, int) else None
+
+    @property
+    def share(self) -> Decimal | None:
+        """Greatest share of failed rows, from 0 to 1; None when it is a count."""
+        return None if isinstance(self.max, int) else Decimal(self.max[:-1].strip()) / 100
+
+
+def _automation(value: Any) -> Any:
+    return "automation" if value == "$.ServiceType.Automation" else value
+
+
+def _positive(value: int) -> int:
+    if value < 1:
+        raise ValueError("expected at least 1 byte, got 0")
+    return value
+
+
+class Definition(Model):
+    """One service."""
+
+    schema_url: str | None = Field(
+        default=None, validation_alias="$schema", serialization_alias="$schema", description="JSON Schema, for editors."
+    )
+    version: Literal[1] | None = Field(default=None, description="Version of this format.")
+    id: Identifier | None = Field(default=None, description="Identity of the service; default: made from its name.")
+    name: Text | None = Field(default=None, description="Name of the service, for people.")
+    type: Annotated[
+        Literal["automation"], BeforeValidator(_automation), WithJsonSchema({"enum": ["automation", "$.ServiceType.Automation"]})
+    ] = Field(default="automation", description="Kind of service; data pipelines are automation.")
+    subtype: Text | None = Field(default=None, description="For catalogues, such as data-pipeline, stream-pipeline or batch-pipeline.")
+    description: str = Field(default="", description="For people.")
+    pipeline: Pipeline | None = Field(default=None, description="ETL: from a source through transformations into a destination.")
+    stream: Stream | None = Field(default=None, description="Events through processors into sinks.")
+    batch: Batch | None = Field(default=None, description="Files of an object store, processed in chunks.")
+    validation: Validation | None = Field(default=None, description="Rules over a data set.")
+    schedule: Schedule | None = Field(default=None, description="When the service runs.")
+    pricing: Pricing | None = Field(default=None, description="What a run costs its customer.")
+    delivery: Literal["exactly-once", "at-least-once"] | None = Field(
+        default=None, description="Guarantee asked for; one stronger than the parts can give is refused."
+    )
+    error_budget: ErrorBudget = Field(default_factory=ErrorBudget, description="How many rows may fail before the run does.")
+    functions: tuple[ModuleName, ...] = Field(default=(), description="Modules with functions for steps that name no handler.")
+    max_cell_bytes: Annotated[Size, AfterValidator(_positive)] = Field(
+        default=32 << 20, description="A row with a cell above this becomes a dead letter (default 32MiB)."
+    )
+    naming: Literal["preserve", "snake"] = Field(default="preserve", description="Names of target columns: as they are, or snake_case.")
+    dead_letters: Text | None = Field(
+        default=None, description="Folder or URL for dead letters; default: dead-letters/ beside the state store."
+    )
+
+    @classmethod
+    def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """One identity, one section, steps with names of their own, and costs of steps that exist."""
+        name, given = raw.get("name"), raw.get("id")
+        if name is None and given is None:
+            yield mistake("expected 'name' or 'id', got neither", at="key", wants=("name", "id"))
+        elif given is None and isinstance(name, str) and name.strip() and not slug(name):
+            yield mistake(f"expected 'id' beside a name without ASCII letters and digits, got {shown(name)} alone", "name")
+        sections = [key for key in raw if key in SECTIONS and raw[key] is not None]
+        for key in sections[1:]:
+            yield mistake(f"expected one of {', '.join(SECTIONS)}, got {sections[0]!r} as well", key, at="key")
+        steps = [step for key in sections for step in _steps(raw[key], (key,))]
+        yield from _repeated(steps)
+        yield from _unmetered(raw, {name for name, _ in steps}, complete=bool(sections))
+
+    @property
+    def service_id(self) -> str:
+        """Identity of the service in state, ledger and events."""
+        return self.id or slug(self.name or "")
+
+    @property
+    def section(self) -> Pipeline | Stream | Batch | Validation | None:
+        """The one section that says what kind of service this is."""
+        return self.pipeline or self.stream or self.batch or self.validation
+
+    @property
+    def kind(self) -> Kind:
+        """Which service runs it; `incomplete` when none can."""
+        if self.missing:
+            return "incomplete"
+        return next(kind for key, kind in SECTIONS.items() if getattr(self, key) is not None)
+
+    @property
+    def missing(self) -> list[str]:
+        """What an incomplete definition lacks, by path; empty when it can be run."""
+        if self.section is None:
+            return [" or ".join(SECTIONS)]
+        return ["stream.sinks"] if self.stream is not None and not self.stream.sinks else []
+
+    @property
+    def source(self) -> Any:
+        """The section's source, one of the models in `beam_pipelines.spec.source`; None where there is none."""
+        return None if self.section is None else self.section.source
+
+    @property
+    def steps(self) -> tuple[StepBase, ...]:
+        """The section's steps, in order."""
+        if self.pipeline is not None:
+            return self.pipeline.transformations
+        if self.batch is not None:
+            return self.batch.processing.transformations
+        return () if self.stream is None else self.stream.processors
+
+    @property
+    def steps_path(self) -> str:
+        """Path of `steps` in the definition, for problems: `pipeline.transformations` and so on."""
+        if self.batch is not None:
+            return "batch.processing.transformations"
+        return "stream.processors" if self.stream is not None else "pipeline.transformations"
+
+    @property
+    def destinations(self) -> tuple[Any, ...]:
+        """The section's destinations, models of `beam_pipelines.spec.destination`."""
+        if self.stream is not None:
+            return self.stream.sinks
+        section = self.pipeline or self.batch or self.validation
+        return () if section is None or section.destination is None else (section.destination,)
+
+    @property
+    def connection_names(self) -> tuple[str, ...]:
+        """Every connection that the definition names, in its order, once."""
+        places = [self.source, *self.destinations]
+        places += [step.source for step in every_step(self.steps) if hasattr(step, "source")]
+        names = [place.connection_name for place in places if place is not None]
+        if self.validation is not None:
+            names += [rule.reference.connection for rule in self.validation.rules if hasattr(rule, "reference")]
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
+
+_Named = list[tuple[str, tuple[str | int, ...]]]  # names with the places they stand at
+
+
+def _identified(entries: Any, place: tuple[str | int, ...]) -> _Named:
+    """Return the ids in a raw list, with their places."""
+    if not isinstance(entries, (list, tuple)):
+        return []
+    return [
+        (entry["id"], (*place, index, "id"))
+        for index, entry in enumerate(entries)
+        if isinstance(entry, Mapping) and isinstance(entry.get("id"), str)
+    ]
+
+
+def _steps(section: Any, place: tuple[str | int, ...]) -> _Named:
+    """Return the ids of the steps in a raw section or source, joins' own steps included, with their places."""
+    if not isinstance(section, Mapping):
+        return []
+    if "processing" in section:
+        return _steps(section["processing"], (*place, "processing"))
+    key = "processors" if "processors" in section else "transformations"
+    entries = section.get(key)
+    found = _identified(entries, (*place, key))
+    for index, entry in enumerate(entries if isinstance(entries, (list, tuple)) else ()):
+        if isinstance(entry, Mapping):
+            found += _steps(entry.get("source"), (*place, key, index, "source"))
+    return found
+
+
+def _repeated(named: _Named) -> Iterator[InitErrorDetails]:
+    seen: set[str] = set()
+    for name, place in named:
+        if name in seen:
+            yield mistake(f"expected an id of its own, got {name!r} again", *place)
+        seen.add(name)
+
+
+def _unmetered(raw: Mapping[str, Any], steps: set[str], *, complete: bool) -> Iterator[InitErrorDetails]:
+    """Yield additional costs that no step would ever incur: they would silently be free."""
+    pricing = raw.get("pricing")
+    costs = pricing.get("additionalCosts") if isinstance(pricing, Mapping) else None
+    for key in costs if complete and isinstance(costs, Mapping) else ():
+        if key not in steps and not (key == "enrichment" and "enrich" in steps):
+            meant = nearest(key, steps)
+            hint = f"did you mean {meant!r}?" if meant else f"steps: {', '.join(sorted(steps)) or 'none'}"
+            yield mistake(f"expected the id of a step, got {shown(key)}", "pricing", "additionalCosts", key, hint=hint, at="key")

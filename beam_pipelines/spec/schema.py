@@ -1,0 +1,50 @@
+"""The JSON Schema of a definition, by which an editor completes and checks one."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+from beam_pipelines.spec.definition import Definition
+
+__all__ = ["FILE", "json_schema", "schema_text"]
+
+FILE = "definition.schema.json"  # beside this module, in the wheel
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12), made from the models."""
+    schema = Definition.model_json_schema(by_alias=True)
+    for part in schema["$defs"].values():
+        _ask_for_type(part)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:beam-pipelines:definition:1",
+        **schema,
+        "title": "beam_pipelines service definition",
+    }
+
+
+def _ask_for_type(part: dict[str, Any]) -> None:
+    """Make `type` (prices: `model`) a required key: the models default it for Python code, a file must say it."""
+    for key in ("type", "model"):
+        value = part.get("properties", {}).get(key)
+        if value is not None and "const" in value and part["title"] != "Schedule":
+            value.pop("default", None)
+            part["required"] = [key, *part.get("required", [])]
+
+
+def schema_text() -> str:
+    """Return the shipped schema's text, as `beam-pipelines schema` prints it."""
+    return resources.files("beam_pipelines.spec").joinpath(FILE).read_text(encoding="utf-8")
+
+
+def _write() -> None:
+    path = resources.files("beam_pipelines.spec").joinpath(FILE)
+    with open(str(path), "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    _write()

@@ -1,0 +1,297 @@
+"""Where rows come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, Tag, ValidationInfo, WithJsonSchema, field_validator
+from pydantic_core import InitErrorDetails
+
+from beam_pipelines.spec.model import Model, by_type, mistake
+from beam_pipelines.spec.values import ConnectionName, Duration, Flag, SecretReference, Text, parse_duration, shown
+
+__all__ = [
+    "ApiSource",
+    "BatchSource",
+    "BucketSource",
+    "Compression",
+    "Cursor",
+    "DatabaseSource",
+    "Endpoint",
+    "EventSource",
+    "FileFormat",
+    "FileSource",
+    "GcsSource",
+    "KafkaSource",
+    "S3Source",
+    "Source",
+    "StreamSource",
+    "TopicSource",
+    "file_location",
+]
+
+FileFormat = Literal["csv", "json", "jsonl", "parquet", "avro"]
+Compression = Literal["none", "gzip", "bz2", "zstd", "snappy", "lz4", "brotli"]
+
+_ENDPOINT = r"^https?://[^\s/?#@]+([/?#]\S*)?$"
+
+
+def _check_endpoint(value: str) -> str:
+    if re.search(r"://[^/?#]*@", value):
+        raise ValueError("expected a URL without credentials (it is not shown here): give the key as apiKey: ${env:NAME}")
+    if not re.fullmatch(_ENDPOINT, value):
+        raise ValueError(f"expected a URL that begins with http:// or https://, got {shown(value)}")
+    return value
+
+
+Endpoint = Annotated[str, AfterValidator(_check_endpoint), Field(json_schema_extra={"pattern": _ENDPOINT})]
+
+
+class Cursor(Model):
+    """The column that says what is new since the last run."""
+
+    column: Text = Field(description="Column that grows with every insert and update.")
+    kind: Literal["timestamp", "sequence", "date"] = Field(
+        default="timestamp",
+        description="timestamp: when the row changed; sequence: a number that grows; date: a business date, which may arrive backdated.",
+    )
+    stamped_by: Literal["database", "client"] | None = Field(
+        default=None,
+        description="Who sets the column: the database, or the client (many ORMs); default on PostgreSQL, SQLite and DuckDB: database.",
+    )
+    overlap: Annotated[timedelta | int | None, WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]})] = Field(
+        default=None,
+        description="How far before the last mark each run reads again: a duration; for a sequence, a count of numbers. Needs keys.",
+    )
+
+    @field_validator("overlap", mode="before")
+    @classmethod
+    def _read_overlap(cls, value: object, info: ValidationInfo) -> timedelta | int | None:
+        if value is None:
+            return None
+        if info.data.get("kind") != "sequence":
+            return parse_duration(value)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+        raise ValueError(f"expected how many numbers of the sequence to read again (a whole number, zero or above), got {shown(value)}")
+
+
+class DatabaseSource(Model):
+    """A query, a table or several tables of a database."""
+
+    type: Literal["database"] = Field(default="database", description="A database by its connection.")
+    connection: ConnectionName = Field(description="Name of the database in the connections file.")
+    query: Text | None = Field(
+        default=None, description="SELECT; with `incremental: true`, `?` stands for the value where the last run stopped."
+    )
+    table: Text | None = Field(default=None, description="Table to read whole, or by `cursor`.")
+    tables: tuple[Text, ...] | None = Field(
+        default=None, min_length=1, description="Tables or patterns such as `crm.*`; each keeps its own watermark."
+    )
+    incremental: Flag = Field(default=False, description="Read only what changed since the last run.")
+    cursor: Cursor | None = Field(default=None, description="The column that says what changed; makes the source incremental.")
+    key_fields: tuple[Text, ...] = Field(default=(), description="Columns that name a row; default: the table's primary key.")
+
+    @classmethod
+    def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """One of query, table and tables; an increment needs to know what is new."""
+        named = [key for key in ("query", "table", "tables") if raw.get(key) is not None]
+        if not named:
+            yield mistake("expected 'query', 'table' or 'tables', got none of them", at="key", wants=("query", "table", "tables"))
+        for key in named[1:]:
+            yield mistake(f"expected one of 'query', 'table' and 'tables', got {named[0]!r} as well", key, at="key")
+        cursor, incremental, query = raw.get("cursor"), raw.get("incremental"), raw.get("query")
+        if incremental is False and cursor is not None:
+            yield mistake("expected true beside a 'cursor', got false", "incremental", hint="leave it out, or remove the cursor")
+        if incremental is True and cursor is None and len(named) == 1:
+            if named[0] != "query":
+                yield mistake(
+                    f"expected 'cursor' beside 'incremental' and {named[0]!r}", "incremental", hint="cursor: {column: updated_at}"
+                )
+            elif isinstance(query, str) and "?" not in query:
+                yield mistake(
+                    "expected '?' in an incremental query, where the last run's value goes", "query", hint="... WHERE updated_at > ?"
+                )
+
+    @property
+    def increments(self) -> bool:
+        """Whether a run reads only what changed since the last one."""
+        return self.incremental or self.cursor is not None
+
+    @property
+    def connection_name(self) -> str:
+        """Name to look up among the connections."""
+        return self.connection
+
+
+class ApiSource(Model):
+    """Pages of an HTTP API."""
+
+    type: Literal["api"] = Field(default="api", description="An HTTP API, page by page.")
+    endpoint: Endpoint = Field(description="URL of the collection, http or https, without credentials.")
+    api_key: SecretReference | None = Field(default=None, description="Sent as bearer token; a reference such as ${env:CRM_API_KEY}.")
+    rate_limit_delay: Duration = Field(
+        default=timedelta(milliseconds=100), description="Pause between pages (the seed's default is 100 ms)."
+    )
+    incremental: Flag = Field(default=False, description="Ask only for what changed since the last run (`updated_since`).")
+
+    @property
+    def increments(self) -> bool:
+        """Whether a run reads only what changed since the last one."""
+        return self.incremental
+
+    @property
+    def connection_name(self) -> str | None:
+        """An endpoint stands in the definition: no connection."""
+        return None
+
+
+def file_location(raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+    """Yield the mistakes of a place that is either `path`, or `bucket` with `prefix` and `pattern`."""
+    if raw.get("path") is None and raw.get("bucket") is None:
+        yield mistake("expected 'path' or 'bucket', got neither", at="key", wants=("path", "bucket"))
+    if raw.get("path") is not None:
+        for key in ("bucket", "prefix", "pattern"):
+            if raw.get(key) not in (None, ""):
+                yield mistake(f"expected 'path' or {key!r}, got both", key, at="key", hint="a path says the whole place")
+
+
+class FileSource(Model):
+    """Files by path, or by bucket, prefix and pattern."""
+
+    type: Literal["file"] = Field(default="file", description="Files on disk or in a bucket.")
+    path: Text | None = Field(default=None, description="File, or pattern such as `in/*.parquet`, relative to the definition.")
+    bucket: ConnectionName | None = Field(default=None, description="Bucket, looked up by its name among the connections.")
+    prefix: str = Field(default="", description="What the names of the files begin with.")
+    pattern: Text | None = Field(default=None, description="Pattern of the rest of the name, such as `*.csv`; default: every file.")
+    format: FileFormat | None = Field(default=None, description="Default: by the file's name.")
+    compression: Compression | None = Field(default=None, description="Default: by the file's name.")
+
+    @classmethod
+    def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Path or bucket."""
+        yield from file_location(raw)
+
+    @property
+    def increments(self) -> bool:
+        """Files are read whole."""
+        return False
+
+    @property
+    def connection_name(self) -> str | None:
+        """Name to look up among the connections: the bucket's."""
+        return self.bucket
+
+
+class BucketSource(Model):
+    """Objects of a bucket."""
+
+    bucket: ConnectionName = Field(description="Bucket, looked up by its name among the connections.")
+    prefix: str = Field(default="", description="What the keys begin with, such as `daily-exports/`.")
+    pattern: Text | None = Field(default=None, description="Pattern of the rest of the key, such as `*.csv`; default: every object.")
+    format: FileFormat | None = Field(default=None, description="Default: by the object's name.")
+    compression: Compression | None = Field(default=None, description="Default: by the object's name.")
+
+    @property
+    def increments(self) -> bool:
+        """Objects are read whole."""
+        return False
+
+    @property
+    def connection_name(self) -> str:
+        """Name to look up among the connections: the bucket's."""
+        return self.bucket
+
+
+class S3Source(BucketSource):
+    """Objects of an S3 bucket."""
+
+    type: Literal["s3"] = Field(default="s3", description="A bucket of S3 or of a store that speaks its API.")
+
+
+class GcsSource(BucketSource):
+    """Objects of a Google Cloud Storage bucket."""
+
+    type: Literal["gcs"] = Field(default="gcs", description="A bucket of Google Cloud Storage.")
+
+
+class TopicSource(Model):
+    """Messages of a Kafka topic."""
+
+    topic: Text = Field(description="Topic to read.")
+    consumer_group: Text | None = Field(default=None, description="Group that offsets are mirrored to, so that lag tools work.")
+    connection: ConnectionName = Field(default="kafka", description="Name of the brokers among the connections.")
+    start_from: str = Field(
+        default="committed",
+        description="committed (the service's own offsets, else earliest), earliest, latest, or an ISO 8601 time with its zone.",
+    )
+    format: Literal["json", "avro", "text", "bytes"] = Field(default="json", description="How a message's value is written.")
+    timestamp_field: Text | None = Field(
+        default=None, description="Field with the event's time; default: `timestamp` in ms, else the message's own."
+    )
+    out_of_orderness: Duration = Field(default=timedelta(0), description="How late within its partition an event may come and still count.")
+
+    @field_validator("start_from")
+    @classmethod
+    def _check_start(cls, value: str) -> str:
+        if value in ("committed", "earliest", "latest"):
+            return value
+        try:
+            # Python 3.10 does not read the `Z` that everybody writes.
+            moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value))
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            raise ValueError(f"expected committed, earliest, latest or a time such as 2026-01-31T00:00:00Z, got {shown(value)}")
+        return value
+
+    @property
+    def start_time(self) -> datetime | None:
+        """The moment to start from, aware; None when `start_from` is a word."""
+        if self.start_from in ("committed", "earliest", "latest"):
+            return None
+        return datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", self.start_from))
+
+    @property
+    def increments(self) -> bool:
+        """A topic is read from where the last run stopped."""
+        return True
+
+    @property
+    def connection_name(self) -> str:
+        """Name to look up among the connections."""
+        return self.connection
+
+
+class KafkaSource(TopicSource):
+    """Messages of a Kafka topic, `type: kafka`."""
+
+    type: Literal["kafka"] = Field(default="kafka", description="A Kafka topic.")
+
+
+class StreamSource(TopicSource):
+    """Messages of a Kafka topic, `type: stream` as the seed's extract step calls it."""
+
+    type: Literal["stream"] = Field(default="stream", description="A Kafka topic; the same as `type: kafka`.")
+
+
+Source = Annotated[
+    Annotated[DatabaseSource, Tag("type: database")]
+    | Annotated[ApiSource, Tag("type: api")]
+    | Annotated[FileSource, Tag("type: file")]
+    | Annotated[KafkaSource, Tag("type: kafka")]
+    | Annotated[StreamSource, Tag("type: stream")]
+    | Annotated[S3Source, Tag("type: s3")]
+    | Annotated[GcsSource, Tag("type: gcs")],
+    by_type("database", "api", "file", "kafka", "stream", "s3", "gcs"),
+]
+EventSource = Annotated[
+    Annotated[KafkaSource, Tag("type: kafka")] | Annotated[StreamSource, Tag("type: stream")], by_type("kafka", "stream")
+]
+BatchSource = Annotated[
+    Annotated[S3Source, Tag("type: s3")] | Annotated[GcsSource, Tag("type: gcs")] | Annotated[FileSource, Tag("type: file")],
+    by_type("s3", "gcs", "file"),
+]

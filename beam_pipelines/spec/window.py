@@ -1,0 +1,67 @@
+"""Windows of event time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, Tag
+from pydantic_core import InitErrorDetails
+
+from beam_pipelines.spec.model import Model, by_type, mistake
+from beam_pipelines.spec.values import Duration, parse_duration, shown
+
+__all__ = ["SessionWindow", "SlidingWindow", "TumblingWindow", "Window"]
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value == timedelta(0):
+        raise ValueError("expected a duration above zero, got 0")
+    return value
+
+
+_Span = Annotated[Duration, AfterValidator(_positive)]
+
+
+class TumblingWindow(Model):
+    """Windows of one size, one after the other."""
+
+    type: Literal["tumbling"] = Field(default="tumbling", description="One after the other.")
+    size: _Span = Field(description="Length, such as 60000 (ms) or 1m.")
+
+
+class SlidingWindow(Model):
+    """Overlapping windows of one size."""
+
+    type: Literal["sliding"] = Field(default="sliding", description="Overlapping.")
+    size: _Span = Field(description="Length, such as 10m.")
+    slide: _Span = Field(description="Distance between the starts of two windows, at most `size`.")
+
+    @classmethod
+    def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Windows leave no gap: an event in it would be lost."""
+        try:
+            size, slide = parse_duration(raw.get("size")), parse_duration(raw.get("slide"))
+        except ValueError:
+            return  # the fields say so themselves
+        if slide > size:
+            yield mistake(
+                f"expected at most the size ({shown(raw['size'])}), got {shown(raw['slide'])}: events between windows would be lost",
+                "slide",
+            )
+
+
+class SessionWindow(Model):
+    """Windows that end when nothing comes for a while."""
+
+    type: Literal["session"] = Field(default="session", description="Ends when nothing comes for a while.")
+    gap: _Span = Field(description="How long nothing must come, such as 30m.")
+
+
+Window = Annotated[
+    Annotated[TumblingWindow, Tag("type: tumbling")]
+    | Annotated[SlidingWindow, Tag("type: sliding")]
+    | Annotated[SessionWindow, Tag("type: session")],
+    by_type("tumbling", "sliding", "session"),
+]
