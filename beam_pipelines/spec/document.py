@@ -23,6 +23,8 @@ __all__ = ["MAX_BYTES", "Document", "read"]
 MAX_BYTES = 1 << 20  # 1 MiB: a hundred times the largest definition we know of; the parser is pure Python
 _MAX_VALUES = 50_000  # values after aliases are expanded: nine lines of aliases of aliases make a billion
 _MAX_DEPTH = 64
+# What JSON allows and YAML does not, or takes for the end of a line: replaced to find positions, where only lengths count.
+_YAML_UNKNOWN = re.compile("[^\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff")
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -39,31 +41,35 @@ def read(text: str, name: str, *, is_json: bool) -> Document:
     """Return the values and positions of a document, with the mistakes that do not stop the reading (such as duplicate keys).
 
     Args:
-        text: YAML, or JSON (which is read as the YAML that it is, once it is known to be JSON).
+        text: YAML or JSON. JSON is YAML but for a few characters, so that one walk finds the positions of both.
         name: The file as the user named it, for problems.
         is_json: Whether only JSON will do.
 
     Raises:
         SpecError: The text is not well formed, holds more than one document, is too large, or expands without bound.
     """
-    if is_json:
-        text = _checked_json(text, name)
-    node = _compose(text, name)
     document = Document()
+    value = _json(text, name) if is_json else None
+    node = _compose(_YAML_UNKNOWN.sub(" ", text) if is_json else text, name)
     if node is not None:
         document.value = _Walk(document, name).value(node, (), ())
+    if is_json:
+        document.value = value  # the nodes give the positions only
     return document
 
 
-def _checked_json(text: str, name: str) -> str:
+def _json(text: str, name: str) -> Any:
+    """Return the values of a JSON text; of a duplicate key the first, as in YAML."""
     try:
-        json.loads(text)
+        value = json.loads(text, object_pairs_hook=lambda pairs: dict(reversed(pairs)))
+        json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise _unreadable(f"expected JSON: {_lower(error.msg)}", name, error.lineno, error.colno) from error
     except RecursionError as error:
         raise _unreadable(f"expected at most {_MAX_DEPTH} levels", name) from error
-    # JSON allows tabs between tokens, YAML does not; within a JSON string there are none.
-    return text.replace("\t", " ")
+    except UnicodeEncodeError as error:
+        raise _unreadable("expected text, got one half of a surrogate pair", name) from error
+    return value
 
 
 def _compose(text: str, name: str) -> Node | None:

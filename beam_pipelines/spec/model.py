@@ -140,7 +140,7 @@ def _worded(cls: type[Model], errors: list[ErrorDetails], laws: list[InitErrorDe
     """Return pydantic's errors and the laws' mistakes in a person's words, one for each mistake."""
     known = list(cls.keys().values())
     missing = {str(error["loc"][0]): error for error in errors if error["type"] == "missing" and len(error["loc"]) == 1}
-    judged = {item["loc"] for item in laws}
+    judged = {item["loc"] for item in laws if item["loc"]}
     meant_keys = set()
     worded = []
     for error in errors:

@@ -10,8 +10,8 @@ from beam_pipelines.spec.values import masked_urls
 
 __all__ = ["render"]
 
-_SECRET_KEY = re.compile(r"""(?i)((?:password|passwd|secret|token|api_?key|access_?key|credentials?)[\w-]*["']?\s*:\s*)(?!\s)[^,}\]]+""")
-_REFERENCE = re.compile(r"""(?i)["']?\$\{[a-z-]+:[^{}]*\}["']?\s*$""")
+_SECRET_KEY = re.compile(r"""(?i)((?:password|passwd|secret|token|api_?key|access_?key|credentials?)[\w-]*["']?\s*:\s*)(\S.*)""")
+_REFERENCE = re.compile(r"""["']?\$\{[a-z-]+:[^{}]*\}["']?[\s,}]*""")
 _SHOWN_CHARACTERS = 120  # of a line; a terminal's width and a little
 
 
@@ -25,7 +25,7 @@ def render(problems: Iterable[Problem], text: str = "") -> str:
     Returns:
         Several lines, without colour and without a final newline. What looks like a secret in an excerpt is masked.
     """
-    lines = text.splitlines()
+    lines = re.split(r"\r\n|\n|\r", text)  # not splitlines: parsers count no other line ends
     return "\n".join(part for problem in problems for part in _one(problem, lines))
 
 
@@ -55,4 +55,4 @@ def _width(line: str, start: int) -> int:
 
 
 def _masked(line: str) -> str:
-    return _SECRET_KEY.sub(lambda match: match[0] if _REFERENCE.search(match[0]) else f"{match[1]}***", masked_urls(line))
+    return _SECRET_KEY.sub(lambda match: match[0] if _REFERENCE.fullmatch(match[2]) else f"{match[1]}***", masked_urls(line))

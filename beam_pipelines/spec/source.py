@@ -91,7 +91,9 @@ class DatabaseSource(Model):
     tables: tuple[Text, ...] | None = Field(
         default=None, min_length=1, description="Tables or patterns such as `crm.*`; each keeps its own watermark."
     )
-    incremental: Flag = Field(default=False, description="Read only what changed since the last run.")
+    incremental: Flag | None = Field(
+        default=None, description="Read only what changed since the last run; default: when there is a cursor."
+    )
     cursor: Cursor | None = Field(default=None, description="The column that says what changed; makes the source incremental.")
     key_fields: tuple[Text, ...] = Field(default=(), description="Columns that name a row; default: the table's primary key.")
 
@@ -119,7 +121,7 @@ class DatabaseSource(Model):
     @property
     def increments(self) -> bool:
         """Whether a run reads only what changed since the last one."""
-        return self.incremental or self.cursor is not None
+        return bool(self.incremental) or self.cursor is not None
 
     @property
     def connection_name(self) -> str:

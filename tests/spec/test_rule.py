@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from beam_pipelines.spec import Actions, InSet, NumericRange, Rule, Unique
+
+RULE: TypeAdapter[Any] = TypeAdapter(Rule)
+
+
+def messages(data: dict[str, Any]) -> list[str]:
+    with pytest.raises(ValidationError) as caught:
+        RULE.validate_python(data)
+    return [error["msg"] for error in caught.value.errors()]
+
+
+def test_defaults_are_the_contracts() -> None:
+    rule = RULE.validate_python({"id": "u", "type": "unique", "field": "email"})
+    assert isinstance(rule, Unique)
+    assert (rule.severity, rule.keep) == ("error", "first")
+    assert [Actions().of(severity) for severity in ("error", "warning", "info")] == ["reject", "flag", "log"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"type": "numeric-range", "field": "age"}, "expected 'min' or 'max', got neither"),
+        ({"type": "numeric-range", "field": "age", "min": 5, "max": 1}, "expected at least 'min' (5), got 1"),
+        ({"type": "numeric-range", "field": "age", "min": "5"}, "expected a number, got '5'"),
+        ({"type": "numeric-range", "field": "age", "min": float("nan")}, "expected a number, got nan"),
+        ({"type": "required-fields", "fields": []}, "expected at least 1 entry, got 0"),
+        ({"type": "in-set", "field": "x", "values": []}, "expected at least 1 entry, got 0"),
+        ({"type": "foreign-key", "field": "x", "reference": {"table": "t"}}, "expected 'field', which is missing"),
+        ({"type": "unique", "field": "x", "keep": "all"}, "expected 'first', 'last' or 'none', got 'all'"),
+        ({"type": "regex", "field": "x", "pattern": ""}, "expected text, got an empty one"),
+    ],
+)
+def test_a_rule_says_what_is_wrong_with_it(keys: dict[str, Any], expected: str) -> None:
+    assert messages({"id": "r", **keys}) == [expected]
+
+
+def test_values_and_bounds_keep_their_types() -> None:
+    values = InSet(id="s", field="x", values=(True, 1, "1", 1.5, None)).values
+    assert [type(value) for value in values] == [bool, int, str, float, type(None)]
+    rule = NumericRange(id="r", field="x", min=0, max=2**60 + 1)
+    assert (rule.min, rule.max) == (0, 2**60 + 1)

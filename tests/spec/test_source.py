@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from beam_pipelines.spec import ApiSource, Cursor, DatabaseSource, FileSource, KafkaSource, S3Source, Source
+
+SOURCE: TypeAdapter[Any] = TypeAdapter(Source)
+
+
+def messages(data: dict[str, Any]) -> list[str]:
+    with pytest.raises(ValidationError) as caught:
+        SOURCE.validate_python(data)
+    return [error["msg"] for error in caught.value.errors()]
+
+
+def test_the_seeds_incremental_query_increments() -> None:
+    source = SOURCE.validate_python(
+        {"type": "database", "connection": "crm", "query": "SELECT * FROM t WHERE updated_at > ?", "incremental": True}
+    )
+    assert isinstance(source, DatabaseSource)
+    assert source.increments
+    assert source.connection_name == "crm"
+
+
+def test_a_cursor_makes_a_source_incremental() -> None:
+    source = DatabaseSource(connection="crm", table="t", cursor=Cursor(column="updated_at"))
+    assert source.increments
+    assert source.cursor is not None
+    assert (source.cursor.kind, source.cursor.stamped_by, source.cursor.overlap) == ("timestamp", None, None)
+
+
+def test_a_table_alone_is_read_whole() -> None:
+    assert not DatabaseSource(connection="crm", table="t").increments
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, "expected 'query', 'table' or 'tables', got none of them"),
+        ({"query": "SELECT 1", "table": "t"}, "expected one of 'query', 'table' and 'tables', got 'query' as well"),
+        ({"table": "t", "incremental": True}, "expected 'cursor' beside 'incremental' and 'table'"),
+        ({"query": "SELECT 1", "incremental": True}, "expected '?' in an incremental query, where the last run's value goes"),
+        ({"table": "t", "incremental": False, "cursor": {"column": "x"}}, "expected true beside a 'cursor', got false"),
+        ({"tables": []}, "expected at least 1 entry, got 0"),
+        ({"table": "t", "incremental": "yes"}, "expected true or false, got 'yes'"),
+    ],
+)
+def test_a_database_source_says_what_it_lacks(keys: dict[str, Any], expected: str) -> None:
+    assert messages({"type": "database", "connection": "crm", **keys}) == [expected]
+
+
+def test_overlap_is_a_duration_for_times_and_a_count_for_a_sequence() -> None:
+    assert Cursor.model_validate({"column": "t", "overlap": "5m"}).overlap == timedelta(minutes=5)
+    assert Cursor.model_validate({"column": "t", "overlap": 1500}).overlap == timedelta(seconds=1.5)
+    assert Cursor.model_validate({"column": "id", "kind": "sequence", "overlap": 1000}).overlap == 1000
+    with pytest.raises(ValidationError, match="how many numbers of the sequence"):
+        Cursor.model_validate({"column": "id", "kind": "sequence", "overlap": "5m"})
+
+
+def test_a_file_source_takes_a_path_or_a_bucket() -> None:
+    assert FileSource(path="in/*.parquet").connection_name is None
+    assert FileSource(bucket="raw", prefix="a/", pattern="*.csv").connection_name == "raw"
+    assert messages({"type": "file"}) == ["expected 'path' or 'bucket', got neither"]
+    assert messages({"type": "file", "path": "a", "bucket": "b"}) == ["expected 'path' or 'bucket', got both"]
+
+
+def test_a_topic_without_connection_looks_up_kafka_and_a_bucket_its_own_name() -> None:
+    assert KafkaSource(topic="events").connection_name == "kafka"
+    assert S3Source(bucket="raw-data").connection_name == "raw-data"
+
+
+def test_a_topic_starts_from_a_time_with_a_zone() -> None:
+    source = KafkaSource(topic="t", start_from="2026-01-31T00:00:00Z")
+    assert source.start_time == datetime(2026, 1, 31, tzinfo=timezone.utc)
+    assert KafkaSource(topic="t").start_time is None
+    for wrong in ("2026-01-31T00:00:00", "newest"):
+        with pytest.raises(ValidationError, match="expected committed, earliest, latest or a time"):
+            KafkaSource(topic="t", start_from=wrong)
+
+
+def test_stream_is_another_word_for_kafka() -> None:
+    assert SOURCE.validate_python({"type": "stream", "topic": "t"}).topic == "t"
+
+
+def test_the_seeds_api_waits_100_ms_between_pages() -> None:
+    source = ApiSource.model_validate({"endpoint": "https://api.example.com/customers", "apiKey": "${env:CRM_KEY}"})
+    assert source.rate_limit_delay == timedelta(milliseconds=100)
+    assert source.api_key == "${env:CRM_KEY}"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"endpoint": "https://h/x", "apiKey": "hunter2"},
+        {"endpoint": "https://bob:hunter2@h/x"},
+        {"endpoint": "ftp://h/x?key=hunter2"},
+        {"endpoint": "https://h/x", "apiKey": ["hunter2"]},
+    ],
+)
+def test_a_secret_written_out_is_refused_and_not_shown(keys: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        SOURCE.validate_python({"type": "api", **keys})
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(caught.value.errors(include_input=False))
+
+
+def test_a_connection_is_a_name_and_a_url_is_refused_without_showing_it() -> None:
+    (message,) = messages({"type": "database", "connection": "postgresql://bob:hunter2@h/db", "table": "t"})
+    assert message.startswith("expected the name of a connection, got a URL")
+    assert "hunter2" not in message
