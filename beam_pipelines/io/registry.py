@@ -1,0 +1,171 @@
+"""Which class serves which source and destination; each is imported when it is asked for, because clients are heavy."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beam_pipelines.errors import PlanError, SpecError
+from beam_pipelines.io.connections import Connection, Connections
+
+if TYPE_CHECKING:
+    from beam_pipelines.io.connector import Source, Target
+    from beam_pipelines.runs.context import RunContext
+
+__all__ = ["open_source", "open_target", "system_of"]
+
+_SOURCES = {
+    "postgresql": "beam_pipelines.io.postgres.source:PostgresSource",
+    "sqlite": "beam_pipelines.io.sqlite.source:SqliteSource",
+    "duckdb": "beam_pipelines.io.duckdb.source:DuckDbSource",
+    "parquet": "beam_pipelines.io.files.source:ParquetSource",
+}
+_TARGETS = {
+    "postgresql": "beam_pipelines.io.postgres.target:PostgresTarget",
+    "sqlite": "beam_pipelines.io.sqlite.target:SqliteTarget",
+    "duckdb": "beam_pipelines.io.duckdb.target:DuckDbTarget",
+    "parquet": "beam_pipelines.io.files.target:ParquetTarget",
+}
+_PORTABLE_SOURCE = "beam_pipelines.io.sql.portable_source:PortableSource"
+_PORTABLE_TARGET = "beam_pipelines.io.sql.portable_target:PortableTarget"
+# Modules of optional clients, and the extra that brings them.
+_EXTRAS = {"psycopg": "postgres", "adbc_driver_postgresql": "postgres", "adbc_driver_manager": "postgres"}
+# What a definition may say (the product's brief prints it), but no code of this version does.
+_LATER = {
+    "api": "HTTP APIs",
+    "kafka": "Kafka topics",
+    "stream": "Kafka topics",
+    "s3": "buckets of S3",
+    "gcs": "buckets of Google Cloud Storage",
+}
+
+
+def system_of(model: Any, connections: Connections) -> str:
+    """The system behind a source or destination: `postgresql`, `sqlite`, `duckdb`, `parquet`, or a SQLAlchemy dialect's name.
+
+    Args:
+        model: A source or destination of `beam_pipelines.spec`.
+        connections: Where its connection is looked up.
+
+    Raises:
+        PlanError: No code serves it (`not-served`), or its connection is missing.
+        SpecError: Its connection cannot be understood, or needs a secret that is missing.
+    """
+    kind = str(model.type)
+    if kind in _LATER:
+        raise PlanError(
+            f"type {kind!r}: {_LATER[kind]} are not served yet; this version serves database, data-warehouse and file (local Parquet)",
+            code="not-served",
+        )
+    if kind == "file":
+        return _file_format(model, connections)
+    connection = connections.get(model.connection)
+    if connection.kind != "url":
+        raise PlanError(
+            f"expected a database as connection {connection.name!r}, got {connection.kind}: {connection.display}", code="connection-invalid"
+        )
+    return connection.system
+
+
+def open_source(
+    model: Any,
+    connections: Connections,
+    folder: Path | None = None,
+    context: RunContext | None = None,  # noqa: ARG001 (as open_target: sources of later versions keep offsets in the run's state store)
+) -> Source:
+    """Open what a definition's `source` names; the caller closes it.
+
+    Args:
+        model: A source of `beam_pipelines.spec`.
+        connections: Where its connection is looked up.
+        folder: The definition's, for relative paths.
+        context: The run, None outside of one; no source of this version needs it.
+
+    Raises:
+        PlanError: See `system_of`; or the client of an extra is not installed (`extra-missing`).
+    """
+    system = system_of(model, connections)
+    made = _load(_SOURCES.get(system, _PORTABLE_SOURCE), system)
+    connection = _connection(model, connections)
+    source: Source = made(model, connection, folder) if system == "parquet" else made(model, connection)
+    return source
+
+
+def open_target(model: Any, connections: Connections, folder: Path | None = None, context: RunContext | None = None) -> Target:
+    """Open what a definition's `destination` names; the caller closes it.
+
+    Args:
+        model: A destination of `beam_pipelines.spec`.
+        connections: Where its connection is looked up, and the state store where that is named like one.
+        folder: The definition's, for relative paths.
+        context: The run, None outside of one.
+
+    Raises:
+        PlanError: See `system_of`; or the client of an extra is not installed (`extra-missing`).
+    """
+    system = system_of(model, connections)
+    made = _load(_TARGETS.get(system, _PORTABLE_TARGET), system)
+    connection = _connection(model, connections)
+    target: Target
+    if system == "parquet":
+        target = made(model, connection, folder, context)
+    elif system in ("sqlite", "duckdb"):
+        assert connection is not None  # their model names one
+        target = made(connection.path)
+    else:
+        target = made(connection)
+    return target
+
+
+def _connection(model: Any, connections: Connections) -> Connection | None:
+    name = model.connection_name
+    return connections.get(name) if name else None
+
+
+def _file_format(model: Any, connections: Connections) -> str:
+    names = [text for text in (model.path, getattr(model, "pattern", None), model.prefix) if text]
+    given = model.format or next((found for found in map(_format_of, names) if found), None)
+    if model.bucket is not None:
+        connection = connections.get(model.bucket)
+        if connection.kind != "bucket":
+            raise PlanError(f"expected a bucket as connection {connection.name!r}, got {connection.display}", code="connection-invalid")
+        if connection.path is None:
+            raise PlanError(
+                f"bucket {connection.name!r}: object stores are not served yet; served are folders of this machine ({{path: ./in}})",
+                code="not-served",
+            )
+    if given is None:
+        raise PlanError("expected format: parquet, for the names of the files do not say it", code="spec-incomplete")
+    if given != "parquet":
+        raise PlanError(f"files of format {given!r} are not served yet; this version serves parquet", code="not-served")
+    return "parquet"
+
+
+def _format_of(name: str) -> str | None:
+    suffixes = {
+        ".parquet": "parquet",
+        ".pq": "parquet",
+        ".csv": "csv",
+        ".json": "json",
+        ".jsonl": "jsonl",
+        ".ndjson": "jsonl",
+        ".avro": "avro",
+    }
+    stem = name
+    for packed in (".gz", ".bz2", ".zst"):
+        stem = stem.removesuffix(packed)
+    return suffixes.get(Path(stem).suffix.lower())
+
+
+def _load(place: str, system: str) -> Any:
+    module, _, name = place.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as missing:
+        top = (missing.name or "").partition(".")[0]
+        if top not in _EXTRAS:
+            raise
+        raise SpecError(
+            f"{system} needs the module {top!r}, which is not installed: pip install 'beam-pipelines[{_EXTRAS[top]}]'", code="extra-missing"
+        ) from missing
