@@ -80,17 +80,18 @@ def check_window(name: str, value: Any) -> None:
         raise ValueError(f'expected the field of {function!r} for {name!r}; write {function}_{name}: "{function}:{name}" ({_WINDOW_FORM})')
 
 
-def _spelling(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return "type: several"
+def _one_or_several(value: Any) -> str:
+    return "type: several" if isinstance(value, (list, tuple)) else "type: named"
+
+
+def _named_or_described(value: Any) -> str:
     return "type: described" if isinstance(value, (Mapping, Aggregation)) else "type: named"
 
 
 _Named = Annotated[AggregateFunction, Tag("type: named")]
-_Several = Annotated[
-    tuple[Annotated[_Named | Annotated[Aggregation, Tag("type: described")], Discriminator(_spelling)], ...], Tag("type: several")
-]
-GroupEntry = Annotated[_Named | _Several, Discriminator(_spelling)]
+_Described = Annotated[Aggregation, Tag("type: described")]
+_Several = Annotated[tuple[Annotated[_Named | _Described, Discriminator(_named_or_described)], ...], Tag("type: several")]
+GroupEntry = Annotated[_Named | _Several, Discriminator(_one_or_several)]
 
 
 def group_measures(aggregations: Mapping[str, Any]) -> tuple[Measure, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from beam_pipelines.errors import Problem, SpecError
 from beam_pipelines.spec import document
 from beam_pipelines.spec.definition import Definition
 from beam_pipelines.spec.position import Position, Positions, format_path, parse_path
+from beam_pipelines.spec.values import masked_urls
 
 __all__ = ["Loaded", "load", "loads", "parse"]
 
@@ -147,10 +148,15 @@ def _validated(read: document.Document, name: str, path: Path | None, text: str)
         place = read.positions.find(())
         problems.append(Problem("expected a mapping of keys, got something else", file=name, line=place.line, column=place.column))
     if problems or definition is None:
-        problems.sort(key=lambda problem: (problem.line, problem.column))
+        problems = [_masked(problem) for problem in sorted(problems, key=lambda problem: (problem.line, problem.column))]
         count = f"{len(problems)} mistakes" if len(problems) > 1 else "a mistake"
         raise SpecError(f"{name} has {count}", problems=problems)
     return Loaded(definition, path, text, name, read.positions)
+
+
+def _masked(problem: Problem) -> Problem:
+    """Return a problem without the credentials of URLs, wherever somebody wrote one (even as a key)."""
+    return replace(problem, message=masked_urls(problem.message), path=masked_urls(problem.path), hint=masked_urls(problem.hint))
 
 
 def _problem(details: Any, positions: Positions, name: str) -> Problem:

@@ -8,7 +8,7 @@ from typing import Any
 
 from beam_pipelines.spec.definition import Definition
 
-__all__ = ["FILE", "json_schema", "schema_text"]
+__all__ = ["FILE", "json_schema", "schema_text", "write"]
 
 FILE = "definition.schema.json"  # beside this module, in the wheel
 
@@ -40,11 +40,8 @@ def schema_text() -> str:
     return resources.files("beam_pipelines.spec").joinpath(FILE).read_text(encoding="utf-8")
 
 
-def _write() -> None:
+def write() -> None:
+    """Write the shipped schema anew, after a change of the models: `python -c "from beam_pipelines.spec import schema; schema.write()"`."""
     path = resources.files("beam_pipelines.spec").joinpath(FILE)
     with open(str(path), "w", encoding="utf-8") as stream:
         stream.write(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
-
-
-if __name__ == "__main__":
-    _write()

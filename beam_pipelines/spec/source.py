@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, Tag, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import AfterValidator, Field, Tag, ValidationInfo, WithJsonSchema, field_serializer, field_validator
 from pydantic_core import InitErrorDetails
 
 from beam_pipelines.spec.model import Model, by_type, mistake
@@ -62,7 +62,9 @@ class Cursor(Model):
         default=None,
         description="Who sets the column: the database, or the client (many ORMs); default on PostgreSQL, SQLite and DuckDB: database.",
     )
-    overlap: Annotated[timedelta | int | None, WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]})] = Field(
+    overlap: Annotated[
+        timedelta | int | None, WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}, {"type": "null"}]})
+    ] = Field(
         default=None,
         description="How far before the last mark each run reads again: a duration; for a sequence, a count of numbers. Needs keys.",
     )
@@ -77,6 +79,10 @@ class Cursor(Model):
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return value
         raise ValueError(f"expected how many numbers of the sequence to read again (a whole number, zero or above), got {shown(value)}")
+
+    @field_serializer("overlap", when_used="json")
+    def _write_overlap(self, value: timedelta | int | None) -> int | None:
+        return value // timedelta(milliseconds=1) if isinstance(value, timedelta) else value
 
 
 class DatabaseSource(Model):

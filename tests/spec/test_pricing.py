@@ -30,7 +30,7 @@ def test_tiers_are_graduated_volume_is_volume_and_mode_overrides() -> None:
     volume = PRICING.validate_python({"model": "per-record", "rate": 1, "volume": WHOLE_UNITS})
     assert isinstance(volume, PerRecordPricing)
     assert volume.tier_mode == "volume"
-    assert [(tier.min, tier.max) for tier in volume.tier_list] == [(0, 10000), (10001, None)]
+    assert [(tier.min, tier.max) for tier in volume.tier_list] == [(Decimal(0), Decimal(10000)), (Decimal(10001), None)]
     assert PRICING.validate_python({"model": "per-gb", "rate": 1, "tiers": CONTINUOUS, "mode": "volume"}).tier_mode == "volume"
 
 

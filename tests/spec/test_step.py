@@ -19,6 +19,7 @@ from beam_pipelines.spec import (
     Processor,
     Source,
     Transformation,
+    TumblingWindow,
     WindowStep,
     every_step,
 )
@@ -139,7 +140,7 @@ def test_aggregations_of_a_window_are_written_by_output_name() -> None:
         Measure(name="unique_users", function="count_distinct", field="userId"),
         Measure(name="total_value", function="sum", field="value"),
     )
-    assert step.window.size == timedelta(minutes=1)
+    assert step.window == TumblingWindow(size=timedelta(minutes=1))
     assert step.emit_every is None
 
 
