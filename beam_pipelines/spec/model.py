@@ -106,6 +106,9 @@ class Model(BaseModel):
             value = handler(raw)
         except ValidationError as error:
             mistakes = _worded(cls, error.errors(include_url=False), mistakes)
+        if value is not None:
+            # What tells members of a union apart counts as given, so that it is written out even with `exclude_unset`.
+            value.model_fields_set.update({"type", "model"} & cls.model_fields.keys())
         if mistakes or value is None:
             for item in mistakes:
                 head, *tail = item["loc"] or ("",)

@@ -33,6 +33,7 @@ Action = Literal["reject", "flag", "log"]
 class RuleBase(Model):
     """What every rule has."""
 
+    type: str = Field(description="What must hold.")
     id: Identifier = Field(description="Name of the rule in results, unique in the definition.")
     severity: Severity = Field(default="error", description="error, warning or info; `actions` says what follows.")
     description: str = Field(default="", description="For people.")

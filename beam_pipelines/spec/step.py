@@ -37,6 +37,7 @@ __all__ = [
 class StepBase(Model):
     """What every step has."""
 
+    type: str = Field(description="What the step does.")
     id: Identifier = Field(description="Name of the step in results, unique in the definition.")
     description: str = Field(default="", description="For people.")
     required: Flag = Field(
