@@ -114,10 +114,10 @@ def test_a_definition_is_made_in_python_by_python_names() -> None:
             destination=DatabaseDestination(connection="dwh", table="customers", key_fields=("id",)),
         ),
     )
-    assert (
-        definition
-        == parse({"name": "Customers", "pipeline": {"source": SOURCE, "destination": {**TARGET, "keyFields": ["id"]}}}).definition
-    )
+    written = {"name": "Customers", "pipeline": {"source": SOURCE, "destination": {**TARGET, "keyFields": ["id"]}}}
+    assert definition == parse(written).definition
+    # What Python code leaves to its default `type` is still written out.
+    assert parse(definition.model_dump(mode="json", by_alias=True, exclude_unset=True)).definition == definition
 
 
 def test_a_definition_is_frozen_and_pickles() -> None:
