@@ -14,6 +14,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_pipelines.columnar import interval
 from beam_pipelines.columnar import text_values as text
 from beam_pipelines.columnar.kinds import is_bytes, is_list, is_text, is_uuid, storage
 from beam_pipelines.columnar.plain import plain
@@ -30,7 +31,10 @@ def family(kind: pa.DataType) -> str:
     if is_uuid(kind):
         return "uuid"
     if isinstance(kind, pa.BaseExtensionType):
-        return "json" if kind.extension_name == "arrow.json" else family(kind.storage_type)
+        if kind.extension_name == "arrow.json":
+            return "json"
+        # What ADBC knows no type for comes in PostgreSQL's binary form: bytes that must not pass for the value's text.
+        return "other" if kind.extension_name == "arrow.opaque" and not is_text(kind.storage_type) else family(kind.storage_type)
     for name, tests in _FAMILIES:
         if any(test(kind) for test in tests):
             return name
@@ -49,6 +53,7 @@ _FAMILIES: tuple[tuple[str, tuple[Callable[[pa.DataType], bool], ...]], ...] = (
     ("timestamp", (pa.types.is_timestamp,)),
     ("time", (pa.types.is_time,)),
     ("duration", (pa.types.is_duration,)),
+    ("interval", (pa.types.is_interval,)),
     ("map", (pa.types.is_map,)),
     ("struct", (pa.types.is_struct,)),
     ("list", (is_list,)),
@@ -65,7 +70,7 @@ def decoded(array: pa.Array) -> pa.Array:
         return decoded(array.dictionary.take(array.indices))
     if pa.types.is_run_end_encoded(kind):
         return decoded(pc.run_end_decode(array))
-    if isinstance(array, pa.ExtensionArray) and family(kind) not in ("uuid", "json"):
+    if isinstance(array, pa.ExtensionArray) and family(kind) not in ("uuid", "json", "other"):
         return decoded(array.storage)
     if pa.types.is_string_view(kind):
         return array.cast(pa.large_string())
@@ -286,6 +291,10 @@ _CONVERTERS: dict[tuple[str, str], Converter] = {
     ("text", "time"): text.to_time,
     ("time", "time"): _cast,
     ("duration", "duration"): _cast,
+    ("duration", "int"): _cast,
+    ("duration", "interval"): interval.from_duration,
+    ("interval", "duration"): interval.to_duration,
+    ("interval", "text"): _plain_text,
     ("text", "uuid"): text.to_uuid,
     ("bytes", "uuid"): _bytes_to_uuid,
     ("text", "json"): text.to_json,

@@ -1,7 +1,8 @@
 """Arrow values as JSON can hold them, losslessly: what dead letters, violations and messages show.
 
-integers and finite floats stay numbers; NaN and the infinities, decimals, dates, times and durations become text; binary becomes base64; a
-map becomes an object when its keys are text, else pairs. Timestamps are ISO 8601, with an offset where the column has a zone.
+integers and finite floats stay numbers; NaN and the infinities, decimals, dates, times, durations and intervals become text; binary
+becomes base64; a map becomes an object when its keys are text, else pairs. Timestamps are ISO 8601, with an offset where the column has a
+zone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_pipelines.columnar import interval
 from beam_pipelines.columnar.kinds import is_list, is_text, is_uuid
 
 __all__ = ["plain"]
@@ -46,6 +48,8 @@ def plain(array: pa.Array) -> list[Any]:
         return _maps(array)
     if is_list(kind):
         return _lists(array)
+    if pa.types.is_interval(kind):
+        return interval.to_text(array)
     if pa.types.is_duration(kind) or pa.types.is_time64(kind):
         return _ticks(array)
     convert = _converter(kind)
