@@ -1,0 +1,50 @@
+"""What a service remembers: executions, leases, watermarks, charges and events, in SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from beam_pipelines.state.event import Event
+from beam_pipelines.state.lease import this_process
+from beam_pipelines.state.record import (
+    ACTIVE,
+    FINAL,
+    Alert,
+    ChargeRecord,
+    Execution,
+    FailedRecord,
+    Failure,
+    Lease,
+    Metrics,
+    Outcome,
+    PipelineMetric,
+    Schedule,
+    ServiceRequest,
+    Status,
+    Step,
+    Transformation,
+    Watermark,
+)
+from beam_pipelines.state.store import StateStore, default_url
+
+__all__ = [
+    "ACTIVE",
+    "FINAL",
+    "Alert",
+    "ChargeRecord",
+    "Event",
+    "Execution",
+    "FailedRecord",
+    "Failure",
+    "Lease",
+    "Metrics",
+    "Outcome",
+    "PipelineMetric",
+    "Schedule",
+    "ServiceRequest",
+    "StateStore",
+    "Status",
+    "Step",
+    "Transformation",
+    "Watermark",
+    "default_url",
+    "this_process",
+]
