@@ -99,6 +99,8 @@ class BeamPipelinesError(Exception):
 
     exit_code = 1
     default_code: Code = "internal"
+    # Beam otherwise rebuilds an exception from its first argument, to append the step's name, and loses code and details.
+    _tagged_with_step = True
 
     def __init__(self, message: str, *, code: Code | None = None, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)

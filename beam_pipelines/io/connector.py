@@ -266,6 +266,13 @@ class Target(Protocol):
     def describe(self, table: str) -> Described | None:
         """Schema and primary key of the target table; None when there is none."""
 
+    def stored(self, schema: pa.Schema) -> pa.Schema:
+        """The schema that rows are cast to before they are staged: what the target keeps of each type.
+
+        Raises:
+            PlanError: The target has nothing that keeps a type whole.
+        """
+
     def standing(self, service: str, load: str) -> Standing:
         """Read the head of a load from the ledger; creates nothing: a target without a ledger stands at zero."""
 
@@ -304,6 +311,9 @@ class Target(Protocol):
 
     def read_staged(self, staged: Staged) -> Iterable[pa.RecordBatch]:
         """Rows of a closed staging object (dead letters, on their way out)."""
+
+    def staging(self, service: str) -> list[str]:
+        """Names of all staging objects of a service, finished or not."""
 
     def drop_staged(self, names: Sequence[str]) -> None:
         """Drop staging objects that are there; never fails for one that is not."""

@@ -1,0 +1,119 @@
+"""What one bundle of a DoFn leaves behind: attempt-named staging and the facts about it. Nothing of it counts until Commit names it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from beam_pipelines.columnar import dead
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.progress import Reporter
+from beam_pipelines.io.connector import Stager, Target
+from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.facts import Dead
+from beam_pipelines.runs.names import StagingName, new_attempt
+
+__all__ = ["FACTS", "BundleFn", "LetterBox", "in_global_window"]
+
+FACTS = "facts"
+
+
+def in_global_window(value: Any) -> WindowedValue:
+    """Wrap what `finish_bundle` yields: bounded pipelines live in the one global window."""
+    window = GlobalWindow()
+    return WindowedValue(value, window.max_timestamp(), [window])
+
+
+class LetterBox:
+    """Dead letters of one bundle and load, staged as they come: they never pile up in memory."""
+
+    def __init__(self, target: Target, service: str, run: str) -> None:
+        self._target, self._service, self._run = target, service, run
+        self._stager: Stager | None = None
+        self._codes: dict[str, int] = {}
+
+    def add(self, letters: pa.RecordBatch) -> None:
+        """Stage letters in the schema `columnar.dead.SCHEMA`."""
+        if self._stager is None:
+            name = str(StagingName.of(self._service, self._run, new_attempt()))
+            self._stager = self._target.stager(name, dead.SCHEMA, 0)
+        self._stager.write(letters)
+        for code in letters.column("code").to_pylist():
+            self._codes[code] = self._codes.get(code, 0) + 1
+
+    @property
+    def count(self) -> int:
+        return sum(self._codes.values())
+
+    def finish(self) -> tuple[Dead, ...]:
+        return (Dead(self._stager.finish(), dict(self._codes)),) if self._stager else ()
+
+    def abort(self) -> None:
+        if self._stager:
+            self._stager.abort()
+
+
+class BundleFn(beam.DoFn):
+    """Base of the DoFns that see batches: one target connection an instance, letter boxes by load, time spent by load."""
+
+    def __init__(self, job: Job, label: str) -> None:
+        self._job, self._label = job, label
+
+    def setup(self) -> None:
+        self._context: RunContext | None = None
+        self._target: Target | None = None
+        self._report = Reporter(self._label)
+
+    def start_bundle(self) -> None:
+        # The context of *this* run: in one process, DoFn instances of an earlier run may still be around.
+        self._context = RunContext.current()
+        self._letters: dict[str, LetterBox] = {}
+        self._seconds: dict[str, float] = {}
+        self._report.open(self._context)
+
+    def teardown(self) -> None:
+        self._report.close()
+        if self._target is not None:
+            self._target.close()
+            self._target = None
+
+    @property
+    def context(self) -> RunContext:
+        assert self._context is not None
+        return self._context
+
+    @property
+    def target(self) -> Target:
+        if self._target is None:
+            self._target = self._job.open_target(self.context)
+        return self._target
+
+    def letter(self, batch: pa.RecordBatch, rows: Sequence[int], load: str, step: str, codes: Sequence[str], messages: Sequence[str]) -> None:
+        """Stage dead letters for some rows of a batch."""
+        box = self._letters.get(load)
+        if box is None:
+            box = self._letters[load] = LetterBox(self.target, self._job.service, self.context.run)
+        box.add(dead.letters(batch, rows, load=load, step=step, codes=codes, messages=messages, at=self.context.started_at))
+
+    def close_letters(self, load: str) -> tuple[Dead, ...]:
+        box = self._letters.pop(load, None)
+        return box.finish() if box else ()
+
+    def dead_count(self, load: str) -> int:
+        box = self._letters.get(load)
+        return box.count if box else 0
+
+    @contextmanager
+    def timed(self, load: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[load] = self._seconds.get(load, 0.0) + time.perf_counter() - began

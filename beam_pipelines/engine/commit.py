@@ -1,0 +1,61 @@
+"""Commit every load of a run, from the facts that reached it. One element, hung on a seed: with an empty source it still runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsIter, AsSingleton, PCollection
+
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.prepare import TARGET, windows_of
+from beam_pipelines.errors import BeamPipelinesError
+from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.counts import LoadCounts, Tally
+
+__all__ = ["Commit"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class _CommitFn(beam.DoFn):
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def process(self, seed: None, facts: Any, texts: dict[str, str]) -> Iterator[tuple[str, LoadCounts]]:
+        context = RunContext.current()
+        policy, facts = self._job.policy(context), list(facts)
+        target = self._job.open_target(context)
+        failure: BeamPipelinesError | None = None
+        try:
+            for load, window in windows_of(texts).items():
+                tally = Tally.of(load, facts, self._job.step_ids)
+                try:
+                    yield load, target.commit(window, policy, window.schema(TARGET), tally)
+                except BeamPipelinesError as error:
+                    # Each table has its own transaction: one that fails does not hold up the others.
+                    _LOG.error("the load of %s failed: %s", load, error)
+                    failure = failure or error
+        finally:
+            target.close()
+        if failure is not None:
+            raise failure
+
+
+class Commit(beam.PTransform):
+    """Commit the loads of a run; one element a load, `(load, counts)`.
+
+    Args:
+        job: The service.
+        windows: One element, `{load: window as text}`.
+        facts: `ReadFact`, `StepFact` and `StagedFact` of every bundle.
+    """
+
+    def __init__(self, job: Job, windows: PCollection, facts: PCollection) -> None:
+        super().__init__()
+        self._job, self._windows, self._facts = job, windows, facts
+
+    def expand(self, seed: PCollection) -> PCollection:
+        return seed | "Once" >> beam.ParDo(_CommitFn(self._job), AsIter(self._facts), AsSingleton(self._windows))

@@ -1,0 +1,123 @@
+"""A definition made runnable: which source, steps and target it means. It travels in the pipeline's proto, so it holds names and no secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from beam_pipelines.errors import PlanError
+from beam_pipelines.functions import Functions
+from beam_pipelines.io import registry
+from beam_pipelines.io.connections import Connections
+from beam_pipelines.io.connector import Policy, Source, Target
+from beam_pipelines.runs.balance import Budget
+from beam_pipelines.runs.context import RunContext
+from beam_pipelines.spec import Definition
+from beam_pipelines.transforms.registry import build
+from beam_pipelines.transforms.step import Step
+
+__all__ = ["Job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One service, as workers need it.
+
+    Args:
+        text: The definition as JSON.
+        folder: Folder of the definition, for `functions.py` and relative paths; None when it was made in Python.
+    """
+
+    text: str
+    folder: str | None = None
+
+    @classmethod
+    def of(cls, definition: Definition, folder: Path | None = None) -> Job:
+        data = definition.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return cls(orjson.dumps(data).decode(), str(folder) if folder else None)
+
+    @cached_property
+    def definition(self) -> Definition:
+        return Definition.model_validate(orjson.loads(self.text))
+
+    @property
+    def service(self) -> str:
+        return self.definition.service_id
+
+    @property
+    def destination(self) -> Any:
+        """The one destination of a bounded service."""
+        return self.definition.destinations[0]
+
+    @property
+    def step_ids(self) -> list[str]:
+        return [step.id for step in self.definition.steps]
+
+    @cached_property
+    def functions(self) -> Functions:
+        return Functions(Path(self.folder) if self.folder else None, self.definition.functions)
+
+    def connections(self, context: RunContext | None) -> Connections:
+        return Connections(Path(context.connections) if context and context.connections else None)
+
+    def open_source(self, context: RunContext | None) -> Source:
+        """Open the source; the caller closes it."""
+        return registry.open_source(self.definition.source, self.connections(context), self._folder, context)
+
+    def open_target(self, context: RunContext | None) -> Target:
+        """Open the target; the caller closes it."""
+        return registry.open_target(self.destination, self.connections(context), self._folder, context)
+
+    @property
+    def _folder(self) -> Path | None:
+        return Path(self.folder) if self.folder else None
+
+    def steps(self) -> list[Step]:
+        """The steps, not yet opened."""
+        path = self.definition.steps_path
+        return [build(model, self.functions, f"{path}[{index}]") for index, model in enumerate(self.definition.steps)]
+
+    def load_of(self, table: str) -> str:
+        """The ledger key of a source table: the target table, with `{table}` filled in by the table's own name."""
+        where = self.destination
+        name = str(getattr(where, "table", None) or getattr(where, "path", None) or f"{where.bucket}/{where.prefix}")
+        return name.replace("{table}", table.rpartition(".")[2])
+
+    def loads(self, tables: Sequence[str]) -> dict[str, str]:
+        """Source table by load.
+
+        Raises:
+            PlanError: Two tables would be loaded into one.
+        """
+        by_load: dict[str, str] = {}
+        for table in tables:
+            load = self.load_of(table)
+            if load in by_load:
+                raise PlanError(
+                    f"{by_load[load]!r} and {table!r} would both be loaded into {load!r}; write destination.table with {{table}} in it",
+                    code="mode-refused",
+                )
+            by_load[load] = table
+        return by_load
+
+    def policy(self, context: RunContext | None = None) -> Policy:
+        """How rows go into the target; a full refresh of an insert service replaces the whole table."""
+        where = self.destination
+        budget = self.definition.error_budget
+        keyed = bool(getattr(where, "key_fields", ()))
+        refresh = bool(context and context.full_refresh) and where.mode == "insert"
+        return Policy(
+            mode="replace" if refresh else where.mode,
+            whole=refresh or (where.mode == "replace" and not keyed),
+            stop=where.error_handling == "stop",
+            evolve=getattr(where, "schema_policy", "evolve") == "evolve",
+            swap=getattr(where, "strategy", "") == "swap",
+            allow_empty=where.allow_empty,
+            batch_size=getattr(where, "batch_size", 1000),
+            budget=Budget(budget.rows, float(budget.share) if budget.share is not None else None, budget.on_exceed == "fail"),
+        )

@@ -1,0 +1,286 @@
+"""One run of a service from start to record: lease, roll-forward, pipeline, ledger, dead letters, record, charge, events.
+
+The launcher writes only to the state store and the dead-letter folder; what happened to the data it reads from the target's ledger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from beam_pipelines.engine import letters, recover
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.outcome import exceeds_budget, outcome_of
+from beam_pipelines.engine.plan import Plan, make_plan
+from beam_pipelines.engine.progress import Progress, Receiver
+from beam_pipelines.errors import BeamPipelinesError, FatalError, PlanError
+from beam_pipelines.io.connector import Target
+from beam_pipelines.runs.context import VARIABLE, RunContext
+from beam_pipelines.runs.names import new_run
+from beam_pipelines.state import lease as leases
+from beam_pipelines.state.record import Execution, Lease, Outcome
+from beam_pipelines.state.store import StateStore
+
+__all__ = ["Launch", "Result", "launch"]
+
+_LOG = logging.getLogger(__name__)
+_LEASE = 60.0  # seconds: a run whose machine died blocks its service no longer than this
+_ONE_RUN = threading.Lock()  # the in-process runner takes its run-time values from the process: one run at a time in it
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a caller asks of a run.
+
+    Args:
+        job: The service.
+        state: URL of the state store.
+        beside: Folder that relative places (dead letters) are beside of.
+        connections: Connections file.
+        options: Beam's options.
+        full_refresh: Forget the watermark and read everything.
+        keep_watermark: Accept a changed fingerprint or a restored target.
+        yes: Full refresh of an insert service may replace the table.
+        customer: `--customer`.
+        request: `--request`.
+        run: Run id, None: a new one.
+    """
+
+    job: Job
+    state: str
+    beside: Path
+    connections: Path | None = None
+    options: Any = None
+    full_refresh: bool = False
+    keep_watermark: bool = False
+    yes: bool = False
+    customer: str | None = None
+    request: str | None = None
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Args:
+        execution: The record, as the state store has it.
+        exit_code: 0 success, 1 failed, 3 success above a budget that only warns, 130 cancelled.
+        settled: Earlier runs of the service that this one rolled forward.
+        error: What ended it, None on success.
+    """
+
+    execution: Execution
+    exit_code: int
+    settled: tuple[str, ...] = ()
+    error: BaseException | None = None
+
+    @property
+    def success(self) -> bool:
+        return self.execution.status == "success"
+
+    def to_json(self) -> dict[str, Any]:
+        return self.execution.to_json()
+
+
+def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> Result:
+    """Run a service once.
+
+    Args:
+        ask: What to run.
+        listener: Called with the progress, from a thread of its own.
+
+    Raises:
+        SpecError: The definition or the command cannot be run as asked; nothing was started or recorded.
+        ActiveRunError: Another run of the service is active.
+        TransientError: The state store or the target is away before the run began.
+    """
+    job, run = ask.job, ask.run or new_run()
+    started = datetime.now(timezone.utc)
+    context = RunContext(
+        run=run,
+        started_at=started.isoformat(timespec="microseconds"),
+        connections=str(ask.connections) if ask.connections else None,
+        full_refresh=ask.full_refresh,
+        keep_watermark=ask.keep_watermark,
+    )
+    plan = make_plan(job, context)
+    _check_refresh(ask, plan)
+    archive = letters.Archive.of(job.definition.dead_letters, ask.beside)
+    with _ONE_RUN, StateStore(ask.state) as store:
+        lease = store.acquire(job.service, run, ttl_seconds=_LEASE, holder=leases.this_process())
+        try:
+            target = job.open_target(context)
+            with contextlib.closing(target), _renewing(store, lease):
+                settled = recover.roll_forward(job, store, target, archive, run)
+                recover.check_ahead(job, store, target, accepted=ask.full_refresh or ask.keep_watermark)
+                _record_schedule(store, job)
+                store.begin(_beginning(ask, run, started, plan))
+                context = replace(context, store=store.id, state=ask.state)
+                error = _run_pipeline(ask, context, store, listener)
+                return _finish(ask, store, target, archive, run, tuple(settled), error)
+        finally:
+            store.release(lease)
+
+
+def _check_refresh(ask: Launch, plan: Plan) -> None:
+    if ask.full_refresh and plan.mode == "insert" and not ask.yes:
+        raise PlanError(
+            f"--full-refresh with mode: insert replaces the whole table {plan.destination!r}; say --yes if that is meant", code="mode-refused"
+        )
+
+
+def _record_schedule(store: StateStore, job: Job) -> None:
+    from beam_pipelines.state.record import Schedule
+
+    asked = job.definition.schedule
+    if asked is not None:
+        store.set_schedule(job.service, Schedule(job.service, asked.expression, asked.timezone))
+
+
+def _beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Execution:
+    return Execution(
+        service=ask.job.service,
+        run=run,
+        started_at=started,
+        name=ask.job.definition.name or "",
+        kind="etl",
+        request=ask.request,
+        customer=ask.customer,
+        guarantee=str(plan.guarantee),
+    )
+
+
+@contextlib.contextmanager
+def _renewing(store: StateStore, lease: Lease) -> Iterator[None]:
+    """Keep the lease while the run goes on. A lost lease is only logged: the target's fence decides who commits."""
+    stopped = threading.Event()
+
+    def renew() -> None:
+        held = lease
+        while not stopped.wait(_LEASE / 3):
+            try:
+                held = store.renew(held)
+            except BeamPipelinesError as lost:
+                _LOG.warning("the lease of this run is not renewed: %s", lost)
+
+    thread = threading.Thread(target=renew, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _run_pipeline(ask: Launch, context: RunContext, store: StateStore, listener: Callable[[Progress], None] | None) -> BaseException | None:
+    """Run the pipeline to its end; what it raised is data from here on."""
+    phases = _PhaseEvents(store, context.run)
+
+    def heard(progress: Progress) -> None:
+        phases.heard(progress)
+        if listener is not None:
+            listener(progress)
+
+    with Receiver(heard) as receiver, _in_environment(replace(context, progress=receiver.port)):
+        try:
+            run_in_process(ask.job, ask.options)
+        except KeyboardInterrupt as interrupt:
+            return interrupt
+        except Exception as error:  # noqa: BLE001 - recorded, and raised again by the command line
+            _LOG.debug("the pipeline failed", exc_info=True)
+            return error
+    return None
+
+
+def run_in_process(job: Job, options: Any = None) -> None:
+    """Build the pipeline of a job and run it on Beam's in-process portable runner; the run context is in the environment."""
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    from beam_pipelines.engine.pipeline import RunLoads
+
+    options = options or PipelineOptions([])
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
+    pipeline | "Run" >> RunLoads(job)
+    # The round trip through the proto is a test of Beam's own; ours is tested once, in the suite.
+    pipeline.run(test_runner_api=False).wait_until_finish()
+
+
+@contextlib.contextmanager
+def _in_environment(context: RunContext) -> Iterator[None]:
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = context.to_text()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
+
+
+class _PhaseEvents:
+    """`PipelineProgress.updated` for each phase, at most one every two seconds: the outbox is no progress bar."""
+
+    _EVERY = 2.0
+
+    def __init__(self, store: StateStore, run: str) -> None:
+        self._store, self._run = store, run
+        self._phase, self._at = "", 0.0
+
+    def heard(self, progress: Progress) -> None:
+        if progress.phase == self._phase and progress.seconds - self._at < self._EVERY:
+            return
+        self._phase, self._at = progress.phase, progress.seconds
+        try:
+            self._store.progress(
+                self._run,
+                progress.phase,
+                "running",
+                progress.extracted,
+                processed_bytes=progress.bytes,
+                total_bytes=progress.total_bytes or None,
+            )
+        except BeamPipelinesError as busy:
+            _LOG.debug("progress is not recorded: %s", busy)
+
+
+def _finish(
+    ask: Launch, store: StateStore, target: Target, archive: letters.Archive, run: str, settled: tuple[str, ...], error: BaseException | None
+) -> Result:
+    job = ask.job
+    cancelled = isinstance(error, KeyboardInterrupt)
+    rows = target.rows(job.service, run)
+    failures = letters.export(target, archive, job.service, rows)
+    outcome = outcome_of(job, rows, failures, error, "cancelled" if cancelled else None)
+    if outcome.status == "failed" and error is None and not any(row.status == "failed" for row in rows):
+        error = FatalError("the pipeline ended without a commit")
+        outcome = replace(outcome, error=str(error), error_code="internal")
+    store.finish(run, outcome)
+    if outcome.status != "success":
+        target.drop_staged([name for name in target.staging(job.service) if f"_{run}_" in name and name not in _kept(rows)])
+    letters.drop(target, rows)
+    execution = store.execution(run)
+    assert execution is not None
+    return Result(execution, _exit_code(outcome, rows, error), settled, None if outcome.status == "success" else error)
+
+
+def _kept(rows: list[Any]) -> set[str]:
+    return {letter.staged.name for row in rows if row.counts for letter in row.counts.letters}
+
+
+def _exit_code(outcome: Outcome, rows: list[Any], error: BaseException | None) -> int:
+    if outcome.status == "success":
+        return 3 if exceeds_budget(rows) else 0
+    if outcome.status == "cancelled":
+        return 130
+    return error.exit_code if isinstance(error, BeamPipelinesError) else 1

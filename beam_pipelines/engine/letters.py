@@ -1,0 +1,104 @@
+"""Dead letters on their way out of staging: one JSON Lines file a run, and an index of what is in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from beam_pipelines.errors import FatalError, SpecError
+from beam_pipelines.io.connector import LedgerRow, Target
+from beam_pipelines.state.record import Failure
+
+__all__ = ["Archive", "drop", "export"]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where the dead letters of a service live: `FOLDER/SERVICE/RUN.jsonl`.
+
+    Args:
+        folder: `deadLetters` of the definition, else `dead-letters/` beside the state store.
+    """
+
+    folder: Path
+
+    @classmethod
+    def of(cls, place: str | None, beside: Path) -> Archive:
+        """Open the place a definition names.
+
+        Raises:
+            SpecError: It is not a local folder: object stores are not served yet.
+        """
+        if place and "://" in place and not place.startswith("file://"):
+            raise SpecError(f"expected a local folder as deadLetters, got {place!r}; object stores are not served yet", code="not-served")
+        path = Path(place.removeprefix("file://")) if place else Path("dead-letters")
+        return cls(path if path.is_absolute() else beside / path)
+
+    def path(self, service: str, run: str) -> Path:
+        return self.folder / service / f"{run}.jsonl"
+
+    def read(self, path: Path) -> Iterator[dict[str, Any]]:
+        """Letters of one file, one at a time."""
+        with path.open("rb") as lines:
+            for line in lines:
+                yield orjson.loads(line)
+
+
+def export(target: Target, archive: Archive, service: str, rows: Iterable[LedgerRow]) -> tuple[Failure, ...]:
+    """Write the dead letters that a run's ledger rows name, and count them by load, step and code.
+
+    Safe to repeat: the file is the run's, written beside its place, synced and renamed.
+
+    Raises:
+        FatalError: The folder cannot be written.
+    """
+    rows = [row for row in rows if row.counts and row.counts.letters]
+    if not rows:
+        return ()
+    path = archive.path(service, rows[0].run)
+    counts: dict[tuple[str, str, str], Failure] = {}
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as out:
+            for row in rows:
+                for letter in row.counts.letters if row.counts else ():
+                    for batch in target.read_staged(letter.staged):
+                        _write(out, batch, service, row.run, letter.staged.name[-16:], counts, str(path))
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(part, path)
+    except OSError as failed:
+        raise FatalError(f"the dead letters of run {rows[0].run} cannot be written to {path.parent}: {failed.strerror}", code="stage-failed") from failed
+    return tuple(counts.values())
+
+
+def _write(out: Any, batch: pa.RecordBatch, service: str, run: str, attempt: str, counts: dict[tuple[str, str, str], Failure], url: str) -> None:
+    for letter in batch.to_pylist():
+        record = {
+            "pipelineId": service,
+            "runId": run,
+            "table": letter["load"],
+            "step": letter["step"],
+            "timestamp": letter["at"].isoformat(),
+            "code": letter["code"],
+            "error": letter["message"],
+            "origin": orjson.Fragment(letter["origin"].encode()),
+            "attempt": attempt,
+            "record": orjson.Fragment(letter["payload"].encode()),
+        }
+        out.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+        key = (letter["load"], letter["step"], letter["code"])
+        known = counts.get(key)
+        counts[key] = Failure(letter["step"], letter["code"], (known.count if known else 0) + 1, url, known.message if known else letter["message"], letter["load"])
+
+
+def drop(target: Target, rows: Iterable[LedgerRow]) -> None:
+    """Drop staged dead letters that were exported and indexed."""
+    target.drop_staged([letter.staged.name for row in rows if row.counts for letter in row.counts.letters])

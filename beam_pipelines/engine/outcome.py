@@ -1,0 +1,140 @@
+"""How a run ended, worked out from the ledger rows alone: the same whether its launcher lived to see it or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from beam_pipelines.engine.job import Job
+from beam_pipelines.errors import BeamPipelinesError
+from beam_pipelines.io.connector import LedgerRow
+from beam_pipelines.pricing import Usage, charge
+from beam_pipelines.runs.counts import LoadCounts
+from beam_pipelines.state.record import Failure, Metrics, Outcome, Step, Transformation, Watermark
+
+__all__ = ["all_committed", "exceeds_budget", "outcome_of"]
+
+
+def all_committed(rows: Sequence[LedgerRow]) -> bool:
+    """Every load of the run committed, and there was one at least."""
+    return bool(rows) and all(row.status == "committed" for row in rows)
+
+
+def exceeds_budget(rows: Sequence[LedgerRow]) -> bool:
+    """The run committed above an error budget that only warns."""
+    return any(row.counts is not None and row.counts.budget_exceeded for row in rows)
+
+
+def outcome_of(
+    job: Job, rows: Sequence[LedgerRow], failures: tuple[Failure, ...] = (), error: BaseException | None = None, status: str | None = None
+) -> Outcome:
+    """The outcome of a run.
+
+    Args:
+        job: The service, for its prices.
+        rows: Ledger rows of the run, one a load.
+        failures: Index of its exported dead letters.
+        error: What ended it, when that is known.
+        status: `cancelled` or `lost` when the launcher knows better than the ledger; ignored when every load committed.
+    """
+    done = [row for row in rows if row.counts is not None]
+    counts = [row.counts for row in done if row.counts is not None]
+    metrics = _metrics(counts)
+    committed = all_committed(rows)
+    verdict = next((row.counts for row in done if row.status == "failed"), None)
+    final = "success" if committed else (status or "failed")
+    message, code = _reason(error, verdict) if not committed else (None, None)
+    ended = [datetime.fromisoformat(row.ended_at) for row in done if row.ended_at]
+    return Outcome(
+        status=final,  # type: ignore[arg-type]
+        metrics=metrics,
+        steps=tuple(step for row in done for step in _steps(row, len(rows) > 1)),
+        completed_at=max(ended) if committed and ended else None,
+        error=message,
+        error_code=code,
+        failures=failures,
+        watermarks=tuple(_watermark(row) for row in done if row.status == "committed"),
+        charge=_charge(job, counts) if committed else None,
+    )
+
+
+def _reason(error: BaseException | None, verdict: LoadCounts | None) -> tuple[str | None, str | None]:
+    if verdict is not None:
+        return verdict.message, verdict.code
+    if isinstance(error, BeamPipelinesError):
+        return error.message, error.code
+    if error is not None:
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", "internal"
+    return None, None
+
+
+def _metrics(counts: Sequence[LoadCounts]) -> Metrics:
+    return Metrics(
+        records_extracted=sum(one.tally.read for one in counts),
+        records_transformed=sum(one.tally.stage_in for one in counts),
+        records_loaded=sum(one.merged.loaded for one in counts),
+        bytes_processed=sum(one.tally.bytes for one in counts),
+        errors=sum(one.dead for one in counts),
+        records_filtered=sum(one.tally.filtered for one in counts),
+        records_rejected=sum(one.tally.rejected for one in counts),
+        records_dead_lettered=sum(one.dead for one in counts),
+    )
+
+
+def _steps(row: LedgerRow, several: bool) -> list[Step]:
+    counts = row.counts
+    assert counts is not None
+    tally, merged, table = counts.tally, counts.merged, row.load if several else None
+    transformations = tuple(
+        Transformation(
+            id=step.step,
+            success=row.status == "committed" or not step.error,
+            duration=round(step.seconds * 1000),
+            records_in=step.records_in,
+            records_out=step.records_out,
+            error=step.error,
+            records_filtered=step.filtered,
+            records_rejected=step.rejected,
+            records_dead_lettered=step.dead,
+        )
+        for step in tally.steps
+    )
+    return [
+        Step("extract", record_count=tally.read, errors=tally.read_dead, duration=round(tally.read_seconds * 1000), table=table),
+        Step("transform", record_count=tally.stage_in, transformations=transformations, table=table),
+        Step(
+            "load",
+            success=row.status == "committed",
+            record_count=tally.staged_rows,
+            loaded=merged.loaded,
+            errors=tally.stage_dead + merged.dead,
+            method=merged.method,
+            duration=round(tally.stage_seconds * 1000),
+            table=table,
+        ),
+    ]
+
+
+def _watermark(row: LedgerRow) -> Watermark:
+    assert row.counts is not None
+    mark = row.counts.watermark
+    return Watermark(
+        service=row.window.service,
+        table=row.load,
+        value=mark.to_json() if mark else None,
+        fingerprint=row.window.fingerprint,
+        generation=row.window.generation + 1,
+        run=row.run,
+    )
+
+
+def _charge(job: Job, counts: Sequence[LoadCounts]) -> object:
+    pricing = job.definition.pricing
+    if pricing is None or pricing.model == "per-hour":
+        return None
+    metered: dict[str, int] = {}
+    for one in counts:
+        for step in one.tally.steps:
+            metered[step.step] = metered.get(step.step, 0) + step.records_out
+    used = Usage(bytes=sum(one.tally.bytes for one in counts), records=sum(one.tally.read for one in counts), step_rows=metered)
+    return charge(pricing, used)

@@ -1,0 +1,43 @@
+"""The pipeline of a bounded service: `Prepare -> read -> steps -> stage -> Commit`, the same on every runner."""
+
+from __future__ import annotations
+
+import apache_beam as beam
+from apache_beam.pvalue import PBegin, PCollection
+
+from beam_pipelines.columnar import coder
+from beam_pipelines.engine.apply import ApplyStep
+from beam_pipelines.engine.bundle import FACTS
+from beam_pipelines.engine.commit import Commit
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.prepare import Prepare
+from beam_pipelines.engine.read import Read
+from beam_pipelines.engine.stage import Stage
+
+__all__ = ["RunLoads"]
+
+
+class RunLoads(beam.PTransform):
+    """Everything one run of a bounded service does; the output is one `(load, LoadCounts)` a load.
+
+    Args:
+        job: The service.
+    """
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self._job = job
+
+    def expand(self, begin: PBegin) -> PCollection:
+        coder.register()
+        seed = begin | "Seed" >> beam.Create([None], reshuffle=False)
+        windows = seed | "Prepare" >> Prepare(self._job)
+        read = seed | "Read" >> Read(self._job, windows)
+        rows, facts = read.rows, [read[FACTS]]
+        for index, step in enumerate(self._job.step_ids):
+            applied = rows | f"Step {step}" >> ApplyStep(self._job, index, windows)
+            rows = applied.rows
+            facts.append(applied[FACTS])
+        facts.append(rows | "Stage" >> Stage(self._job, windows))
+        gathered = facts | "Facts" >> beam.Flatten()
+        return seed | "Commit" >> Commit(self._job, windows, gathered)

@@ -1,0 +1,200 @@
+"""What a run would do, worked out without reading a row: graph, guarantee, what would be read, schedule. And what no part serves, refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from beam_pipelines.engine.job import Job
+from beam_pipelines.errors import PlanError
+from beam_pipelines.io.connector import CursorSpec, Policy, Source, Target
+from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.guarantee import Guarantee, derive, require
+
+__all__ = ["Plan", "Reading", "make_plan"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What would be read of one table.
+
+    Args:
+        table: Source table.
+        load: Target table.
+        low: The stored watermark, None: from the start.
+        rows: Rows in the source by its catalog, None when it does not know.
+        exists: The target table is there already.
+    """
+
+    table: str
+    load: str
+    low: str | None
+    rows: int | None
+    exists: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Args:
+        service: Service id.
+        graph: One line a node: source, steps, destination.
+        guarantee: Derived.
+        readings: One a table.
+        mode: Of the destination.
+        destination: Target table as configured.
+        schedule: In words, None without one.
+        next_times: The next five times of the schedule, aware UTC.
+        notes: What the user should know: assumptions, things that do not happen.
+    """
+
+    service: str
+    graph: tuple[str, ...]
+    guarantee: Guarantee
+    readings: tuple[Reading, ...]
+    mode: str
+    destination: str
+    schedule: str | None = None
+    next_times: tuple[datetime, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "serviceId": self.service,
+            "graph": list(self.graph),
+            "guarantee": {"level": self.guarantee.level, "reasons": list(self.guarantee.reasons)},
+            "readings": [vars(reading) for reading in self.readings],
+            "mode": self.mode,
+            "destination": self.destination,
+            "schedule": self.schedule,
+            "nextTimes": [moment.isoformat() for moment in self.next_times],
+            "notes": list(self.notes),
+        }
+
+
+def make_plan(job: Job, context: RunContext) -> Plan:
+    """Plan a run: connect, ask catalogs and ledger, read no row, write nothing.
+
+    Raises:
+        PlanError: A part cannot do what is asked, or is not served; names the key.
+    """
+    definition = job.definition
+    if definition.kind == "incomplete":
+        raise PlanError(
+            f"the definition {definition.name or job.service!r} cannot be run: {', '.join(definition.missing)} is missing", code="spec-incomplete"
+        )
+    if definition.kind != "etl":
+        raise PlanError(f"services of kind {definition.kind!r} are not served yet; this version runs `pipeline` (ETL)", code="not-served")
+    steps = job.steps()
+    source, target = job.open_source(context), job.open_target(context)
+    try:
+        policy = job.policy(context)
+        _check_mode(job, policy, source, target)
+        readings = _readings(job, context, source, target)
+        guarantee = _guarantee(job, policy, source, target)
+        require(definition.delivery, guarantee)
+        return Plan(
+            service=job.service,
+            graph=tuple(_graph(job, source, target)),
+            guarantee=guarantee,
+            readings=readings,
+            mode=job.destination.mode,
+            destination=job.load_of("{table}"),
+            schedule=definition.schedule.describe() if definition.schedule else None,
+            next_times=tuple(definition.schedule.next(datetime.now(timezone.utc), 5)) if definition.schedule else (),
+            notes=tuple(_notes(job, steps)),
+        )
+    finally:
+        source.close()
+        target.close()
+
+
+def _check_mode(job: Job, policy: Policy, source: Source, target: Target) -> None:
+    path, cursor = "pipeline.destination.mode", source.cursor
+    if job.destination.mode not in target.traits.modes:
+        raise PlanError(
+            f"{path}: {target.traits.system} does not serve mode {policy.mode!r}, only {', '.join(target.traits.modes)}", code="mode-refused"
+        )
+    if policy.whole and cursor is not None and job.destination.mode == "replace":
+        raise PlanError(
+            f"{path}: replace without keyFields replaces the whole table, but the source gives only what is new; use upsert, or give keyFields",
+            code="mode-refused",
+        )
+    if policy.swap:
+        raise PlanError("pipeline.destination.strategy: swap is not served yet; delete-insert replaces in one transaction", code="not-served")
+    if cursor is None:
+        return
+    if not source.traits.incremental:
+        raise PlanError(f"pipeline.source: {source.traits.system} cannot be read incrementally", code="cursor-invalid")
+    _check_overlap(cursor, policy, source)
+
+
+def _check_overlap(cursor: CursorSpec, policy: Policy, source: Source) -> None:
+    loose = cursor.stamped_by == "client" or cursor.kind == "date" or not source.traits.safe_ceiling
+    if loose and not cursor.overlap:
+        why = "dates arrive backdated" if cursor.kind == "date" else f"{cursor.column!r} is stamped by its {cursor.stamped_by} on {source.traits.system}"
+        raise PlanError(
+            f"pipeline.source.cursor.overlap: {why}, so a row may arrive below the watermark: say how far back to read again (such as 1h)",
+            code="cursor-invalid",
+        )
+    if cursor.overlap and policy.mode == "insert" and not policy.whole:
+        raise PlanError(
+            "pipeline.source.cursor.overlap: rows are read again, so mode insert would double them; use upsert with keyFields", code="cursor-invalid"
+        )
+
+
+def _readings(job: Job, context: RunContext, source: Source, target: Target) -> tuple[Reading, ...]:
+    readings = []
+    for load, table in job.loads(source.tables()).items():
+        described, head = source.describe(table), target.standing(job.service, load)
+        if source.cursor is not None and source.cursor.column not in described.schema.names:
+            raise PlanError(
+                f"pipeline.source: cursor column {source.cursor.column!r} is not among the columns of {table!r}: {', '.join(described.schema.names)}",
+                code="column-missing",
+            )
+        low = str(head.mark) if head.mark and source.cursor and not context.full_refresh else None
+        readings.append(Reading(table, load, low, described.rows, target.describe(load) is not None))
+    return tuple(readings)
+
+
+def _guarantee(job: Job, policy: Policy, source: Source, target: Target) -> Guarantee:
+    cursor = source.cursor
+    survives = cursor is not None and (
+        bool(getattr(job.destination, "version_column", None)) or all(step.type != "map" for step in job.definition.steps) or _mapped(job, cursor.column)
+    )
+    return derive(
+        mode=policy.mode,
+        whole=policy.whole,
+        transactional=target.traits.transactional,
+        cursor=cursor.column if cursor else None,
+        stamped_by=cursor.stamped_by if cursor else "database",
+        overlap=cursor.overlap if cursor else 0.0,
+        versioned=survives or bool(getattr(job.destination, "version_column", None)),
+        assumptions=source.traits.assumptions,
+    )
+
+
+def _mapped(job: Job, column: str) -> bool:
+    from beam_pipelines.engine.lineage import trace
+
+    return column in trace([column], job.definition.steps, exact=False)
+
+
+def _graph(job: Job, source: Source, target: Target) -> list[str]:
+    what = ", ".join(source.tables())
+    cursor = f", new by {source.cursor.column!r}" if source.cursor else ""
+    lines = [f"read {what} from {getattr(job.definition.source, 'connection_name', None) or 'files'} ({source.traits.system}{cursor})"]
+    lines += [f"{step.id}: {step.type}{'' if step.required else ' (not required)'}" for step in job.definition.steps]
+    where = getattr(job.destination, "connection_name", None) or "files"
+    return [*lines, f"{job.destination.mode} into {job.load_of('{table}')} at {where} ({target.traits.system})"]
+
+
+def _notes(job: Job, steps: list[Any]) -> list[str]:
+    notes = []
+    if any(step.needs_sample for step in steps):
+        notes.append("what functions without a declared output return is sampled from at most 1,000 rows at the first run, and enforced from then on")
+    if job.definition.schedule:
+        notes.append("a run by hand does not wait for the schedule")
+    return notes

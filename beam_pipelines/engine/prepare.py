@@ -1,0 +1,250 @@
+"""Prepare: fix everything a retry must not change, once, at run time: window, ranges, schemas, keys. The target's ledger remembers it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from beam_pipelines.columnar import origin
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.lineage import snake, trace
+from beam_pipelines.errors import PlanError
+from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Standing, Target
+from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.mark import Mark
+from beam_pipelines.runs.window import Window, schema_to_text
+from beam_pipelines.transforms.step import Step
+
+__all__ = ["TARGET", "Prepare", "fingerprint", "prepare", "windows_of"]
+
+TARGET = "*"  # key of the target's schema among a window's schemas: no step can be called so
+_SAMPLE = 1000  # rows that tell what a function returns; more would be a read of its own
+
+
+def prepare(job: Job, context: RunContext) -> dict[str, Window]:
+    """Fix the windows of every load of a run, or read back those that stand.
+
+    Raises:
+        PlanError: The parts do not fit (no such column, key missing, fingerprint changed, ...); nothing was read.
+    """
+    source, target = job.open_source(context), job.open_target(context)
+    try:
+        loads = job.loads(source.tables())
+        standing = {row.load: row.window for row in target.rows(job.service, context.run)}
+        return {load: standing.get(load) or _fix(job, context, source, target, table, load) for load, table in loads.items()}
+    finally:
+        source.close()
+        target.close()
+
+
+def _fix(job: Job, context: RunContext, source: Source, target: Target, table: str, load: str) -> Window:
+    policy, head = job.policy(context), target.standing(job.service, load)
+    described = source.describe(table)
+    origin.refuse_reserved(described.schema.names)
+    mark = fingerprint(job, source, table, load)
+    _same_fingerprint(job, context, head, mark, load)
+    cursor = source.cursor
+    low = _low(cursor, head, context)
+    window = Window(
+        service=job.service,
+        load=load,
+        table=table,
+        run=context.run,
+        generation=head.generation,
+        low=low,
+        inclusive=policy.mode != "insert",
+        fingerprint=mark,
+        started_at=context.started_at,
+        full=low is None,
+    )
+    window = plan_schemas(job, window, source, described, head)
+    window = window.with_schema(TARGET, target.stored(window.schema(TARGET)))
+    there = target.describe(load)
+    window = choose_keys(job, window, policy, described, there, cursor)
+    _check_fit(window, target, policy, there)
+    fixed = source.fix(table, cursor, low, window.inclusive, _parts(described))
+    window = replace(
+        window,
+        ceiling=fixed.ceiling,
+        ceiling_inclusive=fixed.inclusive,
+        ranges=tuple(replace(part, load=load) for part in fixed.ranges),
+        snapshot=fixed.snapshot,
+        ceiling_by=fixed.by,
+    )
+    return target.prepare(window, context)
+
+
+def fingerprint(job: Job, source: Source, table: str, load: str) -> str:
+    """What a watermark belongs to: source, query, cursor and target, hashed."""
+    connection = getattr(job.definition.source, "connection_name", None) or ""
+    where = getattr(job.destination, "connection_name", None) or ""
+    text = "\n".join([connection, source.identity(table), where, load])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _same_fingerprint(job: Job, context: RunContext, head: Standing, now: str, load: str) -> None:
+    if head.fingerprint and head.fingerprint != now and head.mark and not (context.full_refresh or context.keep_watermark):
+        raise PlanError(
+            f"the source, query, cursor or target of {load!r} changed since the watermark {head.mark} was stored, so it may not mean the same;"
+            " run with --full-refresh to read everything again, or with --keep-watermark to go on from it",
+            code="fingerprint-changed",
+        )
+
+
+def _low(cursor: CursorSpec | None, head: Standing, context: RunContext) -> Mark | None:
+    """The watermark less the overlap; None on a first, full or cursorless run."""
+    if cursor is None or context.full_refresh or head.mark is None:
+        return None
+    if not cursor.overlap:
+        return head.mark
+    value = head.mark.value
+    if head.mark.type in ("timestamp", "timestamptz"):
+        return Mark.of(value - timedelta(seconds=cursor.overlap))
+    if head.mark.type == "date":
+        return Mark.of(value - timedelta(days=-(-cursor.overlap // 86400)))
+    if head.mark.type == "text":
+        return head.mark  # the source alone knows how its text is a time: it takes the overlap off itself
+    return Mark.of(value - type(value)(cursor.overlap))
+
+
+def plan_schemas(job: Job, window: Window, source: Source, described: Described, head: Standing) -> Window:
+    """Plan the schema after every step; what a function returns is sampled once, kept with the fingerprint, and enforced from then on."""
+    known = head.schemas if head.fingerprint == window.fingerprint else {}
+    schema = origin.visible_schema(described.schema)
+    window = window.with_schema("", schema)
+    same = known.get("") == schema_to_text(schema)
+    sample: pa.RecordBatch | None = None
+    steps = job.steps()
+    if any(step.needs_sample for step in steps) and not all(step.id in known for step in steps if step.needs_sample and same):
+        sample = source.sample(window.table, _SAMPLE)
+    for step in steps:
+        if step.needs_sample and step.id in known and sample is None:
+            schema = Window.schema(replace(window, schemas=known), step.id)
+        else:
+            schema, sample = _plan_step(step, schema, sample, window)
+        window = window.with_schema(step.id, schema)
+    return window.with_schema(TARGET, named(job, schema))
+
+
+def _plan_step(step: Step, schema: pa.Schema, sample: pa.RecordBatch | None, window: Window) -> tuple[pa.Schema, pa.RecordBatch | None]:
+    from datetime import datetime
+
+    planned = step.plan(schema, sample)
+    origin.refuse_reserved(planned.names)
+    if sample is None:
+        return planned, None
+    step.open(schema, planned, datetime.fromisoformat(window.started_at))
+    try:
+        batches = step.apply(sample).batches
+    finally:
+        step.close()
+    return planned, pa.concat_batches(batches) if batches else sample.slice(0, 0)
+
+
+def named(job: Job, schema: pa.Schema) -> pa.Schema:
+    """The schema with the target's names (`naming: snake`)."""
+    if job.definition.naming != "snake":
+        return schema
+    return pa.schema([field.with_name(snake(field.name)) for field in schema])
+
+
+def choose_keys(job: Job, window: Window, policy: Policy, described: Described, there: Described | None, cursor: CursorSpec | None) -> Window:
+    """Decide the columns that identify a row, the column that orders versions, and whether keys can repeat among the rows read.
+
+    Raises:
+        PlanError: `upsert` has no keys and neither side has a primary key; or a key is not among the columns.
+    """
+    columns = window.schema(TARGET).names
+    rename = (lambda name: snake(name)) if job.definition.naming == "snake" else (lambda name: name)
+    steps = job.definition.steps
+    exact = {source: rename(name) for source, name in trace(described.schema.names, steps, exact=True).items()}
+    primary = described.primary_key or tuple(getattr(job.definition.source, "key_fields", ()))
+    traced_key = tuple(exact[c] for c in described.primary_key) if set(described.primary_key) <= set(exact) else ()
+    named = {source: rename(name) for source, name in trace(primary, steps, exact=False).items()}
+    keys = tuple(getattr(job.destination, "key_fields", ()))
+    if policy.mode == "upsert" and not keys:
+        keys = there.primary_key if there and there.primary_key else tuple(named[c] for c in primary if c in named and named[c] in columns)
+        if not keys or (not (there and there.primary_key) and len(keys) != len(primary)):
+            raise PlanError(
+                f"upsert into {window.load!r} needs to know which columns name a row: give destination.keyFields,"
+                " for neither the target nor the source has a primary key that arrives there",
+                code="key-missing",
+            )
+    for key in keys:
+        if key not in columns:
+            raise PlanError(f"key {key!r} is not among the columns that arrive in {window.load!r}: {', '.join(columns)}", code="key-missing")
+    return replace(
+        window,
+        key_fields=keys,
+        version_column=_version(job, columns, policy, cursor, rename),
+        unique_on=traced_key if set(traced_key) == set(keys) and traced_key else (),
+    )
+
+
+def _version(job: Job, columns: list[str], policy: Policy, cursor: CursorSpec | None, rename: Any) -> str | None:
+    if policy.mode != "upsert":
+        return None
+    given = getattr(job.destination, "version_column", None)
+    if given:
+        if given not in columns:
+            raise PlanError(f"versionColumn {given!r} is not among the columns that arrive: {', '.join(columns)}", code="column-missing")
+        return str(given)
+    if cursor is None:
+        return None
+    name = trace([cursor.column], job.definition.steps, exact=False).get(cursor.column)
+    renamed = rename(name) if name else None
+    return renamed if renamed in columns else None
+
+
+def _check_fit(window: Window, target: Target, policy: Policy, there: Described | None) -> None:
+    """Refuse, before anything is read, what Commit would refuse."""
+    names = window.schema(TARGET).names
+    if target.traits.folds_case:
+        folded: dict[str, str] = {}
+        for name in names:
+            other = folded.setdefault(name.lower(), name)
+            if other != name:
+                raise PlanError(f"columns {other!r} and {name!r} are the same to {target.traits.system}; rename one in a map step", code="mode-refused")
+    if len(set(names)) != len(names):
+        raise PlanError(f"two columns arrive in {window.load!r} under one name: {', '.join(names)}", code="mode-refused")
+    if there is not None and not policy.evolve:
+        fold = str.lower if target.traits.folds_case else str
+        new = [name for name in names if fold(name) not in {fold(known) for known in there.schema.names}]
+        if new:
+            raise PlanError(f"schema: freeze, but {window.load!r} lacks the columns {', '.join(new)}; add them, or drop them in a map step", code="schema-frozen")
+
+
+def _parts(described: Described) -> int:
+    """Ranges to cut a window into: each costs a connection, so small sources are read in one."""
+    return max(1, min(16, (described.rows or 0) // 1_000_000))
+
+
+def windows_of(texts: dict[str, str]) -> dict[str, Window]:
+    """The windows that Prepare gave, by load."""
+    return {load: Window.from_text(text) for load, text in texts.items()}
+
+
+class _PrepareFn(beam.DoFn):
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def process(self, element: None) -> Iterator[dict[str, str]]:
+        windows = prepare(self._job, RunContext.current())
+        yield {load: window.to_text() for load, window in windows.items()}
+
+
+class Prepare(beam.PTransform):
+    """Fix the windows of a run: one element, `{load: window as text}`."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self._job = job
+
+    def expand(self, seed: beam.pvalue.PCollection) -> beam.pvalue.PCollection:
+        return seed | "Fix" >> beam.ParDo(_PrepareFn(self._job))

@@ -1,0 +1,130 @@
+"""Read the ranges of a run into batches of the planned schema; rows that do not fit it become dead letters here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
+
+from beam_pipelines.columnar import cast, origin, size
+from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.prepare import windows_of
+from beam_pipelines.io.connector import Source
+from beam_pipelines.runs.facts import ReadFact
+from beam_pipelines.runs.mark import Mark
+from beam_pipelines.runs.window import Range, Window
+
+__all__ = ["Read"]
+
+
+class _ReadFn(BundleFn):
+    def __init__(self, job: Job) -> None:
+        super().__init__(job, "extract")
+
+    def setup(self) -> None:
+        super().setup()
+        self._source: Source | None = None
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._facts: dict[str, ReadFact] = {}
+
+    def teardown(self) -> None:
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+        super().teardown()
+
+    def process(self, part: tuple[str, int], texts: dict[str, str]) -> Iterator[Any]:
+        if self._source is None:
+            self._source = self._job.open_source(self.context)
+        load, index = part
+        window = windows_of({load: texts[load]})[load]
+        batches = self._source.read(window.ranges[index], window, self._source.cursor)
+        while True:
+            with self.timed(load):
+                batch = next(batches, None)
+                read = self._take(batch, window, window.ranges[index]) if batch is not None else None
+            if read is None:
+                return
+            if read.num_rows:
+                yield read
+
+    def _take(self, batch: pa.RecordBatch, window: Window, part: Range) -> pa.RecordBatch:
+        """Note what was read, cast it to the planned schema, and split off what does not fit."""
+        fact = self._facts.get(window.load, ReadFact(window.load))
+        billed = size.canonical_bytes(origin.visible(batch))
+        newest = fact.newest
+        cursor = self._source.cursor if self._source else None
+        if cursor is not None and batch.num_rows:
+            top = pc.max(batch.column(cursor.column))
+            if top.is_valid:
+                newest = Mark.of(top).later(newest)
+        self._facts[window.load] = ReadFact(window.load, fact.rows + batch.num_rows, fact.bytes + billed, newest=newest)
+        self._report.add(batch.num_rows, billed)
+        batch = self._without_huge_cells(batch, window.load)
+        conformed = cast.conform(batch, window.schema())
+        if conformed.bad:
+            codes = ["cast-failed"] * len(conformed.bad)
+            self.letter(batch, conformed.bad, window.load, "extract", codes, conformed.reasons)
+        return _label(conformed.batch, window.load, part)
+
+    def _without_huge_cells(self, batch: pa.RecordBatch, load: str) -> pa.RecordBatch:
+        limit = self._job.definition.max_cell_bytes
+        huge = size.oversized(batch, limit)
+        if huge is None:
+            return batch
+        rows = pc.indices_nonzero(huge).to_pylist()
+        message = f"a cell is larger than maxCellBytes ({limit} bytes)"
+        self.letter(batch, rows, load, "extract", ["cell-too-large"] * len(rows), [message] * len(rows))
+        return batch.filter(pc.invert(huge))
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for load, fact in self._facts.items():
+            dead = self.dead_count(load)
+            letters = self.close_letters(load)
+            seconds = self._seconds.get(load, 0.0)
+            yield in_global_window(
+                TaggedOutput(FACTS, ReadFact(load, fact.rows, fact.bytes, dead, fact.newest, letters, seconds))
+            )
+        self._report.flush()
+
+
+def _label(batch: pa.RecordBatch, load: str, part: Range) -> pa.RecordBatch:
+    """Say which load and range the rows are of; both survive every step."""
+    labelled = origin.with_load(batch, load)
+    return labelled.replace_schema_metadata({**(labelled.schema.metadata or {}), b"bp:part": str(part.index).encode()})
+
+
+def _parts(texts: dict[str, str]) -> Iterator[tuple[str, int]]:
+    for load, window in windows_of(texts).items():
+        for part in window.ranges:
+            yield load, part.index
+
+
+class Read(beam.PTransform):
+    """Read every range of every window, in parallel where the runner has workers.
+
+    Bounded. Order within a range only. Rows that do not fit the planned schema, and rows with a cell above `maxCellBytes`, become dead letters.
+
+    Args:
+        job: The service.
+        windows: One element, `{load: window as text}`.
+    """
+
+    def __init__(self, job: Job, windows: PCollection) -> None:
+        super().__init__()
+        self._job, self._windows = job, windows
+
+    def expand(self, pcoll: Any) -> Any:
+        return (
+            self._windows
+            | "Ranges" >> beam.FlatMap(_parts)
+            | "Spread" >> beam.Reshuffle()
+            | "Rows" >> beam.ParDo(_ReadFn(self._job), AsSingleton(self._windows)).with_outputs(FACTS, main="rows")
+        )

@@ -1,0 +1,65 @@
+"""Roll-forward: the target's ledger is the truth, and the state store follows it, exactly once."""
+
+from __future__ import annotations
+
+import logging
+
+from beam_pipelines.engine import letters
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.outcome import all_committed, outcome_of
+from beam_pipelines.errors import PlanError
+from beam_pipelines.io.connector import Target
+from beam_pipelines.state.store import StateStore
+
+__all__ = ["check_ahead", "roll_forward"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def roll_forward(job: Job, store: StateStore, target: Target, archive: letters.Archive, run: str) -> list[str]:
+    """Write what runs that died did not live to write: record, events, charge and dead letters of those that committed; the others are `lost`.
+
+    The caller holds the service's lease, so no other run of this store is alive.
+
+    Args:
+        run: The caller's own run, left alone.
+
+    Returns:
+        Ids of the runs that were settled.
+    """
+    settled = []
+    for execution in store.unfinished(job.service):
+        if execution.run == run:
+            continue
+        rows = target.rows(job.service, execution.run)
+        failures = letters.export(target, archive, job.service, rows)
+        outcome = outcome_of(job, rows, failures, status="failed" if any(row.status == "failed" for row in rows) else "lost")
+        if store.finish(execution.run, outcome):
+            settled.append(execution.run)
+            _LOG.info("run %s had %s, and is recorded as %s now", execution.run, "committed" if all_committed(rows) else "died", outcome.status)
+        letters.drop(target, rows)
+    return settled
+
+
+def check_ahead(job: Job, store: StateStore, target: Target, *, accepted: bool) -> None:
+    """Stop when the store remembers commits that the target's ledger does not have: the target was restored, or is another one.
+
+    Args:
+        accepted: The user has chosen (`--full-refresh` or `--keep-watermark`): the store's copies are forgotten.
+
+    Raises:
+        PlanError: `ledger-behind`, with the choice.
+    """
+    heads = target.heads(job.service)
+    for copy in store.watermarks(job.service):
+        head = heads.get(copy.table)
+        generation = head.generation if head else 0
+        if generation < copy.generation:
+            if accepted:
+                store.clear_watermark(job.service)
+                return
+            raise PlanError(
+                f"the state store knows commit {copy.generation} of {copy.table!r}, the target's ledger only {generation}: the target was restored,"
+                " or is another one. Run with --full-refresh to read everything again, or with --keep-watermark to go on from what the target has",
+                code="ledger-behind",
+            )

@@ -1,0 +1,187 @@
+"""Stage rows where the target can take them from: bulk, parallel, named after run and attempt. Nothing here touches the target's tables."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.pvalue import AsSingleton, PCollection
+
+from beam_pipelines.columnar import cast, origin
+from beam_pipelines.engine.bundle import BundleFn, in_global_window
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.prepare import TARGET, windows_of
+from beam_pipelines.errors import DataError
+from beam_pipelines.io.connector import Stager
+from beam_pipelines.runs.facts import Staged, StagedFact
+from beam_pipelines.runs.names import StagingName, new_attempt
+from beam_pipelines.runs.window import Window
+
+__all__ = ["Stage"]
+
+_AHEAD = 2  # batches waiting for the writer: reading and writing overlap, and memory stays flat
+
+
+@dataclass(frozen=True)
+class _Bad:
+    """Rows the stager would not take."""
+
+    batch: pa.RecordBatch
+    rows: list[int]
+    message: str
+
+
+class _Writer:
+    """A stager fed by a thread of its own, so that the next batch is read while this one is written (drivers release the GIL)."""
+
+    def __init__(self, stager: Stager) -> None:
+        self._stager = stager
+        self._queue: queue.Queue[tuple[pa.RecordBatch, pa.RecordBatch] | None] = queue.Queue(_AHEAD)
+        self._error: BaseException | None = None
+        self.bad: list[_Bad] = []
+        self._thread = threading.Thread(target=self._work, name="stage", daemon=True)
+        self._thread.start()
+
+    def write(self, rows: pa.RecordBatch, origins: pa.RecordBatch) -> None:
+        """Queue rows; `origins` is the same rows with origin columns, for dead letters."""
+        self._raise()
+        self._queue.put((rows, origins))
+
+    def _work(self) -> None:
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            if self._error is None:
+                try:
+                    self._write(*item)
+                except BaseException as error:  # noqa: BLE001 - handed to the bundle's thread, which raises it
+                    self._error = error
+
+    def _write(self, rows: pa.RecordBatch, origins: pa.RecordBatch) -> None:
+        while rows.num_rows:
+            try:
+                self._stager.write(rows)
+                return
+            except DataError as refusal:
+                refused = sorted(refusal.details.get("rows", range(rows.num_rows)))
+                self.bad.append(_Bad(origins, refused, refusal.message))
+                keep = pa.array([row not in set(refused) for row in range(rows.num_rows)])
+                rows, origins = rows.filter(keep), origins.filter(keep)
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _join(self) -> None:
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    def finish(self) -> Staged:
+        self._join()
+        self._raise()
+        return self._stager.finish()
+
+    def abort(self) -> None:
+        self._join()
+        self._stager.abort()
+
+
+@dataclass
+class _Open:
+    writer: _Writer
+    schema: pa.Schema
+    keys: list[int]
+    rows_in: int = 0
+
+
+class _StageFn(BundleFn):
+    def __init__(self, job: Job) -> None:
+        super().__init__(job, "load")
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        # A bundle that failed left its writer behind: nothing of it counts, and its thread must go.
+        for one in getattr(self, "_open", {}).values():
+            one.writer.abort()
+        self._open: dict[str, _Open] = {}
+
+    def teardown(self) -> None:
+        for one in getattr(self, "_open", {}).values():
+            one.writer.abort()
+        self._open = {}
+        super().teardown()
+
+    def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[StagedFact]:
+        load = origin.load_of(batch)
+        with self.timed(load):
+            one = self._open.get(load) or self._begin(load, windows_of({load: texts[load]})[load], batch)
+            one.rows_in += batch.num_rows
+            batch = self._without_null_keys(one, _renamed(batch, one.schema), load)
+            conformed = cast.conform(batch, one.schema)
+            if conformed.bad:
+                self.letter(batch, conformed.bad, load, "load", ["cast-failed"] * len(conformed.bad), conformed.reasons)
+            rows = pa.RecordBatch.from_arrays(origin.visible(conformed.batch).columns, schema=one.schema)
+            one.writer.write(rows, conformed.batch)
+            self._report.add(batch.num_rows)
+        yield from ()
+
+    def _begin(self, load: str, window: Window, batch: pa.RecordBatch) -> _Open:
+        schema = window.schema(TARGET)
+        name = str(StagingName.of(window.service, window.run, new_attempt()))
+        part = int((batch.schema.metadata or {}).get(b"bp:part", b"0"))
+        keys = [schema.names.index(key) for key in window.key_fields]
+        one = self._open[load] = _Open(_Writer(self.target.stager(name, schema, part)), schema, keys)
+        return one
+
+    def _without_null_keys(self, one: _Open, batch: pa.RecordBatch, load: str) -> pa.RecordBatch:
+        """A row without its key can neither be found nor be told from others: it is a dead letter."""
+        for index in one.keys:
+            column = batch.column(index)
+            if not column.null_count:
+                continue
+            rows = pc.indices_nonzero(pc.is_null(column)).to_pylist()
+            message = f"key column {one.schema.names[index]!r} is null"
+            self.letter(batch, rows, load, "load", ["key-null"] * len(rows), [message] * len(rows))
+            batch = batch.filter(pc.is_valid(column))
+        return batch
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for load, one in self._open.items():
+            staged = one.writer.finish()
+            for bad in one.writer.bad:
+                self.letter(bad.batch, bad.rows, load, "load", ["target-refused"] * len(bad.rows), [bad.message] * len(bad.rows))
+            dead = self.dead_count(load)
+            letters = self.close_letters(load)
+            yield in_global_window(StagedFact(load, one.rows_in, (staged,), dead, letters, self._seconds.get(load, 0.0)))
+        self._open = {}
+        self._report.flush()
+
+
+def _renamed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with the target's names; the hidden columns keep theirs."""
+    hidden = batch.schema.names[len(schema.names) :]
+    return batch.rename_columns([*schema.names, *hidden])
+
+
+class Stage(beam.PTransform):
+    """Write batches to attempt-named staging; one manifest a bundle and load, yielded after the staging is durable.
+
+    Args:
+        job: The service.
+        windows: One element, `{load: window as text}`.
+    """
+
+    def __init__(self, job: Job, windows: PCollection) -> None:
+        super().__init__()
+        self._job, self._windows = job, windows
+
+    def expand(self, rows: PCollection) -> PCollection:
+        return rows | "Write" >> beam.ParDo(_StageFn(self._job), AsSingleton(self._windows))

@@ -1,0 +1,1 @@
+"""The ETL service: a source through transformations into a destination, incrementally."""

@@ -1,0 +1,145 @@
+"""`Service`: a definition loaded and ready to plan, preview and run; and `Etl`, the same inside a user's own Beam pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beam_pipelines.spec import Definition, load
+
+if TYPE_CHECKING:
+    from beam_pipelines.engine.launch import Result
+    from beam_pipelines.engine.plan import Plan
+    from beam_pipelines.engine.preview import Preview
+    from beam_pipelines.engine.progress import Progress
+
+__all__ = ["Service"]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A data-pipeline service.
+
+    Args:
+        definition: What the user declared.
+        folder: Folder of the definition: `functions.py`, `connections.yaml` and the state store are beside it.
+        connections: Connections file, None: `connections.yaml` in the folder, when it is there.
+        state: URL of the state store, None: `.beam_pipelines/state.db` in the folder.
+    """
+
+    definition: Definition
+    folder: Path
+    connections: Path | None = None
+    state: str | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, *, connections: str | Path | None = None, state: str | None = None) -> Service:
+        """Load a definition from YAML or JSON.
+
+        Raises:
+            SpecError: With every mistake, each with file, line, column and what was expected.
+        """
+        loaded = load(path)
+        return cls(loaded.definition, Path(path).absolute().parent, Path(connections).absolute() if connections else None, state)
+
+    @property
+    def id(self) -> str:
+        return self.definition.service_id
+
+    def plan(self, *, full_refresh: bool = False, keep_watermark: bool = False) -> Plan:
+        """Work out what a run would do; connects, reads no row, writes nothing."""
+        from beam_pipelines.engine.plan import make_plan
+
+        return make_plan(self._job, self._context(full_refresh, keep_watermark))
+
+    def preview(self, step: str | None = None, limit: int = 20) -> Preview:
+        """Show rows as they leave a step (the last, when none is named); writes nothing."""
+        from beam_pipelines.engine.preview import preview
+
+        return preview(self._job, self._context(False, False), step, limit)
+
+    def run(
+        self,
+        *,
+        full_refresh: bool = False,
+        keep_watermark: bool = False,
+        yes: bool = False,
+        customer: str | None = None,
+        request: str | None = None,
+        options: Sequence[str] = (),
+        listener: Callable[[Progress], None] | None = None,
+        run: str | None = None,
+    ) -> Result:
+        """Run the service once, and record the run.
+
+        Args:
+            full_refresh: Forget the watermark and read everything.
+            keep_watermark: Go on from the watermark although source or target changed.
+            yes: A full refresh of an insert service may replace the table.
+            customer: Who pays.
+            request: What asked for the run.
+            options: Beam's options, as on a command line.
+            listener: Called with the progress, from a thread of its own.
+            run: Run id; a new one when not given.
+
+        Raises:
+            SpecError: It cannot be run as asked; nothing was started.
+            ActiveRunError: Another run of the service is active.
+        """
+        from beam_pipelines.engine.launch import Launch, launch
+        from beam_pipelines.engine.options import check_runner, parse_beam
+
+        parsed = parse_beam(options)
+        check_runner(parsed)
+        ask = Launch(
+            job=self._job,
+            state=self.state_url,
+            beside=self._beside,
+            connections=self.connections_file,
+            options=parsed,
+            full_refresh=full_refresh,
+            keep_watermark=keep_watermark,
+            yes=yes,
+            customer=customer,
+            request=request,
+            run=run,
+        )
+        return launch(ask, listener)
+
+    @property
+    def state_url(self) -> str:
+        """URL of the state store."""
+        return self.state or f"sqlite:///{self.folder / '.beam_pipelines' / 'state.db'}"
+
+    @property
+    def connections_file(self) -> Path | None:
+        beside = self.folder / "connections.yaml"
+        return self.connections or (beside if beside.exists() else None)
+
+    @property
+    def _beside(self) -> Path:
+        """Where dead letters go when the definition does not say: beside a local state store, else beside the definition."""
+        if self.state and self.state.startswith("sqlite:///"):
+            return Path(self.state.removeprefix("sqlite:///")).absolute().parent
+        return self.folder / ".beam_pipelines"
+
+    @property
+    def _job(self) -> Any:
+        from beam_pipelines.engine.job import Job
+
+        return Job.of(self.definition, self.folder)
+
+    def _context(self, full_refresh: bool, keep_watermark: bool) -> Any:
+        from datetime import datetime, timezone
+
+        from beam_pipelines.runs.context import RunContext
+
+        return RunContext(
+            run="000000000000",
+            started_at=datetime.now(timezone.utc).isoformat(timespec="microseconds"),
+            connections=str(self.connections_file) if self.connections_file else None,
+            full_refresh=full_refresh,
+            keep_watermark=keep_watermark,
+        )

@@ -1,0 +1,106 @@
+"""Connections to a DuckDB file: opened late, closed early, because one process at a time may hold the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import tenacity
+
+from beam_pipelines.errors import BeamPipelinesError, DataError, FatalError, SpecError, TransientError
+from beam_pipelines.io.sql.session import Outcome
+
+__all__ = ["DuckDbSession", "connect", "translate"]
+
+LOCK_WAIT = 30.0  # seconds: longer than a dashboard's query, shorter than anybody's patience
+MEMORY = "384MB"  # what merges may hold before they spill beside the file: keeps a run of 10 million rows under 700 MB
+_HOLDER = re.compile(r"\(PID (\d+)\)")
+
+
+class DuckDbSession:
+    """A DuckDB connection as `io.sql.session.Session`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Outcome:
+        try:
+            result = self.connection.execute(sql, list(parameters)) if parameters else self.connection.execute(sql)
+            rows = result.fetchall() if result.description else []
+        except duckdb.Error as error:
+            raise translate(error) from error
+        # A write answers with one row that holds its count.
+        written = sql.lstrip()[:6].upper() in ("INSERT", "UPDATE", "DELETE", "MERGE ", "CREATE")
+        return Outcome(rows, int(rows[0][0]) if written and rows and rows[0] else -1)
+
+
+@contextmanager
+def connect(path: Path, *, read_only: bool = False) -> Iterator[DuckDbSession]:
+    """Open the file, waiting while another process holds it, and close it at the end of the block.
+
+    Raises:
+        TransientError: Another process still held it after 30 s (`locked`; names its process id).
+        FatalError: The file is no DuckDB database, or cannot be opened.
+    """
+    retry = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, TransientError)),
+        stop=tenacity.stop_after_delay(LOCK_WAIT),
+        wait=tenacity.wait_random(0.05, 0.2),
+        reraise=True,
+    )
+    connection = retry(_open, path, read_only)
+    try:
+        yield DuckDbSession(connection)
+    finally:
+        connection.close()
+
+
+def _open(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
+    try:
+        connection = duckdb.connect(str(path), read_only=read_only)
+        connection.execute(f"SET memory_limit = '{MEMORY}'")
+        return connection
+    except duckdb.ConnectionException as other:
+        raise TransientError(
+            f"{path.name} is open elsewhere in this process with other settings; close that connection first", code="locked"
+        ) from other
+    except duckdb.Error as error:
+        raise _cannot_open(path, error) from error
+
+
+def _cannot_open(path: Path, error: duckdb.Error) -> BeamPipelinesError:
+    text = str(error)
+    if "lock" in text:
+        holder = _HOLDER.search(text)
+        who = f"process {holder.group(1)}" if holder else "another process"
+        return TransientError(f"{path} is held by {who}: DuckDB lets one process in at a time; close it there", code="locked")
+    if not path.parent.is_dir():
+        return SpecError(f"expected a folder {path.parent} for the DuckDB file {path.name}, there is none", code="connection-invalid")
+    return FatalError(f"{path} cannot be opened as a DuckDB database: {text.splitlines()[0]}", code="unreachable")
+
+
+def translate(error: duckdb.Error) -> BeamPipelinesError:
+    """DuckDB's error as one of ours; texts that quote values are cut."""
+    text = str(error).strip()
+    line = text.splitlines()[0] if text else type(error).__name__
+    if isinstance(error, (duckdb.ConstraintException, duckdb.ConversionException, duckdb.DataError)):
+        return DataError(_without_values(line), code="target-refused")
+    if isinstance(error, duckdb.TransactionException) or "onflict" in line:
+        return TransientError(f"a concurrent transaction got in the way: {line}", code="conflict")
+    if isinstance(error, duckdb.CatalogException):
+        return FatalError(line, code="table-missing")
+    if isinstance(error, duckdb.BinderException):
+        return FatalError(line, code="column-missing")
+    if isinstance(error, (duckdb.IOException, duckdb.OutOfMemoryException)):
+        return FatalError(f"DuckDB could not write: {line}", code="commit-failed")
+    return FatalError(line, code="commit-failed")
+
+
+def _without_values(line: str) -> str:
+    line = re.sub(r"(?:duplicate )?key \"?[^\"]*?: .*?\"(?= |$)", "a key", line)
+    line = re.sub(r"string '.*'", "a text", line)
+    return re.sub(r"value .* (?=can't|cannot|is out)", "a value ", line)

@@ -1,0 +1,238 @@
+"""DuckDB as target: workers stage Arrow IPC files beside it, and only Prepare and Commit open it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from beam_pipelines.columnar import types
+from beam_pipelines.errors import FatalError
+from beam_pipelines.io.connector import Described, TargetTraits
+from beam_pipelines.io.duckdb.session import DuckDbSession, connect
+from beam_pipelines.io.sql import refusals
+from beam_pipelines.io.sql.ledger import Ledger
+from beam_pipelines.io.sql.merge import ROW, MergeSql
+from beam_pipelines.io.sql.session import Session, quote, quote_table
+from beam_pipelines.io.sql.target import MergePlan, Refused, SqlTarget, service_staging
+from beam_pipelines.io.staging_files import FileStager, StagingFolder
+from beam_pipelines.runs.counts import Merged
+from beam_pipelines.runs.facts import Staged
+from beam_pipelines.runs.names import StagingName
+from beam_pipelines.runs.window import Window
+
+__all__ = ["DuckDbTarget"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class DuckDbTarget(SqlTarget):
+    """A DuckDB file.
+
+    Args:
+        path: The database file; made when the first run is prepared.
+        schema: Schema of the ledger tables, None: `main`.
+    """
+
+    system = "duckdb"
+    creates_primary_key = False  # MERGE needs none, and DuckDB's key index makes a bulk load several times slower
+
+    def __init__(self, path: Path, *, schema: str | None = None) -> None:
+        self.path = path
+        self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True)
+        self.ledger = Ledger(schema)
+        self._files = StagingFolder(path.with_name(f"{path.name}.staging"))
+
+    # Connections.
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        with connect(self.path) as session:
+            session.execute("BEGIN TRANSACTION")
+            try:
+                yield session
+            except BaseException:
+                # After an error DuckDB has perhaps rolled back by itself already.
+                with _quiet():
+                    session.execute("ROLLBACK")
+                raise
+            session.execute("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[Session | None]:
+        if not self.path.exists():
+            yield None
+            return
+        with connect(self.path) as session:
+            yield session
+
+    def check(self) -> str:
+        import duckdb
+
+        with self.reading() as session:
+            if session is None:
+                return f"DuckDB {duckdb.__version__}, {self.path.name} will be created by the first run"
+            tables = session.execute("SELECT count(*) FROM duckdb_tables() WHERE NOT internal").rows[0][0]
+            return f"DuckDB {duckdb.__version__}, {self.path.name}, {tables} tables"
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+    # Catalog.
+
+    def has_table(self, tx: Session, table: str) -> bool:
+        schema, _, name = table.replace('"', "").rpartition(".")
+        found = tx.execute("SELECT 1 FROM duckdb_tables() WHERE lower(table_name) = lower(?) AND schema_name = ?", (name, schema or "main"))
+        return bool(found.rows)
+
+    def columns(self, tx: Session, table: str) -> Described | None:
+        if not self.has_table(tx, table):
+            return None
+        schema, _, name = table.rpartition(".")
+        found = tx.execute(
+            "SELECT column_name, data_type, is_nullable FROM duckdb_columns() WHERE lower(table_name) = lower(?) AND schema_name = ?"
+            " ORDER BY column_index",
+            (name, schema or "main"),
+        )
+        fields = [pa.field(column, types.from_duckdb(kind), nullable=bool(nullable)) for column, kind, nullable in found.rows]
+        key = tx.execute(
+            "SELECT constraint_column_names FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY' AND lower(table_name) = lower(?)"
+            " AND schema_name = ?",
+            (name, schema or "main"),
+        )
+        return Described(pa.schema(fields), tuple(key.rows[0][0]) if key.rows else ())
+
+    # Staging.
+
+    def stager(self, name: str, schema: pa.Schema, order: int) -> FileStager:
+        return self._files.stager(name, schema, order)
+
+    def staging(self, service: str) -> list[str]:
+        return service_staging(service, self._files.names())
+
+    def read_staged(self, staged: Staged) -> Iterable[pa.RecordBatch]:
+        return self._files.read(staged)
+
+    def drop_staged(self, names: Sequence[str]) -> None:
+        self._files.drop(names)
+
+    def attach(self, tx: Session, staged: Sequence[Staged], schema: pa.Schema, *, once: bool, numbered: bool) -> str:
+        assert isinstance(tx, DuckDbSession)
+        for part in staged:
+            found = self._files.count(part)
+            if found != part.rows:
+                raise FatalError(f"expected {part.rows} rows in the staging file {part.name}, found {found}", code="staging-lost")
+        batches = (batch for part in staged for batch in self._files.read(part))
+        tx.connection.register("_bp_reader", pa.RecordBatchReader.from_batches(schema, batches))
+        if once:
+            # Read once, straight from the files: no row is held.
+            return quote("_bp_reader")
+        tx.execute(f"CREATE OR REPLACE TEMP TABLE _bp_staged AS SELECT row_number() OVER () AS {ROW}, * FROM _bp_reader")
+        return quote("_bp_staged")
+
+    def fetch(self, tx: Session, relation: str, rows: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:
+        assert isinstance(tx, DuckDbSession)
+        names = ", ".join(quote(name) for name in schema.names)
+        tx.connection.register("_bp_wanted", pa.table({"row": pa.array(rows, pa.int64())}))
+        found = tx.connection.execute(
+            f"SELECT {names} FROM {relation} AS s JOIN _bp_wanted AS w ON w.row = s.{ROW} ORDER BY s.{ROW}"
+        ).to_arrow_table()
+        combined = found.cast(schema).combine_chunks().to_batches()
+        return combined[0] if combined else pa.RecordBatch.from_pylist([], schema=schema)
+
+    def keep_letters(self, tx: Session, window: Window, letters: pa.RecordBatch) -> Staged:
+        # The name is the run's, not an attempt's: a commit that is tried again writes the same file again.
+        stager = self.stager(str(StagingName.of(window.service, window.run, "0" * 16)), letters.schema, 0)
+        stager.write(letters)
+        return stager.finish()
+
+    # Merge.
+
+    def savepoint(self, tx: Session) -> AbstractContextManager[None]:
+        raise FatalError("DuckDB has no savepoints: refused rows are found by set", code="internal")
+
+    def apply(self, tx: Session, plan: MergePlan) -> Merged:
+        if plan.policy.mode == "replace" and plan.sql.keys and plan.indexed:
+            # DuckDB checks a key against rows the same transaction deleted, so whole rows are replaced by MERGE instead.
+            inserted = tx.execute(plan.sql.classify()).rows[0][1]
+            tx.execute(_replacing(tx, plan))
+            return Merged(inserted=inserted, updated=plan.rows - inserted, method="merge")
+        return super().apply(tx, plan)
+
+    def apply_rest(self, tx: Session, plan: MergePlan) -> tuple[Merged, list[Refused]]:
+        refused: dict[int, Refused] = {}
+        for reason, query in _refusals(tx, plan):
+            for (row,) in tx.execute(query).rows:
+                refused.setdefault(row, Refused(row, "target-refused", reason))
+        if refused:
+            assert isinstance(tx, DuckDbSession)
+            tx.connection.register("_bp_refused", pa.table({"row": pa.array(list(refused), pa.int64())}))
+            rest = plan.sql.of(f"(SELECT * FROM {plan.sql.staged} AS a WHERE a.{ROW} NOT IN (SELECT row FROM _bp_refused))")
+            plan = MergePlan(rest, plan.policy, plan.rows - len(refused), plan.empty, plan.indexed)
+        return self.apply(tx, plan), [refused[row] for row in sorted(refused)]
+
+
+def _refusals(tx: Session, plan: MergePlan) -> list[tuple[str, str]]:
+    """Queries of the rows the table refuses. DuckDB's transactions cannot be undone in part, so there is nothing to bisect with."""
+    sql = plan.sql
+    casts = [
+        (
+            f"column {name!r} cannot hold this value as {wanted}",
+            f"SELECT {ROW} FROM {sql.staged} AS s WHERE s.{quote(name)} IS NOT NULL AND TRY_CAST(s.{quote(name)} AS {wanted}) IS NULL",
+        )
+        for name, wanted in sql.types
+    ]
+    # Later queries must not trip over a value that will not cast: it is refused already.
+    tolerant = replace(sql, types=(), staged=_cast(sql)) if sql.types else sql
+    schema, _, table = sql.table.rpartition(".")
+    found = tx.execute(
+        "SELECT constraint_type, constraint_text, expression, constraint_column_names, referenced_table, referenced_column_names"
+        " FROM duckdb_constraints() WHERE table_name = ? AND schema_name = ?",
+        (table, schema or "main"),
+    ).rows
+    constraints = [
+        refusals.Constraint(
+            "UNIQUE" if kind == "PRIMARY KEY" else kind,
+            text,
+            tuple(columns),
+            expression or "",
+            quote_table(f"{schema}.{referenced}" if schema else referenced) if referenced else "",
+            tuple(there),
+        )
+        for kind, text, expression, columns, referenced, there in found
+    ]
+    names = [row[0] for row in tx.execute(f"SELECT column_name FROM (DESCRIBE {sql.target})").rows]
+    insert = plan.policy.mode == "insert" or plan.policy.whole
+    return casts + refusals.queries(tolerant, constraints, names, insert=insert)
+
+
+def _cast(sql: MergeSql) -> str:
+    wanted = dict(sql.types)
+    parts = [f"TRY_CAST(c.{quote(n)} AS {wanted[n]}) AS {quote(n)}" if n in wanted else f"c.{quote(n)}" for n in sql.columns]
+    return f"(SELECT {ROW}, {', '.join(parts)} FROM {sql.staged} AS c)"
+
+
+def _replacing(tx: Session, plan: MergePlan) -> str:
+    """MERGE that replaces whole rows: columns the staged rows lack become null."""
+    sql = plan.sql
+    there = [row[0] for row in tx.execute(f"SELECT column_name FROM (DESCRIBE {quote_table(sql.table)})").rows]
+    lower = {column.lower(): column for column in sql.columns}
+    keys = {key.lower() for key in sql.keys}
+    sets = [f"{quote(c)} = {sql.value(lower[c.lower()]) if c.lower() in lower else 'NULL'}" for c in there if c.lower() not in keys]
+    names, values = ", ".join(map(quote, sql.columns)), ", ".join(sql.value(column) for column in sql.columns)
+    update = f" WHEN MATCHED THEN UPDATE SET {', '.join(sets)}" if sets else ""
+    return f"MERGE INTO {sql.target} AS t USING {sql.staged} AS s ON {sql.match()}{update} WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    try:
+        yield
+    except FatalError as nothing:
+        _LOG.debug("rollback after an error: %s", nothing)
+    except Exception as nothing:  # noqa: BLE001 - the first error matters, not what the rollback says
+        _LOG.debug("rollback after an error: %s", nothing)

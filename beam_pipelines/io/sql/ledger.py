@@ -1,0 +1,195 @@
+"""The ledger in the target: what was prepared, what committed, and the fence that lets only one commit of a generation through.
+
+Two tables. `_beam_pipelines_loads` has a row for each (service, load, run): window, status, counters. `_beam_pipelines_heads` has one for each
+(service, load): generation, watermark, fingerprint; every commit moves the generation on by one with a compare-and-set, so a run that was paused
+while its successor committed is refused, whatever it read.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+from beam_pipelines.errors import FatalError, FencedError
+from beam_pipelines.io.connector import LedgerRow, Standing
+from beam_pipelines.io.sql.session import Session, quote
+from beam_pipelines.runs.counts import LoadCounts
+from beam_pipelines.runs.mark import Mark
+from beam_pipelines.runs.names import HEADS, LEDGER
+from beam_pipelines.runs.window import Window
+
+__all__ = ["Ledger"]
+
+_COLUMNS = "run, load, status, plan, counts, prepared_at, ended_at"
+
+
+class Ledger:
+    """Statements on the two ledger tables; each method runs in the caller's transaction.
+
+    Args:
+        schema: Database schema that holds the tables; None: the connection's default.
+        text: Column type of long text (`TEXT` but for databases that have none).
+        key: Column type of the key columns.
+    """
+
+    def __init__(self, schema: str | None = None, *, text: str = "TEXT", key: str = "TEXT") -> None:
+        prefix = f"{quote(schema)}." if schema else ""
+        self.loads, self.heads = f"{prefix}{LEDGER}", f"{prefix}{HEADS}"
+        self._text, self._key = text, key
+
+    def create(self, tx: Session) -> None:
+        """Create the tables where they are missing."""
+        tx.execute(
+            f"CREATE TABLE IF NOT EXISTS {self.loads} (service {self._key} NOT NULL, load {self._key} NOT NULL, run {self._key} NOT NULL,"
+            f" generation BIGINT NOT NULL, status {self._text} NOT NULL, store {self._text} NOT NULL, plan {self._text} NOT NULL,"
+            f" counts {self._text}, prepared_at {self._text} NOT NULL, ended_at {self._text}, PRIMARY KEY (service, load, run))"
+        )
+        tx.execute(
+            f"CREATE TABLE IF NOT EXISTS {self.heads} (service {self._key} NOT NULL, load {self._key} NOT NULL, generation BIGINT NOT NULL,"
+            f" mark {self._text}, fingerprint {self._text} NOT NULL, run {self._text} NOT NULL, schemas {self._text} NOT NULL,"
+            f" updated_at {self._text} NOT NULL, PRIMARY KEY (service, load))"
+        )
+
+    def standing(self, tx: Session, service: str, load: str) -> Standing:
+        """The head of a load; zero when it never committed."""
+        return self.heads_of(tx, service).get(load, Standing())
+
+    def heads_of(self, tx: Session, service: str) -> dict[str, Standing]:
+        """Every head of a service, by load."""
+        found = tx.execute(
+            f"SELECT load, generation, mark, fingerprint, run, schemas FROM {self.heads} WHERE service = ? ORDER BY load", (service,)
+        )
+        return {
+            load: Standing(generation, Mark.from_json(json.loads(mark)) if mark else None, fingerprint, run, json.loads(schemas))
+            for load, generation, mark, fingerprint, run, schemas in found.rows
+        }
+
+    def insert(self, tx: Session, window: Window, store: str) -> None:
+        """Insert the run's row and the load's head, each on conflict nothing: a retry of Prepare changes nothing."""
+        key = (window.service, window.load)
+        tx.execute(
+            f"INSERT INTO {self.heads} (service, load, generation, mark, fingerprint, run, schemas, updated_at)"
+            " VALUES (?, ?, 0, NULL, '', '', '{}', ?) ON CONFLICT DO NOTHING",
+            (*key, _now()),
+        )
+        tx.execute(
+            f"INSERT INTO {self.loads} (service, load, run, generation, status, store, plan, prepared_at)"
+            " VALUES (?, ?, ?, ?, 'prepared', ?, ?, ?) ON CONFLICT DO NOTHING",
+            (*key, window.run, window.generation, store, window.to_text(), _now()),
+        )
+
+    def row(self, tx: Session, service: str, load: str, run: str) -> LedgerRow | None:
+        rows = [row for row in self.rows(tx, service, run) if row.load == load]
+        return rows[0] if rows else None
+
+    def rows(self, tx: Session, service: str, run: str) -> list[LedgerRow]:
+        """The rows of a run, ordered by load."""
+        found = tx.execute(f"SELECT {_COLUMNS} FROM {self.loads} WHERE service = ? AND run = ? ORDER BY load", (service, run))
+        return [
+            LedgerRow(
+                run=run_,
+                load=load,
+                status=status,
+                window=Window.from_text(plan),
+                counts=LoadCounts.from_json(json.loads(counts)) if counts else None,
+                prepared_at=prepared,
+                ended_at=ended,
+            )
+            for run_, load, status, plan, counts, prepared, ended in found.rows
+        ]
+
+    def claim(self, tx: Session, window: Window) -> LoadCounts | None:
+        """Take the run's row for this commit; None when it is ours now, else the result of the commit that was there first.
+
+        A second attempt waits here on the row, in databases that wait, and then reads the first one's result.
+
+        Raises:
+            FatalError: The ledger has no row of this run: the target was restored or changed by hand since Prepare.
+        """
+        key = (window.service, window.load, window.run)
+        claimed = tx.execute(
+            f"UPDATE {self.loads} SET status = 'committed', ended_at = ? WHERE service = ? AND load = ? AND run = ? AND status = 'prepared'",
+            (_now(), *key),
+        )
+        if claimed.count == 1:
+            return None
+        row = self.row(tx, *key)
+        if row is None or row.counts is None:
+            raise FatalError(
+                f"expected the ledger row of run {window.run} in {self.loads}, found none: the target was restored or changed while the run was going;"
+                " nothing is committed, run it again",
+                code="ledger-behind",
+            )
+        return row.counts
+
+    def fence(self, tx: Session, window: Window, mark: Mark | None) -> None:
+        """Move the generation on by one, if it is still what Prepare saw, and store watermark, fingerprint and schemas.
+
+        Raises:
+            FencedError: Another run of the service committed first.
+        """
+        moved = tx.execute(
+            f"UPDATE {self.heads} SET generation = ?, mark = ?, fingerprint = ?, run = ?, schemas = ?, updated_at = ?"
+            " WHERE service = ? AND load = ? AND generation = ?",
+            (
+                window.generation + 1,
+                json.dumps(mark.to_json()) if mark else None,
+                window.fingerprint,
+                window.run,
+                json.dumps(window.schemas),
+                _now(),
+                window.service,
+                window.load,
+                window.generation,
+            ),
+        )
+        if moved.count != 1:
+            head = self.standing(tx, window.service, window.load)
+            raise FencedError(
+                f"run {window.run} of service {window.service!r} read {window.load!r} at generation {window.generation}, but run {head.run or '(by hand)'}"
+                f" has committed generation {head.generation} since: this run commits nothing; start a new one"
+            )
+
+    def complete(self, tx: Session, window: Window, counts: LoadCounts, status: str = "committed") -> None:
+        """Write the counters into the run's row, with its final status."""
+        tx.execute(
+            f"UPDATE {self.loads} SET counts = ?, status = ?, ended_at = ? WHERE service = ? AND load = ? AND run = ?",
+            (json.dumps(counts.to_json()), status, _now(), window.service, window.load, window.run),
+        )
+
+    def set_mark(self, tx: Session, service: str, load: str, mark: Mark | None, fingerprint: str | None) -> Standing:
+        """Set or clear the watermark by hand; the generation moves on, so that a run in flight is fenced.
+
+        Raises:
+            FatalError: The load has never been prepared, so there is nothing to set.
+        """
+        moved = tx.execute(
+            f"UPDATE {self.heads} SET generation = generation + 1, mark = ?, fingerprint = COALESCE(?, fingerprint), run = '', updated_at = ?"
+            " WHERE service = ? AND load = ?",
+            (json.dumps(mark.to_json()) if mark else None, fingerprint, _now(), service, load),
+        )
+        if moved.count != 1:
+            raise FatalError(f"the ledger knows no load {load!r} of service {service!r}: run the service once first", code="table-missing")
+        return self.standing(tx, service, load)
+
+    def ended_runs(self, tx: Session, service: str, run: str, store: str) -> tuple[set[str], set[str]]:
+        """Runs of a service that can never commit any more, and the staging names to keep for them.
+
+        A run has ended when each of its loads committed, failed or was overtaken, or when it belongs to the same state store: whoever asks holds
+        that store's lease. Dead letters of runs of *other* stores are kept, for their launcher has perhaps not taken them yet.
+        """
+        found = tx.execute(
+            f"SELECT l.run, l.status, l.store, l.counts, l.generation < h.generation FROM {self.loads} l JOIN {self.heads} h"
+            " ON h.service = l.service AND h.load = l.load WHERE l.service = ? AND l.run <> ?",
+            (service, run),
+        )
+        open_runs = {r for r, status, owner, _, overtaken in found.rows if owner != store and status == "prepared" and not overtaken}
+        keep: set[str] = set()
+        for _, _, owner, counts, _ in found.rows:
+            if owner != store and counts:
+                keep.update(letter.staged.name for letter in LoadCounts.from_json(json.loads(counts)).letters)
+        return {r for r, *_ in found.rows} - open_runs, keep
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.timezone.utc).isoformat(timespec="microseconds")

@@ -1,0 +1,219 @@
+"""SQLite as target: workers stage Arrow IPC files beside it; Prepare and Commit alone write to it, under `BEGIN IMMEDIATE`."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from beam_pipelines.columnar import types
+from beam_pipelines.errors import BeamPipelinesError, DataError, FatalError, SpecError
+from beam_pipelines.io.connector import Described, TargetTraits
+from beam_pipelines.io.sql.ledger import Ledger
+from beam_pipelines.io.sql.merge import ROW
+from beam_pipelines.io.sql.session import Outcome, Session, quote
+from beam_pipelines.io.sql.target import MergePlan, SqlTarget, service_staging
+from beam_pipelines.io.sqlite.connect import BUSY_SECONDS, translate
+from beam_pipelines.io.sqlite.values import columns_of
+from beam_pipelines.io.staging_files import FileStager, StagingFolder
+from beam_pipelines.runs.facts import Staged
+from beam_pipelines.runs.names import StagingName
+from beam_pipelines.runs.window import Window
+
+__all__ = ["SqliteTarget"]
+
+
+class SqliteSession:
+    """A sqlite3 connection as `io.sql.session.Session`."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.connection, self._path = connection, path
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Outcome:
+        try:
+            cursor = self.connection.execute(sql, tuple(parameters))
+            rows = cursor.fetchall() if cursor.description else []
+        except sqlite3.Error as error:
+            raise translate_write(error, self._path) from error
+        return Outcome(rows, cursor.rowcount)
+
+
+def translate_write(error: sqlite3.Error, path: Path) -> BeamPipelinesError:
+    """SQLite's error on a write as one of ours; its texts name columns, never values."""
+    if isinstance(error, sqlite3.IntegrityError) or "datatype mismatch" in str(error):
+        return DataError(str(error), code="target-refused")
+    text = str(error)
+    if "disk is full" in text or "disk I/O" in text:
+        return FatalError(f"SQLite could not write {path.name}: {text}; free space and run again", code="commit-failed")
+    if "no such table" in text:
+        return FatalError(text, code="table-missing")
+    if "readonly" in text:
+        return SpecError(f"{path} may not be written by this user", code="connection-invalid")
+    return translate(error, path, BUSY_SECONDS)
+
+
+class SqliteTarget(SqlTarget):
+    """A SQLite file.
+
+    Args:
+        path: The database file; made when the first run is prepared.
+    """
+
+    system = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.traits = TargetTraits("sqlite", transactional=True, local=True, folds_case=True)
+        self.ledger = Ledger()
+        self._files = StagingFolder(path.with_name(f"{path.name}.staging"))
+        self._attached: tuple[Staged, ...] = ()
+
+    # Connections.
+
+    def _connect(self) -> sqlite3.Connection:
+        if not self.path.parent.is_dir():
+            raise SpecError(f"expected a folder {self.path.parent} for the SQLite file {self.path.name}, there is none", code="connection-invalid")
+        try:
+            connection = sqlite3.connect(str(self.path), timeout=BUSY_SECONDS, isolation_level=None)
+            connection.execute("PRAGMA foreign_keys = ON")
+            return connection
+        except sqlite3.Error as error:
+            raise translate_write(error, self.path) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        with contextlib.closing(self._connect()) as connection:
+            session = SqliteSession(connection, self.path)
+            session.execute("BEGIN IMMEDIATE")
+            try:
+                yield session
+                session.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(BeamPipelinesError):
+                    session.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Session | None]:
+        if not self.path.exists():
+            yield None
+            return
+        with contextlib.closing(self._connect()) as connection:
+            yield SqliteSession(connection, self.path)
+
+    def check(self) -> str:
+        with self.reading() as session:
+            if session is None:
+                return f"SQLite {sqlite3.sqlite_version}, {self.path.name} will be created by the first run"
+            tables = session.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").rows[0][0]
+            return f"SQLite {sqlite3.sqlite_version}, {self.path.name}, {tables} tables"
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+    # Catalog.
+
+    def has_table(self, tx: Session, table: str) -> bool:
+        name = table.replace('"', "").rpartition(".")[2]
+        return bool(tx.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND lower(name) = lower(?)", (name,)).rows)
+
+    def columns(self, tx: Session, table: str) -> Described | None:
+        found = tx.execute("SELECT name, type, \"notnull\", pk FROM pragma_table_info(?)", (table.rpartition(".")[2],)).rows
+        if not found:
+            return None
+        fields = [pa.field(name, types.from_sqlite(declared or ""), nullable=not required) for name, declared, required, _ in found]
+        keys = sorted((position, name) for name, _, _, position in found if position)
+        return Described(pa.schema(fields), tuple(name for _, name in keys))
+
+    def casts(self, schema: pa.Schema, known: Described) -> tuple[tuple[str, str], ...]:
+        # Columns have an affinity, not a type: SQLite converts by itself what converts without loss, and a CAST would turn 'abc' into 0.
+        return ()
+
+    # Staging.
+
+    def stager(self, name: str, schema: pa.Schema, order: int) -> FileStager:
+        return self._files.stager(name, schema, order)
+
+    def staging(self, service: str) -> list[str]:
+        return service_staging(service, self._files.names())
+
+    def read_staged(self, staged: Staged) -> Iterable[pa.RecordBatch]:
+        return self._files.read(staged)
+
+    def drop_staged(self, names: Sequence[str]) -> None:
+        self._files.drop(names)
+
+    def attach(self, tx: Session, staged: Sequence[Staged], schema: pa.Schema, *, once: bool, numbered: bool) -> str:
+        assert isinstance(tx, SqliteSession)
+        names = ", ".join(quote(name) for name in schema.names)
+        tx.execute("DROP TABLE IF EXISTS temp._bp_staged")
+        tx.execute(f"CREATE TEMP TABLE _bp_staged ({ROW} INTEGER PRIMARY KEY, {names})")
+        marks = ", ".join("?" for _ in schema.names)
+        self._attached = tuple(staged)
+        first = 0
+        for part in staged:
+            rows = 0
+            for batch in self._files.read(part):
+                numbered = zip(range(first + rows, first + rows + batch.num_rows), *columns_of(batch), strict=True)
+                try:
+                    tx.connection.executemany(f"INSERT INTO temp._bp_staged VALUES (?, {marks})", numbered)
+                except sqlite3.Error as error:
+                    raise translate_write(error, self.path) from error
+                rows += batch.num_rows
+            if rows != part.rows:
+                raise FatalError(f"expected {part.rows} rows in the staging file {part.name}, found {rows}", code="staging-lost")
+            first += rows
+        return "temp._bp_staged"
+
+    def fetch(self, tx: Session, relation: str, rows: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:
+        # SQLite has forgotten the types: the rows are taken from the staging files instead, which the relation numbers in order.
+        assert isinstance(tx, SqliteSession)
+        wanted, taken, first = sorted(rows), list[pa.RecordBatch](), 0
+        for part in self._attached:
+            for batch in self._files.read(part):
+                inside = [row - first for row in wanted if first <= row < first + batch.num_rows]
+                if inside:
+                    taken.append(batch.take(pa.array(inside)))
+                first += batch.num_rows
+        return pa.concat_batches(taken) if taken else pa.RecordBatch.from_pylist([], schema=schema)
+
+    def keep_letters(self, tx: Session, window: Window, letters: pa.RecordBatch) -> Staged:
+        # The name is the run's, not an attempt's: a commit that is tried again writes the same file again.
+        stager = self.stager(str(StagingName.of(window.service, window.run, "0" * 16)), letters.schema, 0)
+        stager.write(letters)
+        return stager.finish()
+
+    # Merge.
+
+    def savepoint(self, tx: Session) -> AbstractContextManager[None]:
+        return _savepoint(tx)
+
+    def upsert(self, tx: Session, plan: MergePlan, writes: int) -> str:
+        if writes == 0:
+            return "nothing changed"
+        if plan.empty:
+            tx.execute(plan.sql.insert())
+            return "insert"
+        # SQLite has no MERGE. The update goes first: rows just inserted would otherwise be looked at again.
+        if len(plan.sql.columns) > len(plan.sql.keys):
+            tx.execute(plan.sql.update())
+        tx.execute(plan.sql.insert_absent())
+        return "update+insert"
+
+
+@contextmanager
+def _savepoint(tx: Session) -> Iterator[None]:
+    tx.execute("SAVEPOINT part")
+    try:
+        yield
+    except BaseException:
+        tx.execute("ROLLBACK TO part")
+        tx.execute("RELEASE part")
+        raise
+    tx.execute("RELEASE part")
+
