@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
+from beam_pipelines.columnar.kinds import is_bytes, is_text, is_uuid
 from beam_pipelines.errors import FatalError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, SourceTraits
@@ -134,10 +135,13 @@ def column(values: Sequence[Any], planned: pa.DataType) -> pa.Array:
         values = [int(value) if type(value) is float and value.is_integer() else value for value in values]
         if any(type(value) is float for value in values):  # Arrow would cut 2.5 to 2 without a word
             return _as_text(values)
+    bytes_fit = pa.types.is_binary(carrier) or is_text(planned) or is_uuid(planned)
+    if bytes in kinds and not bytes_fit:  # Arrow would take them for text
+        return _as_text(values)
     try:
         return pa.array(values, carrier)
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
-        if bytes in kinds and (pa.types.is_string(carrier) or pa.types.is_binary(carrier)):
+        if bytes_fit:
             return pa.array(
                 [value if value is None or isinstance(value, bytes) else _text(value).encode() for value in values], pa.binary()
             )
@@ -150,7 +154,7 @@ def _carrier(planned: pa.DataType) -> pa.DataType:
         return pa.int64()
     if pa.types.is_floating(planned):
         return pa.float64()
-    return pa.binary() if pa.types.is_binary(planned) or pa.types.is_large_binary(planned) else pa.string()
+    return pa.binary() if is_bytes(planned) else pa.string()
 
 
 def _as_text(values: Sequence[Any]) -> pa.Array:

@@ -156,7 +156,7 @@ def _peek(connection: sqlite3.Connection, relation: Relation, table: str, names:
         parts += [f"max(typeof({each}) = '{kind}')" for kind in ("integer", "real", "text", "blob")]
         parts.append(f"max(CASE WHEN typeof({each}) = 'text' THEN length({each}) END)")
     row = connection.execute(f"SELECT {', '.join(parts)} FROM ({source})").fetchone()
-    values = [value or 0 for value in row]
+    values: list[Any] = [value or 0 for value in row]
     return {name: _Held(*values[at : at + 5]) for at, name in zip(range(0, len(values), 5), names, strict=True)}
 
 

@@ -221,13 +221,13 @@ def _written(
 ) -> Bounds:
     """The bounds as texts of the stored form."""
     text = pa.types.is_string(field.type)
-    exact = not text and stamps.kind != "fixed"
+    exact = not text and (stamps.kind != "fixed" or stamps.form.digits > 6)  # marks hold microseconds
     from_text, from_inclusive = None, inclusive
     if low is not None:
         start = parse(low.text) if low.type == "text" else _naive(low.value)
         if text and start is not None:
             start -= dt.timedelta(seconds=cursor.overlap)
-        if start is None or (text and not cursor.overlap and Form.of(low.text) == stamps.form):
+        if start is None or (text and not cursor.overlap and stamps.holds(low.text)):
             from_text = low.text  # to the last digit as it was read
         else:
             exact = exact or (not text and stamps.form.floor(start) != start)

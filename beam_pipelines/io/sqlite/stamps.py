@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["DEFAULT", "Form", "Stamps", "epoch_unit", "parse"]
 
@@ -84,6 +84,11 @@ class Stamps:
 
     kind: str
     form: Form
+
+    def holds(self, text: str) -> bool:
+        """Whether a text compares with those of the column as its moment does with theirs."""
+        form = Form.of(text)
+        return form == self.form or (self.kind == "varied" and form is not None and replace(form, digits=0) == self.form)
 
     def floor(self, moment: dt.datetime) -> dt.datetime:
         """The moment cut to what every text of the column can say."""
