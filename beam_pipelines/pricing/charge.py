@@ -152,13 +152,20 @@ def total(lines: Iterable[Line]) -> Decimal:
 def price_version(pricing: PricingLike) -> str:
     """Return 16 hex digits that change exactly when a price changes: the start of SHA-256 over its canonical JSON.
 
-    Numbers count by value: 1, 1.0 and 1.00 are one price.
+    What counts is the price, not its spelling: 1 and 1.00 are one, and so are no minimum and a minimum of 0.
     """
-    fields = ("rate", "minimum_charge", "additional_costs", "includes", "overage")
-    price: dict[str, Any] = {name: _canonical(getattr(pricing, name, None)) for name in fields}
-    for name in ("tiers", "volume"):
-        price[name] = [_canonical([tier.max, tier.rate]) for tier in getattr(pricing, name, None) or ()]
-    price |= {"model": pricing.model, "currency": pricing.currency, "mode": getattr(pricing, "mode", None)}
+    tiers, mode = _tiers(pricing)
+    price: dict[str, Any] = {
+        "model": pricing.model,
+        "currency": pricing.currency,
+        "rate": _canonical(pricing.rate),
+        "minimum": _canonical(getattr(pricing, "minimum_charge", None) or Decimal(0)),
+        "tiers": [_canonical([tier.max, tier.rate]) for tier in tiers],
+        "mode": mode if tiers else None,
+        "additional": _canonical(getattr(pricing, "additional_costs", None) or {}),
+        "includes": _canonical(getattr(pricing, "includes", None)),
+        "overage": _canonical(getattr(pricing, "overage", None)),
+    }
     return hashlib.sha256(json.dumps(price, sort_keys=True).encode()).hexdigest()[:16]
 
 

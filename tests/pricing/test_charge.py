@@ -159,8 +159,10 @@ def test_a_charge_is_json_with_money_as_text() -> None:
 
 
 def test_a_price_version_changes_with_the_price_and_not_with_its_spelling() -> None:
-    same = [SEED, replace(SEED, rate=D("1")), replace(SEED, minimum_charge=D("0.100"))]
+    same = [SEED, replace(SEED, rate=D("1")), replace(SEED, minimum_charge=D("0.100")), replace(SEED, mode="graduated")]
     assert len({price_version(price) for price in same}) == 1
+    assert price_version(Price(tiers=T)) == price_version(Price(tiers=T, mode="graduated", minimum_charge=D(0)))
+    assert price_version(Price(tiers=T, mode="volume")) == price_version(Price(volume=T))
     others = [
         replace(SEED, rate=D("1.01")),
         replace(SEED, minimum_charge=None),
@@ -168,7 +170,6 @@ def test_a_price_version_changes_with_the_price_and_not_with_its_spelling() -> N
         replace(SEED, currency="EUR"),
         replace(SEED, tiers=T),
         replace(SEED, volume=T),
-        replace(SEED, tiers=T, mode="volume"),
         replace(SEED, model="per-record"),
         replace(SEED, includes=5),
     ]
