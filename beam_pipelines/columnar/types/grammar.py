@@ -1,4 +1,4 @@
-"""Reads the name of a type as databases and people write it: `decimal(10,2)`, `timestamp(3) with time zone`, `STRUCT(a INTEGER, "b c" VARCHAR[])`."""
+"""The name of a type as databases and people write it: `decimal(10,2)`, `timestamp(3) with time zone`, `STRUCT(a INTEGER, b VARCHAR[])`."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def from_postgres(name: str, typmod: int = -1) -> pa.DataType:
     return pa.list_(inner) if text.dimensions else inner
 
 
-def postgres_cast(name: str, typmod: int = -1) -> str | None:
+def postgres_cast(name: str) -> str | None:
     """What to cast a column to when it is selected, as in `SELECT x::text`; None: it comes whole as it is.
 
     ADBC gives enums, inet and the like as opaque bytes, arrays of more than one dimension as one (the type does not tell; not covered).

@@ -19,6 +19,7 @@ _NAMES: dict[str, pa.DataType] = {
     "TIMESTAMP WITHOUT TIME ZONE": pa.timestamp("us"),
     "TIMESTAMPTZ": pa.timestamp("us", UTC),
     "TIMESTAMP WITH TIME ZONE": pa.timestamp("us", UTC),
+    "STRING": pa.string(),
     "UUID": pa.uuid(),
     "JSON": pa.json_(),
     "JSONB": pa.binary(),
@@ -36,14 +37,15 @@ def from_sqlite(declared: str) -> pa.DataType:
     """The Arrow type of a column, from its declaration.
 
     Names that people use for dates, booleans and decimals mean what they say; for the rest SQLite's rules of affinity hold. A value of
-    another kind in such a column is a dead letter, not a wrong value. Undeclared columns and expressions are text. `NUMERIC` without
-    precision is a float, which is what SQLite keeps; `DECIMAL_TEXT(p,s)` is how `ddl` keeps decimals of more than 15 digits exact.
+    another kind in such a column is a dead letter, not a wrong value. Undeclared columns and unknown names are text: any value can be that.
+    `NUMERIC` without precision is a float, which is what SQLite keeps; `DECIMAL_TEXT(p,s)` is how `ddl` keeps decimals of more than 15
+    digits exact.
     """
     try:
         text = parse(declared)
     except TypeTextError:
         return _by_affinity(declared.upper())
-    if text.name in ("DECIMAL", "NUMERIC", "DEC", "DECIMAL_TEXT", "NUMBER"):
+    if text.name in ("DECIMAL", "NUMERIC", "DEC", "DECIMAL_TEXT", "NUMBER", "MONEY", "CURRENCY"):
         return decimal(text.numbers) if text.numbers else pa.float64()
     return _NAMES.get(text.name) or _by_affinity(text.name)
 
@@ -52,4 +54,4 @@ def _by_affinity(name: str) -> pa.DataType:
     for parts, kind in _AFFINITIES:
         if any(part in name for part in parts):
             return kind
-    return pa.float64() if name.strip() else pa.string()
+    return pa.string()

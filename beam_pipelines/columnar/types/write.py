@@ -108,7 +108,7 @@ def _postgresql(kind: pa.DataType, system: str, column: str) -> pa.DataType:
     return pa.json_() if pa.types.is_nested(kind) else kind
 
 
-def _sqlite(kind: pa.DataType, system: str, column: str) -> pa.DataType:
+def _sqlite(kind: pa.DataType, _system: str, _column: str) -> pa.DataType:
     if pa.types.is_integer(kind):
         return pa.decimal128(20, 0) if pa.types.is_uint64(kind) else pa.int64()
     if pa.types.is_floating(kind):
