@@ -1,7 +1,7 @@
 """The steps of the customer ETL. A function step without `handler` is the function of its id in this file.
 
-`normalize` and `enrich` work on whole Arrow batches: fast, for what can be said about columns. `validate` works row by row: a row on which it
-raises becomes a dead letter with the reason, and the others go on.
+`normalize` and `enrich` work on whole Arrow batches: fast, for what can be said about columns. `validate` works row by row: a row on
+which it raises becomes a dead letter with the reason, and the others go on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# ISO code, region, currency, calling code, what a national number begins with and an international one drops, other ways to write the country.
+# ISO code, region, currency, calling code, trunk prefix (national numbers begin with it, international ones drop it), other spellings.
 COUNTRIES = [
     ("AT", "Europe", "EUR", "43", "0", "austria", "österreich"),
     ("AU", "Oceania", "AUD", "61", "0", "australia", "aus"),
@@ -32,13 +32,25 @@ COUNTRIES = [
     ("US", "North America", "USD", "1", "1", "united states", "united states of america", "usa", "u.s.", "u.s.a.", "america"),
 ]
 ISO, REGION, CURRENCY, CALLING_CODE, TRUNK = (pa.array(column, pa.string()) for column in list(zip(*COUNTRIES, strict=False))[:5])
-_SPELLINGS = {spelling: row for row, (iso, *_, ) in enumerate(COUNTRIES) for spelling in (iso.lower(), *COUNTRIES[row][5:])}
+_SPELLINGS = {spelling: row for row, (iso, *others) in enumerate(COUNTRIES) for spelling in (iso.lower(), *others[4:])}
 SPELLING = pa.array(list(_SPELLINGS), pa.string())
 SPELLING_ROW = pa.array(list(_SPELLINGS.values()), pa.int32())
 
 NOTHING = pa.array(["", "-", "?", "n/a", "none", "null", "unknown"])
 FREE_MAIL = pa.array(
-    "gmail.com gmx.de hotmail.com icloud.com libero.it orange.fr outlook.com proton.me uol.com.br web.de wp.pl yahoo.co.jp yahoo.com".split()
+    [
+        "gmail.com",
+        "gmx.de",
+        "hotmail.com",
+        "icloud.com",
+        "libero.it",
+        "orange.fr",
+        "outlook.com",
+        "proton.me",
+        "web.de",
+        "wp.pl",
+        "yahoo.com",
+    ]
 )
 EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 
@@ -66,14 +78,13 @@ def enrich(batch: pa.RecordBatch) -> pa.RecordBatch:
     """
     country = pc.index_in(batch["country"], ISO)
     domain = pc.struct_field(pc.extract_regex(batch["email"], r"@(?P<domain>[^@\s]+)$"), "domain")
-    kind = pc.if_else(pc.is_in(domain, FREE_MAIL), "free", "business")
     return replace(
         batch,
         region=REGION.take(country),
         currency=CURRENCY.take(country),
         calling_code=CALLING_CODE.take(country),
         email_domain=domain,
-        email_kind=pc.if_else(pc.is_valid(domain), kind, None),
+        email_kind=pc.case_when(pc.make_struct(pc.is_in(domain, FREE_MAIL), pc.is_valid(domain)), "free", "business"),
     )
 
 
@@ -98,14 +109,14 @@ def replace(batch: pa.RecordBatch, **columns: pa.Array) -> pa.RecordBatch:
 
 
 def tidy(text: pa.Array) -> pa.Array:
-    """Trim, make each run of white space one space, and take `n/a`, `-` and the like for what they are: nothing."""
-    text = pc.utf8_trim_whitespace(pc.replace_substring_regex(text, r"[\s\x{A0}]+", " "))
+    """Trim, and take `n/a`, `-` and the like for what they are: nothing."""
+    text = pc.utf8_trim_whitespace(text)
     return pc.if_else(pc.is_in(pc.utf8_lower(text), NOTHING), None, text)
 
 
 def proper_name(text: pa.Array) -> pa.Array:
-    """Capitalise names that were typed without care, and leave McDonald and van Gogh as they are."""
-    text = tidy(text)
+    """Capitalise names that were typed without care, with single spaces, and leave McDonald and van Gogh as they are."""
+    text = tidy(pc.replace_substring_regex(text, r"[\s\x{A0}]+", " "))
     careless = pc.or_(pc.utf8_is_lower(text), pc.utf8_is_upper(text))
     return pc.if_else(careless, pc.utf8_title(text), text)
 
