@@ -105,6 +105,12 @@ class Relation:
             return column
         return dict(self.query.outputs).get(column)
 
+    def base_name(self, output: str) -> str | None:
+        """The column of the base table that an output column gives unchanged; the inverse of `output_name`."""
+        if self.query is None or self.query.outputs is None:
+            return output
+        return next((column for column, name in self.query.outputs if name == output), None)
+
     def matches(self, names: Iterable[str]) -> list[str]:
         """The tables that the patterns mean, sorted, each once; staging and ledger tables of this package never.
 
@@ -163,6 +169,8 @@ class Relation:
         if self.cursor is not None:
             column = (self.query.column_sql or "") if inline and self.query else self.quote(self.cursor.column)
             predicate = self._window(column, low, low_inclusive, ceiling, ceiling_inclusive, paramstyle, params)
+        elif inline:
+            predicate = "(1 = 1)"  # read whole, whatever the query compares
         if self.query is not None:
             # On lines of its own: a comment at the query's end must not swallow what follows.
             source = (

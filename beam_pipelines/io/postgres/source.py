@@ -1,0 +1,277 @@
+"""Reads tables and queries of PostgreSQL, whole or by a cursor, in ranges and from one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from beam_pipelines.columnar import origin
+from beam_pipelines.columnar.size import gather, split
+from beam_pipelines.errors import FatalError, PlanError
+from beam_pipelines.io.connections import Connection
+from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits
+from beam_pipelines.io.postgres import catalog, ranges, snapshot
+from beam_pipelines.io.postgres.ceiling import MAX_LAG_SECONDS, WAIT_SECONDS, Ceiling, CeilingFinder
+from beam_pipelines.io.postgres.columns import ODD, Column, expressions, honest
+from beam_pipelines.io.postgres.fetch import by_adbc, by_psycopg
+from beam_pipelines.io.postgres.session import Server
+from beam_pipelines.io.sql.relation import Relation, decide_kind, match_column
+from beam_pipelines.io.sql.source import SqlSource, missing_columns
+from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.mark import Mark
+from beam_pipelines.runs.window import Range, Window
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from beam_pipelines.spec.source import DatabaseSource
+
+__all__ = ["PostgresSource"]
+
+SMALL_ROWS = 20_000  # psycopg reads so many in the time that ADBC takes to be imported and to connect
+RANGE_ROWS = 50_000  # fewer rows are read sooner than another connection is opened
+_BELOW_ALL = -(2**63) + 1
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is read: the relation with the cursor as the catalog spells it, and the columns."""
+
+    relation: Relation
+    columns: tuple[Column, ...]
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+
+class PostgresSource(SqlSource):
+    """A PostgreSQL database.
+
+    A small window is read by psycopg, others by ADBC. Rows come in no order. They are told apart by the primary key, where the table has
+    one and the output gives it; then a second read needs no order either. Otherwise they are told apart by their position, and the server
+    is asked to scan in the same order each time.
+
+    Args:
+        model: The source of the definition.
+        connection: Where the database is.
+        context: The run, for one snapshot over all ranges; None: each range is read from its own.
+        wait_seconds: How long a ceiling waits for open transactions, where it must.
+        max_lag_seconds: A ceiling further behind the server's clock is warned of.
+        small_rows: Windows of so many rows at most, by the server's estimate, are read by psycopg.
+        range_rows: Ranges are made no smaller.
+    """
+
+    def __init__(
+        self,
+        model: DatabaseSource,
+        connection: Connection,
+        *,
+        context: RunContext | None = None,
+        wait_seconds: float = WAIT_SECONDS,
+        max_lag_seconds: float = MAX_LAG_SECONDS,
+        small_rows: int = SMALL_ROWS,
+        range_rows: int = RANGE_ROWS,
+    ) -> None:
+        super().__init__(model, connection, "postgresql")
+        self.server = Server(connection.url, connection.display, connection.redact)
+        self._context = context
+        self._wait_seconds = wait_seconds
+        self._max_lag_seconds = max_lag_seconds
+        self._small_rows = small_rows
+        self._range_rows = range_rows
+        self._open: psycopg.Connection[Any] | None = None
+        self.traits = SourceTraits("postgresql", safe_ceiling=True, snapshot=True, assumptions=self._assumptions())
+
+    def _assumptions(self) -> tuple[str, ...]:
+        if self.cursor is None:
+            return ()
+        column = self.cursor.column
+        if self.cursor.stamped_by == "client":
+            return (f"{column} is stamped by clients: rows that arrive later than the overlap are not seen",)
+        if self.cursor.kind == "sequence":
+            return (f"{column} comes from a sequence with CACHE 1: cached, pooled or chosen numbers need an overlap",)
+        found = f"{column} is set by the database's clock (now() or later, by default or trigger) whenever a row is inserted or changed"
+        zones = f"a {column} without time zone is stamped by sessions in the zone of this connection's user"
+        return (found, zones, "the server's clock is not put back")
+
+    def table_names(self) -> list[str]:
+        with self.server.doing("listing tables"):
+            return catalog.tables(self._connection())
+
+    def tables(self) -> list[str]:
+        if not self.relation.patterns:
+            return super().tables()
+        with self.server.doing("listing tables"):
+            here = catalog.schema_of(self._connection())
+        patterns = tuple(pattern if "." in pattern else f"{here}.{pattern}" for pattern in self.relation.patterns)
+        return replace(self.relation, patterns=patterns).matches(self.table_names())
+
+    def describe(self, table: str) -> Described:
+        read = self._look(table, self.cursor)
+        with self.server.doing(f"describing {table!r}"):
+            expected = catalog.estimate(self._connection(), read.relation.select(table)[0])
+            key = self._key(table, read.columns)
+        schema = pa.schema([pa.field(column.name, column.arrow) for column in read.columns])
+        origin.refuse_reserved(schema.names)
+        return Described(schema, tuple(name for name, _ in key), expected.rows, expected.rows * expected.width)
+
+    def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:
+        connection = self._connection()
+        with self.server.doing(f"preparing the read of {table!r}"):
+            # First of all: while the rest is asked, the noted clock settles.
+            finder = (
+                CeilingFinder(connection, wait_seconds=self._wait_seconds, max_lag_seconds=self._max_lag_seconds)
+                if cursor is not None
+                else None
+            )
+            read = self._look(table, cursor)
+            whole, _ = read.relation.select(table, low=low, low_inclusive=inclusive)
+            rows = catalog.estimate(connection, whole).rows
+            cuts = self._cuts(table, read, low, rows, parts)
+            ceiling = self._ceiling(finder, table, read) if finder is not None else None
+            bounds = self._bounds(cuts, read, rows)
+            if ceiling is not None and ceiling.mark is None:
+                below = low if low is not None and not inclusive else Mark.of(_BELOW_ALL)
+                return Fixed(below, False, (Range("", table, 0, {"empty": True}),), by=ceiling.by)
+            token = None
+            if len(bounds) > 1 and self._context is not None and self._context.local:
+                token = snapshot.hold(self._context.run, self.server)
+        found = tuple(Range("", table, index, each, rows // len(bounds)) for index, each in enumerate(bounds))
+        if ceiling is None:
+            return Fixed(None, False, found, token, "no cursor: everything is read")
+        return Fixed(ceiling.mark, ceiling.inclusive, found, token, ceiling.by)
+
+    def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch]:
+        if part.bounds.get("empty"):
+            return
+        doing = f"reading range {part.index} of {part.table!r}"
+        try:
+            read = self._look(part.table, cursor)
+        except PlanError as gone:
+            raise FatalError(f"the source changed since the run was prepared: {gone.message}", code="schema-changed") from gone
+        planned = origin.names(window.schema())
+        missing = missing_columns(planned, [column.name for column in read.columns], part.table)
+        if missing:
+            raise missing
+        columns = [read.column(match_column(name, [column.name for column in read.columns], part.table)) for name in planned]
+        sql, _ = read.relation.select(
+            part.table,
+            expressions(columns),
+            low=window.low,
+            low_inclusive=window.inclusive,
+            ceiling=window.ceiling,
+            ceiling_inclusive=window.ceiling_inclusive,
+            where=ranges.condition(part.bounds) if "column" in part.bounds else "",
+        )
+        batches = self._batches(sql, columns, bool(part.bounds.get("small")), window.snapshot, not window.unique_on, doing)
+        yield from self.with_origin(batches, part, window)
+
+    def sample(self, table: str, limit: int) -> pa.RecordBatch:
+        read = self._look(table, None)
+        sql, _ = read.relation.select(table, expressions(read.columns), limit=limit)
+        schema = self.describe(table).schema
+        small = all(column.scalar for column in read.columns)
+        for batch in self._batches(sql, read.columns, small, None, True, f"sampling {table!r}"):
+            return origin.attach(batch.slice(0, limit), table, first_row=0)
+        return origin.attach(pa.RecordBatch.from_pylist([], schema), table, first_row=0)
+
+    def check(self) -> str:
+        connection = self._connection()
+        with self.server.doing("checking"):
+            row = connection.execute("SELECT current_setting('server_version'), current_database()").fetchone() or ("", "")
+            count = len(catalog.tables(connection))
+        return f"PostgreSQL {str(row[0]).split()[0]}, database {row[1]}, {count} {'table' if count == 1 else 'tables'}"
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _connection(self) -> psycopg.Connection[Any]:
+        """The source's own connection, opened anew if the server closed it meanwhile."""
+        if self._open is None or self._open.closed:
+            self._open = self.server.connect()
+        return self._open
+
+    def _look(self, table: str, cursor: CursorSpec | None) -> _Read:
+        """Ask the catalog for the columns, and spell the cursor's column as it does."""
+        plain = replace(self.relation, cursor=None)
+        found = tuple(
+            catalog.columns(self._connection(), self.server, plain.select(table)[0], table, is_query=self.relation.query is not None)
+        )
+        if cursor is None:
+            return _Read(plain, found)
+        name = match_column(cursor.column, [column.name for column in found], f"{table!r}")
+        column = next(column for column in found if column.name == name)
+        decided = decide_kind(replace(cursor, column=name), column.arrow)
+        return _Read(replace(self.relation, cursor=decided), found)
+
+    def _key(self, table: str, columns: Sequence[Column]) -> list[tuple[str, str]]:
+        """The base table's primary key under its names in the output, with types; empty unless all of it is there."""
+        base = self.relation.base(table)
+        if base is None:
+            return []
+        key = catalog.key_of(self._connection(), base)
+        names = self.output_key([name for name, _ in key], [column.name for column in columns])
+        return [(name, kind) for name, (_, kind) in zip(names, key, strict=True)] if names else []
+
+    def _ceiling(self, finder: CeilingFinder, table: str, read: _Read) -> Ceiling:
+        cursor = read.relation.cursor
+        assert cursor is not None  # a finder is made for a cursor only
+        column = read.column(cursor.column)
+
+        def greatest() -> Any:
+            unbounded, _ = read.relation.select(table, [cursor.column])
+            row = (
+                self._connection()
+                .execute(f"SELECT max({read.relation.quote(cursor.column)}) FROM ({unbounded}) bp_all".encode())
+                .fetchone()
+            )
+            return row[0] if row else None
+
+        return finder.find(cursor, column.arrow, column.precision, greatest)
+
+    def _cuts(self, table: str, read: _Read, low: Mark | None, rows: int, parts: int) -> list[ranges.Cut]:
+        """Ranges: by a single-column primary key for the whole table, by the cursor for a part of it, else one."""
+        parts = min(parts, rows // self._range_rows)
+        base = self.relation.base(table)
+        if parts < 2 or base is None:
+            return []
+        connection, cursor = self._connection(), read.relation.cursor
+        key = self._key(table, read.columns)
+        if low is None and len(key) == 1 and ranges.sortable(key[0][1]):
+            (name, kind), column = key[0], self.relation.base_name(key[0][0]) or ""
+            inner = ranges.histogram(connection, base, column, kind) or ranges.sampled(connection, base, column, rows, parts)
+            return ranges.cuts(name, kind, inner, parts)
+        if cursor is not None and (column := self.relation.base_name(cursor.column) or ""):
+            kind = read.column(cursor.column).label
+            if ranges.sortable(kind):
+                return ranges.cuts(cursor.column, kind, ranges.histogram(connection, base, column, kind, low), parts)
+        return []
+
+    def _bounds(self, cuts: Sequence[ranges.Cut], read: _Read, rows: int) -> list[dict[str, Any]]:
+        if len(cuts) > 1:
+            return [cut.to_json() for cut in cuts]
+        small = rows <= self._small_rows and all(column.scalar for column in read.columns)
+        return [{"small": True} if small else {}]
+
+    def _batches(
+        self, sql: str, columns: Sequence[Column], small: bool, token: str | None, stable: bool, doing: str
+    ) -> Iterable[pa.RecordBatch]:
+        if small and all(column.scalar for column in columns):
+            told = [*columns, Column(ODD, "text")] if any(column.odd for column in columns) else columns
+            given = by_psycopg(self._connection(), sql, told, snapshot=token, stable=stable, server=self.server, doing=doing)
+            return gather(part for batch in given for part in honest(batch))
+        return _cut(by_adbc(self.server, sql, snapshot=token, stable=stable, doing=doing))
+
+
+def _cut(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    try:
+        for batch in batches:
+            for part in honest(batch):
+                yield from split(part)
+    finally:
+        batches.close()  # type: ignore[attr-defined]
