@@ -52,7 +52,7 @@ class _ApplyFn(BundleFn):
             self.letter(rows.batch, rows.rows, load, one.step.id, rows.codes, rows.messages)
             dead += len(rows.rows)
             one.fact = replace(one.fact, error=one.fact.error or f"{rows.codes[0]}: {rows.messages[0]}")
-        outputs = []
+        outputs: list[pa.RecordBatch] = []
         for out in applied.batches:
             conformed = cast.conform(out, one.schema)
             if conformed.bad:
@@ -88,7 +88,8 @@ class _ApplyFn(BundleFn):
         for load, one in self._open.items():
             one.step.close()
             letters = self.close_letters(load)
-            yield in_global_window(TaggedOutput(FACTS, replace(one.fact, letters=letters, seconds=self._seconds.get(load, 0.0))))
+            told = replace(one.fact, letters=letters, seconds=self._seconds.get(load, 0.0))
+            yield TaggedOutput(FACTS, in_global_window(told))
         self._report.flush()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from typing import Any
 
 import apache_beam as beam
@@ -95,12 +96,14 @@ class BundleFn(beam.DoFn):
             self._target = self._job.open_target(self.context)
         return self._target
 
-    def letter(self, batch: pa.RecordBatch, rows: Sequence[int], load: str, step: str, codes: Sequence[str], messages: Sequence[str]) -> None:
+    def letter(
+        self, batch: pa.RecordBatch, rows: Sequence[int], load: str, step: str, codes: Sequence[str], messages: Sequence[str]
+    ) -> None:
         """Stage dead letters for some rows of a batch."""
         box = self._letters.get(load)
         if box is None:
             box = self._letters[load] = LetterBox(self.target, self._job.service, self.context.run)
-        box.add(dead.letters(batch, rows, load=load, step=step, codes=codes, messages=messages, at=self.context.started_at))
+        box.add(dead.letters(batch, rows, load=load, step=step, codes=codes, messages=messages, at=datetime.now(timezone.utc)))
 
     def close_letters(self, load: str) -> tuple[Dead, ...]:
         box = self._letters.pop(load, None)

@@ -133,7 +133,8 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
 def _check_refresh(ask: Launch, plan: Plan) -> None:
     if ask.full_refresh and plan.mode == "insert" and not ask.yes:
         raise PlanError(
-            f"--full-refresh with mode: insert replaces the whole table {plan.destination!r}; say --yes if that is meant", code="mode-refused"
+            f"--full-refresh with mode: insert replaces the whole table {plan.destination!r}; say --yes if that is meant",
+            code="mode-refused",
         )
 
 
@@ -255,7 +256,13 @@ class _PhaseEvents:
 
 
 def _finish(
-    ask: Launch, store: StateStore, target: Target, archive: letters.Archive, run: str, settled: tuple[str, ...], error: BaseException | None
+    ask: Launch,
+    store: StateStore,
+    target: Target,
+    archive: letters.Archive,
+    run: str,
+    settled: tuple[str, ...],
+    error: BaseException | None,
 ) -> Result:
     job = ask.job
     cancelled = isinstance(error, KeyboardInterrupt)

@@ -75,11 +75,15 @@ def export(target: Target, archive: Archive, service: str, rows: Iterable[Ledger
             os.fsync(out.fileno())
         os.replace(part, path)
     except OSError as failed:
-        raise FatalError(f"the dead letters of run {rows[0].run} cannot be written to {path.parent}: {failed.strerror}", code="stage-failed") from failed
+        raise FatalError(
+            f"the dead letters of run {rows[0].run} cannot be written to {path.parent}: {failed.strerror}", code="stage-failed"
+        ) from failed
     return tuple(counts.values())
 
 
-def _write(out: Any, batch: pa.RecordBatch, service: str, run: str, attempt: str, counts: dict[tuple[str, str, str], Failure], url: str) -> None:
+def _write(
+    out: Any, batch: pa.RecordBatch, service: str, run: str, attempt: str, counts: dict[tuple[str, str, str], Failure], url: str
+) -> None:
     for letter in batch.to_pylist():
         record = {
             "pipelineId": service,
@@ -96,7 +100,14 @@ def _write(out: Any, batch: pa.RecordBatch, service: str, run: str, attempt: str
         out.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
         key = (letter["load"], letter["step"], letter["code"])
         known = counts.get(key)
-        counts[key] = Failure(letter["step"], letter["code"], (known.count if known else 0) + 1, url, known.message if known else letter["message"], letter["load"])
+        counts[key] = Failure(
+            letter["step"],
+            letter["code"],
+            (known.count if known else 0) + 1,
+            url,
+            known.message if known else letter["message"],
+            letter["load"],
+        )
 
 
 def drop(target: Target, rows: Iterable[LedgerRow]) -> None:

@@ -87,7 +87,8 @@ def check_runner(options: Any) -> str:
         raise PlanError(f"{runner} is refused: {_REFUSED[runner]}", code="runner-refused")
     if runner not in _LOCAL:
         raise PlanError(
-            f"{runner} is not served yet: this version starts runs on the DirectRunner; the pipeline itself is portable", code="runner-refused"
+            f"{runner} is not served yet: this version starts runs on the DirectRunner; the pipeline itself is portable",
+            code="runner-refused",
         )
     direct = options.view_as(DirectOptions)
     if direct.direct_running_mode == "multi_threading":

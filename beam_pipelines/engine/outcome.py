@@ -8,7 +8,7 @@ from datetime import datetime
 from beam_pipelines.engine.job import Job
 from beam_pipelines.errors import BeamPipelinesError
 from beam_pipelines.io.connector import LedgerRow
-from beam_pipelines.pricing import Usage, charge
+from beam_pipelines.pricing import Charge, Usage, charge
 from beam_pipelines.runs.counts import LoadCounts
 from beam_pipelines.state.record import Failure, Metrics, Outcome, Step, Transformation, Watermark
 
@@ -128,7 +128,7 @@ def _watermark(row: LedgerRow) -> Watermark:
     )
 
 
-def _charge(job: Job, counts: Sequence[LoadCounts]) -> object:
+def _charge(job: Job, counts: Sequence[LoadCounts]) -> Charge | None:
     pricing = job.definition.pricing
     if pricing is None or pricing.model == "per-hour":
         return None
@@ -136,5 +136,10 @@ def _charge(job: Job, counts: Sequence[LoadCounts]) -> object:
     for one in counts:
         for step in one.tally.steps:
             metered[step.step] = metered.get(step.step, 0) + step.records_out
-    used = Usage(bytes=sum(one.tally.bytes for one in counts), records=sum(one.tally.read for one in counts), step_rows=metered)
+    used = Usage(
+        bytes=sum(one.tally.bytes for one in counts),
+        records=sum(one.tally.read for one in counts),
+        step_rows=metered,
+        step_types={step.id: step.type for step in job.definition.steps},
+    )
     return charge(pricing, used)

@@ -9,6 +9,7 @@ from typing import Any
 from beam_pipelines.engine.job import Job
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Policy, Source, Target
+from beam_pipelines.pricing import metered_steps
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee, derive, require
 
@@ -83,7 +84,8 @@ def make_plan(job: Job, context: RunContext) -> Plan:
     definition = job.definition
     if definition.kind == "incomplete":
         raise PlanError(
-            f"the definition {definition.name or job.service!r} cannot be run: {', '.join(definition.missing)} is missing", code="spec-incomplete"
+            f"the definition {definition.name or job.service!r} cannot be run: {', '.join(definition.missing)} is missing",
+            code="spec-incomplete",
         )
     if definition.kind != "etl":
         raise PlanError(f"services of kind {definition.kind!r} are not served yet; this version runs `pipeline` (ETL)", code="not-served")
@@ -95,6 +97,7 @@ def make_plan(job: Job, context: RunContext) -> Plan:
         readings = _readings(job, context, source, target)
         guarantee = _guarantee(job, policy, source, target)
         require(definition.delivery, guarantee)
+        _check_price(job)
         return Plan(
             service=job.service,
             graph=tuple(_graph(job, source, target)),
@@ -115,7 +118,8 @@ def _check_mode(job: Job, policy: Policy, source: Source, target: Target) -> Non
     path, cursor = "pipeline.destination.mode", source.cursor
     if job.destination.mode not in target.traits.modes:
         raise PlanError(
-            f"{path}: {target.traits.system} does not serve mode {policy.mode!r}, only {', '.join(target.traits.modes)}", code="mode-refused"
+            f"{path}: {target.traits.system} does not serve mode {policy.mode!r}, only {', '.join(target.traits.modes)}",
+            code="mode-refused",
         )
     if policy.whole and cursor is not None and job.destination.mode == "replace":
         raise PlanError(
@@ -123,7 +127,9 @@ def _check_mode(job: Job, policy: Policy, source: Source, target: Target) -> Non
             code="mode-refused",
         )
     if policy.swap:
-        raise PlanError("pipeline.destination.strategy: swap is not served yet; delete-insert replaces in one transaction", code="not-served")
+        raise PlanError(
+            "pipeline.destination.strategy: swap is not served yet; delete-insert replaces in one transaction", code="not-served"
+        )
     if cursor is None:
         return
     if not source.traits.incremental:
@@ -134,15 +140,39 @@ def _check_mode(job: Job, policy: Policy, source: Source, target: Target) -> Non
 def _check_overlap(cursor: CursorSpec, policy: Policy, source: Source) -> None:
     loose = cursor.stamped_by == "client" or cursor.kind == "date" or not source.traits.safe_ceiling
     if loose and not cursor.overlap:
-        why = "dates arrive backdated" if cursor.kind == "date" else f"{cursor.column!r} is stamped by its {cursor.stamped_by} on {source.traits.system}"
+        why = (
+            "dates arrive backdated"
+            if cursor.kind == "date"
+            else f"{cursor.column!r} is stamped by its {cursor.stamped_by} on {source.traits.system}"
+        )
         raise PlanError(
             f"pipeline.source.cursor.overlap: {why}, so a row may arrive below the watermark: say how far back to read again (such as 1h)",
             code="cursor-invalid",
         )
     if cursor.overlap and policy.mode == "insert" and not policy.whole:
         raise PlanError(
-            "pipeline.source.cursor.overlap: rows are read again, so mode insert would double them; use upsert with keyFields", code="cursor-invalid"
+            "pipeline.source.cursor.overlap: rows are read again, so mode insert would double them; use upsert with keyFields",
+            code="cursor-invalid",
         )
+
+
+def _check_price(job: Job) -> None:
+    """Refuse a price that could not be worked out after the rows are committed."""
+    pricing = job.definition.pricing
+    if pricing is None:
+        return
+    if pricing.model == "per-hour":
+        raise PlanError("pricing.model: per-hour prices streams; a service that ends is priced per-gb or per-record", code="not-served")
+    last = pricing.tier_list[-1] if pricing.tier_list else None
+    if last is not None and last.max is not None:
+        raise PlanError(
+            f"pricing: the last tier ends at {last.max}, so more than that would have no price; leave its max out, or write Infinity",
+            code="spec-invalid",
+        )
+    types = {step.id: step.type for step in job.definition.steps}
+    for key in pricing.additional_costs:
+        if not metered_steps(key, types):
+            raise PlanError(f"pricing.additionalCosts.{key}: no step is metered by it; it would charge nothing", code="spec-invalid")
 
 
 def _readings(job: Job, context: RunContext, source: Source, target: Target) -> tuple[Reading, ...]:
@@ -162,7 +192,9 @@ def _readings(job: Job, context: RunContext, source: Source, target: Target) -> 
 def _guarantee(job: Job, policy: Policy, source: Source, target: Target) -> Guarantee:
     cursor = source.cursor
     survives = cursor is not None and (
-        bool(getattr(job.destination, "version_column", None)) or all(step.type != "map" for step in job.definition.steps) or _mapped(job, cursor.column)
+        bool(getattr(job.destination, "version_column", None))
+        or all(step.type != "map" for step in job.definition.steps)
+        or _mapped(job, cursor.column)
     )
     return derive(
         mode=policy.mode,
@@ -194,7 +226,9 @@ def _graph(job: Job, source: Source, target: Target) -> list[str]:
 def _notes(job: Job, steps: list[Any]) -> list[str]:
     notes = []
     if any(step.needs_sample for step in steps):
-        notes.append("what functions without a declared output return is sampled from at most 1,000 rows at the first run, and enforced from then on")
+        notes.append(
+            "what functions without a declared output return is sampled from at most 1,000 rows at the first run, and enforced from then on"
+        )
     if job.definition.schedule:
         notes.append("a run by hand does not wait for the schedule")
     return notes

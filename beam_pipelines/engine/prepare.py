@@ -58,7 +58,9 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         run=context.run,
         generation=head.generation,
         low=low,
-        inclusive=policy.mode != "insert",
+        # Below a safe ceiling nothing can come at the watermark itself any more, so it is not read again: a bulk update that stamps a million rows
+        # alike would otherwise be read, and billed, on every run. An overlap reads again anyway.
+        inclusive=bool(cursor and cursor.overlap),
         fingerprint=mark,
         started_at=context.started_at,
         full=low is None,
@@ -154,7 +156,9 @@ def named(job: Job, schema: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_name(snake(field.name)) for field in schema])
 
 
-def choose_keys(job: Job, window: Window, policy: Policy, described: Described, there: Described | None, cursor: CursorSpec | None) -> Window:
+def choose_keys(
+    job: Job, window: Window, policy: Policy, described: Described, there: Described | None, cursor: CursorSpec | None
+) -> Window:
     """Decide the columns that identify a row, the column that orders versions, and whether keys can repeat among the rows read.
 
     Raises:
@@ -178,7 +182,9 @@ def choose_keys(job: Job, window: Window, policy: Policy, described: Described, 
             )
     for key in keys:
         if key not in columns:
-            raise PlanError(f"key {key!r} is not among the columns that arrive in {window.load!r}: {', '.join(columns)}", code="key-missing")
+            raise PlanError(
+                f"key {key!r} is not among the columns that arrive in {window.load!r}: {', '.join(columns)}", code="key-missing"
+            )
     return replace(
         window,
         key_fields=keys,
@@ -210,14 +216,19 @@ def _check_fit(window: Window, target: Target, policy: Policy, there: Described 
         for name in names:
             other = folded.setdefault(name.lower(), name)
             if other != name:
-                raise PlanError(f"columns {other!r} and {name!r} are the same to {target.traits.system}; rename one in a map step", code="mode-refused")
+                raise PlanError(
+                    f"columns {other!r} and {name!r} are the same to {target.traits.system}; rename one in a map step", code="mode-refused"
+                )
     if len(set(names)) != len(names):
         raise PlanError(f"two columns arrive in {window.load!r} under one name: {', '.join(names)}", code="mode-refused")
     if there is not None and not policy.evolve:
         fold = str.lower if target.traits.folds_case else str
         new = [name for name in names if fold(name) not in {fold(known) for known in there.schema.names}]
         if new:
-            raise PlanError(f"schema: freeze, but {window.load!r} lacks the columns {', '.join(new)}; add them, or drop them in a map step", code="schema-frozen")
+            raise PlanError(
+                f"schema: freeze, but {window.load!r} lacks the columns {', '.join(new)}; add them, or drop them in a map step",
+                code="schema-frozen",
+            )
 
 
 def _parts(described: Described) -> int:

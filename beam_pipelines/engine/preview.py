@@ -12,10 +12,11 @@ import pyarrow as pa
 from beam_pipelines.columnar import cast, dead, origin
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import plan_schemas
-from beam_pipelines.errors import PlanError
+from beam_pipelines.errors import Code, PlanError
 from beam_pipelines.io.connector import Source, Standing
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.window import Window
+from beam_pipelines.transforms.step import DeadRows
 
 __all__ = ["Preview", "preview"]
 
@@ -50,7 +51,9 @@ class Preview:
     def _repr_html_(self) -> str:
         """A table, in a notebook."""
         head = "".join(f"<th>{html.escape(field.name)}<br><small>{html.escape(str(field.type))}</small></th>" for field in self.schema)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(str(row[name]))}</td>" for name in self.schema.names) + "</tr>" for row in self.rows)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(str(row[name]))}</td>" for name in self.schema.names) + "</tr>" for row in self.rows
+        )
         dropped = f"<p>{len(self.dead)} of {self.read} sampled rows became dead letters</p>" if self.dead else ""
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{dropped}"
 
@@ -91,8 +94,8 @@ def _through(job: Job, window: Window, sample: pa.RecordBatch, wanted: str, limi
     def conform(batch: pa.RecordBatch, schema: pa.Schema, step: str) -> pa.RecordBatch:
         conformed = cast.conform(batch, schema)
         if conformed.bad:
-            codes = ["cast-failed"] * len(conformed.bad)
-            letters.append(dead.letters(batch, conformed.bad, load=window.load, step=step, codes=codes, messages=conformed.reasons, at=window.started_at))
+            codes: list[Code] = ["cast-failed"] * len(conformed.bad)
+            letters.append(_letters(DeadRows(batch, conformed.bad, codes, conformed.reasons), window, step))
         return conformed.batch
 
     batches, schema = [conform(sample, window.schema(), "extract")], window.schema()
@@ -103,13 +106,15 @@ def _through(job: Job, window: Window, sample: pa.RecordBatch, wanted: str, limi
             results = [one.apply(batch) for batch in batches if batch.num_rows]
         finally:
             one.close()
-        for rows in (rows for result in results for rows in result.dead):
-            letters.append(
-                dead.letters(rows.batch, rows.rows, load=window.load, step=one.id, codes=rows.codes, messages=rows.messages, at=window.started_at)
-            )
+        letters += [_letters(died, window, one.id) for result in results for died in result.dead]
         batches, schema = [conform(out, planned, one.id) for result in results for out in result.batches], planned
         if one.id == wanted:
             break
     rows = [row for batch in batches for row in origin.visible(batch).to_pylist()]
     failed = [{key: letter[key] for key in ("step", "code", "message", "origin")} for batch in letters for letter in batch.to_pylist()]
     return Preview(wanted, schema, tuple(rows[:limit]), tuple(failed), sample.num_rows)
+
+
+def _letters(died: DeadRows, window: Window, step: str) -> pa.RecordBatch:
+    at = datetime.fromisoformat(window.started_at)
+    return dead.letters(died.batch, died.rows, load=window.load, step=step, codes=died.codes, messages=died.messages, at=at)

@@ -89,9 +89,8 @@ class _ReadFn(BundleFn):
             dead = self.dead_count(load)
             letters = self.close_letters(load)
             seconds = self._seconds.get(load, 0.0)
-            yield in_global_window(
-                TaggedOutput(FACTS, ReadFact(load, fact.rows, fact.bytes, dead, fact.newest, letters, seconds))
-            )
+            told = ReadFact(load, fact.rows, fact.bytes, dead, fact.newest, letters, seconds)
+            yield TaggedOutput(FACTS, in_global_window(told))
         self._report.flush()
 
 

@@ -36,7 +36,9 @@ def roll_forward(job: Job, store: StateStore, target: Target, archive: letters.A
         outcome = outcome_of(job, rows, failures, status="failed" if any(row.status == "failed" for row in rows) else "lost")
         if store.finish(execution.run, outcome):
             settled.append(execution.run)
-            _LOG.info("run %s had %s, and is recorded as %s now", execution.run, "committed" if all_committed(rows) else "died", outcome.status)
+            _LOG.info(
+                "run %s had %s, and is recorded as %s now", execution.run, "committed" if all_committed(rows) else "died", outcome.status
+            )
         letters.drop(target, rows)
     return settled
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["SMALL_ROWS", "PostgresStager", "copy_rows", "create_statement", "refusal", "staging_type"]
 
 SMALL_ROWS = 20_000  # below this, COPY by psycopg is done before ADBC would be imported (measured in benchmarks/read_postgres.py)
-_YEARS = (-210_866_803_200_000_000, 9_224_318_016_000_000_000 - 1)  # microseconds from 1970: 4714 BC, and where PostgreSQL's own int64 ends
+_FIRST = -210_866_803_200_000_000  # microseconds from 1970: 24 November 4714 BC, PostgreSQL's first moment; its last is beyond Arrow's
 _DATA_STATES = ("22", "23", "42804", "54")  # data exceptions, constraint violations, datatype mismatch, row too big
 
 
@@ -86,7 +86,7 @@ class PostgresStager:
         bad = _unstorable(batch)
         if bad:
             raise DataError(
-                "PostgreSQL cannot hold a NUL character in a text, or a moment outside 4713 BC to 294276 AD",
+                "PostgreSQL cannot hold a NUL character in a text, or a moment before 4714 BC",
                 code="target-refused",
                 details={"rows": bad},
             )
@@ -200,7 +200,7 @@ def _unstorable(batch: pa.RecordBatch) -> list[int]:
             hit = pc.match_substring(column, "\0")
         elif pa.types.is_timestamp(column.type):
             micros = pc.cast(pc.cast(column, pa.timestamp("us", column.type.tz), safe=False), pa.int64())
-            hit = pc.or_(pc.less(micros, _YEARS[0]), pc.greater(micros, _YEARS[1]))
+            hit = pc.less(micros, _FIRST)
         else:
             continue
         if pc.any(hit).as_py():

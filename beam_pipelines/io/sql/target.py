@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TypeVar
 
 import pyarrow as pa
@@ -193,9 +194,14 @@ class SqlTarget(ABC):
 
     def _sweep(self, service: str, runs: set[str], keep: set[str]) -> None:
         orphans = [name for name in self.staging(service) if name not in keep and (StagingName.parse(name) or _NOBODY).run in runs]
-        if orphans:
-            _LOG.info("dropping %d staging objects of ended runs", len(orphans))
+        if not orphans:
+            return
+        _LOG.info("dropping %d staging objects of ended runs", len(orphans))
+        try:
             self.drop_staged(orphans)
+        except (OSError, BeamPipelinesError) as failed:
+            # Nothing reads them any more: the next run's Prepare drops them.
+            _LOG.warning("staging of ended runs is left for the next run to drop: %s", failed)
 
     # Commit.
 
@@ -299,7 +305,7 @@ class SqlTarget(ABC):
             step="load",
             codes=[one.code for one in refused],
             messages=[one.message for one in refused],
-            at=window.started_at,
+            at=datetime.fromisoformat(window.started_at),
         )
         staged = self.keep_letters(tx, window, letters)
         codes: dict[str, int] = {}

@@ -159,9 +159,9 @@ class SqliteTarget(SqlTarget):
         for part in staged:
             rows = 0
             for batch in self._files.read(part):
-                numbered = zip(range(first + rows, first + rows + batch.num_rows), *columns_of(batch), strict=True)
+                lines = zip(range(first + rows, first + rows + batch.num_rows), *columns_of(batch), strict=True)
                 try:
-                    tx.connection.executemany(f"INSERT INTO temp._bp_staged VALUES (?, {marks})", numbered)
+                    tx.connection.executemany(f"INSERT INTO temp._bp_staged VALUES (?, {marks})", lines)
                 except sqlite3.Error as error:
                     raise translate_write(error, self.path) from error
                 rows += batch.num_rows

@@ -1,0 +1,59 @@
+# Everything a developer or a visitor types. `make demo` and `make test` set up what they need; nothing has to be installed before but Python.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PEERS := .cache/bench-venv
+
+.PHONY: help demo test lint types unit soak bench schema clean
+
+help:
+	@echo "make demo    set up, run the customer ETL twice (full, then an increment), and show what happened"
+	@echo "make test    set up, lint, check types, run the tests (real PostgreSQL included)"
+	@echo "make soak    the long fault and load runs"
+	@echo "make bench   compare with the peers, in one run; writes benchmarks/results.json and docs/benchmarks.md"
+	@echo "make clean   remove the environment and everything that was made"
+
+$(VENV)/.core: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "expected Python 3.10 to 3.13 as $(PYTHON), got $$($(PYTHON) --version): make PYTHON=python3.11 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+demo: $(VENV)/.core
+	$(BIN)/python -m beam_pipelines.examples.demo
+
+test: lint types unit
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+unit: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not soak"
+
+soak: $(VENV)/.test
+	$(BIN)/python -m pytest -m soak --timeout 7200
+
+$(PEERS)/.made: benchmarks/requirements-peers.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-peers.txt
+	@touch $@
+
+bench: $(VENV)/.test $(PEERS)/.made
+	$(BIN)/python -m benchmarks --peers-python $(PEERS)/bin/python --write-docs
+
+schema: $(VENV)/.core
+	$(BIN)/python -c 'from beam_pipelines.spec import schema; schema.write()'
+
+clean:
+	rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis beam_pipelines_example
