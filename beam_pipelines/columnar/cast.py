@@ -87,12 +87,8 @@ def _index(schema: pa.Schema, name: str) -> int:
 
 
 def _assembled(batch: pa.RecordBatch, columns: list[pa.Array], schema: pa.Schema) -> pa.RecordBatch:
-    shown = origin.visible(batch)
-    if len(columns) == shown.num_columns and list(shown.schema) == list(schema):
-        if all(new is old for new, old in zip(columns, shown.columns, strict=True)):
-            return batch
-        if all(mine == planned for mine, planned in zip(shown.schema, schema, strict=True)):
-            return batch
+    if list(origin.visible(batch).schema) == list(schema):
+        return batch
     metadata = {**(schema.metadata or {}), **(batch.schema.metadata or {})} or None
     hidden = origin.hidden(batch)
     fields, arrays = list(schema), list(columns)

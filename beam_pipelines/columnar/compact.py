@@ -33,8 +33,9 @@ def compact(batch: pa.RecordBatch) -> pa.RecordBatch:
     """
     if not has_loose(batch.schema):
         return batch
-    columns = [_compacted(column) if _loose(column.type) else column for column in batch.columns]
-    if all(new is old for new, old in zip(columns, batch.columns, strict=True)):
+    given = batch.columns
+    columns = [_compacted(column) if _loose(column.type) else column for column in given]
+    if all(new is old for new, old in zip(columns, given, strict=True)):
         return batch
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 

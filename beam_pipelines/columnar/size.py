@@ -161,7 +161,7 @@ def cell_sizes(array: pa.Array) -> Sizes:
     else:
         raise TypeError(f"expected a type whose values have a size of their own, got {kind}")
     if array.null_count:
-        sizes[array.is_null().to_numpy(zero_copy_only=False)] = 1
+        return np.where(np.asarray(array.is_null()), 1, sizes)
     return sizes
 
 
@@ -214,12 +214,17 @@ def _list_sizes(array: pa.Array) -> Sizes:
         width = kind.list_size
         items = cell_sizes(array.values.slice(array.offset * width, len(array) * width))
         return np.asarray(items.reshape(len(array), width).sum(axis=1), dtype=np.int64)
-    return cell_sizes(array.cast(pa.large_list(kind.value_type)))
+    # Not by a cast to a list: that of a sliced view is wrong (pyarrow 25: offsets go below zero). flatten() leaves out null lists' items.
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(array), 0), dtype=np.int64)
+    return _between(np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)]), cell_sizes(array.flatten()))
 
 
 def _summed(array: pa.Array, items: Sizes) -> Sizes:
     """Sums of the items of each list; `items` holds one size for each place of the child array."""
-    offsets = array.offsets.to_numpy(zero_copy_only=False)
+    return _between(np.asarray(array.offsets, dtype=np.int64), items)
+
+
+def _between(offsets: Sizes, items: Sizes) -> Sizes:
     running = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(items, dtype=np.int64)])
     sums: Sizes = running[offsets[1:]] - running[offsets[:-1]]
     return sums
