@@ -1,0 +1,47 @@
+"""Carry out one command line: parse, set logging up, run, and say what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from beam_pipelines.cli import failure, log
+from beam_pipelines.cli.arguments import Parser, wants_json
+from beam_pipelines.cli.output import Output
+from beam_pipelines.cli.process import CANCELLED, interruptible
+from beam_pipelines.cli.redaction import Redactor
+from beam_pipelines.cli.session import Session
+from beam_pipelines.errors import SpecError
+
+__all__ = ["execute"]
+
+
+def execute(parser: Parser, argv: Sequence[str]) -> int:
+    """Carry out a command line.
+
+    Returns:
+        The exit code of the process (contracts, section 5).
+
+    Raises:
+        SystemExit: `--help` and `--version`, when they are written.
+    """
+    try:
+        arguments = parser.read(argv)
+    except SpecError as error:
+        with Output.opened(as_json=wants_json(argv)) as out:
+            failure.answer(error, out)
+        return error.exit_code
+    redact = Redactor()
+    log.configure(arguments.log_level, arguments.log_format, redact)
+    with Output.opened(as_json=getattr(arguments, "output", "text") == "json", redact=redact) as out:
+        session = Session(out, redact)
+        try:
+            with interruptible():
+                return int(arguments.handler(arguments, session))
+        except KeyboardInterrupt:
+            failure.say("cancelled: what a run left, if one had begun, the next run of the service settles")
+            if out.as_json:
+                out.json({"error": "cancelled", "errorCode": "cancelled", "exitCode": CANCELLED})
+            return CANCELLED
+        except Exception as error:  # noqa: BLE001 - the one place where every error ends: it is told, and becomes the exit code
+            failure.answer(error, out, session.definition)
+            return failure.exit_code_of(error)

@@ -1,0 +1,172 @@
+"""`beam-pipelines connections test`: does each connection answer? Never shows a secret."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beam_pipelines.cli.arguments import Parser, add_format, add_log
+from beam_pipelines.cli.session import Session
+from beam_pipelines.cli.store import find_definition, is_definition
+from beam_pipelines.cli.table import Table
+from beam_pipelines.errors import BeamPipelinesError, PlanError
+
+if TYPE_CHECKING:
+    from beam_pipelines.io.connections import Connection, Connections
+
+__all__ = ["add"]
+
+_DEFAULT = Path("connections.yaml")
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser: Parser = commands.add_parser("connections", help="test connections")
+    which = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    test: Parser = which.add_parser("test", help="connect, and say what answered; exit 1 if one does not")
+    test.add_argument(
+        "what",
+        metavar="FILE|NAME",
+        nargs="?",
+        help="a definition (its source and destination), a connections file (all in it), or the name of a connection;"
+        " default: the definition, else the connections file, of the working directory",
+    )
+    test.add_argument("--connections", metavar="FILE", help="default: connections.yaml beside the definition, or in the working directory")
+    add_format(test)
+    add_log(test)
+    test.set_defaults(handler=_test, parser=test)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What came of one test."""
+
+    name: str
+    role: str
+    where: str
+    ok: bool
+    said: str
+    code: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"connection": self.name, "role": self.role, "where": self.where, "ok": self.ok, "said": self.said, "errorCode": self.code}
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """One test to make.
+
+    Args:
+        name: Of the connection, or what stands for it.
+        role: `source`, `destination`, or empty.
+        where: Without secrets.
+        check: Connects, and says what answered.
+    """
+
+    name: str
+    role: str
+    where: str
+    check: Callable[[], str]
+
+    def answer(self, redact: Callable[[str], str]) -> _Answer:
+        try:
+            return _Answer(self.name, self.role, self.where, True, redact(self.check()))
+        except BeamPipelinesError as error:
+            return _Answer(self.name, self.role, self.where, False, redact(str(error)), error.code)
+
+
+def _test(arguments: argparse.Namespace, session: Session) -> int:
+    answers = [probe.answer(session.redact) for probe in _probes(arguments, session)]
+    if session.out.as_json:
+        session.out.json([one.to_json() for one in answers])
+    else:
+        rows = [
+            ["OK" if one.ok else "failed", one.name, one.role, one.where, one.said if one.ok else f"{one.said} [{one.code}]"]
+            for one in answers
+        ]
+        session.out.table(Table(["", "connection", "role", "where", "said"], rows))
+    return 0 if all(one.ok for one in answers) else 1
+
+
+def _probes(arguments: argparse.Namespace, session: Session) -> Iterator[_Probe]:
+    what = arguments.what
+    path = Path(what) if what is not None else None
+    if path is None and not _DEFAULT.exists():
+        path = find_definition("a definition, a connections file or the name of a connection")
+    elif path is None:
+        path = _default()
+    if path.is_file() and is_definition(path):
+        return _of_definition(path, arguments.connections, session)
+    from beam_pipelines.io.connections import Connections
+
+    by_file = path.is_file() or path.suffix in (".yaml", ".yml", ".json")
+    given = arguments.connections or (_DEFAULT if _DEFAULT.exists() else None)
+    known = Connections(path if by_file else given)
+    names = known.names() if by_file else [str(what)]
+    session.redact.learn_connections(known, names)
+    return (_of_connection(name, known) for name in names)
+
+
+def _default() -> Path:
+    """The one definition of the working directory, which knows which side each connection is for, else the connections file."""
+    from beam_pipelines.cli.store import definitions_in
+
+    found = definitions_in(Path())
+    return found[0] if len(found) == 1 else _DEFAULT
+
+
+def _of_definition(path: Path, connections: str | None, session: Session) -> Iterator[_Probe]:
+    from beam_pipelines.io import registry
+    from beam_pipelines.io.connections import Connections
+
+    service = session.load(path, connections)
+    known = Connections(service.connections_file)
+
+    def probe(role: str, model: Any, opened: Callable[..., Any]) -> _Probe:
+        name = model.connection_name
+        return _Probe(name or "files", role, _where(name, known), lambda: _checked(opened(model, known, service.folder)))
+
+    if service.definition.source is not None:
+        yield probe("source", service.definition.source, registry.open_source)
+    for model in service.definition.destinations:
+        yield probe("destination", model, registry.open_target)
+
+
+def _where(name: str | None, known: Connections) -> str:
+    if name is None:
+        return ""
+    try:
+        return known.get(name).display
+    except BeamPipelinesError:
+        return ""
+
+
+def _of_connection(name: str, known: Connections) -> _Probe:
+    return _Probe(name, "", _where(name, known), lambda: _check_connection(known.get(name), known))
+
+
+def _check_connection(connection: Connection, known: Connections) -> str:
+    """Test a connection that no definition gives a side: as what it can be without making anything."""
+    from beam_pipelines.io import registry
+    from beam_pipelines.spec import DatabaseDestination
+
+    if connection.kind == "url":
+        # A target of any system says what answers; it is neither written to nor made by that.
+        return _checked(registry.open_target(DatabaseDestination(connection=connection.name, table="none"), known))
+    if connection.kind == "bucket" and connection.path is not None:
+        if not connection.path.is_dir():
+            raise PlanError(f"expected a folder at {str(connection.path)!r}, there is none", code="connection-invalid")
+        return f"folder {connection.path}"
+    raise PlanError(
+        f"connections of kind {connection.kind!r} are not served yet; this version serves databases and local folders", code="not-served"
+    )
+
+
+def _checked(opened: Any) -> str:
+    try:
+        return str(opened.check())
+    finally:
+        opened.close()

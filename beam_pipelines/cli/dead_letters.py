@@ -1,0 +1,104 @@
+"""`beam-pipelines dead-letters list` counts the rows that failed, by run and reason; `show` prints them with their payload."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beam_pipelines.cli import quantity
+from beam_pipelines.cli.arguments import Parser, add_store
+from beam_pipelines.cli.runs import at_least_one, find_run
+from beam_pipelines.cli.session import Session
+from beam_pipelines.cli.store import locate
+from beam_pipelines.cli.table import Table
+from beam_pipelines.errors import FatalError
+
+if TYPE_CHECKING:
+    from beam_pipelines.state.record import FailedRecord
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser: Parser = commands.add_parser("dead-letters", help="list or show rows that failed")
+    which = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    listed: Parser = which.add_parser("list", help="count them by run, step and code, newest run first")
+    listed.add_argument("--run", metavar="ID", help="of this run only")
+    shown: Parser = which.add_parser("show", help="print them, with origin and payload")
+    shown.add_argument("run", metavar="ID", nargs="?", help="run id, or the beginning of one; default: the newest run that has any")
+    shown.add_argument("--step", metavar="ID", help="of this step only")
+    shown.add_argument("--code", metavar="CODE", help="of this error code only")
+    for one, limit, handler in ((listed, 50, _list), (shown, 20, _show)):
+        one.add_argument("--limit", metavar="N", type=at_least_one, default=limit, help=f"how many (default {limit})")
+        add_store(one)
+        one.set_defaults(handler=handler, parser=one)
+
+
+def _list(arguments: argparse.Namespace, session: Session) -> int:
+    place = locate(arguments, session)
+    failed: list[FailedRecord] = []
+    if not place.empty:
+        with place.open() as store:
+            run = find_run(store, arguments.run).run if arguments.run else None
+            failed = store.failed_records(place.service_id, run, arguments.limit)
+    if session.out.as_json:
+        session.out.json([one.to_json() for one in failed])
+    elif failed:
+        rows = [
+            [one.run, quantity.moment(one.timestamp), one.table, one.step, one.code, quantity.count(one.count), one.message]
+            for one in failed
+        ]
+        session.out.table(Table(["run", "time", "table", "step", "code", "rows>", "first reason"], rows))
+        session.out.line()
+        for url in dict.fromkeys(one.url for one in failed):
+            session.out.line(url)
+    else:
+        session.out.line("there are no dead letters")
+    return 0
+
+
+def _show(arguments: argparse.Namespace, session: Session) -> int:
+    place = locate(arguments, session)
+    with place.open() as store:
+        run = find_run(store, arguments.run).run if arguments.run else None
+        failed = store.failed_records(place.service_id, run, None)
+    newest = failed[0].run if failed else None
+    wanted = [one for one in failed if one.run == newest]
+    letters = itertools.islice(_letters(wanted, arguments.step, arguments.code), arguments.limit)
+    if session.out.as_json:
+        session.out.json(list(letters))
+        return 0
+    shown = 0
+    for letter in letters:
+        _write(session, letter)
+        shown += 1
+    total = sum(one.count for one in wanted if arguments.step in (None, one.step) and arguments.code in (None, one.code))
+    session.out.line(
+        f"{quantity.count(shown)} of {quantity.count(total)} dead letters of run {newest}" if newest else "there are no dead letters"
+    )
+    return 0
+
+
+def _letters(failed: Sequence[FailedRecord], step: str | None, code: str | None) -> Iterator[dict[str, Any]]:
+    """Read letters one by one: a file may hold many."""
+    from beam_pipelines.engine.letters import Archive
+
+    for url in dict.fromkeys(one.url for one in failed):
+        path = Path(url)
+        if not path.exists():
+            raise FatalError(f"the dead letters at {url!r} are gone; the state store only holds their counts", code="read-failed")
+        for letter in Archive(path.parent.parent).read(path):
+            if step in (None, letter["step"]) and code in (None, letter["code"]):
+                yield letter
+
+
+def _write(session: Session, letter: dict[str, Any]) -> None:
+    session.out.line(f"{letter['step']}: {letter['code']}: {letter['error']}")
+    origin = json.dumps(letter["origin"], ensure_ascii=False)
+    session.out.pairs([("origin", origin), ("table", letter["table"]), ("record", json.dumps(letter["record"], ensure_ascii=False))])
+    session.out.line()

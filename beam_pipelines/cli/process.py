@@ -1,0 +1,83 @@
+"""The process around a command: how it is interrupted, and how it leaves."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+__all__ = ["CANCELLED", "Interrupted", "interruptible", "leave"]
+
+CANCELLED = 130  # exit code of a run that was stopped (contracts, section 5): 128 + SIGINT
+_ONE_PRESS = 1.0  # seconds: wrappers (make, uv, timeout) pass on the signal that the terminal sends to the whole group as well
+
+
+class Interrupted(KeyboardInterrupt):
+    """Somebody asked the process to stop: Ctrl-C, or SIGTERM.
+
+    Beam rebuilds exceptions that pass through a DoFn, to append the step's name, and a KeyboardInterrupt becomes a RuntimeError of it.
+    The mark keeps this one whole.
+    """
+
+    _tagged_with_step = True
+
+
+@contextlib.contextmanager
+def interruptible(notice: str = "") -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into `Interrupted`, raised in the main thread; a second one, later, ends the process at once.
+
+    Args:
+        notice: Said to stderr when the first one comes.
+    """
+    came: list[float] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of handlers
+        now = time.monotonic()
+        if came and now - came[0] < _ONE_PRESS:
+            return
+        if came:
+            os.write(2, b"leaving at once; the next run settles what this one left\n")
+            os._exit(CANCELLED)
+        came.append(now)
+        if notice:
+            os.write(2, f"{notice}\n".encode())
+        raise Interrupted(signal.Signals(number).name)
+
+    before: dict[int, Any] = {}
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+        # A job in the background of a script is started with SIGINT ignored: that stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without taking the interpreter apart, which takes Beam's modules a quarter of a second.
+
+    What has to happen at an end still does: exit functions, logs, and what is written but not flushed. For `__main__` only.
+
+    Args:
+        code: Exit code.
+    """
+    # Nobody is left to be told by an exception from here on.
+    for close in (atexit._run_exitfuncs, logging.shutdown, _flush):
+        with contextlib.suppress(BaseException):
+            close()
+    os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()

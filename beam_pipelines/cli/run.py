@@ -1,0 +1,161 @@
+"""`beam-pipelines run FILE` and the bare `python -m beam_pipelines.etl`: run a service once, or say what a run would do."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from beam_pipelines.cli import failure, log, progress, quantity, summary
+from beam_pipelines.cli.arguments import Parser, add_format, add_log
+from beam_pipelines.cli.process import CANCELLED, interruptible
+from beam_pipelines.cli.session import Session
+from beam_pipelines.cli.store import Place, options_text
+from beam_pipelines.errors import SpecError
+
+if TYPE_CHECKING:
+    from beam_pipelines.engine.launch import Result
+    from beam_pipelines.etl.service import Service
+    from beam_pipelines.state.record import FailedRecord
+
+__all__ = ["add", "add_options", "carry_out"]
+
+_LOG = logging.getLogger(__name__)
+BEAM_HELP = """\
+Options of Beam follow, as --name=value: --runner=DirectRunner, --direct_num_workers=2 with --direct_running_mode=multi_processing, ...
+An unknown one is an error.
+
+exit codes: 0 success, 1 failed, 2 the definition or command is wrong, 3 success above an error budget that only warns,
+4 another run of the service is active, 130 cancelled"""
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser: Parser = commands.add_parser("run", help="run a service once", epilog=BEAM_HELP)
+    parser.add_argument("definition", metavar="FILE", help="the service definition, YAML or JSON")
+    add_options(parser)
+    parser.set_defaults(handler=_run, parser=parser, beam=[])
+
+
+def add_options(parser: Parser) -> None:
+    """Add the options of a run."""
+    parser.add_argument("--connections", metavar="FILE", help="default: connections.yaml beside the definition")
+    parser.add_argument("--state", metavar="URL", help="state store; default: .beam_pipelines/state.db beside the definition")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--plan", action="store_true", help="show graph, guarantee and what would be read; read no row, write nothing")
+    instead.add_argument("--validate", action="store_true", help="check the definition and its functions; connect to nothing")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--full-refresh", action="store_true", help="forget the watermark and read everything")
+    again.add_argument(
+        "--keep-watermark", action="store_true", help="go on from the watermark although source, query, cursor or target changed"
+    )
+    parser.add_argument("--yes", action="store_true", help="a full refresh with mode: insert may replace the whole table")
+    parser.add_argument("--customer", metavar="ID", help="who pays: customerId in record, charge and events")
+    parser.add_argument("--request", metavar="ID", help="what asked for the run: requestId in record and events")
+    add_format(parser)
+    add_log(parser)
+
+
+def _run(arguments: argparse.Namespace, session: Session) -> int:
+    service = session.load(arguments.definition, arguments.connections, arguments.state)
+    return carry_out(arguments, session, service)
+
+
+def carry_out(arguments: argparse.Namespace, session: Session, service: Service) -> int:
+    """Run, plan or validate a service, as the options say.
+
+    Args:
+        arguments: With the options of `add_options`, and what was left over for Beam in `beam`.
+        session: Of the command; its definition is loaded.
+        service: What to run.
+
+    Returns:
+        The exit code.
+    """
+    if arguments.validate:
+        from beam_pipelines.cli import validate
+
+        return validate.check(session, service)
+    if arguments.plan:
+        from beam_pipelines.cli import plan
+
+        _name_engine(arguments.parser, arguments.beam)
+        return plan.show(session, service.plan(full_refresh=arguments.full_refresh, keep_watermark=arguments.keep_watermark))
+    return _run_once(arguments, session, service)
+
+
+def _run_once(arguments: argparse.Namespace, session: Session, service: Service) -> int:
+    from beam_pipelines.runs.names import new_run
+
+    run = new_run()
+    log.concern(service.id, run)
+    engine = _name_engine(arguments.parser, arguments.beam)
+    _LOG.info("service %s, run %s, on %s", service.id, run, engine)
+    stopping = f"stopping run {run}; again, to leave at once"
+    with interruptible(stopping), progress.shown(log_is_json=arguments.log_format == "json") as listener:
+        result = service.run(
+            full_refresh=arguments.full_refresh,
+            keep_watermark=arguments.keep_watermark,
+            yes=arguments.yes,
+            customer=arguments.customer,
+            request=arguments.request,
+            options=arguments.beam,
+            listener=listener,
+            run=run,
+        )
+    _show(session, service, result, arguments.state)
+    return result.exit_code
+
+
+def _name_engine(parser: Parser, beam: Sequence[str]) -> str:
+    """Check Beam's options, and say which engine runs. Among the options that may have been meant are ours."""
+    from beam_pipelines.engine.options import check_runner, parse_beam
+
+    try:
+        return check_runner(parse_beam(beam))
+    except SpecError as error:
+        for name in (word.partition("=")[0] for word in beam):
+            ours = parser.nearest(name) if f"unknown option {name!r}" in error.message else None
+            theirs = error.message.partition("did you mean ")[2].rstrip("?")
+            if ours and difflib.get_close_matches(name, [theirs, ours], n=1, cutoff=0.0) == [ours]:
+                parser.refuse(name)
+        raise
+
+
+def _show(session: Session, service: Service, result: Result, state: str | None) -> None:
+    """Answer with the record of a run that was begun, however it ended."""
+    if session.out.as_json:
+        session.out.json(result.to_json())
+    else:
+        failed, settled = _remembered(service, result)
+        notes = [("settled", line) for line in settled] + _schedule(service)
+        summary.write(session.out, result.execution, failed, notes)
+        session.out.line()
+        session.out.line(f"beam-pipelines runs show {result.execution.run}{options_text(session.definition, state)}")
+        session.out.flush()
+    if result.exit_code == CANCELLED:
+        # Tables have a transaction each: of a run that loads several, some may have been in.
+        loaded = result.execution.metrics.records_loaded
+        rows = f"{quantity.count(loaded)} rows of tables that were done before" if loaded else "nothing"
+        failure.say(
+            f"cancelled: run {result.execution.run} is recorded as cancelled and loaded {rows}; the next run goes on from the watermark"
+        )
+    elif result.error is not None:
+        failure.tell(result.error, session.redact, session.definition)
+
+
+def _remembered(service: Service, result: Result) -> tuple[list[FailedRecord], list[str]]:
+    """Return what the store knows beside the record: where the dead letters are, and how earlier runs ended that this one settled."""
+    if not (result.settled or result.execution.metrics.records_dead_lettered):
+        return [], []
+    with Place(service.state_url).open() as store:
+        failed = store.failed_records(run=result.execution.run)
+        earlier = [store.execution(run) for run in result.settled]
+    return failed, [f"run {one.run} had not lived to record its end; it is recorded as {one.status} now" for one in earlier if one]
+
+
+def _schedule(service: Service) -> list[tuple[str, str]]:
+    schedule = service.definition.schedule
+    return [("schedule", f"{schedule.describe()}; a run by hand does not wait for it")] if schedule else []

@@ -1,0 +1,219 @@
+"""`beam-pipelines state show | set | reset`: where the next run of a service goes on from.
+
+The target's ledger is the truth, and is changed first; the state store keeps a copy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beam_pipelines.cli.arguments import Parser, add_store
+from beam_pipelines.cli.session import Session
+from beam_pipelines.cli.store import Place, definitions_in, locate, locate_service
+from beam_pipelines.cli.table import Table
+from beam_pipelines.errors import BeamPipelinesError, SpecError
+
+if TYPE_CHECKING:
+    from beam_pipelines.etl.service import Service
+    from beam_pipelines.io.connector import Standing, Target
+    from beam_pipelines.runs.mark import Mark
+    from beam_pipelines.state.record import Watermark
+    from beam_pipelines.state.store import StateStore
+
+__all__ = ["add"]
+
+_LOG = logging.getLogger(__name__)
+_TYPES = ("timestamp", "timestamptz", "date", "int", "decimal", "float", "text")
+_LEASE = 60.0  # seconds: changing a mark takes one of them
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser: Parser = commands.add_parser("state", help="show, set or reset watermarks")
+    which = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    shown: Parser = which.add_parser("show", help="show the watermarks of a service, by table")
+    set_: Parser = which.add_parser("set", help="have the next run go on from a value")
+    set_.add_argument("value", metavar="VALUE", help="such as 2026-01-31T00:00:00 or 4711")
+    set_.add_argument("--type", choices=_TYPES, help="type of the value; default: that of the watermark that is there")
+    reset: Parser = which.add_parser("reset", help="have the next run read everything")
+    for one, handler in ((shown, _show), (set_, _set), (reset, _reset)):
+        one.add_argument("--table", metavar="NAME", help="target table, where a service loads several")
+        one.add_argument("--connections", metavar="FILE", help="default: connections.yaml beside the definition")
+        add_store(one)
+        one.set_defaults(handler=handler, parser=one)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A watermark as the target's ledger and as the state store have it; None where one has nothing or was not asked."""
+
+    service: str
+    table: str
+    head: Standing | None = None
+    copy: Watermark | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        head, copy = self.head, self.copy
+        mark = head.mark.to_json() if head and head.mark else None
+        return {
+            "serviceId": self.service,
+            "table": self.table,
+            "watermark": mark if head else (copy.value if copy else None),
+            "generation": head.generation if head else (copy.generation if copy else 0),
+            "fingerprint": head.fingerprint if head else (copy.fingerprint if copy else ""),
+            "runId": (head.run if head else (copy.run if copy else None)) or None,
+            "from": "ledger" if head else "state store",
+            "same": head is None or copy is None or (mark == copy.value and head.generation == copy.generation),
+        }
+
+
+def _show(arguments: argparse.Namespace, session: Session) -> int:
+    # The definition leads to the target, which knows best; without one, the store's copies have to do.
+    known = arguments.service or (not arguments.state and len(definitions_in(Path())) == 1)
+    place = (locate_service if known else locate)(arguments, session)
+    heads = _heads(place.service)
+    copies = [] if place.empty else _copies(place)
+    keys = dict.fromkeys([*((place.service_id or "", load) for load in heads), *((copy.service, copy.table) for copy in copies)])
+    by_key = {(copy.service, copy.table): copy for copy in copies}
+    rows = [_Row(service, table, heads.get(table), by_key.get((service, table))) for service, table in keys]
+    found = [row.to_json() for row in rows if arguments.table in (None, row.table)]
+    if session.out.as_json:
+        session.out.json(found)
+    elif found:
+        session.out.table(_table(found))
+    else:
+        session.out.line("there are no watermarks yet")
+    return 0
+
+
+def _heads(service: Service | None) -> dict[str, Standing]:
+    """Ask the target's ledger; when it is away, the copies have to do."""
+    if service is None:
+        return {}
+    try:
+        with _target(service) as target:
+            return target.heads(service.id)
+    except BeamPipelinesError as away:
+        _LOG.warning("the target cannot be asked, so these are the state store's copies: %s", away.message)
+        return {}
+
+
+def _copies(place: Place) -> list[Watermark]:
+    with place.open() as store:
+        services = [place.service_id] if place.service_id else sorted({one.service for one in store.executions(limit=None)})
+        return [copy for service in services for copy in store.watermarks(service)]
+
+
+def _table(found: list[dict[str, Any]]) -> Table:
+    rows = [
+        [
+            row["serviceId"],
+            row["table"],
+            row["watermark"]["text"] if row["watermark"] else "none",
+            row["watermark"]["type"] if row["watermark"] else "",
+            str(row["generation"]),
+            row["runId"] or "",
+            row["from"] if row["same"] else f"{row['from']}, the state store's copy differs",
+        ]
+        for row in found
+    ]
+    return Table(["service", "table", "watermark", "type", "commits>", "by run", "says"], rows)
+
+
+def _set(arguments: argparse.Namespace, session: Session) -> int:
+    return _move(arguments, session, arguments.value)
+
+
+def _reset(arguments: argparse.Namespace, session: Session) -> int:
+    return _move(arguments, session, None)
+
+
+def _move(arguments: argparse.Namespace, session: Session, value: str | None) -> int:
+    """Set or clear marks while no run can be active: in the ledger, then in the store."""
+    from beam_pipelines.runs.mark import Mark
+
+    place = locate_service(arguments, session)
+    service = place.service
+    assert service is not None
+    with place.open() as store, _held(store, service.id), _target(service) as target:
+        heads = target.heads(service.id)
+        for load in _loads(heads, arguments.table, service.id, every=value is None):
+            mark = Mark.parse(value, _type(arguments, heads[load].mark, load)) if value is not None else None
+            standing = target.set_mark(service.id, load, mark, None)
+            _copy(store, service.id, load, standing)
+            session.out.line(
+                f"{service.id}, {load}: {heads[load].mark or 'none'} -> {standing.mark or 'none: the next run reads everything'}"
+            )
+            if session.out.as_json:
+                session.out.json(_Row(service.id, load, standing).to_json())
+    return 0
+
+
+def _loads(heads: dict[str, Standing], table: str | None, service: str, *, every: bool) -> list[str]:
+    if table is not None and table in heads:
+        return [table]
+    if table is None and (len(heads) == 1 or (every and heads)):
+        return sorted(heads)
+    if not heads:
+        raise SpecError(
+            f"service {service!r} has loaded nothing into this target yet: there is no watermark to change", code="option-invalid"
+        )
+    got = f"got {table!r}" if table is not None else "got none"
+    raise SpecError(f"expected --table with one of {', '.join(sorted(heads))}, {got}", code="option-invalid")
+
+
+def _type(arguments: argparse.Namespace, there: Mark | None, load: str) -> str:
+    kind: str | None = arguments.type
+    if there is None and kind is None:
+        raise SpecError(
+            f"there is no watermark of {load!r} to take the type from: give --type, one of {', '.join(_TYPES)}", code="option-invalid"
+        )
+    if there is not None and kind not in (None, there.type):
+        raise SpecError(
+            f"expected a watermark of type {there.type} for {load!r}, as the source's column gives, got --type {kind}",
+            code="option-invalid",
+        )
+    return kind or (there.type if there else "")
+
+
+def _copy(store: StateStore, service: str, load: str, standing: Standing) -> None:
+    from beam_pipelines.state.record import Watermark
+
+    value = standing.mark.to_json() if standing.mark else None
+    store.set_watermark(Watermark(service, load, value, standing.fingerprint, standing.generation, run=None))
+
+
+@contextlib.contextmanager
+def _held(store: StateStore, service: str) -> Iterator[None]:
+    """Hold the service's lease, so that no run is active.
+
+    Raises:
+        ActiveRunError: One is.
+    """
+    from beam_pipelines.runs.names import new_run
+    from beam_pipelines.state.lease import this_process
+
+    lease = store.acquire(service, new_run(), ttl_seconds=_LEASE, holder=this_process())
+    try:
+        yield
+    finally:
+        store.release(lease)
+
+
+@contextlib.contextmanager
+def _target(service: Service) -> Iterator[Target]:
+    from beam_pipelines.engine.job import Job
+    from beam_pipelines.runs.context import RunContext
+
+    connections = str(service.connections_file) if service.connections_file else None
+    context = RunContext(run="", started_at=datetime.now(timezone.utc).isoformat(), connections=connections, state=service.state_url)
+    target = Job.of(service.definition, service.folder).open_target(context)
+    with contextlib.closing(target):
+        yield target

@@ -1,0 +1,110 @@
+"""What a run did, at its end or later: its steps, what became of the rows, what it costs and what it promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from beam_pipelines.cli import quantity
+from beam_pipelines.cli.output import Output
+from beam_pipelines.cli.table import Table
+
+if TYPE_CHECKING:
+    from beam_pipelines.state.record import Execution, FailedRecord, Step
+
+__all__ = ["dead_letters", "mark_text", "write"]
+
+
+def write(out: Output, execution: Execution, failed: Sequence[FailedRecord] = (), notes: Sequence[tuple[str, str]] = ()) -> None:
+    """Write the summary of a run.
+
+    Args:
+        out: Where to.
+        execution: The record.
+        failed: Index of its dead letters.
+        notes: What else to say, label and text.
+    """
+    took = f" in {quantity.span(execution.duration / 1000)}" if execution.duration is not None else ""
+    out.line(f"{execution.service}: {execution.status}{took} (run {execution.run})")
+    out.line()
+    if execution.steps:
+        out.table(_steps(execution))
+        out.line()
+    out.pairs([*_facts(execution, failed), *notes])
+
+
+def _steps(execution: Execution) -> Table:
+    several = len({step.table for step in execution.steps}) > 1
+    head = ["step", "in>", "out>", "filtered>", "rejected>", "dead>", "time>"]
+    rows: list[list[str]] = []
+    incoming: int | None = None
+    for step in execution.steps:
+        rows += [[step.table or "", *row] if several else row for row in _rows(step, incoming)]
+        incoming = step.record_count
+    return Table(["table", *head] if several else head, rows)
+
+
+def _rows(step: Step, incoming: int | None) -> Iterator[list[str]]:
+    """One row a phase, one a transformation. `incoming`: rows that the phase before let out."""
+    count, took = quantity.count, quantity.span((step.duration or 0) / 1000)
+    dead = step.errors or 0
+    if step.phase == "extract":
+        yield ["extract", count(step.record_count), count((step.record_count or 0) - dead), "", "", count(dead), took]
+    for one in step.transformations:
+        numbers = (one.records_in, one.records_out, one.records_filtered, one.records_rejected, one.records_dead_lettered)
+        yield [one.id, *map(count, numbers), quantity.span(one.duration / 1000)]
+    if step.phase == "load":
+        yield ["load", count(incoming), count(step.loaded), "", "", count(dead), took]
+
+
+def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[str, str]]:
+    metrics = execution.metrics
+    methods = ", ".join(dict.fromkeys(step.method for step in execution.steps if step.method))
+    facts = [
+        ("started", quantity.moment(execution.started_at)),
+        ("loaded", f"{quantity.count(metrics.records_loaded)} rows" + (f" by {methods}" if methods else "")),
+        ("filtered", quantity.count(metrics.records_filtered)),
+        ("rejected", quantity.count(metrics.records_rejected)),
+        ("dead-lettered", dead_letters(metrics.records_dead_lettered, failed)),
+        ("bytes", quantity.size(metrics.bytes_processed)),
+        ("watermark", mark_text(execution.watermark) or "none"),
+    ]
+    if execution.guarantee:
+        level, _, reasons = execution.guarantee.partition(": ")
+        facts.append(("guarantee", "\n".join([level, *(f"- {reason}" for reason in reasons.split("; ") if reason)])))
+    if execution.charge:
+        facts.append(("charge", _charge(execution.charge)))
+    asked = [("customer", execution.customer), ("request", execution.request)]
+    facts += [(label, text) for label, text in asked if text]
+    if execution.error:
+        facts.append(("error", f"{execution.error} [{execution.error_code}]"))
+    return facts
+
+
+def dead_letters(number: int, failed: Sequence[FailedRecord]) -> str:
+    """Return how many rows became dead letters, of which kinds, and where they are."""
+    kinds = [f"- {quantity.count(one.count)} {one.code} in {one.step}{f' ({one.table})' if _several(failed) else ''}" for one in failed]
+    places = [f"in {url}" for url in dict.fromkeys(one.url for one in failed)]
+    return "\n".join([quantity.count(number), *kinds, *places])
+
+
+def _several(failed: Sequence[FailedRecord]) -> bool:
+    return len({one.table for one in failed}) > 1
+
+
+def mark_text(mark: Any) -> str:
+    """Return a recorded watermark for people: of one table, or a line a table."""
+    if not mark:
+        return ""
+    if set(mark) == {"type", "text"}:
+        return str(mark["text"])
+    return "\n".join(f"{table}: {mark_text(value) or 'none'}" for table, value in sorted(mark.items()))
+
+
+def _charge(charge: dict[str, Any]) -> str:
+    short = quantity.short
+    lines = [
+        f"- {line['name']}: {short(line['quantity'])} {line['unit']} x {short(line['rate'])} = {short(line['amount'])}"
+        for line in charge.get("lines", ())
+    ]
+    return "\n".join([f"{charge['amount']} {charge['currency']} ({charge['description']})", *lines])

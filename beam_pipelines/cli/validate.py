@@ -1,0 +1,59 @@
+"""`beam-pipelines validate FILE`: is the definition well formed, and is the code there that its steps name? Connects to nothing."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from beam_pipelines.cli.arguments import Parser, add_format, add_log
+from beam_pipelines.cli.session import Session
+
+if TYPE_CHECKING:
+    from beam_pipelines.etl.service import Service
+
+__all__ = ["add", "check"]
+
+_SERVED = ("etl",)
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser: Parser = commands.add_parser("validate", help="check a definition and its functions; connect to nothing")
+    parser.add_argument("definition", metavar="FILE", help="the service definition, YAML or JSON")
+    add_format(parser)
+    add_log(parser)
+    parser.set_defaults(handler=_validate, parser=parser)
+
+
+def _validate(arguments: argparse.Namespace, session: Session) -> int:
+    return check(session, session.load(arguments.definition))
+
+
+def check(session: Session, service: Service) -> int:
+    """Check what can be checked without connections: loading found the definition well formed already.
+
+    Raises:
+        PlanError: A function is missing, or an expression cannot be understood.
+    """
+    definition = service.definition
+    if definition.kind in _SERVED:
+        from beam_pipelines.engine.job import Job
+
+        Job.of(definition, service.folder).steps()
+    if session.out.as_json:
+        session.out.json(
+            {
+                "valid": True,
+                "serviceId": service.id,
+                "kind": definition.kind,
+                "missing": definition.missing,
+                "served": definition.kind in _SERVED,
+            }
+        )
+        return 0
+    session.out.line(f"{session.definition}: valid, service {service.id!r} of kind {definition.kind}, {len(definition.steps)} steps")
+    if definition.kind == "incomplete":
+        session.out.line(f"it cannot be run: {', '.join(definition.missing)} is missing")
+    elif definition.kind not in _SERVED:
+        session.out.line(f"it cannot be run by this version, which serves `pipeline` (ETL) and not yet services of kind {definition.kind}")
+    return 0
