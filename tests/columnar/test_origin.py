@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+
+from beam_pipelines.columnar import origin
+from beam_pipelines.errors import PlanError
+
+CUSTOMERS = pa.record_batch({"id": [17, 18, 19], "name": ["a", "b", None]})
+
+
+def test_a_key_is_carried_as_the_column_itself() -> None:
+    batch = origin.attach(CUSTOMERS, "customers", key=["id"])
+
+    assert batch.schema.names == ["id", "name", "__bp_source", "__bp_key"]
+    assert batch.column("__bp_key").buffers()[1].address == CUSTOMERS.column("id").buffers()[1].address
+    assert batch.schema.field("__bp_source").type == pa.dictionary(pa.int32(), pa.string())
+    assert origin.describe(batch, [2, 0]) == [{"source": "customers", "key": {"id": 19}}, {"source": "customers", "key": {"id": 17}}]
+
+
+def test_a_key_of_several_columns_is_described_by_their_names() -> None:
+    batch = origin.attach(CUSTOMERS, "customers", key=["name", "id"])
+
+    assert origin.describe(batch, [1]) == [{"source": "customers", "key": {"name": "b", "id": 18}}]
+
+
+def test_a_position_counts_from_the_first_row() -> None:
+    batch = origin.attach(CUSTOMERS, "a.csv", first_row=1_000)
+
+    assert batch.column("__bp_row").to_pylist() == [1_000, 1_001, 1_002]
+    assert origin.describe(batch.slice(1, 2), [1]) == [{"source": "a.csv", "row": 1_002}]
+
+
+def test_keys_are_described_in_values_that_json_holds() -> None:
+    batch = pa.record_batch(
+        {
+            "at": pa.array([dt.datetime(2024, 5, 1, 12)], pa.timestamp("us", "UTC")),
+            "n": [Decimal("1.50")],
+            "b": [b"\xff"],
+            "d": [dt.date(2024, 1, 2)],
+        }
+    )
+
+    found = origin.describe(origin.attach(batch, "t", key=["at", "n", "b", "d"]), [0])
+
+    assert found == [{"source": "t", "key": {"at": "2024-05-01T12:00:00.000000+00:00", "n": "1.50", "b": "/w==", "d": "2024-01-02"}}]
+
+
+def test_rows_without_an_origin_are_described_by_nothing() -> None:
+    assert origin.describe(CUSTOMERS, [0, 1]) == [{}, {}]
+
+
+def test_reserved_names_are_refused() -> None:
+    with pytest.raises(PlanError, match=r"'__bp_x'.*rename"):
+        origin.attach(pa.record_batch({"__bp_x": [1]}), "t", first_row=0)
+    with pytest.raises(PlanError, match="'__bp_key', '__bp_source'"):
+        origin.attach(origin.attach(CUSTOMERS, "t", key=["id"]), "t", first_row=0)
+    origin.refuse_reserved(["a", "_bp_", "x__bp_"])
+
+
+@pytest.mark.parametrize("choice", [{}, {"key": ["id"], "first_row": 0}])
+def test_an_origin_is_a_key_or_a_position(choice: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="either key columns or a first row"):
+        origin.attach(CUSTOMERS, "t", **choice)  # type: ignore[arg-type]
+
+
+def test_visible_and_hidden_are_the_two_halves() -> None:
+    batch = origin.with_load(origin.attach(CUSTOMERS, "customers", key=["id"]), "warehouse.customers")
+
+    assert origin.visible(batch).equals(CUSTOMERS)
+    assert origin.visible(CUSTOMERS) is CUSTOMERS
+    assert origin.names(batch.schema) == ["id", "name"]
+    found = origin.hidden(batch)
+    assert found is not None
+    assert found.schema.names == ["__bp_source", "__bp_key"]
+    assert origin.hidden(CUSTOMERS) is None
+    assert origin.load_of(origin.visible(batch)) == "warehouse.customers"
+
+
+def test_the_visible_schema_keeps_the_users_metadata_only() -> None:
+    batch = origin.with_load(origin.attach(CUSTOMERS.replace_schema_metadata({"owner": "crm"}), "t", first_row=0), "load")
+
+    schema = origin.visible_schema(batch.schema)
+
+    assert schema.equals(CUSTOMERS.schema)
+    assert schema.metadata == {b"owner": b"crm"}
+
+
+def test_carry_gives_rows_their_origin_and_load_by_position() -> None:
+    like = origin.with_load(origin.attach(CUSTOMERS, "customers", key=["id"]), "load")
+    made = pa.record_batch({"upper": ["A", "B", "C"], "__bp_row": [0, 0, 0]}).replace_schema_metadata({"made": "yes"})
+
+    result = origin.carry(like, made)
+
+    assert result.schema.names == ["upper", "__bp_source", "__bp_key"]
+    assert result.schema.metadata == {b"made": b"yes", b"bp:load": b"load"}
+    assert origin.describe(result, [1]) == [{"source": "customers", "key": {"id": 18}}]
+
+
+def test_carry_refuses_another_number_of_rows() -> None:
+    with pytest.raises(ValueError, match=r"as many rows .*\(3\), got 2"):
+        origin.carry(CUSTOMERS, CUSTOMERS.slice(1))
+
+
+def test_the_load_is_a_label_of_the_batch() -> None:
+    assert origin.load_of(CUSTOMERS) == ""
+    labelled = origin.with_load(origin.with_load(CUSTOMERS, "a"), "größe")
+    assert origin.load_of(labelled) == "größe"
+    assert origin.load_of(labelled.slice(1)) == "größe"
