@@ -99,7 +99,7 @@ def validate(row: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("email is not an address")
     age = row["age"]
     if age is not None and not 0 < age < 120:
-        raise ValueError("age is not between 1 and 119")
+        raise ValueError("age is out of range")
     return row
 
 
