@@ -1,0 +1,116 @@
+"""One locked-down DuckDB: no files, no network, no settings, one thread, bounded memory, UTC; it sees the tables it is handed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+__all__ = ["TABLE", "Engine", "reason"]
+
+TABLE = "__batch"
+MEMORY = "512MB"  # results of one statement; more than a batch (8 MiB) and its widest expressions need, little beside a worker's own
+_SELECT = "SELECT "
+_FRAME = {"type": "SELECT_NODE", "cte_map": {}, "from_table": {"type": "EMPTY"}, "aggregate_handling": "STANDARD_HANDLING"}
+
+
+class Engine:
+    """A DuckDB connection for one instance of a step: connections are not shared between threads.
+
+    Args:
+        memory: DuckDB's limit for results and intermediate tables (strings inside one vector are outside of it: `bound`).
+    """
+
+    def __init__(self, memory: str = MEMORY) -> None:
+        import duckdb
+
+        self._connection = duckdb.connect(
+            ":memory:",
+            config={
+                "threads": "1",
+                "memory_limit": memory,
+                "max_temp_directory_size": "0GB",
+                "enable_external_access": "false",
+                "autoload_known_extensions": "false",
+                "autoinstall_known_extensions": "false",
+            },
+        )
+        self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection.execute("SET lock_configuration = true")
+
+    def parse(self, statement: str) -> dict[str, Any]:
+        """Return DuckDB's own tree of a statement, or its parser's error (`error`, `error_message`, `position` in bytes)."""
+        found = self._connection.execute("SELECT json_serialize_sql(?::VARCHAR, skip_null := true, skip_empty := true)", [statement])
+        row = found.fetchall()[0]
+        tree: dict[str, Any] = json.loads(row[0])
+        return tree
+
+    def render(self, node: dict[str, Any]) -> str:
+        """Return the SQL text of an expression's tree: what was checked is what runs."""
+        text = json.dumps({"error": False, "statements": [{"node": {**_FRAME, "select_list": [node]}}]})
+        row = self._connection.execute("SELECT json_deserialize_sql(?::JSON)", [text]).fetchall()[0]
+        return str(row[0])[len(_SELECT) :]
+
+    def query(self, columns: Sequence[str], table: pa.Table) -> list[pa.Array]:
+        """Return the values of SQL expressions for each row of `table`, in its order.
+
+        Raises:
+            duckdb.Error: As DuckDB says it.
+        """
+        named = ", ".join(f"{column} AS r{number}" for number, column in enumerate(columns))
+        self._connection.register(TABLE, table)
+        try:
+            result = self._connection.sql(f"SELECT {named} FROM {TABLE}").to_arrow_table()
+        finally:
+            self._connection.unregister(TABLE)
+        return [_one(column) for column in result.columns]
+
+    def types(self, columns: Sequence[str], table: pa.Table) -> list[str]:
+        """Return DuckDB's names of the types of SQL expressions over `table`, without evaluating them."""
+        named = ", ".join(f"{column} AS r{number}" for number, column in enumerate(columns))
+        self._connection.register(TABLE, table)
+        try:
+            return [str(name) for name in self._connection.sql(f"SELECT {named} FROM {TABLE}").types]
+        finally:
+            self._connection.unregister(TABLE)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+_REASONS = (
+    (r"Could not convert .* to ([A-Z]\w+(?:\([\d,]+\))?)", "the value cannot be converted to {0}"),
+    (r"Type (\w+) with value .* can't be cast .* to .*type (\w+)", "the {0} is out of range for {1}"),
+    (r"Could not cast value .* to ([A-Z]\w+(?:\([\d,]+\))?)", "the value cannot be converted to {0}"),
+    (r"invalid (\w+) field format", "the text is not a {0}"),
+    (r"(\w+) field value out of range", "the {0} is out of range"),
+    (r"Overflow in (\w+)", "the result of the {0} is out of range"),
+    (r"[Oo]verflow", "the result is out of range"),
+    (r"Could not parse string .* according to format specifier", "the text does not match the format"),
+    (r"Malformed JSON", "the text is not JSON"),
+    (r"[Dd]ivision by zero", "division by zero"),
+    (r"invalid UTF|Invalid unicode|not valid UTF", "the bytes are not UTF-8 text"),
+    (r"Out of Memory", "the result needs more memory than an expression may use"),
+    (r"maximum supported string size", "the result is too large"),
+    (r"cannot take (\w+) of", "the {0} of this number does not exist"),
+)
+
+
+def reason(error: Exception) -> str:
+    """Return why a row failed, without any of its values: DuckDB quotes them in its messages, and messages must not hold payload."""
+    text = str(error).partition("\nLINE ")[0].replace("\n", " ")
+    for pattern, words in _REASONS:
+        found = re.search(pattern, text)
+        if found:
+            return words.format(*(group.strip() for group in found.groups()))
+    kind = text.partition(":")[0] if re.match(r"[A-Z][A-Za-z ]{2,30}:", text) else type(error).__name__
+    return f"it failed ({kind.removesuffix(' Error').lower()} error)"

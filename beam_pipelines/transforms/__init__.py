@@ -1,0 +1,1 @@
+"""Steps between source and destination: pure functions on record batches."""

@@ -1,0 +1,91 @@
+"""A user's function, set up and called: what both ways of calling it share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from beam_pipelines.columnar import origin
+from beam_pipelines.columnar.cast import convert_column
+from beam_pipelines.errors import BeamPipelinesError, Code, DataError
+from beam_pipelines.functions import UserFunction
+from beam_pipelines.transforms.failure import explain
+
+__all__ = ["Caller", "Failure", "Parts", "Refused", "assembled"]
+
+Failure = tuple[Code, str]
+
+
+class Refused(Exception):  # noqa: N818 (it never leaves the function step)
+    """What a function gave does not fit.
+
+    Args:
+        message: What was expected and what came, without payload.
+        code: Error code of the rows.
+    """
+
+    def __init__(self, message: str, code: Code = "function-failed") -> None:
+        super().__init__(message)
+        self.failure: Failure = (code, message)
+
+
+@dataclasses.dataclass
+class Parts:
+    """What became of a batch: pieces of output in the order of the input, failures by position, and counts."""
+
+    batches: list[pa.RecordBatch] = dataclasses.field(default_factory=list)
+    failed: dict[int, Failure] = dataclasses.field(default_factory=dict)
+    filtered: int = 0
+    made: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Caller:
+    """A function ready to be called.
+
+    Args:
+        call: The code, set up.
+        code: As it was found.
+        before: Visible schema of what it takes.
+        planned: Visible schema of what it gives; None while it is sampled: then nothing is checked.
+        passes: Rows that fail go on (`required: false`).
+    """
+
+    call: Callable[[Any], Any]
+    code: UserFunction
+    before: pa.Schema
+    planned: pa.Schema | None
+    passes: bool = False
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.planned if self.planned is not None else pa.schema([])
+
+    def failure(self, error: Exception, row: Mapping[str, Any]) -> Failure:
+        """Return why a row failed; errors that are not about the row (try again, stop, no memory) are raised again."""
+        if isinstance(error, Refused):
+            return error.failure
+        if isinstance(error, DataError):
+            return error.code, error.message
+        if isinstance(error, (BeamPipelinesError, MemoryError)):
+            raise error
+        return "function-failed", explain(error, row, [*self.before.names, *self.schema.names])
+
+    def passed(self, batch: pa.RecordBatch) -> list[pa.Array]:
+        """Return the planned columns of rows that failed: their own value where they have the field and it fits, else null."""
+        names = origin.names(batch.schema)
+        none = pa.nulls(batch.num_rows)
+        return [
+            convert_column(batch.column(batch.schema.get_field_index(field.name)) if field.name in names else none, field.type)[0]
+            for field in self.schema
+        ]
+
+
+def assembled(arrays: Sequence[pa.Array], schema: pa.Schema, rows: int) -> pa.RecordBatch:
+    """Return a batch of planned columns, also of none."""
+    if not schema.names:
+        return pa.RecordBatch.from_arrays([pa.nulls(rows)], names=["_"]).select([])
+    return pa.RecordBatch.from_arrays(list(arrays), schema=schema)

@@ -1,0 +1,80 @@
+"""Converters of text: white space, case, null for given values, JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_pipelines.columnar.cast import convert_column
+from beam_pipelines.columnar.kinds import is_text
+from beam_pipelines.columnar.plain import plain
+from beam_pipelines.transforms.converters.converter import (
+    Bound,
+    Converted,
+    ConverterProblem,
+    Entry,
+    Parameter,
+    casting,
+    plain_text,
+    text_type,
+)
+
+__all__ = ["ENTRIES"]
+
+
+def _kernel(name: str, kernel: Callable[[pa.Array], pa.Array]) -> Callable[[pa.DataType], Bound]:
+    def bind(kind: pa.DataType) -> Bound:
+        return Bound(text_type(kind, name), lambda array: Converted(kernel(plain_text(array)), [], []))
+
+    return bind
+
+
+def _string(kind: pa.DataType) -> Bound:
+    return casting(kind, kind if is_text(kind) and not pa.types.is_string_view(kind) else pa.string(), "text")
+
+
+def _null_if(kind: pa.DataType, values: tuple[Any, ...]) -> Bound:
+    given = kind.value_type if pa.types.is_dictionary(kind) else kind
+    listed, wrong = convert_column(pa.array([str(value) for value in values], pa.string()), given if not is_text(given) else pa.string())
+    if wrong is not None:
+        raise ConverterProblem(f"expected values of type {given} for the converter 'null_if', got {', '.join(map(repr, values))}")
+
+    def convert(array: pa.Array) -> Converted:
+        array = plain_text(array)
+        return Converted(pc.if_else(pc.is_in(array, listed.cast(array.type)), pa.scalar(None, array.type), array), [], [])
+
+    return Bound(pa.string() if pa.types.is_string_view(given) else given, convert)
+
+
+def _json(kind: pa.DataType) -> Bound:
+    target = pa.json_()
+    if is_text(kind) or pa.types.is_dictionary(kind) or kind == target:
+        return casting(kind, target, "JSON text")
+    return Bound(target, lambda array: Converted(pa.ExtensionArray.from_storage(target, _dumped(array)), [], []))
+
+
+def _json_text(kind: pa.DataType) -> Bound:
+    if kind == pa.json_():
+        return Bound(pa.string(), lambda array: Converted(array.storage.cast(pa.string()), [], []))
+    return Bound(pa.string(), lambda array: Converted(_dumped(array), [], []))
+
+
+def _dumped(array: pa.Array) -> pa.Array:
+    """Write each value as JSON, as dead letters do: decimals, dates and NaN as text, binary as base64."""
+    return pa.array([None if value is None else orjson.dumps(value).decode() for value in plain(array)], pa.string())
+
+
+ENTRIES = (
+    Entry("trim", (), _kernel("trim", pc.utf8_trim_whitespace), "text without white space at its ends"),
+    Entry("lower", (), _kernel("lower", pc.utf8_lower), "text in lower case"),
+    Entry("upper", (), _kernel("upper", pc.utf8_upper), "text in upper case"),
+    Entry("title", (), _kernel("title", pc.utf8_title), "text with each word capitalised"),
+    Entry("string", (), _string, "any value as text"),
+    Entry("null_if", (Parameter("values", "any", rest=True),), _null_if, "null in place of given values, as in null_if('', 'N/A')"),
+    Entry("json", (), _json, "JSON text checked, or any value written as JSON; the column is JSON"),
+    Entry("json_text", (), _json_text, "any value written as JSON text"),
+)

@@ -1,0 +1,87 @@
+"""Keep the rows on which a condition is true."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_pipelines.columnar.compact import take
+from beam_pipelines.columnar.expression import Scope, Term
+from beam_pipelines.errors import FatalError
+from beam_pipelines.spec.step import FilterStep
+from beam_pipelines.transforms.condition import compile_condition
+from beam_pipelines.transforms.step import Applied, dead_rows
+
+__all__ = ["Filter"]
+
+
+class Filter:
+    """A filter step: null is not true, NaN is not greater than anything; a row on which the condition fails is a dead letter.
+
+    With `required: false` such a row passes.
+
+    Args:
+        model: From the definition.
+        path: Where the step stands in it.
+    """
+
+    type = "filter"
+    needs_sample = False
+
+    def __init__(self, model: FilterStep, path: str) -> None:
+        self.id, self.required = model.id, model.required
+        self._condition, self._path = model.condition, f"{path}.condition"
+        self._scope: Scope | None = None
+        self._term: Term | None = None
+
+    def plan(self, schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:  # noqa: ARG002 (nothing is sampled)
+        with Scope(schema) as scope:
+            compile_condition(self._condition, scope, self._path)
+        return schema
+
+    def open(self, schema_in: pa.Schema, schema_out: pa.Schema, now: datetime) -> None:  # noqa: ARG002 (they are the same)
+        self.close()
+        self._scope = Scope(schema_in, now)
+        self._term = compile_condition(self._condition, self._scope, self._path)
+
+    def apply(self, batch: pa.RecordBatch) -> Applied:
+        if self._scope is None or self._term is None:
+            raise FatalError(f"step {self.id!r} was not opened", code="internal")
+        found = self._scope.evaluate([self._term], batch)[0]
+        mask = found.array if pa.types.is_boolean(found.array.type) else pa.nulls(batch.num_rows, pa.bool_())
+        mask = pc.fill_null(mask, False)
+        if found.bad and not self.required:
+            mask = pc.or_(mask, _at(found.bad, batch.num_rows))
+        kept = _kept(batch, mask)
+        dead = dead_rows(
+            batch, {row: ("expression-failed", why) for row, why in zip(found.bad, found.reasons, strict=True)} if self.required else {}
+        )
+        failed = len(found.bad)
+        filtered = batch.num_rows - kept.num_rows - (failed if self.required else 0)
+        batches = (kept,) if kept.num_rows else ()
+        return Applied(batches, filtered=filtered, nulled=0 if self.required else failed, dead=dead)
+
+    def close(self) -> None:
+        if self._scope is not None:
+            self._scope.close()
+        self._scope = self._term = None
+
+
+def _at(rows: list[int], length: int) -> pa.Array:
+    import numpy as np
+
+    mask = np.zeros(length, dtype=bool)
+    mask[rows] = True
+    return pa.array(mask)
+
+
+def _kept(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
+    """Return the rows where `mask` is true; the batch itself when that is all of them."""
+    if pc.all(mask, min_count=0).as_py():
+        return batch
+    try:
+        return batch.filter(mask)
+    except pa.ArrowNotImplementedError:  # views and run-end encoding
+        return take(batch, pc.indices_nonzero(mask).to_pylist())

@@ -1,0 +1,40 @@
+"""Which code carries out which step of a definition."""
+
+from __future__ import annotations
+
+from beam_pipelines.errors import PlanError, Problem
+from beam_pipelines.functions import Functions
+from beam_pipelines.spec.step import FilterStep, FunctionStep, MapStep, StepBase
+from beam_pipelines.transforms.step import Step
+
+__all__ = ["SERVED", "build"]
+
+SERVED = ("function", "map", "filter")
+
+
+def build(model: StepBase, functions: Functions, path: str) -> Step:
+    """Return the step of a model, not yet planned or opened.
+
+    Args:
+        model: From the definition.
+        functions: The definition's functions.
+        path: Where the step stands, such as `pipeline.transformations[0]`.
+
+    Raises:
+        PlanError: Code `not-served`: no code carries out steps of this type yet.
+    """
+    if isinstance(model, FilterStep):
+        from beam_pipelines.transforms.filter import Filter
+
+        return Filter(model, path)
+    if isinstance(model, MapStep):
+        from beam_pipelines.transforms.map import Map
+
+        return Map(model, path)
+    if isinstance(model, FunctionStep):
+        from beam_pipelines.transforms.function import Function
+
+        return Function(model, functions, path)
+    kind = getattr(model, "type", type(model).__name__)
+    message = f"the step {model.id!r} has type {kind!r}, which this version does not serve; it serves {', '.join(SERVED)}"
+    raise PlanError("a step cannot be run", problems=[Problem(message, f"{path}.type")], code="not-served")
