@@ -54,13 +54,6 @@ class Spread:
         """Rows at most; as many, where none was deleted."""
         return self.high - self.low + 1
 
-    def cuts(self, parts: int) -> list[dict[str, Any]]:
-        """Bounds of equal parts, open at both ends: rows that come after this belong to the first or the last."""
-        count = max(1, min(parts, self.rows))
-        at = [self.low + self.rows * index // count for index in range(1, count)]
-        edges: list[int | None] = [None, *at, None]
-        return [{"by": self.sql, "from": edges[index], "below": edges[index + 1]} for index in range(count)]
-
 
 def tables(connection: sqlite3.Connection) -> list[str]:
     """Names of tables and views, sorted, without SQLite's own."""

@@ -23,8 +23,9 @@ from beam_pipelines.columnar.cast import conform
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec
 from beam_pipelines.io.sql.relation import Relation, decide_kind
+from beam_pipelines.io.sql.stamps import epoch_ceiling, epoch_low
 from beam_pipelines.io.sqlite.connect import File, identifier
-from beam_pipelines.io.sqlite.stamps import DEFAULT, Form, Stamps, epoch_unit, parse
+from beam_pipelines.io.sqlite.stamps import DEFAULT, Form, Stamps, parse
 from beam_pipelines.runs.mark import Mark
 
 __all__ = ["Bounded", "Bounds", "bound", "exactly"]
@@ -184,12 +185,8 @@ def _sequence(field: pa.Field, now: _Instant, stored: str, low: Mark | None, inc
 
 def _epoch(field: pa.Field, cursor: CursorSpec, now: _Instant, stored: str, low: Mark | None, inclusive: bool) -> Bounded:
     greatest = now.greatest(stored, "'integer'")
-    unit, name = epoch_unit(greatest or 0)
-    since = now.clock - dt.datetime(1970, 1, 1)
-    ceiling = Mark.of((since // dt.timedelta(microseconds=1)) * unit // 1_000_000)
-    if low is not None:
-        # The caller took off the overlap's seconds as if they were the column's units.
-        low = Mark.of(int(low.value) - int(cursor.overlap * (unit - 1)))
+    ceiling, unit, name = epoch_ceiling(greatest, now.clock.replace(tzinfo=dt.timezone.utc))
+    low = epoch_low(low, cursor.overlap, unit)
     bounds = Bounds(field.name, low.to_json() if low else None, inclusive, ceiling.to_json(), False)
     return Bounded(ceiling, False, f"{now.by}, in {name} since 1970", bounds)
 

@@ -14,7 +14,7 @@ from beam_pipelines.columnar.size import gather
 from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits
-from beam_pipelines.io.sql.source import SqlSource, chunks, missing_columns, to_batch
+from beam_pipelines.io.sql.source import SqlSource, chunks, cuts, missing_columns, to_batch, within
 from beam_pipelines.io.sqlite import catalog
 from beam_pipelines.io.sqlite.ceiling import Bounded, Bounds, bound, exactly
 from beam_pipelines.io.sqlite.connect import BUSY_SECONDS, File, identifier
@@ -83,10 +83,10 @@ class SqliteSource(SqlSource):
             name = self.cursor_column(cursor, schema.names, table)
             declared = next(column.declared for column in columns if column.name == name)
             bounded = bound(self.file, self.relation, table, cursor, schema.field(name), declared, low, inclusive)
-        cuts = spread.cuts(parts) if spread else [{}]
-        rows = spread.rows // len(cuts) if spread else 0
+        parted = cuts(spread.sql, spread.low, spread.high, parts) if spread else [{}]
+        rows = spread.rows // len(parted) if spread else 0
         shared = {"cursor": bounded.bounds.to_json()} if bounded else {}
-        ranges = tuple(Range("", table, index, {**shared, **cut}, rows) for index, cut in enumerate(cuts))
+        ranges = tuple(Range("", table, index, {**shared, **cut}, rows) for index, cut in enumerate(parted))
         if bounded is None:
             return Fixed(None, False, ranges, by="no cursor: everything is read")
         return Fixed(bounded.ceiling, bounded.inclusive, ranges, by=bounded.by)
@@ -96,7 +96,7 @@ class SqliteSource(SqlSource):
         bounds = Bounds(**part.bounds["cursor"]) if cursor is not None else None
         if bounds is not None and bounds.empty:
             return
-        batches = self._batches(part.table, schema, where=_within(part.bounds), **(bounds.arguments() if bounds else {}))
+        batches = self._batches(part.table, schema, where=within(part.bounds), **(bounds.arguments() if bounds else {}))
         if bounds is not None and bounds.exact:
             field = schema.field(bounds.column)
             batches = exactly(batches, field, window.low, window.inclusive, window.ceiling, window.ceiling_inclusive)
@@ -129,16 +129,6 @@ class SqliteSource(SqlSource):
             return catalog.columns(connection, self.relation, table)
         except PlanError as bad:
             raise FatalError(f"the source changed since the run was prepared: {bad.message}", code="schema-changed") from bad
-
-
-def _within(bounds: dict[str, Any]) -> str:
-    """The condition of a range of row numbers."""
-    parts = []
-    if bounds.get("from") is not None:
-        parts.append(f"{bounds['by']} >= {int(bounds['from'])}")
-    if bounds.get("below") is not None:
-        parts.append(f"{bounds['by']} < {int(bounds['below'])}")
-    return " AND ".join(parts)
 
 
 def _rows(connection: sqlite3.Connection, sql: str) -> Iterator[list[tuple[Any, ...]]]:

@@ -11,7 +11,7 @@ import datetime as dt
 import re
 from dataclasses import dataclass, replace
 
-__all__ = ["DEFAULT", "Form", "Stamps", "epoch_unit", "parse"]
+__all__ = ["DEFAULT", "Form", "Stamps", "parse"]
 
 _TEXT = re.compile(r"(\d{4}-\d\d-\d\d)(?:([ T])(\d\d:\d\d)(:\d\d)?(?:\.(\d{1,9}))?(Z|\+00:00)?)?")
 _DAY = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
@@ -137,11 +137,3 @@ def parse(text: str) -> dt.datetime | None:
         return dt.datetime.fromisoformat(f"{found[1]}T{found[3] or '00:00'}{found[4] or ':00'}.{fraction}")
     except ValueError:
         return None
-
-
-def epoch_unit(value: int) -> tuple[int, str]:
-    """Units a second, and their name, of a number that counts time since 1970, by its size: seconds end in the year 5138."""
-    for limit, unit, name in ((10**11, 1, "seconds"), (10**14, 1_000, "milliseconds"), (10**17, 1_000_000, "microseconds")):
-        if abs(value) < limit:
-            return unit, name
-    return 1_000_000_000, "nanoseconds"

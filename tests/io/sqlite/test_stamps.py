@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_pipelines.io.sqlite.stamps import Form, Stamps, epoch_unit, parse
+from beam_pipelines.io.sqlite.stamps import Form, Stamps, parse
 
 FORMS = [
     Form("", False),
@@ -85,11 +85,3 @@ def test_bounds_of_mixed_forms_leave_nothing_out_whatever_the_offset(moment: dt.
         assert text >= stamps.low(bound, False)[0]
     if moment <= bound:
         assert text <= stamps.ceiling(bound, False)[0]
-
-
-@pytest.mark.parametrize(
-    ("value", "unit"),
-    [(1_764_000_000, 1), (1_764_000_000_123, 1_000), (1_764_000_000_123_456, 10**6), (1_764_000_000_123_456_789, 10**9), (0, 1)],
-)
-def test_units_of_epoch_numbers_follow_from_their_size(value: int, unit: int) -> None:
-    assert epoch_unit(value)[0] == unit
