@@ -284,7 +284,7 @@ def bad_email(email: str, u: float) -> str:
         f"{local}@{domain.partition('.')[0]}",
         f"@{domain}",
     )
-    return ways[int(u * len(ways))]
+    return _pick(ways, u)
 
 
 class _Person(NamedTuple):
@@ -372,4 +372,5 @@ def _careless_email(email: str, u: float) -> str:
 
 
 def _pick(values: Sequence[_T], u: float) -> _T:
-    return values[min(int(u * len(values)), len(values) - 1)]
+    count = len(values)
+    return values[int(u * count) % count]  # %: a quotient may round up to 1
