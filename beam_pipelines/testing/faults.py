@@ -192,6 +192,12 @@ class Child:
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
+    def kill_after(self, seconds: float) -> None:
+        """End it by SIGKILL, unless it ends by itself within `seconds` of its start."""
+        self._process.join(seconds)
+        if self._process.exitcode is None:
+            self.kill()
+
     def wait(self, seconds: float = 120.0) -> Ended:
         """Wait for its end.
 

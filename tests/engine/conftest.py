@@ -1,0 +1,167 @@
+"""A small world for runs of services: a SQLite CRM, a target of each kind, and what is true of both counted by other means."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import pytest
+
+from beam_pipelines.etl.service import Service
+from beam_pipelines.state.store import StateStore
+from beam_pipelines.testing import faults
+
+TARGETS = ("duckdb", "postgresql", "sqlite")
+
+
+@dataclass
+class World:
+    """A folder with a definition, its connections, a CRM with `customers`, and a target.
+
+    The CRM's columns: id, name, email, age, amount, updated_at (text of seconds, as CURRENT_TIMESTAMP stamps it).
+    """
+
+    folder: Path
+    system: str
+    url: str
+    definition: Path
+
+    def write(self, mode: str = "upsert", steps: list[dict[str, Any]] | None = None, *, price: bool = True, **destination: Any) -> Path:
+        """Write the definition."""
+        text: dict[str, Any] = {
+            "name": "Customers",
+            "pipeline": {
+                "source": {
+                    "type": "database",
+                    "connection": "crm",
+                    "query": "SELECT * FROM customers WHERE updated_at > ?",
+                    "incremental": True,
+                },
+                "transformations": steps or [],
+                "destination": {"type": "database", "connection": "target", "table": "customers", "mode": mode, **destination},
+            },
+        }
+        if price:
+            text["pricing"] = {"model": "per-gb", "rate": 1.0, "minimumCharge": 0.1}
+        return self.put(text)
+
+    def put(self, definition: dict[str, Any]) -> Path:
+        self.definition.write_text(json.dumps(definition))
+        return self.definition
+
+    def change(self, path: tuple[str, ...], value: Any) -> None:
+        """Change one key of the definition."""
+        text = json.loads(self.definition.read_text())
+        here = text
+        for key in path[:-1]:
+            here = here[key]
+        if value is None:
+            here.pop(path[-1], None)
+        else:
+            here[path[-1]] = value
+        self.put(text)
+
+    @property
+    def service(self) -> Service:
+        return Service.load(self.definition)
+
+    # The CRM.
+
+    def crm(self, statement: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+        with sqlite3.connect(self.folder / "crm.db") as connection:
+            rows = connection.execute(statement, parameters).fetchall()
+        connection.close()
+        return rows
+
+    def fill(self, first: int, last: int, seconds_ago: int = 5000) -> None:
+        """Insert customers `first..last`, stamped one after the other, `seconds_ago` before now."""
+        self.crm(
+            "WITH RECURSIVE n(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+            " INSERT INTO customers SELECT i, 'name ' || i, 'c' || i || '@example.com', i % 90, i * 1.25, datetime('now', '-' || (? - i % 100) || ' seconds')"
+            " FROM n",
+            (first, last, seconds_ago),
+        )
+
+    # The target, by its own client.
+
+    def target(self, statement: str) -> list[tuple[Any, ...]]:
+        if self.system == "duckdb":
+            with duckdb.connect(str(self.folder / "target.duckdb")) as connection:
+                return connection.execute(statement).fetchall()
+        if self.system == "sqlite":
+            with sqlite3.connect(self.folder / "target.db") as lite:
+                rows = lite.execute(statement).fetchall()
+            lite.close()
+            return rows
+        with psycopg.connect(self.url, autocommit=True) as server:
+            cursor = server.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def rows(self, table: str = "customers") -> list[tuple[Any, ...]]:
+        """Rows of the target that any engine gives alike: id, name, email, age, amount."""
+        return [(i, n, e, a, float(x)) for i, n, e, a, x in self.target(f"SELECT id, name, email, age, amount FROM {table} ORDER BY id, name")]
+
+    def source_rows(self) -> list[tuple[Any, ...]]:
+        return self.crm("SELECT id, name, email, age, amount FROM customers WHERE typeof(age) = 'integer' ORDER BY id, name")
+
+    def leftovers(self) -> list[str]:
+        """What runs left in staging."""
+        if self.system == "postgresql":
+            found = self.target("SELECT tablename FROM pg_tables WHERE starts_with(tablename, '_bp_')")
+            return [name for (name,) in found]
+        folder = self.folder / ("target.duckdb.staging" if self.system == "duckdb" else "target.db.staging")
+        return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
+    # The record.
+
+    def store(self) -> StateStore:
+        return StateStore(f"sqlite:///{self.folder / '.beam_pipelines' / 'state.db'}")
+
+    def letters(self) -> list[dict[str, Any]]:
+        """Every dead letter of every run."""
+        files = sorted((self.folder / ".beam_pipelines" / "dead-letters").rglob("*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+    def start(self, fault: faults.Fault | None = None, **run: Any) -> faults.Child:
+        return faults.start(self.definition, fault, **run)
+
+    def fresh(self) -> None:
+        """Forget target, state and dead letters; the CRM stays."""
+        import shutil
+
+        shutil.rmtree(self.folder / ".beam_pipelines", ignore_errors=True)
+        for name in ("target.duckdb", "target.db"):
+            (self.folder / name).unlink(missing_ok=True)
+            (self.folder / f"{name}.wal").unlink(missing_ok=True)
+            shutil.rmtree(self.folder / f"{name}.staging", ignore_errors=True)
+        if self.system == "postgresql":
+            self.target("DROP SCHEMA public CASCADE")
+            self.target("CREATE SCHEMA public")
+
+
+def make_world(folder: Path, system: str, url: str) -> World:
+    target = {"duckdb": "target.duckdb", "sqlite": "target.db", "postgresql": url}[system]
+    (folder / "connections.yaml").write_text(json.dumps({"crm": "crm.db", "target": target}))
+    world = World(folder, system, url, folder / "service.json")
+    world.crm("CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT, email TEXT, age INTEGER, amount REAL, updated_at TIMESTAMP NOT NULL)")
+    world.write()
+    return world
+
+
+@pytest.fixture(params=TARGETS)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """A world for each target; the CRM is empty."""
+    url = request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
+    yield make_world(tmp_path, request.param, url)
+
+
+@pytest.fixture
+def duck(tmp_path: Path) -> World:
+    """A world with DuckDB as target, for what does not depend on it."""
+    return make_world(tmp_path, "duckdb", "")
