@@ -90,14 +90,14 @@ class DuckDbTarget(SqlTarget):
         return bool(found.rows)
 
     def columns(self, tx: Session, table: str) -> Described | None:
-        if not self.has_table(tx, table):
-            return None
         schema, _, name = table.rpartition(".")
         found = tx.execute(
             "SELECT column_name, data_type, is_nullable FROM duckdb_columns() WHERE lower(table_name) = lower(?) AND schema_name = ?"
             " ORDER BY column_index",
             (name, schema or "main"),
         )
+        if not found.rows:
+            return None
         fields = [pa.field(column, types.from_duckdb(kind), nullable=bool(nullable)) for column, kind, nullable in found.rows]
         key = tx.execute(
             "SELECT constraint_column_names FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY' AND lower(table_name) = lower(?)"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -40,6 +41,7 @@ _LOG = logging.getLogger(__name__)
 
 # A run that is paused inside its commit must not block its successor for ever: the server ends an idle transaction before the successor gives up.
 IDLE_MS, LOCK_MS = 15_000, 60_000
+_PARTS = re.compile(r""""(?:[^"]|"")*"|'(?:[^']|'')*'|[?%]""")
 SWEEP_MS = 1_000  # a staging table that a paused writer still holds is left for the next sweep
 
 
@@ -52,7 +54,7 @@ class PostgresSession:
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Outcome:
         with self._server.doing("writing"):
             try:
-                cursor = self.connection.execute(sql.replace("?", "%s"), parameters) if parameters else self.connection.execute(sql)
+                cursor = self.connection.execute(_placed(sql), parameters) if parameters else self.connection.execute(sql)
                 rows = cursor.fetchall() if cursor.description else []
             except Exception as error:
                 refused = refusal(error)
@@ -142,7 +144,9 @@ class PostgresTarget(SqlTarget):
     def staging(self, service: str) -> list[str]:
         with self.reading() as session:
             assert session is not None
-            found = session.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND starts_with(tablename, ?)", (PREFIX,))
+            found = session.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND starts_with(tablename, ?)", (PREFIX,)
+            )
             return service_staging(service, (name for (name,) in found.rows))
 
     def read_staged(self, staged: Staged) -> Iterable[pa.RecordBatch]:
@@ -231,21 +235,33 @@ class PostgresTarget(SqlTarget):
         if plan.empty:
             tx.execute(sql.insert())
             return Merged(inserted=plan.rows, method="insert")
-        if not plan.indexed and sql.version is None:
-            deleted = tx.execute(sql.delete_matching()).count
-            tx.execute(sql.insert())
-            if deleted > plan.rows:
+        if not plan.indexed and sql.version is None and self._rewritable(tx, sql):
+            deleted, keys = tx.execute(_delete(sql)).rows[0]
+            if deleted > keys:
                 raise several(sql)
+            tx.execute(sql.insert())
             return Merged(inserted=plan.rows - deleted, updated=deleted, method="delete+insert")
         inserted, updated, method = self._merge_guarded(tx, plan)
-        if inserted + updated > plan.rows:
-            raise several(sql)
         stale = unchanged = 0
-        if inserted + updated < plan.rows:
+        if inserted + updated != plan.rows or not plan.indexed:
             # What was not written is counted by a join, never derived: the balance law is then a check, not a tautology.
             stale, equal = tx.execute(_remaining(sql)).rows[0]
             unchanged = equal - inserted - updated
+            if stale + equal > plan.rows:
+                raise several(sql)
         return Merged(inserted=inserted, updated=updated, unchanged=unchanged, stale=stale, method=method)
+
+    def _rewritable(self, tx: Session, sql: MergeSql) -> bool:
+        """Whether rows may be deleted and inserted instead of updated: they arrive whole, and nothing hangs on them."""
+        table = quote_table(sql.table)
+        return bool(
+            tx.execute(
+                "SELECT NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(?) AND attnum > 0 AND NOT attisdropped"
+                " AND attname <> ALL(?)) AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE confrelid = to_regclass(?))"
+                " AND NOT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass(?) AND NOT tgisinternal)",
+                (table, list(sql.columns), table, table),
+            ).rows[0][0]
+        )
 
     def _merge_guarded(self, tx: Session, plan: MergePlan) -> tuple[int, int, str]:
         try:
@@ -263,14 +279,18 @@ class PostgresTarget(SqlTarget):
         """Rows that break a constraint of the catalog are found by set, so that many of them cost one query; what remains is halved."""
         found: dict[int, Refused] = {}
         insert = plan.policy.mode == "insert" or plan.policy.whole
-        for reason, query in refusals.queries(plan.sql, self._constraints(tx, plan.sql.table), self._names(tx, plan.sql.table), insert=insert):
+        for reason, query in refusals.queries(
+            plan.sql, self._constraints(tx, plan.sql.table), self._names(tx, plan.sql.table), insert=insert
+        ):
             with contextlib.suppress(DataError), self.savepoint(tx):
                 for (row,) in tx.execute(query).rows:
                     found.setdefault(row, Refused(row, "target-refused", reason))
         if found:
             tx.execute("CREATE TEMP TABLE _bp_refused (row bigint PRIMARY KEY) ON COMMIT DROP")
             tx.execute("INSERT INTO _bp_refused SELECT unnest(?::bigint[])", (list(found),))
-            rest = plan.sql.of(f"(SELECT a.* FROM {plan.sql.staged} AS a WHERE NOT EXISTS (SELECT 1 FROM _bp_refused AS r WHERE r.row = a.{ROW}))")
+            rest = plan.sql.of(
+                f"(SELECT a.* FROM {plan.sql.staged} AS a WHERE NOT EXISTS (SELECT 1 FROM _bp_refused AS r WHERE r.row = a.{ROW}))"
+            )
             plan = replace(plan, sql=rest, rows=plan.rows - len(found))
         merged, refused = super().apply_rest(tx, plan)
         return merged, sorted([*found.values(), *refused], key=lambda one: one.row)
@@ -299,6 +319,21 @@ class PostgresTarget(SqlTarget):
         return [*(refusals.Constraint("NOT NULL", "NOT NULL", (name,)) for name in required), *constraints]
 
 
+def _placed(sql: str) -> str:
+    """`?` as psycopg writes it; in names and texts it is a question mark."""
+    return _PARTS.sub(lambda found: "%s" if found[0] == "?" else found[0].replace("%", "%%"), sql)
+
+
+def _delete(sql: MergeSql) -> str:
+    """Delete the rows that are staged; gives how many there were, and of how many keys."""
+    keys = ", ".join(f"t.{quote(key)}" for key in sql.keys)
+    names = ", ".join(map(quote, sql.keys))
+    return (
+        f"WITH gone AS ({sql.delete_matching()} RETURNING {keys})"
+        f" SELECT count(*), (SELECT count(*) FROM (SELECT DISTINCT {names} FROM gone) AS k) FROM gone"
+    )
+
+
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     try:
         return pa.array(values, kind)
@@ -310,7 +345,9 @@ def _merge(tx: Session, sql: MergeSql) -> tuple[int, int]:
     """MERGE, and count what it did; before PostgreSQL 17 there is no RETURNING, so the split is counted before."""
     version = int(tx.execute("SHOW server_version_num").rows[0][0])
     if version >= 170000:
-        counted = tx.execute(f"WITH m AS ({sql.merge()} RETURNING merge_action() AS action) SELECT action, count(*) FROM m GROUP BY action").rows
+        counted = tx.execute(
+            f"WITH m AS ({sql.merge()} RETURNING merge_action() AS action) SELECT action, count(*) FROM m GROUP BY action"
+        ).rows
         by_action = dict(counted)
         return int(by_action.get("INSERT", 0)), int(by_action.get("UPDATE", 0))
     _, inserted, _, _, updated = tx.execute(sql.classify()).rows[0]

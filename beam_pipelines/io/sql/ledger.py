@@ -172,23 +172,30 @@ class Ledger:
             raise FatalError(f"the ledger knows no load {load!r} of service {service!r}: run the service once first", code="table-missing")
         return self.standing(tx, service, load)
 
-    def ended_runs(self, tx: Session, service: str, run: str, store: str) -> tuple[set[str], set[str]]:
-        """Runs of a service that can never commit any more, and the staging names to keep for them.
+    def living(self, tx: Session, service: str, store: str) -> tuple[set[str], set[str]]:
+        """Runs of a service that may commit yet, and the names of staged dead letters that somebody may come for.
 
         A run has ended when each of its loads committed, failed or was overtaken, or when it belongs to the same state store: whoever asks holds
         that store's lease. Dead letters of runs of *other* stores are kept, for their launcher has perhaps not taken them yet.
         """
         found = tx.execute(
-            f"SELECT l.run, l.status, l.store, l.counts, l.generation < h.generation FROM {self.loads} l JOIN {self.heads} h"
-            " ON h.service = l.service AND h.load = l.load WHERE l.service = ? AND l.run <> ?",
-            (service, run),
+            f"SELECT l.run, l.status, l.counts, l.generation < h.generation FROM {self.loads} l JOIN {self.heads} h"
+            " ON h.service = l.service AND h.load = l.load WHERE l.service = ? AND l.store <> ?",
+            (service, store),
         )
-        open_runs = {r for r, status, owner, _, overtaken in found.rows if owner != store and status == "prepared" and not overtaken}
-        keep: set[str] = set()
-        for _, _, owner, counts, _ in found.rows:
-            if owner != store and counts:
-                keep.update(letter.staged.name for letter in LoadCounts.from_json(json.loads(counts)).letters)
-        return {r for r, *_ in found.rows} - open_runs, keep
+        runs = {run for run, status, _, overtaken in found.rows if status == "prepared" and not overtaken}
+        return runs, {name for _, _, counts, _ in found.rows for name in _letters(counts)}
+
+    def letters(self, tx: Session, service: str, run: str) -> set[str] | None:
+        """Names of the staged dead letters of a run whose loads have all ended; None while one has not."""
+        found = tx.execute(f"SELECT status, counts FROM {self.loads} WHERE service = ? AND run = ?", (service, run))
+        if any(status == "prepared" for status, _ in found.rows):
+            return None
+        return {name for _, counts in found.rows for name in _letters(counts)}
+
+
+def _letters(counts: str | None) -> list[str]:
+    return [letter.staged.name for letter in LoadCounts.from_json(json.loads(counts)).letters] if counts else []
 
 
 def _now() -> str:

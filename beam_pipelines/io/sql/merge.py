@@ -56,7 +56,8 @@ class MergeSql:
         """Query: one staged row a key, with `_bp_row`."""
         order = f"{quote(self.version)} DESC NULLS LAST, " if self.version else ""
         names = ", ".join([*map(quote, self.columns), ROW])
-        keys = ", ".join(map(quote, self.keys))
+        # By the target's types: what is one key there must be one here.
+        keys = ", ".join(self.value(key, "d") for key in self.keys)
         return (
             f"SELECT {names} FROM (SELECT *, row_number() OVER (PARTITION BY {keys} ORDER BY {order}{ROW} DESC) AS _bp_rank"
             f" FROM {self.staged} AS d) AS r WHERE _bp_rank = 1"

@@ -180,46 +180,61 @@ class SqlTarget(ABC):
     # Prepare.
 
     def prepare(self, window: Window, context: RunContext) -> Window:
-        def once() -> tuple[Window, set[str], set[str]]:
-            with self.transaction() as tx:
-                self.ledger.create(tx)
-                self.ledger.insert(tx, window, context.store)
-                row = self.ledger.row(tx, window.service, window.load, window.run)
-                ended, keep = self.ledger.ended_runs(tx, window.service, window.run, context.store)
-                return (row.window if row else window), ended, keep
+        # Listed before the ledger is read: a run inserts its row before it stages, so what is listed and not in the ledger belongs to nobody.
+        there = self.staging(window.service)
 
-        standing, ended, keep = self._retrying(once)
-        self._sweep(window.service, ended, keep)
+        def once() -> tuple[Window, set[str], set[str]]:
+            try:
+                with self.transaction() as tx:
+                    self.ledger.create(tx)
+                    self.ledger.insert(tx, window, context.store)
+                    row = self.ledger.row(tx, window.service, window.load, window.run)
+                    return (row.window if row else window, *self.ledger.living(tx, window.service, context.store))
+            except DataError as other:
+                # PostgreSQL's CREATE TABLE IF NOT EXISTS fails by a unique violation when two come at once.
+                raise TransientError(f"another run made the ledger at the same moment: {other}", code="conflict") from other
+
+        standing, alive, keep = self._retrying(once)
+        orphans = [name for name in there if name not in keep and _run_of(name) not in {*alive, window.run}]
+        if orphans:
+            _LOG.info("dropping %d staging objects of ended runs", len(orphans))
+        self._drop(lambda: orphans)
         return standing
 
-    def _sweep(self, service: str, runs: set[str], keep: set[str]) -> None:
-        orphans = [name for name in self.staging(service) if name not in keep and (StagingName.parse(name) or _NOBODY).run in runs]
-        if not orphans:
-            return
-        _LOG.info("dropping %d staging objects of ended runs", len(orphans))
+    def _drop(self, names: Callable[[], list[str]]) -> None:
         try:
-            self.drop_staged(orphans)
+            self.drop_staged(names())
         except (OSError, BeamPipelinesError) as failed:
             # Nothing reads them any more: the next run's Prepare drops them.
             _LOG.warning("staging of ended runs is left for the next run to drop: %s", failed)
+
+    def _sweep(self, window: Window, tally: Tally, keep: set[str] | None) -> None:
+        """Drop what the run staged: for this load, and for all of them once all have ended."""
+        if keep is None:
+            self._drop(lambda: [part.name for part in tally.staged])
+        else:
+            self._drop(lambda: [name for name in self.staging(window.service) if _run_of(name) == window.run and name not in keep])
 
     # Commit.
 
     def commit(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> LoadCounts:
         try:
-            counts = self._retrying(lambda: self._commit_once(window, policy, schema, tally))
+            counts, keep = self._retrying(lambda: self._commit_once(window, policy, schema, tally))
         except Judged as verdict:
             failed = LoadCounts(tally, verdict.merged, message=verdict.message, code=verdict.code)
-            counts = self._retrying(lambda: self._record_failure(window, failed))
-        keep = {letter.staged.name for letter in counts.letters}
-        self._sweep(window.service, {window.run}, keep)
+            counts, keep = self._retrying(lambda: self._record_failure(window, failed))
+        except DataError as refusal:
+            # A constraint that is checked at COMMIT: which row it was is not known any more.
+            failed = LoadCounts(tally, Merged(), message=_refused(window, refusal), code="target-refused")
+            counts, keep = self._retrying(lambda: self._record_failure(window, failed))
+        self._sweep(window, tally, keep)
         return counts
 
-    def _commit_once(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> LoadCounts:
+    def _commit_once(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[LoadCounts, set[str] | None]:
         with self.transaction() as tx:
             done = self.ledger.claim(tx, window)
             if done is not None:
-                return done
+                return done, self.ledger.letters(tx, window.service, window.run)
             standing = self.ledger.standing(tx, window.service, window.load)
             mark = _moved(standing.mark, window, tally)
             self.ledger.fence(tx, window, mark)
@@ -234,15 +249,14 @@ class SqlTarget(ABC):
             warned = self._judge(policy, tally, merged.dead) or warned
             counts = LoadCounts(tally, merged, watermark=mark, budget_exceeded=bool(warned), message=warned or "")
             self.ledger.complete(tx, window, counts)
-            return counts
+            return counts, self.ledger.letters(tx, window.service, window.run)
 
-    def _record_failure(self, window: Window, failed: LoadCounts) -> LoadCounts:
+    def _record_failure(self, window: Window, failed: LoadCounts) -> tuple[LoadCounts, set[str] | None]:
         with self.transaction() as tx:
             done = self.ledger.claim(tx, window)
-            if done is not None:
-                return done
-            self.ledger.complete(tx, window, failed, status="failed")
-            return failed
+            if done is None:
+                self.ledger.complete(tx, window, failed, status="failed")
+            return done or failed, self.ledger.letters(tx, window.service, window.run)
 
     def _judge(self, policy: Policy, tally: Tally, refused: int) -> str | None:
         exceeded = policy.budget.exceeded(tally.read, tally.dead + refused)
@@ -278,7 +292,8 @@ class SqlTarget(ABC):
         if repeated:
             sql, superseded = self.pick_winners(tx, sql, window, tally.staged_rows)
         empty = not tx.execute(f"SELECT 1 FROM {sql.target} LIMIT 1").rows
-        indexed = bool(known.primary_key) and set(known.primary_key) <= set(sql.keys)
+        fold = str.lower if self.traits.folds_case else str
+        indexed = bool(known.primary_key) and set(map(fold, known.primary_key)) <= set(map(fold, sql.keys))
         plan = MergePlan(sql, policy, tally.staged_rows - superseded, empty, indexed)
         merged = self._apply(tx, window, plan, schema)
         return replace(merged, superseded=superseded, deleted=max(deleted, 0))
@@ -288,10 +303,7 @@ class SqlTarget(ABC):
             try:
                 return self.apply(tx, plan)
             except DataError as refusal:
-                raise Judged(
-                    "target-refused",
-                    f"{window.load!r} refuses a row: {refusal}; nothing is loaded (errorHandling: continue would make it a dead letter)",
-                ) from refusal
+                raise Judged("target-refused", _refused(window, refusal)) from refusal
         merged, refused = self.apply_rest(tx, plan)
         if not refused:
             return merged
@@ -445,7 +457,13 @@ def several(sql: MergeSql) -> Judged:
     )
 
 
-_NOBODY = StagingName("", "", "")
+def _refused(window: Window, refusal: DataError) -> str:
+    return f"{window.load!r} refuses a row: {refusal}; nothing is loaded (errorHandling: continue would make it a dead letter)"
+
+
+def _run_of(name: str) -> str | None:
+    parsed = StagingName.parse(name)
+    return parsed.run if parsed else None
 
 
 def _unique(window: Window) -> bool:
