@@ -1,0 +1,231 @@
+"""Reads local Parquet files, whole, by row group."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_pipelines.columnar import origin
+from beam_pipelines.columnar.size import MAX_BYTES, MAX_ROWS, gather
+from beam_pipelines.errors import FatalError, PlanError
+from beam_pipelines.io.connections import Connection
+from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits
+from beam_pipelines.io.files.place import Place
+from beam_pipelines.runs.mark import Mark
+from beam_pipelines.runs.window import Range, Window
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.source import FileSource
+
+__all__ = ["ParquetSource"]
+
+_SUFFIXES = (".parquet", ".pq")
+# Bytes read ahead of each column. Measured on 30M rows of two doubles in one row group: 83 MB at peak, against 541 with Arrow's defaults.
+_BUFFER = 1 << 20
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    schema: pa.Schema
+    groups: tuple[int, ...]  # rows of each row group
+    size: int
+    mtime: int
+
+    @property
+    def rows(self) -> int:
+        return sum(self.groups)
+
+
+class ParquetSource:
+    """Parquet files of this machine.
+
+    Files may differ in their columns: they are united by name, and what a file lacks is null in its rows. A file that changes between the
+    preparing of a run and its reading stops the run. Columns that only the names of folders hold (`year=2026/`) are not made.
+
+    Args:
+        model: The source of the definition.
+        connection: The folder given as bucket, None with `path`.
+        folder: The definition's, that `path` is relative to.
+    """
+
+    cursor: CursorSpec | None = None
+
+    def __init__(self, model: FileSource, connection: Connection | None, folder: Path | None = None) -> None:
+        if model.compression is not None:
+            raise PlanError("source.compression: Parquet files say how they are compressed themselves; leave it out", code="option-invalid")
+        self.place = Place.of(model, connection, folder)
+        self.traits = SourceTraits("parquet", incremental=False)
+
+    def __repr__(self) -> str:
+        return f"ParquetSource({self.place.name!r})"
+
+    def identity(self, table: str) -> str:
+        return f"parquet {table}"
+
+    def tables(self) -> list[str]:
+        self.place.files(_SUFFIXES)
+        return [self.place.name]
+
+    def describe(self, table: str) -> Described:  # noqa: ARG002 (there is one)
+        files = self._files()
+        return Described(self._united(files), (), sum(file.rows for file in files), sum(file.size for file in files))
+
+    def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:  # noqa: ARG002
+        if cursor is not None:
+            raise PlanError("files are read whole: remove the cursor", code="cursor-invalid")
+        files = self._files()
+        total = max(1, sum(file.size for file in files))
+        cuts = [cut for file in files for cut in _cut(file, max(1, round(parts * file.size / total)))]
+        ranges = tuple(
+            Range("", table, index, {**cut.bounds, "label": self.place.label(Path(cut.bounds["file"]))}, cut.rows, cut.bounds["billed"])
+            for index, cut in enumerate(cuts)
+        )
+        return Fixed(None, False, ranges, by="no cursor: every file is read")
+
+    def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
+        bounds, schema = part.bounds, origin.visible_schema(window.schema())
+        path = Path(bounds["file"])
+        _unchanged(path, bounds)
+        first = int(bounds["first_row"])
+        for batch in gather(_batches(path, bounds["row_groups"], schema)):
+            yield origin.attach(batch, bounds["label"], first_row=first)
+            first += batch.num_rows
+        _unchanged(path, bounds)  # while it was read, too
+
+    def sample(self, table: str, limit: int) -> pa.RecordBatch:
+        files = self._files()
+        schema = self._united(files)
+        for file in files:
+            for batch in _batches(file.path, range(len(file.groups)), schema):
+                if batch.num_rows:
+                    return origin.attach(batch.slice(0, limit), self.place.label(file.path), first_row=0)
+        return origin.attach(pa.RecordBatch.from_pylist([], schema), table, first_row=0)
+
+    def check(self) -> str:
+        files = self._files()
+        rows, size = sum(file.rows for file in files), sum(file.size for file in files)
+        return f"{len(files)} Parquet {'file' if len(files) == 1 else 'files'}, {rows:,} rows, {size:,} bytes, {self.place.name}"
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+    def _files(self) -> list[_File]:
+        return [_footer(path) for path in self.place.files(_SUFFIXES)]
+
+    def _united(self, files: Sequence[_File]) -> pa.Schema:
+        """The columns of all files by name, in the order they first come.
+
+        Raises:
+            PlanError: Two files have a column of one name in different types.
+        """
+        known: dict[str, tuple[pa.DataType, Path]] = {}
+        for file in files:
+            if len(set(file.schema.names)) != len(file.schema.names):
+                raise PlanError(f"{self.place.label(file.path)!r} has two columns of one name", code="type-unsupported")
+            for column in file.schema:
+                kind, path = known.get(column.name, (column.type, file.path))
+                if pa.types.is_null(kind):
+                    kind, path = column.type, file.path
+                if kind != column.type and not pa.types.is_null(column.type):
+                    one, other = self.place.label(path), self.place.label(file.path)
+                    raise PlanError(
+                        f"column {column.name!r} is {kind} in {one!r} and {column.type} in {other!r}:"
+                        " read them by two services, or write one of them anew",
+                        code="type-unsupported",
+                        details={"column": column.name, "files": [str(path), str(file.path)]},
+                    )
+                known[column.name] = (kind, path)
+        return pa.schema([(name, pa.string() if pa.types.is_null(kind) else kind) for name, (kind, _) in known.items()])
+
+
+@dataclass(frozen=True)
+class _Cut:
+    bounds: dict[str, Any]
+    rows: int
+
+
+def _cut(file: _File, parts: int) -> list[_Cut]:
+    """Row groups in order, in about equal parts; together they bill the bytes of the file, whatever columns are read."""
+    parts = max(1, min(parts, len(file.groups)))
+    edges = [len(file.groups) * index // parts for index in range(parts + 1)]
+    cuts = []
+    first = billed = 0
+    for start, end in itertools.pairwise(edges):
+        rows = sum(file.groups[start:end])
+        share = file.size if end == len(file.groups) else file.size * (first + rows) // max(1, file.rows)
+        bounds = {
+            "file": str(file.path),
+            "row_groups": list(range(start, end)),
+            "first_row": first,
+            "size": file.size,
+            "mtime": file.mtime,
+            "billed": share - billed,
+        }
+        cuts.append(_Cut(bounds, rows))
+        first, billed = first + rows, share
+    return cuts
+
+
+def _footer(path: Path) -> _File:
+    try:
+        stat = path.stat()
+        with pq.ParquetFile(path) as file:
+            groups = tuple(file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups))
+            schema = pa.schema([(field.name, _decoded(field.type)) for field in file.schema_arrow])
+    except (pa.ArrowException, OSError) as bad:
+        raise _unreadable(path, bad) from bad
+    return _File(path, schema, groups, stat.st_size, stat.st_mtime_ns)
+
+
+def _decoded(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _batches(path: Path, groups: Sequence[int], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The planned columns of row groups; columns that the file lacks are null."""
+    if not len(groups):
+        return
+    try:
+        with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True) as file:
+            there = [name for name in schema.names if name in file.schema_arrow.names]
+            width = sum(file.metadata.row_group(group).total_byte_size for group in groups) / max(1, _rows(file, groups))
+            rows = max(1, min(MAX_ROWS, int(MAX_BYTES / max(1.0, width))))
+            for batch in file.iter_batches(rows, row_groups=list(groups), columns=there, use_threads=False):
+                yield pa.RecordBatch.from_arrays([_column(batch, planned) for planned in schema], names=schema.names)
+    except (pa.ArrowException, OSError) as bad:
+        raise _unreadable(path, bad) from bad
+
+
+def _rows(file: pq.ParquetFile, groups: Sequence[int]) -> int:
+    return sum(file.metadata.row_group(group).num_rows for group in groups)
+
+
+def _column(batch: pa.RecordBatch, planned: pa.Field) -> pa.Array:
+    position = batch.schema.get_field_index(planned.name)
+    if position < 0:
+        return pa.nulls(batch.num_rows, planned.type)
+    column = batch.column(position)
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _unchanged(path: Path, bounds: dict[str, Any]) -> None:
+    try:
+        stat = path.stat()
+    except OSError as gone:
+        raise FatalError(
+            f"{str(path)!r} is gone since the run was prepared ({gone.strerror}): start a new run", code="read-failed"
+        ) from gone
+    if (stat.st_size, stat.st_mtime_ns) != (bounds["size"], bounds["mtime"]):
+        raise FatalError(f"{str(path)!r} changed since the run was prepared: start a new run", code="read-failed")
+
+
+def _unreadable(path: Path, error: Exception) -> FatalError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return FatalError(f"{str(path)!r} cannot be read as Parquet, it may be damaged or cut off: {reason}", code="read-failed")
