@@ -14,6 +14,7 @@ Each function raises `pyarrow.ArrowInvalid` when any of the texts is not such a 
 from __future__ import annotations
 
 import re
+from decimal import Context, Decimal, InvalidOperation
 
 import numpy as np
 import orjson
@@ -31,6 +32,7 @@ _ZONE = r"([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)?"
 _MIDNIGHT = r"[T ]00:00(:00(\.0*)?)?([Zz]|[+-]00(:?00)?)?$"
 _ZONED = r":[0-9.]+([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)$"
 _UUID = r"^\{?[0-9A-Fa-f]{8}-?[0-9A-Fa-f]{4}-?[0-9A-Fa-f]{4}-?[0-9A-Fa-f]{4}-?[0-9A-Fa-f]{12}\}?$"
+_DECIMAL_DIGITS = 38
 _TRUE = ("true", "t", "yes", "y", "on", "1")
 _FALSE = ("false", "f", "no", "n", "off", "0")
 
@@ -91,10 +93,32 @@ def to_float(array: pa.Array, target: pa.DataType) -> pa.Array:
 
 def to_decimal(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Decimals, exactly: no digit may be lost."""
+    # Arrow reads 0.00...04 with 42 places as 0 (pyarrow 25): what is longer than any decimal, or has an exponent, Python reads.
+    odd = pc.or_(pc.greater(pc.binary_length(array), _DECIMAL_DIGITS), pc.match_substring(array, "e", ignore_case=True))
+    if pc.any(odd).as_py():
+        odd = pc.fill_null(odd, False)
+        array = pc.replace_with_mask(array, odd, pa.array([_digits(text, target) for text in array.filter(odd).to_pylist()], array.type))
     try:
         return array.cast(target)
     except pa.ArrowInvalid:
         return _require(pc.ascii_trim_whitespace(array), _NUMBER).cast(target)
+
+
+def _digits(text: str, target: pa.DataType) -> str:
+    """The number in the digits that the target has, without an exponent."""
+    stripped = text.strip()
+    if not re.fullmatch(_NUMBER, stripped):
+        raise pa.ArrowInvalid("a text is no number")
+    try:
+        number = Decimal(stripped)
+        if number and number.adjusted() >= target.precision - target.scale:
+            raise pa.ArrowInvalid("a number is too large")
+        rounded = number.quantize(Decimal(1).scaleb(-target.scale), context=Context(prec=target.precision + len(stripped) + 1))
+    except InvalidOperation as bad:
+        raise pa.ArrowInvalid("an exponent is too large") from bad
+    if rounded != number:
+        raise pa.ArrowInvalid("a number has more places")
+    return format(rounded, "f")
 
 
 def to_bool(array: pa.Array, target: pa.DataType) -> pa.Array:
