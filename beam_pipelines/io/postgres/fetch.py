@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +46,7 @@ _ARROW = {
 }
 
 
-def by_adbc(server: Server, sql: str, *, snapshot: str | None, stable: bool, doing: str) -> Iterator[pa.RecordBatch]:
+def by_adbc(server: Server, sql: str, *, snapshot: str | None, stable: bool, doing: str) -> Generator[pa.RecordBatch, None, None]:
     """Read in a thread, a few batches ahead.
 
     Args:
@@ -68,7 +68,7 @@ def by_adbc(server: Server, sql: str, *, snapshot: str | None, stable: bool, doi
             for statement in _opening(snapshot, stable):
                 _run(cursor, statement, snapshot)
             cursor.execute(sql)
-            yield from cursor.fetch_record_batch()
+            yield from _reader(cursor)
 
     def cancel() -> None:
         for connection in opened:
@@ -76,6 +76,12 @@ def by_adbc(server: Server, sql: str, *, snapshot: str | None, stable: bool, doi
                 connection.adbc_cancel()
 
     return prefetch(read, cancel)
+
+
+def _reader(cursor: Any) -> Iterator[pa.RecordBatch]:
+    """The rows, by ADBC's own reader: its errors carry the SQLSTATE, which those of `fetch_record_batch()` have lost."""
+    reader = getattr(getattr(cursor, "_results", None), "reader", None)
+    return iter(reader if reader is not None else cursor.fetch_record_batch())
 
 
 def _opening(snapshot: str | None, stable: bool) -> list[str]:
@@ -109,7 +115,7 @@ def by_psycopg(
     stable: bool,
     server: Server,
     doing: str,
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch, None, None]:
     """Read by a cursor of the server, a few thousand rows at a time.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
 __all__ = ["prefetch"]
@@ -21,7 +21,7 @@ class _End:
         self.error = error
 
 
-def prefetch(items: Callable[[], Iterator[T]], cancel: Callable[[], None]) -> Iterator[T]:
+def prefetch(items: Callable[[], Iterator[T]], cancel: Callable[[], None]) -> Generator[T, None, None]:
     """Yield what `items()` yields, made in a thread of its own, a few ahead.
 
     The thread has ended when this generator has: after the last item, after an error (raised here, as it was there), and after `close()`.

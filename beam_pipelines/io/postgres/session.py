@@ -110,9 +110,7 @@ def translate(error: Exception, doing: str, server: Server) -> BeamPipelinesErro
         doing: What was being done, for the message.
         server: Where.
     """
-    if not any(
-        kind.__name__ == "Error" and kind.__module__.split(".")[0] in ("psycopg", "adbc_driver_manager") for kind in type(error).__mro__
-    ):
+    if not _is_drivers(error):
         return None
     state, text = _state_and_text(error)
     where = f"{doing} at {server.display}"
@@ -147,6 +145,12 @@ def translate(error: Exception, doing: str, server: Server) -> BeamPipelinesErro
     if state.startswith("42"):
         return PlanError(f"the server does not understand the statement{said}; {where}", code="spec-invalid", details=details)
     return FatalError(f"the server refused (SQLSTATE {state}){said}; {where}", code="read-failed", details=details)
+
+
+def _is_drivers(error: Exception) -> bool:
+    """Told by name: neither driver is imported for it."""
+    homes = ("psycopg", "adbc_driver_manager")
+    return any(kind.__name__ == "Error" and kind.__module__.split(".")[0] in homes for kind in type(error).__mro__)
 
 
 def _state_and_text(error: Exception) -> tuple[str, str]:

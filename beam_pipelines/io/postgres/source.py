@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
+from beam_pipelines.columnar.cast import conform
+from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.size import gather, split
 from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connections import Connection
@@ -33,6 +36,7 @@ __all__ = ["PostgresSource"]
 
 SMALL_ROWS = 20_000  # psycopg reads so many in the time that ADBC takes to be imported and to connect
 RANGE_ROWS = 50_000  # fewer rows are read sooner than another connection is opened
+_IDLE = 0  # libpq's PQTRANS_IDLE, written out: psycopg is imported only to connect
 _BELOW_ALL = -(2**63) + 1
 
 
@@ -43,8 +47,42 @@ class _Read:
     relation: Relation
     columns: tuple[Column, ...]
 
+    @property
+    def schema(self) -> pa.Schema:
+        return pa.schema([pa.field(column.name, column.arrow) for column in self.columns])
+
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
+
+    def finite(self, low: Mark | None) -> str:
+        """The condition that keeps out rows whose cursor is infinite: like those whose cursor is null, they never become new.
+
+        A window that begins somewhere needs none, for its ceiling is finite.
+        """
+        cursor = self.relation.cursor
+        if cursor is None or low is not None:
+            return ""
+        name, kind = self.relation.quote(cursor.column), self.column(cursor.column).arrow
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            return f"{name} >= '0001-01-01' AND {name} < '9999-12-31'"
+        if pa.types.is_decimal(kind) or pa.types.is_floating(kind):
+            return f"{name} > '-Infinity' AND {name} < 'Infinity'"
+        return ""
+
+    def with_cursor(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch with its cursor in the planned type: the caller takes the greatest value of it, and text has another order.
+
+        Raises:
+            FatalError: A number does not fit it.
+        """
+        name = self.relation.cursor.column if self.relation.cursor else ""
+        planned, position = self.column(name).arrow, batch.schema.get_field_index(name)
+        if position < 0 or batch.column(position).type == planned:
+            return batch
+        values, wrong = convert_column(batch.column(position), planned)
+        if wrong is not None:
+            raise FatalError(f"a value of the cursor column {name!r} does not fit {planned}: declare its precision", code="read-failed")
+        return batch.set_column(position, pa.field(name, planned), values)
 
 
 class PostgresSource(SqlSource):
@@ -83,19 +121,7 @@ class PostgresSource(SqlSource):
         self._small_rows = small_rows
         self._range_rows = range_rows
         self._open: psycopg.Connection[Any] | None = None
-        self.traits = SourceTraits("postgresql", safe_ceiling=True, snapshot=True, assumptions=self._assumptions())
-
-    def _assumptions(self) -> tuple[str, ...]:
-        if self.cursor is None:
-            return ()
-        column = self.cursor.column
-        if self.cursor.stamped_by == "client":
-            return (f"{column} is stamped by clients: rows that arrive later than the overlap are not seen",)
-        if self.cursor.kind == "sequence":
-            return (f"{column} comes from a sequence with CACHE 1: cached, pooled or chosen numbers need an overlap",)
-        found = f"{column} is set by the database's clock (now() or later, by default or trigger) whenever a row is inserted or changed"
-        zones = f"a {column} without time zone is stamped by sessions in the zone of this connection's user"
-        return (found, zones, "the server's clock is not put back")
+        self.traits = SourceTraits("postgresql", safe_ceiling=True, snapshot=True, assumptions=_assumptions(self.cursor, None))
 
     def table_names(self) -> list[str]:
         with self.server.doing("listing tables"):
@@ -114,7 +140,7 @@ class PostgresSource(SqlSource):
         with self.server.doing(f"describing {table!r}"):
             expected = catalog.estimate(self._connection(), read.relation.select(table)[0])
             key = self._key(table, read.columns)
-        schema = pa.schema([pa.field(column.name, column.arrow) for column in read.columns])
+        schema = read.schema
         origin.refuse_reserved(schema.names)
         return Described(schema, tuple(name for name, _ in key), expected.rows, expected.rows * expected.width)
 
@@ -128,7 +154,7 @@ class PostgresSource(SqlSource):
                 else None
             )
             read = self._look(table, cursor)
-            whole, _ = read.relation.select(table, low=low, low_inclusive=inclusive)
+            whole, _ = read.relation.select(table, low=low, low_inclusive=inclusive, where=read.finite(low))
             rows = catalog.estimate(connection, whole).rows
             cuts = self._cuts(table, read, low, rows, parts)
             ceiling = self._ceiling(finder, table, read) if finder is not None else None
@@ -157,6 +183,7 @@ class PostgresSource(SqlSource):
         if missing:
             raise missing
         columns = [read.column(match_column(name, [column.name for column in read.columns], part.table)) for name in planned]
+        conditions = [read.finite(window.low), ranges.condition(part.bounds) if "column" in part.bounds else ""]
         sql, _ = read.relation.select(
             part.table,
             expressions(columns),
@@ -164,19 +191,25 @@ class PostgresSource(SqlSource):
             low_inclusive=window.inclusive,
             ceiling=window.ceiling,
             ceiling_inclusive=window.ceiling_inclusive,
-            where=ranges.condition(part.bounds) if "column" in part.bounds else "",
+            where=" AND ".join(condition for condition in conditions if condition),
         )
-        batches = self._batches(sql, columns, bool(part.bounds.get("small")), window.snapshot, not window.unique_on, doing)
-        yield from self.with_origin(batches, part, window)
+        key = self._origin_key(part.table, columns)
+        # Without a key, rows are told apart by their position in the range.
+        label = part.table if key or len(window.ranges) < 2 else f"{part.table}[{part.index}]"
+        first = 0
+        with closing(self._batches(sql, columns, bool(part.bounds.get("small")), window.snapshot, not key, doing)) as batches:
+            for batch in batches:
+                whole = batch if cursor is None else read.with_cursor(batch)
+                yield origin.attach(whole, label, key=key) if key else origin.attach(whole, label, first_row=first)
+                first += whole.num_rows
 
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
         read = self._look(table, None)
         sql, _ = read.relation.select(table, expressions(read.columns), limit=limit)
-        schema = self.describe(table).schema
-        small = all(column.scalar for column in read.columns)
-        for batch in self._batches(sql, read.columns, small, None, True, f"sampling {table!r}"):
-            return origin.attach(batch.slice(0, limit), table, first_row=0)
-        return origin.attach(pa.RecordBatch.from_pylist([], schema), table, first_row=0)
+        given = self._batches(sql, read.columns, True, None, True, f"sampling {table!r}")
+        fitting = [conform(batch, read.schema).batch for batch in given]
+        whole = pa.concat_batches(fitting) if fitting else pa.RecordBatch.from_pylist([], read.schema)
+        return origin.attach(whole, table, first_row=0)
 
     def check(self) -> str:
         connection = self._connection()
@@ -191,7 +224,10 @@ class PostgresSource(SqlSource):
             self._open = None
 
     def _connection(self) -> psycopg.Connection[Any]:
-        """The source's own connection, opened anew if the server closed it meanwhile."""
+        """The source's own connection, opened anew if the server closed it while it was idle."""
+        if self._open is not None and not self._open.closed and self._open.pgconn.transaction_status == _IDLE:
+            with suppress(self._open.OperationalError):
+                self._open.execute("")
         if self._open is None or self._open.closed:
             self._open = self.server.connect()
         return self._open
@@ -207,6 +243,9 @@ class PostgresSource(SqlSource):
         name = match_column(cursor.column, [column.name for column in found], f"{table!r}")
         column = next(column for column in found if column.name == name)
         decided = decide_kind(replace(cursor, column=name), column.arrow)
+        # As the catalog spells it: callers find the column in batches by this name. The identity keeps to the definition's spelling.
+        self.cursor = decided
+        self.traits = replace(self.traits, assumptions=_assumptions(decided, column.arrow))
         return _Read(replace(self.relation, cursor=decided), found)
 
     def _key(self, table: str, columns: Sequence[Column]) -> list[tuple[str, str]]:
@@ -218,13 +257,19 @@ class PostgresSource(SqlSource):
         names = self.output_key([name for name, _ in key], [column.name for column in columns])
         return [(name, kind) for name, (_, kind) in zip(names, key, strict=True)] if names else []
 
+    def _origin_key(self, table: str, columns: Sequence[Column]) -> list[str]:
+        """What rows are told apart by, in origins: the primary key, else the definition's `keyFields`; empty when not all of it is read."""
+        names = {column.name for column in columns}
+        key = [name for name, _ in self._key(table, columns)] or list(self.model.key_fields)
+        return key if all(name in names for name in key) else []
+
     def _ceiling(self, finder: CeilingFinder, table: str, read: _Read) -> Ceiling:
         cursor = read.relation.cursor
         assert cursor is not None  # a finder is made for a cursor only
         column = read.column(cursor.column)
 
         def greatest() -> Any:
-            unbounded, _ = read.relation.select(table, [cursor.column])
+            unbounded, _ = read.relation.select(table, [cursor.column], where=read.finite(None))
             row = (
                 self._connection()
                 .execute(f"SELECT max({read.relation.quote(cursor.column)}) FROM ({unbounded}) bp_all".encode())
@@ -260,18 +305,30 @@ class PostgresSource(SqlSource):
 
     def _batches(
         self, sql: str, columns: Sequence[Column], small: bool, token: str | None, stable: bool, doing: str
-    ) -> Iterable[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch, None, None]:
         if small and all(column.scalar for column in columns):
             told = [*columns, Column(ODD, "text")] if any(column.odd for column in columns) else columns
             given = by_psycopg(self._connection(), sql, told, snapshot=token, stable=stable, server=self.server, doing=doing)
-            return gather(part for batch in given for part in honest(batch))
-        return _cut(by_adbc(self.server, sql, snapshot=token, stable=stable, doing=doing))
+            with closing(given):
+                yield from gather(part for batch in given for part in honest(batch))
+        else:
+            with closing(by_adbc(self.server, sql, snapshot=token, stable=stable, doing=doing)) as given:
+                for batch in given:
+                    for part in honest(batch):
+                        yield from split(part)
 
 
-def _cut(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    try:
-        for batch in batches:
-            for part in honest(batch):
-                yield from split(part)
-    finally:
-        batches.close()  # type: ignore[attr-defined]
+def _assumptions(cursor: CursorSpec | None, column: pa.DataType | None) -> tuple[str, ...]:
+    """What the promise of an increment rests on, as far as the column is known."""
+    if cursor is None:
+        return ()
+    name = cursor.column
+    apart = f"rows whose {name} is null or infinite are not read"
+    if cursor.stamped_by == "client" or cursor.kind == "date":
+        return (f"rows whose {name} is further back than the overlap when they arrive are not seen", apart)
+    if cursor.kind == "sequence":
+        return (f"{name} comes from a sequence with CACHE 1 (cached, pooled or chosen numbers need an overlap)", apart)
+    stamped = f"{name} is set by the database's clock (now() or later, by default or trigger) whenever a row is inserted or changed"
+    naive = column is not None and not (pa.types.is_timestamp(column) and column.tz is not None)
+    zone = (f"{name} has no time zone: sessions that write it are in the same one as this user's",) if naive else ()
+    return (stamped, *zone, "the server's clock is never put back", apart)
