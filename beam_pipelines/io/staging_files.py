@@ -1,7 +1,7 @@
 """Staging as Arrow IPC files beside the target, for databases that one process at a time may open.
 
-Workers write attempt-named files without touching the database; Commit alone opens it. A file counts once its manifest names it, and a manifest is
-yielded only after the file was synced and renamed from its `.part` name.
+Workers write attempt-named files without touching the database; Commit alone opens it. A file counts once its manifest names it, and a
+manifest is yielded only after the file was synced and renamed from its `.part` name.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class StagingFolder:
                 for index in range(reader.num_record_batches):
                     yield reader.get_batch(index)
         except (OSError, pa.ArrowInvalid) as lost:
-            raise FatalError(f"expected the staging file {staged.name} with {staged.rows} rows, but it cannot be read: {lost}", code="staging-lost") from lost
+            raise FatalError(
+                f"expected the staging file {staged.name} with {staged.rows} rows, but it cannot be read: {lost}", code="staging-lost"
+            ) from lost
 
     def count(self, staged: Staged) -> int:
         """Rows in the file, from its footer and batch headers: mapped, so that no value is read.
@@ -100,7 +102,8 @@ class FileStager:
         except OSError as failed:
             self.abort()
             raise FatalError(
-                f"staging into {self._home.folder} failed after {self._rows} rows: {failed.strerror or failed}; nothing of this run counts, free space and run again",
+                f"staging into {self._home.folder} failed after {self._rows} rows: {failed.strerror or failed};"
+                " nothing of this run counts, free space and run again",
                 code="stage-failed",
             ) from failed
 

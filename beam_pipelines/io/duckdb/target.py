@@ -18,11 +18,10 @@ from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.session import Session, quote, quote_table
-from beam_pipelines.io.sql.target import MergePlan, Refused, SqlTarget, service_staging
+from beam_pipelines.io.sql.target import MergePlan, Refused, SqlTarget, letters_name, service_staging
 from beam_pipelines.io.staging_files import FileStager, StagingFolder
 from beam_pipelines.runs.counts import Merged
 from beam_pipelines.runs.facts import Staged
-from beam_pipelines.runs.names import StagingName
 from beam_pipelines.runs.window import Window
 
 __all__ = ["DuckDbTarget"]
@@ -100,8 +99,8 @@ class DuckDbTarget(SqlTarget):
             return None
         fields = [pa.field(column, types.from_duckdb(kind), nullable=bool(nullable)) for column, kind, nullable in found.rows]
         key = tx.execute(
-            "SELECT constraint_column_names FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY' AND lower(table_name) = lower(?)"
-            " AND schema_name = ?",
+            "SELECT constraint_column_names FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY'"
+            " AND lower(table_name) = lower(?) AND schema_name = ?",
             (name, schema or "main"),
         )
         return Described(pa.schema(fields), tuple(key.rows[0][0]) if key.rows else ())
@@ -120,7 +119,7 @@ class DuckDbTarget(SqlTarget):
     def drop_staged(self, names: Sequence[str]) -> None:
         self._files.drop(names)
 
-    def attach(self, tx: Session, staged: Sequence[Staged], schema: pa.Schema, *, once: bool, numbered: bool) -> str:
+    def attach(self, tx: Session, staged: Sequence[Staged], schema: pa.Schema, *, once: bool, numbered: bool) -> str:  # noqa: ARG002
         assert isinstance(tx, DuckDbSession)
         for part in staged:
             found = self._files.count(part)
@@ -144,15 +143,14 @@ class DuckDbTarget(SqlTarget):
         combined = found.cast(schema).combine_chunks().to_batches()
         return combined[0] if combined else pa.RecordBatch.from_pylist([], schema=schema)
 
-    def keep_letters(self, tx: Session, window: Window, letters: pa.RecordBatch) -> Staged:
-        # The name is the run's, not an attempt's: a commit that is tried again writes the same file again.
-        stager = self.stager(str(StagingName.of(window.service, window.run, "0" * 16)), letters.schema, 0)
+    def keep_letters(self, tx: Session, window: Window, letters: pa.RecordBatch) -> Staged:  # noqa: ARG002 - a file needs no transaction
+        stager = self.stager(letters_name(window), letters.schema, 0)
         stager.write(letters)
         return stager.finish()
 
     # Merge.
 
-    def savepoint(self, tx: Session) -> AbstractContextManager[None]:
+    def savepoint(self, tx: Session) -> AbstractContextManager[None]:  # noqa: ARG002
         raise FatalError("DuckDB has no savepoints: refused rows are found by set", code="internal")
 
     def apply(self, tx: Session, plan: MergePlan) -> Merged:
@@ -225,7 +223,8 @@ def _replacing(tx: Session, plan: MergePlan) -> str:
     sets = [f"{quote(c)} = {sql.value(lower[c.lower()]) if c.lower() in lower else 'NULL'}" for c in there if c.lower() not in keys]
     names, values = ", ".join(map(quote, sql.columns)), ", ".join(sql.value(column) for column in sql.columns)
     update = f" WHEN MATCHED THEN UPDATE SET {', '.join(sets)}" if sets else ""
-    return f"MERGE INTO {sql.target} AS t USING {sql.staged} AS s ON {sql.match()}{update} WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
+    insert = f" WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
+    return f"MERGE INTO {sql.target} AS t USING {sql.staged} AS s ON {sql.match()}{update}{insert}"
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Staging into PostgreSQL: one unlogged table an attempt, filled in bulk, committed when the bundle ends.
 
-Small bundles go by psycopg's COPY, so that a small increment never pays for loading ADBC (0.4 s); larger ones by ADBC's binary COPY, which was the
+Small bundles go by psycopg's COPY, so that a small increment never pays for loading ADBC (0.4 s); larger ones by ADBC's binary COPY, the
 fastest of seven ways (docs/benchmarks.md). Unlogged tables are empty after a crash of the server: Commit counts them.
 """
 

@@ -1,7 +1,8 @@
 """PostgreSQL as target: unlogged staging tables, and one commit transaction with the merge that is fastest for what the table is like.
 
-Statements were chosen by measurement on 1,000,000 rows, half existing (docs/benchmarks.md): INSERT into an empty table; DELETE + INSERT without index
-and version; MERGE else. MERGE can meet a unique violation by a writer that is not ours: it runs in a savepoint, and ON CONFLICT follows.
+Statements were chosen by measurement on 1,000,000 rows, half existing (docs/benchmarks.md): INSERT into an empty table; DELETE + INSERT
+without index and version; MERGE else. MERGE can meet a unique violation by a writer that is not ours: it runs in a savepoint, and ON
+CONFLICT follows.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.session import Outcome, Session, quote, quote_table
-from beam_pipelines.io.sql.target import MergePlan, Refused, SqlTarget, service_staging, several
+from beam_pipelines.io.sql.target import MergePlan, Refused, SqlTarget, letters_name, service_staging, several
 from beam_pipelines.runs.counts import Merged
 from beam_pipelines.runs.facts import Staged
-from beam_pipelines.runs.names import PREFIX, StagingName
+from beam_pipelines.runs.names import PREFIX
 from beam_pipelines.runs.window import Window
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ __all__ = ["PostgresSession", "PostgresTarget"]
 
 _LOG = logging.getLogger(__name__)
 
-# A run that is paused inside its commit must not block its successor for ever: the server ends an idle transaction before the successor gives up.
+# A run that is paused inside its commit must not block its successor for ever: the server ends an idle transaction before the successor
+# gives up.
 IDLE_MS, LOCK_MS = 15_000, 60_000
 _PARTS = re.compile(r""""(?:[^"]|"")*"|'(?:[^']|'')*'|[?%]""")
 SWEEP_MS = 1_000  # a staging table that a paused writer still holds is left for the next sweep
@@ -172,7 +174,7 @@ class PostgresTarget(SqlTarget):
                 except Exception as held:  # noqa: BLE001 - left for the next sweep, whatever holds it
                     _LOG.info("staging table %s is left for the next run to drop: %s", name, held)
 
-    def attach(self, tx: Session, staged: Sequence[Staged], schema: pa.Schema, *, once: bool, numbered: bool) -> str:
+    def attach(self, tx: Session, staged: Sequence[Staged], schema: pa.Schema, *, once: bool, numbered: bool) -> str:  # noqa: ARG002
         self._attached = tuple(staged)
         for part in staged:
             if not tx.execute("SELECT to_regclass(?)", (quote(part.name),)).rows[0][0]:
@@ -180,8 +182,8 @@ class PostgresTarget(SqlTarget):
             found = tx.execute(f"SELECT count(*) FROM {quote(part.name)}").rows[0][0]
             if found != part.rows:
                 raise FatalError(
-                    f"expected {part.rows} rows in the staging table {part.name}, found {found}; unlogged tables are empty after a crash of the server:"
-                    " run it again",
+                    f"expected {part.rows} rows in the staging table {part.name}, found {found}; unlogged tables are empty after a crash"
+                    " of the server: run it again",
                     code="staging-lost",
                 )
         if len(staged) == 1 and not numbered:
@@ -214,7 +216,7 @@ class PostgresTarget(SqlTarget):
     def keep_letters(self, tx: Session, window: Window, letters: pa.RecordBatch) -> Staged:
         # Made in the commit's own transaction: there if, and only if, it commits.
         assert isinstance(tx, PostgresSession)
-        name = str(StagingName.of(window.service, window.run, "0" * 16))
+        name = letters_name(window)
         tx.execute(create_statement(quote(name), letters.schema, unlogged=False))
         copy_rows(tx.connection, quote(name), [letters])
         return Staged(name, letters.num_rows)
@@ -302,10 +304,11 @@ class PostgresTarget(SqlTarget):
     def _constraints(self, tx: Session, table: str) -> list[refusals.Constraint]:
         found = tx.execute(
             "SELECT c.contype, c.conname, pg_get_constraintdef(c.oid), pg_get_expr(c.conbin, c.conrelid),"
-            " ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY k(n, o) JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.n"
-            " ORDER BY k.o), c.confrelid::regclass::text,"
-            " ARRAY(SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY k(n, o) JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.n"
-            " ORDER BY k.o) FROM pg_constraint c WHERE c.conrelid = to_regclass(?)",
+            " ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY k(n, o)"
+            " JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.n ORDER BY k.o), c.confrelid::regclass::text,"
+            " ARRAY(SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY k(n, o)"
+            " JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.n ORDER BY k.o)"
+            " FROM pg_constraint c WHERE c.conrelid = to_regclass(?)",
             (quote_table(table),),
         ).rows
         kinds = {"p": "UNIQUE", "u": "UNIQUE", "c": "CHECK", "f": "FOREIGN KEY"}

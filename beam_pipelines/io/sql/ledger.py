@@ -1,8 +1,8 @@
 """The ledger in the target: what was prepared, what committed, and the fence that lets only one commit of a generation through.
 
-Two tables. `_beam_pipelines_loads` has a row for each (service, load, run): window, status, counters. `_beam_pipelines_heads` has one for each
-(service, load): generation, watermark, fingerprint; every commit moves the generation on by one with a compare-and-set, so a run that was paused
-while its successor committed is refused, whatever it read.
+Two tables. `_beam_pipelines_loads` has a row for each (service, load, run): window, status, counters. `_beam_pipelines_heads` has one for
+each (service, load): generation, watermark, fingerprint; every commit moves the generation on by one with a compare-and-set, so a run
+that was paused while its successor committed is refused, whatever it read.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ class Ledger:
         """
         key = (window.service, window.load, window.run)
         claimed = tx.execute(
-            f"UPDATE {self.loads} SET status = 'committed', ended_at = ? WHERE service = ? AND load = ? AND run = ? AND status = 'prepared'",
+            f"UPDATE {self.loads} SET status = 'committed', ended_at = ?"
+            " WHERE service = ? AND load = ? AND run = ? AND status = 'prepared'",
             (_now(), *key),
         )
         if claimed.count == 1:
@@ -116,8 +117,8 @@ class Ledger:
         row = self.row(tx, *key)
         if row is None or row.counts is None:
             raise FatalError(
-                f"expected the ledger row of run {window.run} in {self.loads}, found none: the target was restored or changed while the run was going;"
-                " nothing is committed, run it again",
+                f"expected the ledger row of run {window.run} in {self.loads}, found none: the target was restored or changed while the run"
+                " was going; nothing is committed, run it again",
                 code="ledger-behind",
             )
         return row.counts
@@ -146,8 +147,8 @@ class Ledger:
         if moved.count != 1:
             head = self.standing(tx, window.service, window.load)
             raise FencedError(
-                f"run {window.run} of service {window.service!r} read {window.load!r} at generation {window.generation}, but run {head.run or '(by hand)'}"
-                f" has committed generation {head.generation} since: this run commits nothing; start a new one"
+                f"run {window.run} of service {window.service!r} read {window.load!r} at generation {window.generation}, but run"
+                f" {head.run or '(by hand)'} has committed generation {head.generation} since: this run commits nothing; start a new one"
             )
 
     def complete(self, tx: Session, window: Window, counts: LoadCounts, status: str = "committed") -> None:
@@ -164,8 +165,8 @@ class Ledger:
             FatalError: The load has never been prepared, so there is nothing to set.
         """
         moved = tx.execute(
-            f"UPDATE {self.heads} SET generation = generation + 1, mark = ?, fingerprint = COALESCE(?, fingerprint), run = '', updated_at = ?"
-            " WHERE service = ? AND load = ?",
+            f"UPDATE {self.heads} SET generation = generation + 1, mark = ?, fingerprint = COALESCE(?, fingerprint), run = '',"
+            " updated_at = ? WHERE service = ? AND load = ?",
             (json.dumps(mark.to_json()) if mark else None, fingerprint, _now(), service, load),
         )
         if moved.count != 1:
@@ -175,8 +176,8 @@ class Ledger:
     def living(self, tx: Session, service: str, store: str) -> tuple[set[str], set[str]]:
         """Runs of a service that may commit yet, and the names of staged dead letters that somebody may come for.
 
-        A run has ended when each of its loads committed, failed or was overtaken, or when it belongs to the same state store: whoever asks holds
-        that store's lease. Dead letters of runs of *other* stores are kept, for their launcher has perhaps not taken them yet.
+        A run has ended when each of its loads committed, failed or was overtaken, or when it belongs to the same state store: whoever
+        asks holds that store's lease. Dead letters of runs of *other* stores are kept, for their launcher has perhaps not taken them yet.
         """
         found = tx.execute(
             f"SELECT l.run, l.status, l.counts, l.generation < h.generation FROM {self.loads} l JOIN {self.heads} h"

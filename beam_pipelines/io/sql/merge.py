@@ -110,7 +110,8 @@ class MergeSql:
         values = ", ".join(self.value(column) for column in self.columns)
         sets = ", ".join(f"{quote(c)} = {self.value(c)}" for c in self.columns if c not in self.keys)
         update = f" WHEN MATCHED AND NOT {self.stale()} AND {self.differs()} THEN UPDATE SET {sets}" if sets else ""
-        return f"MERGE INTO {self.target} AS t USING {self.staged} AS s ON {self.match()}{update} WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
+        insert = f" WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
+        return f"MERGE INTO {self.target} AS t USING {self.staged} AS s ON {self.match()}{update}{insert}"
 
     def delete_matching(self) -> str:
         """Delete the target's rows whose key is staged (`replace` with keys: whole rows)."""

@@ -1,11 +1,12 @@
-"""The commit of a load into a database, written once; each database gives its connection, its staging and, where it is faster, its own merge.
+"""The commit of a load into a database, written once; each gives its connection, its staging and, where it is faster, its own merge.
 
-The order inside the one transaction is the promise (contracts, section 5): claim the ledger row, move the generation, check the staged counts, merge,
-judge, store watermark and counters. Whatever dies between two of these leaves the target as it was.
+The order inside the one transaction is the promise (contracts, section 5): claim the ledger row, move the generation, check the staged
+counts, merge, judge, store watermark and counters. Whatever dies between two of these leaves the target as it was.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +32,7 @@ from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.names import StagingName, service_prefix
 from beam_pipelines.runs.window import Window
 
-__all__ = ["Judged", "MergePlan", "Refused", "SqlTarget"]
+__all__ = ["Judged", "MergePlan", "Refused", "SqlTarget", "describe_error", "letters_name", "service_staging", "several"]
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -126,7 +127,7 @@ class SqlTarget(ABC):
 
     @abstractmethod
     def keep_letters(self, tx: Session, window: Window, letters: pa.RecordBatch) -> Staged:
-        """Stage the dead letters of refused rows so that they are there if, and only if, the transaction commits (or are harmless if not)."""
+        """Stage the dead letters of refused rows: there if, and only if, the transaction commits (or harmless if it does not)."""
 
     @abstractmethod
     def staging(self, service: str) -> list[str]:
@@ -180,7 +181,7 @@ class SqlTarget(ABC):
     # Prepare.
 
     def prepare(self, window: Window, context: RunContext) -> Window:
-        # Listed before the ledger is read: a run inserts its row before it stages, so what is listed and not in the ledger belongs to nobody.
+        # Listed before the ledger is read: a run inserts its row before it stages, so what is listed and not in the ledger is nobody's.
         there = self.staging(window.service)
 
         def once() -> tuple[Window, set[str], set[str]]:
@@ -438,7 +439,7 @@ class SqlTarget(ABC):
         return tuple((f.name, self.ddl(there[fold(f.name)])) for f in schema if there.get(fold(f.name), f.type) != f.type)
 
     def _retrying(self, call: Callable[[], T]) -> T:
-        """Call again, with growing waits, while the target is busy or a conflict was lost: each time from the start, so the ledger is read anew."""
+        """Call again, with growing waits, while the target is busy or a conflict was lost: from the start, so the ledger is read anew."""
         retry = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=tenacity.stop_after_attempt(self.retries),
@@ -476,6 +477,11 @@ def _moved(stored: Mark | None, window: Window, tally: Tally) -> Mark | None:
     if window.low is None or stored is None:
         return tally.newest
     return tally.newest.later(stored) if tally.newest else stored
+
+
+def letters_name(window: Window) -> str:
+    """Staging name of the letters of refused rows: the load's, not an attempt's, so that a commit that is tried again writes the same."""
+    return str(StagingName.of(window.service, window.run, hashlib.sha256(window.load.encode()).hexdigest()[:16]))
 
 
 def service_staging(service: str, names: Iterable[str]) -> list[str]:

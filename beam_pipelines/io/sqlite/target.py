@@ -17,12 +17,11 @@ from beam_pipelines.io.connector import Described, TargetTraits
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.merge import ROW
 from beam_pipelines.io.sql.session import Outcome, Session, quote
-from beam_pipelines.io.sql.target import MergePlan, SqlTarget, service_staging
+from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name, service_staging
 from beam_pipelines.io.sqlite.connect import BUSY_SECONDS, translate
 from beam_pipelines.io.sqlite.values import columns_of
 from beam_pipelines.io.staging_files import FileStager, StagingFolder
 from beam_pipelines.runs.facts import Staged
-from beam_pipelines.runs.names import StagingName
 from beam_pipelines.runs.window import Window
 
 __all__ = ["SqliteTarget"]
@@ -77,7 +76,9 @@ class SqliteTarget(SqlTarget):
 
     def _connect(self) -> sqlite3.Connection:
         if not self.path.parent.is_dir():
-            raise SpecError(f"expected a folder {self.path.parent} for the SQLite file {self.path.name}, there is none", code="connection-invalid")
+            raise SpecError(
+                f"expected a folder {self.path.parent} for the SQLite file {self.path.name}, there is none", code="connection-invalid"
+            )
         try:
             connection = sqlite3.connect(str(self.path), timeout=BUSY_SECONDS, isolation_level=None)
             connection.execute("PRAGMA foreign_keys = ON")
@@ -123,14 +124,14 @@ class SqliteTarget(SqlTarget):
         return bool(tx.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND lower(name) = lower(?)", (name,)).rows)
 
     def columns(self, tx: Session, table: str) -> Described | None:
-        found = tx.execute("SELECT name, type, \"notnull\", pk FROM pragma_table_info(?)", (table.rpartition(".")[2],)).rows
+        found = tx.execute('SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (table.rpartition(".")[2],)).rows
         if not found:
             return None
         fields = [pa.field(name, types.from_sqlite(declared or ""), nullable=not required) for name, declared, required, _ in found]
         keys = sorted((position, name) for name, _, _, position in found if position)
         return Described(pa.schema(fields), tuple(name for _, name in keys))
 
-    def casts(self, schema: pa.Schema, known: Described) -> tuple[tuple[str, str], ...]:
+    def casts(self, schema: pa.Schema, known: Described) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
         # Columns have an affinity, not a type: SQLite converts by itself what converts without loss, and a CAST would turn 'abc' into 0.
         return ()
 
@@ -148,7 +149,7 @@ class SqliteTarget(SqlTarget):
     def drop_staged(self, names: Sequence[str]) -> None:
         self._files.drop(names)
 
-    def attach(self, tx: Session, staged: Sequence[Staged], schema: pa.Schema, *, once: bool, numbered: bool) -> str:
+    def attach(self, tx: Session, staged: Sequence[Staged], schema: pa.Schema, *, once: bool, numbered: bool) -> str:  # noqa: ARG002
         assert isinstance(tx, SqliteSession)
         names = ", ".join(quote(name) for name in schema.names)
         tx.execute("DROP TABLE IF EXISTS temp._bp_staged")
@@ -170,7 +171,7 @@ class SqliteTarget(SqlTarget):
             first += rows
         return "temp._bp_staged"
 
-    def fetch(self, tx: Session, relation: str, rows: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:
+    def fetch(self, tx: Session, relation: str, rows: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:  # noqa: ARG002
         # SQLite has forgotten the types: the rows are taken from the staging files instead, which the relation numbers in order.
         assert isinstance(tx, SqliteSession)
         wanted, taken, first = sorted(rows), list[pa.RecordBatch](), 0
@@ -182,9 +183,8 @@ class SqliteTarget(SqlTarget):
                 first += batch.num_rows
         return pa.concat_batches(taken) if taken else pa.RecordBatch.from_pylist([], schema=schema)
 
-    def keep_letters(self, tx: Session, window: Window, letters: pa.RecordBatch) -> Staged:
-        # The name is the run's, not an attempt's: a commit that is tried again writes the same file again.
-        stager = self.stager(str(StagingName.of(window.service, window.run, "0" * 16)), letters.schema, 0)
+    def keep_letters(self, tx: Session, window: Window, letters: pa.RecordBatch) -> Staged:  # noqa: ARG002 - a file needs no transaction
+        stager = self.stager(letters_name(window), letters.schema, 0)
         stager.write(letters)
         return stager.finish()
 
@@ -216,4 +216,3 @@ def _savepoint(tx: Session) -> Iterator[None]:
         tx.execute("RELEASE part")
         raise
     tx.execute("RELEASE part")
-

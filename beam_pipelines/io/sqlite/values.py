@@ -24,22 +24,22 @@ def _column(column: pa.Array) -> list[Any]:
     if pa.types.is_dictionary(kind):
         return _column(column.dictionary_decode())
     if pa.types.is_timestamp(kind):
-        return _moments(column)
+        return list(_moments(column).to_pylist())
     if pa.types.is_date(kind) or pa.types.is_decimal(kind) or pa.types.is_time(kind):
-        return pc.cast(column, pa.string()).to_pylist()
+        return list(pc.cast(column, pa.string()).to_pylist())
     if pa.types.is_duration(kind):
-        return pc.cast(column, pa.int64()).to_pylist()
+        return list(pc.cast(column, pa.int64()).to_pylist())
     if pa.types.is_uint64(kind):
         return [value if value is None or value < 1 << 63 else str(value) for value in column.to_pylist()]
     if pa.types.is_nested(kind):
         return [None if value is None else orjson.dumps(value, default=str).decode() for value in column.to_pylist()]
-    return column.to_pylist()
+    return list(column.to_pylist())
 
 
-def _moments(column: pa.Array) -> list[Any]:
+def _moments(column: pa.Array) -> pa.Array:
     zone = column.type.tz
     plain = column.cast(pa.timestamp(column.type.unit, tz="UTC")).cast(pa.timestamp(column.type.unit)) if zone else column
     text = pc.strftime(plain, format="%Y-%m-%d %H:%M:%S")
     # strftime writes the fraction of the column's unit; whole seconds are kept short, as SQLite's own functions write them.
     text = pc.replace_substring_regex(text, r"\.0+$", "")
-    return (pc.binary_join_element_wise(text, "Z", "") if zone else text).to_pylist()
+    return pc.binary_join_element_wise(text, "Z", "") if zone else text
