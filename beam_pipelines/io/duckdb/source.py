@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["DuckDbSource"]
 
 # Types that Arrow lacks, or gets from DuckDB without their zone or as opaque bytes: they are read as text.
-_AS_TEXT = re.compile(r"^(TIME WITH TIME ZONE|TIMETZ|BIT|BIGNUM|VARINT|INTERVAL|UNION\(.*|GEOMETRY.*|VARIANT)$", re.DOTALL)
+_AS_TEXT = re.compile(r"^(TIME WITH TIME ZONE|TIMETZ|BIT|BIGNUM|VARINT|UNION\(.*|GEOMETRY.*|VARIANT)$", re.DOTALL)
 _INTEGERS = re.compile(r"^U?(TINY|SMALL|BIG)?INT(EGER)?$")
 
 
@@ -260,7 +260,7 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _schema(columns: Sequence[_Column]) -> pa.Schema:
-    return pa.schema([(column.name, pa.string() if column.as_text else from_duckdb(column.declared)) for column in columns])
+    return pa.schema([(column.name, pa.string() if column.as_text else from_duckdb(column.declared, column.name)) for column in columns])
 
 
 def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:

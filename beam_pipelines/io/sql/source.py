@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
-from beam_pipelines.columnar.kinds import is_bytes, is_text, is_uuid
+from beam_pipelines.columnar.kinds import is_bytes, is_list, is_text, is_uuid
 from beam_pipelines.errors import FatalError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, SourceTraits
@@ -155,10 +157,18 @@ def to_batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch
 def column(values: Sequence[Any], planned: pa.DataType) -> pa.Array:
     """One column in a type that holds every value exactly; the planned type where that is possible without parsing."""
     kinds = set(map(type, values)) - {type(None)}
+    if len(kinds) == 1 and any(native in kinds and fits(planned) for native, fits in _NATIVE):
+        try:
+            return pa.array(values, planned)
+        except (pa.ArrowException, OverflowError, ValueError):
+            return _as_text(values)
     carrier = _carrier(planned)
+    if memoryview in kinds:
+        values = [bytes(value) if isinstance(value, memoryview) else value for value in values]
+        kinds = kinds - {memoryview} | {bytes}
     if pa.types.is_integer(carrier) and not kinds <= {int, bool}:
         values = [int(value) if type(value) is float and value.is_integer() else value for value in values]
-        if any(type(value) is float for value in values):  # Arrow would cut 2.5 to 2 without a word
+        if any(type(value) is not int and value is not None for value in values):  # Arrow would cut 2.5 to 2 without a word
             return _as_text(values)
     bytes_fit = pa.types.is_binary(carrier) or is_text(planned) or is_uuid(planned)
     if bytes in kinds and not bytes_fit:  # Arrow would take them for text
@@ -166,11 +176,24 @@ def column(values: Sequence[Any], planned: pa.DataType) -> pa.Array:
     try:
         return pa.array(values, carrier)
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
-        if bytes_fit:
+        if bytes in kinds and bytes_fit:
             return pa.array(
                 [value if value is None or isinstance(value, bytes) else _text(value).encode() for value in values], pa.binary()
             )
         return _as_text(values)
+
+
+# Values that Arrow takes over exactly, or refuses: a datetime for a date would lose its time without a word.
+_NATIVE: tuple[tuple[type, Callable[[pa.DataType], bool]], ...] = (
+    (bool, pa.types.is_boolean),
+    (dt.datetime, pa.types.is_timestamp),
+    (dt.date, pa.types.is_date),
+    (dt.time, pa.types.is_time),
+    (dt.timedelta, lambda kind: pa.types.is_duration(kind) or pa.types.is_interval(kind)),
+    (Decimal, pa.types.is_decimal),
+    (list, is_list),
+    (dict, pa.types.is_struct),
+)
 
 
 def _carrier(planned: pa.DataType) -> pa.DataType:
@@ -190,6 +213,8 @@ def _text(value: Any) -> str:
     """A value as text that only its own kind of value has."""
     if isinstance(value, bytes):
         return f"x'{value.hex()}'"  # with its quotes it can never be taken for a number or a date
+    if isinstance(value, (dict, list)):
+        return orjson.dumps(value, default=str).decode()
     if isinstance(value, float):
         return format(Decimal(repr(value)), "f") if value - value == 0 else repr(value)
     return str(value)

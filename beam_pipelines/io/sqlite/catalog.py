@@ -17,6 +17,7 @@ from beam_pipelines.io.sqlite.connect import identifier
 
 __all__ = ["Column", "Spread", "columns", "primary_key", "schema", "spread", "tables"]
 
+_OPEN = ("", "NUM", "ANY")  # what SQLite itself says of expressions, by its version, and of columns that may hold anything
 _PEEKED = 1000  # rows looked at where the declaration leaves the type open
 
 
@@ -121,7 +122,7 @@ def schema(connection: sqlite3.Connection, relation: Relation, table: str, found
     Open are columns declared as nothing (expressions of a query), and those declared as a moment, which SQLite keeps as text or as a
     number.
     """
-    types = {column.name: from_sqlite(column.declared) if column.declared else None for column in found}
+    types = {column.name: from_sqlite(column.declared) if column.declared.upper() not in _OPEN else None for column in found}
     doubtful = [name for name, kind in types.items() if kind is None or pa.types.is_temporal(kind)]
     if doubtful:
         held = _peek(connection, relation, table, doubtful)
