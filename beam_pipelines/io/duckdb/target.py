@@ -189,7 +189,7 @@ def _refusals(tx: Session, plan: MergePlan) -> list[tuple[str, str]]:
     schema, _, table = sql.table.rpartition(".")
     found = tx.execute(
         "SELECT constraint_type, constraint_text, expression, constraint_column_names, referenced_table, referenced_column_names"
-        " FROM duckdb_constraints() WHERE table_name = ? AND schema_name = ?",
+        " FROM duckdb_constraints() WHERE lower(table_name) = lower(?) AND schema_name = ?",
         (table, schema or "main"),
     ).rows
     constraints = [
@@ -205,7 +205,7 @@ def _refusals(tx: Session, plan: MergePlan) -> list[tuple[str, str]]:
     ]
     names = [row[0] for row in tx.execute(f"SELECT column_name FROM (DESCRIBE {sql.target})").rows]
     insert = plan.policy.mode == "insert" or plan.policy.whole
-    return casts + refusals.queries(tolerant, constraints, names, insert=insert)
+    return casts + refusals.queries(tolerant, constraints, names, insert=insert, fold=str.lower)
 
 
 def _cast(sql: MergeSql) -> str:

@@ -12,7 +12,6 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -27,7 +26,7 @@ from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.session import Outcome, Session, quote, quote_table
-from beam_pipelines.io.sql.target import MergePlan, Refused, SqlTarget, letters_name, service_staging, several
+from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name, service_staging, several
 from beam_pipelines.runs.counts import Merged
 from beam_pipelines.runs.facts import Staged
 from beam_pipelines.runs.names import PREFIX
@@ -96,7 +95,13 @@ class PostgresTarget(SqlTarget):
             # Leaving the block by an error closes the connection, and the server rolls back.
             yield session
             with self._server.doing("committing"):
-                connection.commit()
+                try:
+                    connection.commit()
+                except Exception as error:
+                    refused = refusal(error)  # a deferred constraint is checked now
+                    if refused is not None:
+                        raise refused from None
+                    raise
 
     @contextmanager
     def reading(self) -> Iterator[Session | None]:
@@ -277,31 +282,7 @@ class PostgresTarget(SqlTarget):
         inserted = sum(1 for (new,) in rows if new)
         return inserted, len(rows) - inserted, "on conflict"
 
-    def apply_rest(self, tx: Session, plan: MergePlan) -> tuple[Merged, list[Refused]]:
-        """Rows that break a constraint of the catalog are found by set, so that many of them cost one query; what remains is halved."""
-        found: dict[int, Refused] = {}
-        insert = plan.policy.mode == "insert" or plan.policy.whole
-        for reason, query in refusals.queries(
-            plan.sql, self._constraints(tx, plan.sql.table), self._names(tx, plan.sql.table), insert=insert
-        ):
-            with contextlib.suppress(DataError), self.savepoint(tx):
-                for (row,) in tx.execute(query).rows:
-                    found.setdefault(row, Refused(row, "target-refused", reason))
-        if found:
-            tx.execute("CREATE TEMP TABLE _bp_refused (row bigint PRIMARY KEY) ON COMMIT DROP")
-            tx.execute("INSERT INTO _bp_refused SELECT unnest(?::bigint[])", (list(found),))
-            rest = plan.sql.of(
-                f"(SELECT a.* FROM {plan.sql.staged} AS a WHERE NOT EXISTS (SELECT 1 FROM _bp_refused AS r WHERE r.row = a.{ROW}))"
-            )
-            plan = replace(plan, sql=rest, rows=plan.rows - len(found))
-        merged, refused = super().apply_rest(tx, plan)
-        return merged, sorted([*found.values(), *refused], key=lambda one: one.row)
-
-    def _names(self, tx: Session, table: str) -> list[str]:
-        known = self.columns(tx, table)
-        return known.schema.names if known else []
-
-    def _constraints(self, tx: Session, table: str) -> list[refusals.Constraint]:
+    def constraints(self, tx: Session, table: str) -> list[refusals.Constraint]:
         found = tx.execute(
             "SELECT c.contype, c.conname, pg_get_constraintdef(c.oid), pg_get_expr(c.conbin, c.conrelid),"
             " ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY k(n, o)"

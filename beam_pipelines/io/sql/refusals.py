@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.session import quote
@@ -32,7 +32,9 @@ class Constraint:
     referenced: tuple[str, ...] = ()
 
 
-def queries(sql: MergeSql, constraints: Iterable[Constraint], all_columns: Iterable[str], *, insert: bool) -> list[tuple[str, str]]:
+def queries(
+    sql: MergeSql, constraints: Iterable[Constraint], all_columns: Iterable[str], *, insert: bool, fold: Callable[[str], str] = str
+) -> list[tuple[str, str]]:
     """For each way the target can refuse a row: the reason, and a query of the `_bp_row`s it strikes.
 
     Args:
@@ -40,13 +42,17 @@ def queries(sql: MergeSql, constraints: Iterable[Constraint], all_columns: Itera
         constraints: Of the target.
         all_columns: Of the target; those that are not staged are null in new rows.
         insert: Rows are inserted, whatever is there; else they update the row with their key.
+        fold: Makes equal the names that are the same to the target.
     """
     found = []
-    for one in constraints:
+    spelled = {fold(column): column for column in sql.columns}
+    for constraint in constraints:
+        one = replace(constraint, columns=tuple(spelled.get(fold(column), column) for column in constraint.columns))
         if one.kind == "NOT NULL" and one.columns[0] in sql.columns:
             found.append((f"column {one.columns[0]!r} must not be null", _rows(sql, f"s.{quote(one.columns[0])} IS NULL")))
         elif one.kind == "CHECK":
-            found.append((f"{one.text} does not hold", _check(sql, one.expression, all_columns)))
+            missing = [column for column in all_columns if fold(column) not in spelled]
+            found.append((f"{one.text} does not hold", _check(sql, one.expression, missing)))
         elif one.kind == "UNIQUE" and set(one.columns) <= set(sql.columns):
             found.append((f"{one.text} is taken", _unique(sql, one.columns, insert=insert)))
         elif one.kind == "FOREIGN KEY" and set(one.columns) <= set(sql.columns):
@@ -64,14 +70,14 @@ def _typed(sql: MergeSql) -> str:
     return f"(SELECT {ROW}, {', '.join(parts)} FROM {sql.staged} AS s)"
 
 
-def _check(sql: MergeSql, expression: str, all_columns: Iterable[str]) -> str:
-    missing = [f"NULL AS {quote(column)}" for column in all_columns if column not in sql.columns]
-    relation = f"(SELECT {', '.join(['y.*', *missing])} FROM {_typed(sql)} AS y)"
+def _check(sql: MergeSql, expression: str, missing: Iterable[str]) -> str:
+    nulls = [f"NULL AS {quote(column)}" for column in missing]
+    relation = f"(SELECT {', '.join(['y.*', *nulls])} FROM {_typed(sql)} AS y)"
     return f"SELECT {ROW} FROM {relation} AS s WHERE NOT COALESCE(({expression}), TRUE)"
 
 
 def _unique(sql: MergeSql, columns: tuple[str, ...], *, insert: bool) -> str:
-    """Rows whose unique value another row has: one of the target, unless it is the row they update, or an earlier staged one."""
+    """Rows whose unique value is taken: by a row of the target that is not the one they update, else by an earlier staged one."""
     if not insert and set(columns) == set(sql.keys):
         return f"SELECT {ROW} FROM {sql.staged} AS s WHERE FALSE"
     same = " AND ".join(f"t.{quote(c)} = s.{quote(c)}" for c in columns)
@@ -79,10 +85,10 @@ def _unique(sql: MergeSql, columns: tuple[str, ...], *, insert: bool) -> str:
     other = f" AND NOT ({itself})" if not insert and sql.keys else ""
     partition = ", ".join(f"s.{quote(c)}" for c in columns)
     whole = " AND ".join(f"s.{quote(c)} IS NOT NULL" for c in columns)
+    taken = f"t.{quote(columns[0])} IS NOT NULL"
     return (
-        f"SELECT {ROW} FROM {_typed(sql)} AS s WHERE EXISTS (SELECT 1 FROM {sql.target} AS t WHERE {same}{other})"
-        f" UNION SELECT {ROW} FROM (SELECT {ROW}, row_number() OVER (PARTITION BY {partition} ORDER BY {ROW}) AS n"
-        f" FROM {_typed(sql)} AS s WHERE {whole}) AS r WHERE n > 1"
+        f"SELECT {ROW} FROM (SELECT s.{ROW}, {taken} AS taken, row_number() OVER (PARTITION BY {taken}, {partition} ORDER BY s.{ROW}) AS n"
+        f" FROM {_typed(sql)} AS s LEFT JOIN {sql.target} AS t ON {same}{other} WHERE {whole}) AS r WHERE taken OR n > 1"
     )
 
 

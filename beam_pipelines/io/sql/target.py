@@ -6,6 +6,7 @@ counts, merge, judge, store watermark and counters. Whatever dies between two of
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from abc import ABC, abstractmethod
@@ -21,8 +22,9 @@ import tenacity
 from beam_pipelines.columnar import types
 from beam_pipelines.errors import BeamPipelinesError, Code, DataError, TransientError
 from beam_pipelines.io.connector import Described, LedgerRow, Policy, Stager, Standing, TargetTraits
+from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.ledger import Ledger
-from beam_pipelines.io.sql.merge import MergeSql
+from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.session import Session, quote, quote_table
 from beam_pipelines.runs import balance
 from beam_pipelines.runs.context import RunContext
@@ -35,6 +37,7 @@ from beam_pipelines.runs.window import Window
 __all__ = ["Judged", "MergePlan", "Refused", "SqlTarget", "describe_error", "letters_name", "service_staging", "several"]
 
 _LOG = logging.getLogger(__name__)
+_LITERALS = 10_000  # row numbers a statement: its text stays below 100 KB
 T = TypeVar("T")
 
 
@@ -147,7 +150,11 @@ class SqlTarget(ABC):
 
     @abstractmethod
     def savepoint(self, tx: Session) -> AbstractContextManager[None]:
-        """A savepoint: undone when the block raises. Databases without one override `refusals` instead."""
+        """A savepoint: undone when the block raises. Databases without one override `apply_rest` instead."""
+
+    def constraints(self, tx: Session, table: str) -> list[refusals.Constraint]:  # noqa: ARG002
+        """What the catalog knows of the table's constraints; those it does not know cost more to find."""
+        return []
 
     # The ledger, read.
 
@@ -364,7 +371,27 @@ class SqlTarget(ABC):
         return "merge"
 
     def apply_rest(self, tx: Session, plan: MergePlan) -> tuple[Merged, list[Refused]]:
-        """Write all rows the target takes, and name those it refuses: halve the part that fails, in savepoints, until one row is left."""
+        """Write all rows the target takes, and name those it refuses.
+
+        Rows that break a constraint of the catalog are found by set, so that many of them cost one query; what fails then is halved, in
+        savepoints, until one row is left.
+        """
+        found: dict[int, Refused] = {}
+        known = self.columns(tx, plan.sql.table)
+        names = known.schema.names if known else []
+        insert = plan.policy.mode == "insert" or plan.policy.whole
+        fold = str.lower if self.traits.folds_case else str
+        for reason, query in refusals.queries(plan.sql, self.constraints(tx, plan.sql.table), names, insert=insert, fold=fold):
+            # A value that will not cast to the target's type fails the query: its row is found by halves.
+            with contextlib.suppress(DataError), self.savepoint(tx):
+                for (row,) in tx.execute(query).rows:
+                    found.setdefault(row, Refused(row, "target-refused", reason))
+        if found:
+            plan = _without(tx, plan, sorted(found))
+        merged, refused = self._halve(tx, plan)
+        return merged, sorted([*found.values(), *refused], key=lambda one: one.row)
+
+    def _halve(self, tx: Session, plan: MergePlan) -> tuple[Merged, list[Refused]]:
         bounds = tx.execute(f"SELECT min(_bp_row), max(_bp_row) FROM {plan.sql.staged} AS s").rows[0]
         if bounds[0] is None:
             return Merged(method="nothing to load"), []
@@ -477,6 +504,15 @@ def _moved(stored: Mark | None, window: Window, tally: Tally) -> Mark | None:
     if window.low is None or stored is None:
         return tally.newest
     return tally.newest.later(stored) if tally.newest else stored
+
+
+def _without(tx: Session, plan: MergePlan, rows: Sequence[int]) -> MergePlan:
+    """The plan without some of its rows."""
+    tx.execute("CREATE TEMP TABLE _bp_refused (gone BIGINT PRIMARY KEY)")
+    for first in range(0, len(rows), _LITERALS):
+        tx.execute(f"INSERT INTO _bp_refused VALUES {', '.join(f'({row})' for row in rows[first : first + _LITERALS])}")
+    rest = f"(SELECT a.* FROM {plan.sql.staged} AS a WHERE NOT EXISTS (SELECT 1 FROM _bp_refused AS r WHERE r.gone = a.{ROW}))"
+    return replace(plan, sql=plan.sql.of(rest), rows=plan.rows - len(rows))
 
 
 def letters_name(window: Window) -> str:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from beam_pipelines.columnar import types
 from beam_pipelines.errors import BeamPipelinesError, DataError, FatalError, SpecError
 from beam_pipelines.io.connector import Described, TargetTraits
+from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.merge import ROW
 from beam_pipelines.io.sql.session import Outcome, Session, quote
@@ -192,6 +193,28 @@ class SqliteTarget(SqlTarget):
 
     def savepoint(self, tx: Session) -> AbstractContextManager[None]:
         return _savepoint(tx)
+
+    def constraints(self, tx: Session, table: str) -> list[refusals.Constraint]:
+        """CHECKs are not among them: SQLite's catalog keeps them in the text of the table only."""
+        known, name = self.columns(tx, table), table.rpartition(".")[2]
+        found = [refusals.Constraint("NOT NULL", "NOT NULL", (f.name,)) for f in known.schema if not f.nullable] if known else []
+        indexes = tx.execute('SELECT name FROM pragma_index_list(?) WHERE "unique" AND NOT partial', (name,)).rows
+        keys = [tuple(c for (c,) in tx.execute("SELECT name FROM pragma_index_info(?) ORDER BY seqno", row).rows) for row in indexes]
+        keys += [known.primary_key] if known and known.primary_key and known.primary_key not in keys else []
+        found += [refusals.Constraint("UNIQUE", f"UNIQUE ({', '.join(key)})", key) for key in keys if None not in key]
+        foreign: dict[int, list[tuple[str, str, str | None]]] = {}
+        for number, there, here, referenced in tx.execute(
+            'SELECT id, "table", "from", "to" FROM pragma_foreign_key_list(?) ORDER BY id, seq', (name,)
+        ).rows:
+            foreign.setdefault(number, []).append((there, here, referenced))
+        for columns in foreign.values():
+            there, here = columns[0][0], tuple(here for _, here, _ in columns)
+            parent = self.columns(tx, there)
+            to = tuple(name for _, _, name in columns if name) or (parent.primary_key if parent else ())
+            if parent and len(to) == len(here):
+                text = f"FOREIGN KEY ({', '.join(here)}) REFERENCES {there}"
+                found.append(refusals.Constraint("FOREIGN KEY", text, here, references=quote(there), referenced=to))
+        return found
 
     def upsert(self, tx: Session, plan: MergePlan, writes: int) -> str:
         if writes == 0:
