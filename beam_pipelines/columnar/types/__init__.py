@@ -5,7 +5,7 @@ from __future__ import annotations
 from beam_pipelines.columnar.types.duckdb import from_duckdb
 from beam_pipelines.columnar.types.generic import from_sqlalchemy, to_sqlalchemy
 from beam_pipelines.columnar.types.names import parse_name
-from beam_pipelines.columnar.types.postgres import from_postgres, postgres_cast
+from beam_pipelines.columnar.types.postgres import from_postgres
 from beam_pipelines.columnar.types.sqlite import from_sqlite
 from beam_pipelines.columnar.types.write import ddl, writable
 
@@ -16,7 +16,6 @@ __all__ = [
     "from_sqlalchemy",
     "from_sqlite",
     "parse_name",
-    "postgres_cast",
     "to_sqlalchemy",
     "writable",
 ]

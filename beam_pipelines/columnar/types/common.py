@@ -15,13 +15,16 @@ UTC = "UTC"
 # Of a decimal that names no precision (PostgreSQL's `numeric`): 29 digits before the point, 9 behind. A value that needs more is a dead
 # letter.
 BARE_DECIMAL = (38, 9)
+_WIDEST = 76
 
 
 def decimal(numbers: tuple[int, ...], bare: tuple[int, int] = BARE_DECIMAL) -> pa.DataType:
-    """A decimal type by precision and scale; a scale that is not given is 0, as SQL has it."""
+    """A decimal type by precision and scale; a scale that is not given is 0, as SQL has it. Text where Arrow has no decimal so wide."""
     precision, scale = (numbers[0], numbers[1] if len(numbers) > 1 else 0) if numbers else bare
     # Arrow counts all digits, PostgreSQL allows a scale above the precision (numeric(2,5): 0.00099 at most).
     precision = max(precision, scale)
+    if not 1 <= precision <= _WIDEST or scale < -_WIDEST:
+        return pa.string()
     return pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
 
 

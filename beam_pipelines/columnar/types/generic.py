@@ -22,7 +22,7 @@ def from_sqlalchemy(kind: Any, column: str = "") -> pa.DataType:
     if isinstance(kind, sa.ARRAY):
         item = from_sqlalchemy(kind.item_type, column)
         return pa.list_(item)
-    if isinstance(kind, sa.Integer):
+    if isinstance(kind, sa.Integer) or kind.__visit_name__ == "YEAR":
         return _integer(kind)
     if isinstance(kind, sa.Float):
         # Floats are Numerics to SQLAlchemy, so they come first.
@@ -30,7 +30,9 @@ def from_sqlalchemy(kind: Any, column: str = "") -> pa.DataType:
     if isinstance(kind, sa.Numeric):
         return decimal(tuple(n for n in (kind.precision, kind.scale) if n is not None))
     if isinstance(kind, sa.DateTime):
-        return pa.timestamp("us", UTC if kind.timezone else None)
+        # SQL Server has a type of its own for it.
+        zoned = kind.timezone or kind.__visit_name__ == "DATETIMEOFFSET"
+        return pa.timestamp("us", UTC if zoned else None)
     for known, arrow in (
         (sa.Boolean, pa.bool_()),
         (sa.Uuid, pa.uuid()),

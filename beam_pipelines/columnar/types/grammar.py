@@ -18,6 +18,8 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _NESTED = ("STRUCT", "ROW", "MAP", "LIST", "ARRAY", "UNION")
+_DEEPEST = 32
+_LONGEST_ARRAY = 2**31 - 1
 _CLOSING = {"(": ")", "<": ">"}
 
 
@@ -66,9 +68,10 @@ class _Reader:
             if match is None:
                 raise TypeTextError(f"expected the name of a type, got {text!r}: {text[at:].strip()!r} is not understood")
             kind = str(match.lastgroup)
-            self.tokens.append((kind, match.group(kind)))
+            self.tokens.append((kind, match.group(kind).replace('""', '"') if kind == "quoted" else match.group(kind)))
             at = match.end()
         self.at = 0
+        self.depth = 0
 
     def peek(self) -> tuple[str, str]:
         return self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
@@ -125,6 +128,9 @@ class _Reader:
     def parts(self) -> tuple[tuple[str, TypeText], ...]:
         """Types in brackets, each with or without the name of a field before it (`a INTEGER`, `a: integer`)."""
         opening = self.next()[1]
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise TypeTextError(f"expected a type nested at most {_DEEPEST} deep, got one of {len(self.text)} characters")
         found: list[tuple[str, TypeText]] = []
         while True:
             found.append(self.part())
@@ -132,6 +138,7 @@ class _Reader:
                 break
             self.next()
         self.expect(_CLOSING[opening])
+        self.depth -= 1
         return tuple(found)
 
     def part(self) -> tuple[str, TypeText]:
@@ -149,6 +156,14 @@ class _Reader:
         found: list[int | None] = []
         while self.peek() == ("sign", "["):
             self.next()
-            found.append(int(self.next()[1]) if self.peek()[0] == "number" else None)
+            found.append(self.length() if self.peek()[0] == "number" else None)
             self.expect("]")
+        if len(found) > _DEEPEST:
+            raise TypeTextError(f"expected an array of at most {_DEEPEST} dimensions, got {len(found)}")
         return tuple(found)
+
+    def length(self) -> int:
+        length = int(self.next()[1])
+        if not 0 < length <= _LONGEST_ARRAY:
+            raise TypeTextError(f"expected an array of 1 to {_LONGEST_ARRAY} items, got {length} in the type {self.text!r}")
+        return length

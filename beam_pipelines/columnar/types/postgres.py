@@ -1,4 +1,4 @@
-"""PostgreSQL's types as Arrow's, and what has to be cast in the SELECT because neither driver gives it whole."""
+"""PostgreSQL's types as Arrow's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 from beam_pipelines.columnar.types.common import UTC, decimal
 from beam_pipelines.columnar.types.grammar import TypeText, TypeTextError, parse
 
-__all__ = ["from_postgres", "postgres_cast"]
+__all__ = ["from_postgres"]
 
 _NAMES: dict[str, pa.DataType] = {
     "BOOL": pa.bool_(),
@@ -46,10 +46,9 @@ _NAMES: dict[str, pa.DataType] = {
     "UUID": pa.uuid(),
     "JSON": pa.json_(),
     "JSONB": pa.json_(),
-    # Cents as an integer through ADBC, text in the server's locale through psycopg: cast to numeric, it is a number.
+    # Cents as an integer through ADBC, text in the server's locale through psycopg: to be selected as numeric(19,2).
     "MONEY": pa.decimal128(19, 2),
 }
-_CASTS = {"OID": "int8", "MONEY": "numeric(19,2)"}
 
 
 def from_postgres(name: str, typmod: int = -1) -> pa.DataType:
@@ -62,35 +61,14 @@ def from_postgres(name: str, typmod: int = -1) -> pa.DataType:
         typmod: `atttypmod`, for names without arguments; -1: none.
 
     Returns:
-        The type. What PostgreSQL has and Arrow has not (enums, inet, ranges, xml, `time with time zone`, composites and all that is
-        unknown here) is text, and `postgres_cast` says to cast it. `numeric` without precision is decimal(38,9): values that need more are
-        dead letters.
+        The type. What PostgreSQL has and Arrow has not (enums, inet, ranges, xml, `time with time zone`, composites and all that is unknown
+        here) is text, and must be selected as such: ADBC gives it as opaque bytes. `numeric` without precision is decimal(38,9): values
+        that need more are dead letters; above 76 digits it is text. Arrays are taken for those of one dimension, since the type of the
+        others is the same.
     """
     text = _parsed(name)
     inner = _scalar(text, typmod)
     return pa.list_(inner) if text.dimensions else inner
-
-
-def postgres_cast(name: str) -> str | None:
-    """What to cast a column to when it is selected, as in `SELECT x::text`; None: it comes whole as it is.
-
-    ADBC gives enums, inet and the like as opaque bytes, arrays of more than one dimension as one (the type does not tell; not covered).
-    """
-    text = _parsed(name)
-    base = text.name
-    if base in _CASTS:
-        cast: str | None = _CASTS[base]
-    else:
-        cast = None if _known(text) else "text"
-    return f"{cast}[]" if cast and text.dimensions else cast
-
-
-def _known(text: TypeText) -> bool:
-    return text.name in _NAMES or text.name in ("NUMERIC", "DECIMAL") or text.name.startswith("INTERVAL ") or _internal_char(text)
-
-
-def _internal_char(text: TypeText) -> bool:
-    return text.quoted and text.name == "char"
 
 
 def _parsed(name: str) -> TypeText:
