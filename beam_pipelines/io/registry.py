@@ -72,7 +72,7 @@ def open_source(
     model: Any,
     connections: Connections,
     folder: Path | None = None,
-    context: RunContext | None = None,  # noqa: ARG001 (as open_target: sources of later versions keep offsets in the run's state store)
+    context: RunContext | None = None,
 ) -> Source:
     """Open what a definition's `source` names; the caller closes it.
 
@@ -80,7 +80,7 @@ def open_source(
         model: A source of `beam_pipelines.spec`.
         connections: Where its connection is looked up.
         folder: The definition's, for relative paths.
-        context: The run, None outside of one; no source of this version needs it.
+        context: The run, None outside of one; ranges of a local run can share a snapshot.
 
     Raises:
         PlanError: See `system_of`; or the client of an extra is not installed (`extra-missing`).
@@ -88,7 +88,13 @@ def open_source(
     system = system_of(model, connections)
     made = _load(_SOURCES.get(system, _PORTABLE_SOURCE), system)
     connection = _connection(model, connections)
-    source: Source = made(model, connection, folder) if system == "parquet" else made(model, connection)
+    source: Source
+    if system == "parquet":
+        source = made(model, connection, folder)
+    elif system == "postgresql":
+        source = made(model, connection, context=context)
+    else:
+        source = made(model, connection)
     return source
 
 

@@ -292,9 +292,17 @@ def exactly(
         for mark, compare, equal in ((low, pc.greater, pc.greater_equal), (ceiling, pc.less, pc.less_equal)):
             if mark is not None:
                 at = inclusive if mark is low else at_ceiling
-                inside = pc.and_kleene(inside, (equal if at else compare)(values, pa.scalar(mark.value, field.type)))
+                inside = pc.and_kleene(inside, (equal if at else compare)(values, _scalar(mark, field.type)))
         kept = _spread_out(inside, read.bad, batch.num_rows, low is None)
         yield batch.filter(kept)
+
+
+def _scalar(mark: Mark, kind: pa.DataType) -> pa.Scalar:
+    """A mark as a value of the column; one of text (the newest value as it was stored) by what it means."""
+    value = parse(mark.text) if mark.type == "text" and pa.types.is_timestamp(kind) else mark.value
+    if pa.types.is_timestamp(kind) and kind.tz is not None and value is not None and value.tzinfo is None:
+        value = value.replace(tzinfo=dt.timezone.utc)
+    return pa.scalar(value, kind)
 
 
 def _spread_out(inside: pa.BooleanArray, bad: list[int], rows: int, keep_bad: bool) -> pa.BooleanArray:
