@@ -27,6 +27,7 @@ from beam_pipelines.io.sql.stamps import epoch_ceiling, epoch_low
 from beam_pipelines.io.sqlite.connect import File, identifier
 from beam_pipelines.io.sqlite.stamps import DEFAULT, Form, Stamps, parse
 from beam_pipelines.runs.mark import Mark
+from beam_pipelines.runs.window import Window
 
 __all__ = ["Bounded", "Bounds", "bound", "exactly"]
 
@@ -44,6 +45,7 @@ class Bounds:
         ceiling: Likewise; None: no bound.
         ceiling_inclusive: Rows at `ceiling` too.
         exact: The database gives some rows too many: tell them apart after the read.
+        after: The low bound as the moment it is, overlap taken off, for `exactly`.
         empty: There was no row when the run was prepared.
     """
 
@@ -53,6 +55,7 @@ class Bounds:
     ceiling: dict[str, str] | None = None
     ceiling_inclusive: bool = False
     exact: bool = False
+    after: dict[str, str] | None = None
     empty: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -97,7 +100,8 @@ def bound(
         cursor: Its cursor; an open `kind` is decided by the column.
         field: The cursor's column as planned.
         declared: What it is declared as: whole numbers declared as a moment count time since 1970.
-        low: Watermark. The caller took the overlap off, except of a text, and as if numbers were seconds.
+        low: Watermark, as planned or as the text that is stored. The caller took the overlap off, except of a text, and as if numbers were
+            seconds.
         inclusive: Read rows at `low` too.
 
     Raises:
@@ -201,10 +205,8 @@ def _moment(field: pa.Field, cursor: CursorSpec, now: _Instant, stamps: Stamps, 
         )
     moment, at_ceiling = stamps.floor(now.clock), False
     if cursor.kind == "date" and (pa.types.is_date(field.type) or (text and not stamps.form.separator)):
-        moment, at_ceiling = (
-            now.clock.replace(hour=0, minute=0, second=0, microsecond=0),
-            True,
-        )  # rows of today come with it, and again by overlap
+        # Rows of today come with it, and again by overlap.
+        moment, at_ceiling = now.clock.replace(hour=0, minute=0, second=0, microsecond=0), True
     bounds = _written(field, cursor, stamps, low, inclusive, moment, at_ceiling)
     if text:
         return Bounded(Mark("text", stamps.form.write(moment)), at_ceiling, now.by, bounds)
@@ -219,10 +221,10 @@ def _written(
     """The bounds as texts of the stored form."""
     text = pa.types.is_string(field.type)
     exact = not text and (stamps.kind != "fixed" or stamps.form.digits > 6)  # marks hold microseconds
-    from_text, from_inclusive = None, inclusive
+    from_text, from_inclusive, start = None, inclusive, None
     if low is not None:
         start = parse(low.text) if low.type == "text" else _naive(low.value)
-        if text and start is not None:
+        if low.type == "text" and start is not None:
             start -= dt.timedelta(seconds=cursor.overlap)
         if start is None or (text and not cursor.overlap and stamps.holds(low.text)):
             from_text = low.text  # to the last digit as it was read
@@ -233,7 +235,8 @@ def _written(
     to_inclusive = at_ceiling
     if low is not None or stamps.kind != "mixed":  # else texts that are no moments are read too: once, to become dead letters
         to_text, to_inclusive = stamps.ceiling(ceiling, at_ceiling)
-    return Bounds(field.name, _text(from_text), from_inclusive, _text(to_text), to_inclusive, exact)
+    after = Mark.of(start).to_json() if start is not None else None
+    return Bounds(field.name, _text(from_text), from_inclusive, _text(to_text), to_inclusive, exact, after)
 
 
 def _text(text: str | None) -> dict[str, str] | None:
@@ -278,30 +281,32 @@ def _least(reader: sqlite3.Connection, stored: str) -> Form:
     return Form(" ", length is None or length >= len("2026-01-31T10:00:05"))
 
 
-def exactly(
-    batches: Iterable[pa.RecordBatch], field: pa.Field, low: Mark | None, inclusive: bool, ceiling: Mark | None, at_ceiling: bool
-) -> Iterator[pa.RecordBatch]:
+def exactly(batches: Iterable[pa.RecordBatch], field: pa.Field, bounds: Bounds, window: Window) -> Iterator[pa.RecordBatch]:
     """Leave out rows that are outside of the window once their cursor is read as what it means.
 
     Values that are no moment pass on a first run, to become dead letters, and never again.
     """
+    limits = (
+        (Mark.from_json(bounds.after), pc.greater_equal if window.inclusive else pc.greater),
+        (window.ceiling, pc.less_equal if window.ceiling_inclusive else pc.less),
+    )
     for batch in batches:
         read = conform(batch.select([field.name]), pa.schema([field]))
         values = read.batch.column(0)
         inside = pc.is_valid(values)
-        for mark, compare, equal in ((low, pc.greater, pc.greater_equal), (ceiling, pc.less, pc.less_equal)):
+        for mark, compare in limits:
             if mark is not None:
-                at = inclusive if mark is low else at_ceiling
-                inside = pc.and_kleene(inside, (equal if at else compare)(values, _scalar(mark, field.type)))
-        kept = _spread_out(inside, read.bad, batch.num_rows, low is None)
-        yield batch.filter(kept)
+                inside = pc.and_kleene(inside, compare(values, _scalar(mark, field.type)))
+        yield batch.filter(_spread_out(inside, read.bad, batch.num_rows, window.low is None))
 
 
 def _scalar(mark: Mark, kind: pa.DataType) -> pa.Scalar:
-    """A mark as a value of the column; one of text (the newest value as it was stored) by what it means."""
-    value = parse(mark.text) if mark.type == "text" and pa.types.is_timestamp(kind) else mark.value
-    if pa.types.is_timestamp(kind) and kind.tz is not None and value is not None and value.tzinfo is None:
+    """A mark as a value of the column; moments without zone are UTC."""
+    value = mark.value
+    if pa.types.is_timestamp(kind) and kind.tz is not None and value.tzinfo is None:
         value = value.replace(tzinfo=dt.timezone.utc)
+    if pa.types.is_date(kind) and isinstance(value, dt.datetime):
+        value = value.date()
     return pa.scalar(value, kind)
 
 

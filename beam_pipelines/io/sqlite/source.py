@@ -98,8 +98,7 @@ class SqliteSource(SqlSource):
             return
         batches = self._batches(part.table, schema, where=within(part.bounds), **(bounds.arguments() if bounds else {}))
         if bounds is not None and bounds.exact:
-            field = schema.field(bounds.column)
-            batches = exactly(batches, field, window.low, window.inclusive, window.ceiling, window.ceiling_inclusive)
+            batches = exactly(batches, schema.field(bounds.column), bounds, window)
         yield from self.with_origin(gather(batches), part, window)
 
     def sample(self, table: str, limit: int) -> pa.RecordBatch:

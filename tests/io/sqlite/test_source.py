@@ -312,12 +312,13 @@ def test_a_sample_has_origins_and_the_planned_columns(db: Database) -> None:
 
 def test_the_seeds_form_and_cursor_read_the_same_increments(db: Database, reading: Any) -> None:
     db.run("CREATE TABLE t (id INTEGER PRIMARY KEY, updated_at TIMESTAMP)")
-    db.run("INSERT INTO t VALUES (?, ?)", [(n, ago(seconds=100 - n).isoformat(" ")) for n in range(10)])
+    start = ago(seconds=100)
+    db.run("INSERT INTO t VALUES (?, ?)", [(n, (start + dt.timedelta(seconds=n)).isoformat(" ")) for n in range(10)])
     for source in (db.source(query="select * from t where updated_at > ?"), db.cursor()):
         (table,) = source.tables()
         first = reading.poll(source, table)
         assert first.column("id") == list(range(10))
-        assert first.newest == Mark.of(ago(seconds=91)) or first.newest is not None
+        assert first.newest == Mark.of(start + dt.timedelta(seconds=9))
         assert reading.poll(source, table, first.newest).rows == []
         assert reading.poll(source, table, first.newest, inclusive=True).column("id") == [9]
     db.run("INSERT INTO t VALUES (?, ?)", [(10, ago(seconds=10).isoformat(" ")), (11, None)])
@@ -429,6 +430,33 @@ def test_overlap_of_text_stamps_is_taken_off_by_the_source(db: Database, reading
     db.run("INSERT INTO t VALUES (?, ?)", [(n, ago(seconds=1000 - 100 * n).isoformat("T")) for n in range(5)])
     newest = reading.poll(db.cursor(), "t").newest
     assert reading.poll(db.cursor(overlap="250s", stampedBy="client"), "t", newest).column("id") == [2, 3, 4]
+
+
+@pytest.mark.parametrize("varied", [False, True])
+def test_a_watermark_may_be_the_text_that_is_stored(db: Database, reading: Any, varied: bool) -> None:
+    """The newest value before it is cast; then nobody but the source can take the overlap off."""
+    db.run("CREATE TABLE t (id INTEGER PRIMARY KEY, updated_at TIMESTAMP)")
+    start = ago(hours=1)
+    stamps = [(start + dt.timedelta(seconds=100 * n)).isoformat(" ") for n in range(5)]
+    db.run("INSERT INTO t VALUES (?, ?)", [(n, stamp + (".5" if varied and n % 2 else "")) for n, stamp in enumerate(stamps)])
+    newest = Mark("text", stamps[4])
+    assert reading.poll(db.cursor(), "t", newest, inclusive=True).column("id") == [4]
+    assert reading.poll(db.cursor(), "t", newest).column("id") == []
+    assert reading.poll(db.cursor(overlap="250s", stampedBy="client"), "t", newest).column("id") == [2, 3, 4]
+
+
+def test_a_file_that_may_not_be_written_promises_less(db: Database, reading: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    db.run("CREATE TABLE t (id INTEGER PRIMARY KEY, updated_at TIMESTAMP)")
+    db.run("INSERT INTO t VALUES (?, ?)", [(1, ago(seconds=9).isoformat(" "))])
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    writer = sqlite3.connect(db.path, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    source = db.cursor()
+    assert not source.traits.safe_ceiling
+    assert any("read-only" in assumption for assumption in source.traits.assumptions)
+    assert "not waited for" in source.fix("t", source.cursor, None, False, 1).by
+    assert reading.poll(source, "t").column("id") == [1]
+    writer.close()
 
 
 def test_a_sequence_is_read_up_to_its_greatest_value(db: Database, reading: Any) -> None:
