@@ -42,6 +42,10 @@ _LOG = logging.getLogger(__name__)
 # A run that is paused inside its commit must not block its successor for ever: the server ends an idle transaction before the successor
 # gives up.
 IDLE_MS, LOCK_MS = 15_000, 60_000
+_DECLARED = b"postgresql:type"
+_TEXT = re.compile(r'text|character|name\b|citext|bpchar|"char"')
+# Types without an equality, and what their values are compared as.
+_COMPARED = {"json": "jsonb", "json[]": "jsonb[]", "xml": "text", "point": "text", "polygon": "text"}
 _PARTS = re.compile(r""""(?:[^"]|"")*"|'(?:[^']|'')*'|[?%]""")
 SWEEP_MS = 1_000  # a staging table that a paused writer still holds is left for the next sweep
 
@@ -140,7 +144,9 @@ class PostgresTarget(SqlTarget):
             " WHERE i.indrelid = to_regclass(?) AND i.indisprimary ORDER BY k.position",
             (quote_table(table),),
         ).rows
-        fields = [pa.field(name, types.from_postgres(kind), nullable=not required) for name, kind, required in found]
+        fields = [
+            pa.field(name, types.from_postgres(kind), nullable=not required, metadata={_DECLARED: kind}) for name, kind, required in found
+        ]
         return Described(pa.schema(fields), tuple(name for (name,) in key))
 
     # Staging.
@@ -227,8 +233,12 @@ class PostgresTarget(SqlTarget):
         return Staged(name, letters.num_rows)
 
     def casts(self, schema: pa.Schema, known: Described) -> tuple[tuple[str, str], ...]:
-        there = {field.name: self.ddl(field.type) for field in known.schema}
+        there = {field.name: _cast_type(field, self.ddl(field.type)) for field in known.schema}
         return tuple((f.name, there[f.name]) for f in schema if f.name in there and staging_type(f.type) != there[f.name])
+
+    def compared(self, schema: pa.Schema, known: Described) -> tuple[tuple[str, str], ...]:
+        kinds = {field.name: _declared(field) for field in known.schema}
+        return tuple((name, _COMPARED[kinds[name]]) for name in schema.names if kinds.get(name) in _COMPARED)
 
     # Merge.
 
@@ -303,6 +313,20 @@ class PostgresTarget(SqlTarget):
         return [*(refusals.Constraint("NOT NULL", "NOT NULL", (name,)) for name in required), *constraints]
 
 
+def _declared(field: pa.Field) -> str:
+    return str((field.metadata or {}).get(_DECLARED, b"").decode())
+
+
+def _cast_type(field: pa.Field, ddl: str) -> str:
+    """What to cast to for a column of the target: its own type where text stands for it (enums, inet); else one without a length.
+
+    CAST to `varchar(3)` would cut a longer text without a word, where an assignment refuses it.
+    """
+    kind = field.type.value_type if pa.types.is_list(field.type) else field.type
+    own = pa.types.is_string(kind) and not _TEXT.match(_declared(field))
+    return _declared(field) if own else ddl
+
+
 def _placed(sql: str) -> str:
     """`?` as psycopg writes it; in names and texts it is a question mark."""
     return _PARTS.sub(lambda found: "%s" if found[0] == "?" else found[0].replace("%", "%%"), sql)
@@ -353,7 +377,7 @@ def _on_conflict(sql: MergeSql) -> str:
     if not others:
         return f"{sql.insert()} ON CONFLICT ({keys}) DO NOTHING RETURNING (xmax = 0)"
     sets = ", ".join(f"{quote(c)} = excluded.{quote(c)}" for c in others)
-    differs = " OR ".join(f"t.{quote(c)} IS DISTINCT FROM excluded.{quote(c)}" for c in others)
+    differs = " OR ".join(sql.changes(c, f"excluded.{quote(c)}") for c in others)
     newer = f"NOT COALESCE(t.{quote(sql.version)} > excluded.{quote(sql.version)}, FALSE) AND " if sql.version else ""
     return sql.insert().replace(f"INSERT INTO {sql.target} ", f"INSERT INTO {sql.target} AS t ", 1) + (
         f" ON CONFLICT ({keys}) DO UPDATE SET {sets} WHERE {newer}({differs}) RETURNING (xmax = 0)"

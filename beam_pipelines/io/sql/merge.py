@@ -26,6 +26,7 @@ class MergeSql:
         keys: Columns that identify a row; empty for plain inserts.
         version: Column that orders versions of a row; None: no guard.
         types: Target types to cast to, by column, where the staged type differs.
+        compared: Types to compare values as, by column, where the target's own has no equality.
     """
 
     table: str
@@ -34,6 +35,7 @@ class MergeSql:
     keys: tuple[str, ...] = ()
     version: str | None = None
     types: tuple[tuple[str, str], ...] = ()
+    compared: tuple[tuple[str, str], ...] = ()
 
     def part(self, low: int, high: int) -> MergeSql:
         """The same merge for staged rows `low <= _bp_row < high`."""
@@ -75,7 +77,13 @@ class MergeSql:
     def differs(self) -> str:
         """Condition: some column would change."""
         others = [column for column in self.columns if column not in self.keys]
-        return "(" + (" OR ".join(f"t.{quote(c)} IS DISTINCT FROM {self.value(c)}" for c in others) or "FALSE") + ")"
+        return "(" + (" OR ".join(self.changes(column, self.value(column)) for column in others) or "FALSE") + ")"
+
+    def changes(self, column: str, value: str) -> str:
+        """Condition: the target's column is not `value`."""
+        wanted = dict(self.compared).get(column)
+        there = f"t.{quote(column)}"
+        return f"CAST({there} AS {wanted}) IS DISTINCT FROM CAST({value} AS {wanted})" if wanted else f"{there} IS DISTINCT FROM {value}"
 
     def classify(self) -> str:
         """Query: one row (joined, inserted, stale, unchanged, updated)."""

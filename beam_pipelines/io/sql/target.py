@@ -295,6 +295,7 @@ class SqlTarget(ABC):
             () if plain else window.key_fields,
             window.version_column if policy.mode == "upsert" else None,
             self.casts(schema, known),
+            self.compared(schema, known),
         )
         superseded = 0
         if repeated:
@@ -464,6 +465,10 @@ class SqlTarget(ABC):
         fold = str.lower if self.traits.folds_case else str
         there = {fold(field.name): field.type for field in known.schema}
         return tuple((f.name, self.ddl(there[fold(f.name)])) for f in schema if there.get(fold(f.name), f.type) != f.type)
+
+    def compared(self, schema: pa.Schema, known: Described) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
+        """Columns whose type in the target has no equality, with one to compare them as."""
+        return ()
 
     def _retrying(self, call: Callable[[], T]) -> T:
         """Call again, with growing waits, while the target is busy or a conflict was lost: from the start, so the ledger is read anew."""
