@@ -1,0 +1,27 @@
+"""Polars: the filter and the 4-field map of the Parquet cases, lazily, streamed to a file.
+
+python polars_map.py INPUT OUTPUT
+"""
+
+import sys
+
+import polars as pl
+
+
+def main() -> None:
+    source, target = sys.argv[1:]
+    (
+        pl.scan_parquet(source)
+        .filter((pl.col("age") >= 18) & (pl.col("amount") > 10))
+        .select(
+            pl.col("country"),
+            (pl.col("amount") * 1.1).round(2).alias("amount"),
+            pl.col("email").str.split_exact("@", 1).struct.field("field_1").alias("domain"),
+            pl.col("updated_at").str.slice(0, 7).alias("month"),
+        )
+        .sink_parquet(target, compression="snappy")
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Our services as the benchmarks run them: a definition, connections and a state store in a folder, and the command a user would type."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.process import Command
+
+__all__ = ["CLEAN", "FILES", "OurService"]
+
+# The 3-field map and the filter of the merge cases.
+CLEAN: list[dict[str, Any]] = [
+    {"id": "adults", "type": "filter", "condition": "age >= 18"},
+    {
+        "id": "clean",
+        "type": "map",
+        "unmapped": "keep",
+        "mappings": {
+            "name": {"expression": "trim(name)"},
+            "email": {"expression": "lower(email)"},
+            "country": {"expression": "upper(country)"},
+        },
+    },
+]
+# The filter and the 4-field map of the Parquet cases.
+FILES: list[dict[str, Any]] = [
+    {"id": "adults", "type": "filter", "condition": "age >= 18 AND amount > 10"},
+    {
+        "id": "fields",
+        "type": "map",
+        "mappings": {
+            "country": {"source": "country"},
+            "amount": {"expression": "round(amount * 1.1, 2)"},
+            "domain": {"expression": "split_part(email, '@', 2)"},
+            "month": {"expression": "substr(updated_at, 1, 7)"},
+        },
+    },
+]
+
+
+class OurService:
+    """One service in a folder.
+
+    Args:
+        folder: For definition, connections and state; made.
+        source: The definition's source.
+        steps: Its transformations.
+        destination: Its destination.
+        connections: URLs by name.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        source: Mapping[str, Any],
+        steps: list[dict[str, Any]],
+        destination: Mapping[str, Any],
+        connections: Mapping[str, str],
+    ) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        # JSON is YAML.
+        self._write(
+            "service.yaml",
+            {"name": "bench", "type": "automation", "pipeline": {"source": source, "transformations": steps, "destination": destination}},
+        )
+        self._write("connections.yaml", dict(connections))
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        (self.folder / name).write_text(json.dumps(content, indent=2))
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "state"
+
+    def forget(self) -> None:
+        """Begin as if the service had never run."""
+        shutil.rmtree(self._state, ignore_errors=True)
+        self._state.mkdir()
+
+    def remember(self) -> None:
+        """Keep the state store as it is now, for `recall`."""
+        kept = self.folder / "kept"
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(self._state, kept)
+
+    def recall(self) -> None:
+        """Put the state store back to what was kept."""
+        shutil.rmtree(self._state, ignore_errors=True)
+        shutil.copytree(self.folder / "kept", self._state)
+
+    def command(self) -> Command:
+        """The whole process, as a user starts it."""
+        argv = [sys.executable, "-m", "beam_pipelines.etl", "--service", "service.yaml", "--connections", "connections.yaml"]
+        return Command(
+            [*argv, "--state", f"sqlite:///{self._state / 'state.db'}", "--runner=DirectRunner", "--output", "json"], self.folder
+        )
