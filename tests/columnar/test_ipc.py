@@ -9,6 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from beam_pipelines.columnar import ipc, origin
 
@@ -147,3 +149,49 @@ def test_pickling_needs_no_beam() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["True", "False"]
+
+
+_TEXT = st.none() | st.text(max_size=20)
+_KINDS: list[tuple[pa.DataType, st.SearchStrategy[object]]] = [
+    (pa.int16(), st.none() | st.integers(-5, 5)),
+    (pa.bool_(), st.none() | st.booleans()),
+    (pa.string(), _TEXT),
+    (pa.string_view(), _TEXT),
+    (pa.dictionary(pa.int8(), pa.string()), st.none() | st.sampled_from(["a", "b", "c" * 30])),
+    (pa.list_(pa.dictionary(pa.int8(), pa.string())), st.none() | st.lists(st.none() | st.sampled_from(["a", "b"]), max_size=3)),
+    (pa.list_view(pa.string()), st.none() | st.lists(_TEXT, max_size=3)),
+    (
+        pa.struct([("d", pa.dictionary(pa.int32(), pa.string())), ("v", pa.string_view())]),
+        st.none() | st.fixed_dictionaries({"d": _TEXT, "v": _TEXT}),
+    ),
+    (pa.list_(pa.string_view(), 2), st.none() | st.lists(_TEXT, min_size=2, max_size=2)),
+    (
+        pa.map_(pa.string(), pa.dictionary(pa.int8(), pa.string())),
+        st.none() | st.lists(st.tuples(st.text(max_size=3), st.none() | st.just("x")), max_size=2),
+    ),
+]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_any_slice_survives_coder_and_pickle(data: st.DataObject) -> None:
+    rows = data.draw(st.integers(0, 15))
+    chosen = data.draw(st.lists(st.sampled_from(_KINDS), min_size=1, max_size=4))
+    columns = [_filled(kind, data.draw(st.lists(values, min_size=rows, max_size=rows))) for kind, values in chosen]
+    whole = pa.record_batch(columns, names=[f"c{i}" for i in range(len(columns))])
+    start = data.draw(st.integers(0, rows))
+    part = whole.slice(start, data.draw(st.integers(0, rows - start)))
+
+    for back in (ipc.decode(ipc.encode(part)), pickle.loads(pickle.dumps(part))):
+        back.validate(full=True)
+        assert back.schema == part.schema
+        assert back.to_pylist() == part.to_pylist()
+
+
+def _filled(kind: pa.DataType, values: list[object]) -> pa.Array:
+    """Built from the plain form where Arrow does not build dictionaries within others from Python."""
+    if pa.types.is_list(kind) and pa.types.is_dictionary(kind.value_type):
+        plain = pa.array(values, pa.list_(kind.value_type.value_type))
+        inner = plain.values.dictionary_encode().cast(kind.value_type)
+        return pa.ListArray.from_arrays(plain.offsets, inner, type=kind, mask=plain.is_null() if plain.null_count else None)
+    return pa.array(values, kind)

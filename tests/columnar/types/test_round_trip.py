@@ -225,7 +225,7 @@ def test_nan_is_kept_by_all_but_sqlite(postgres: Any) -> None:
     lite.execute(f"CREATE TABLE t (x {types.ddl(kind, 'sqlite')})")
     lite.execute("INSERT INTO t VALUES (?)", [math.nan])
 
-    assert math.isnan(connection.execute("SELECT x FROM t").fetchone()[0])  # type: ignore[index]
+    assert math.isnan(connection.execute("SELECT x FROM t").fetchone()[0])
     assert math.isnan(postgres.execute("SELECT x FROM t").fetchone()[0])
     assert lite.execute("SELECT x FROM t").fetchone() == (None,)
 
