@@ -121,6 +121,10 @@ class MergeSql:
         insert = f" WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
         return f"MERGE INTO {self.target} AS t USING {self.staged} AS s ON {self.match()}{update}{insert}"
 
+    def count_known(self) -> str:
+        """Query: how many staged rows have a key that the target has."""
+        return f"SELECT count(*) FROM {self.staged} AS s WHERE EXISTS (SELECT 1 FROM {self.target} AS t WHERE {self.match()})"
+
     def delete_matching(self) -> str:
         """Delete the target's rows whose key is staged (`replace` with keys: whole rows)."""
         return f"DELETE FROM {self.target} AS t WHERE EXISTS (SELECT 1 FROM {self.staged} AS s WHERE {self.match()})"
