@@ -1,8 +1,9 @@
 """Opening SQLite files, and SQLite's errors in words.
 
-One SQLite library serves all of a process: Python's. POSIX drops every lock a process has on a file when any descriptor of it is closed,
-so a second copy of SQLite (ADBC brings one) beside the application's own could end a transaction's lock unseen. Reading is then 1.2 us a
-row of seven columns instead of 0.6 (measured).
+One SQLite library serves all of a process: Python's. POSIX drops every lock a process has on a file when any descriptor of it is closed, so
+a second copy of SQLite (ADBC brings one) beside the application's own could end a transaction's lock unseen; nor do the two exclude each
+other. Measured on 300,000 rows of seven columns, in us a row: 1.2 by Python's driver; 0.5 by ADBC, and 0.9 to 1.5 with the checks that keep
+a value of the wrong type what it is.
 """
 
 from __future__ import annotations
