@@ -231,9 +231,9 @@ def _described(code: Any, name: str, path: str) -> UserFunction:
     def refused(message: str) -> PlanError:
         return PlanError("a function cannot be used", problems=[Problem(message, path)], code="function-missing")
 
-    called = code.__call__ if inspect.isclass(code) or not inspect.isroutine(code) else code
     if not callable(code) or (inspect.isclass(code) and "__call__" not in _members(code)):
         raise refused(f"expected a function, or a class whose instances can be called, at {name!r}, got {type(code).__name__}")
+    called = code if inspect.isroutine(code) else code.__call__
     if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
         raise refused(f"{name!r} is async, which this version does not serve; write a plain function")
     mark = getattr(code, _MARK, None)

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
-from beam_pipelines.columnar.cast import convert_column
+from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.errors import BeamPipelinesError, Code, DataError
 from beam_pipelines.functions import UserFunction
 from beam_pipelines.transforms.failure import explain

@@ -12,12 +12,13 @@ __all__ = ["explain"]
 
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
-_NUMBER = re.compile(r"-?\d[\d.,:_-]*\d|\d{3,}")
+_NUMBER = re.compile(r"-?\d[\d.,:_-]*\d")
+_SHORT = 2  # digits that may stay: `base 10`, `2 arguments`
 _CREDENTIALS = re.compile(r"(://)[^\s/@]*@")
 _OF_CODE = (AttributeError, TypeError, NameError, ImportError)  # the interpreter quotes names of the code in these, not values
 _CHARACTERS = 300
 _HIDDEN = "..."
-_OWN = str(Path(__file__).parent)
+_OWN = str(Path(__file__).parent.parent)
 
 
 def explain(error: BaseException, row: Mapping[str, Any] | None = None, names: Iterable[str] = ()) -> str:
@@ -40,7 +41,7 @@ def explain(error: BaseException, row: Mapping[str, Any] | None = None, names: I
         return found[0] if inside in known or (of_code and _NAME.fullmatch(inside)) else _HIDDEN
 
     text = _QUOTED.sub(quoted, text)
-    text = _NUMBER.sub(_HIDDEN, text).replace("\n", " ").strip()
+    text = _NUMBER.sub(lambda found: found[0] if sum(map(str.isdigit, found[0])) <= _SHORT else _HIDDEN, text).replace("\n", " ").strip()
     if len(text) > _CHARACTERS:
         text = f"{text[: _CHARACTERS - 3]}..."
     where = _line(error.__traceback__)

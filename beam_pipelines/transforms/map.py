@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar import origin
-from beam_pipelines.columnar.cast import convert_column
+from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.columnar.expression import Engine, Scope, Term
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
@@ -123,7 +123,7 @@ class Map:
                 problems.append(Problem(problem.message, path, hint=problem.hint))
                 codes.append(problem.code if isinstance(problem, PathProblem) else "expression-invalid")
             except PlanError as error:
-                problems += error.problems
+                problems += error.problems or (Problem(error.message, path),)
                 codes.append(error.code)
         problems += _clashes([one.parts for one in fields], f"{self._path}.mappings")
         if self._model.unmapped == "keep":

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from beam_pipelines.columnar.cast import convert_column
+from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.kinds import is_bytes, is_text, is_uuid
 
 __all__ = ["MAX_ROWS", "python_types", "to_columns", "to_rows"]
@@ -113,7 +113,7 @@ def to_columns(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> tuple[li
     for field, values in zip(schema, _transposed(rows, schema.names), strict=True):
         array, wrong = _column(values, field.type)
         arrays.append(array)
-        for position, value in wrong.items():
+        for position, value in sorted(wrong.items()):
             bad.setdefault(position, f"column {field.name!r}: expected {field.type}, got {type(value).__name__} that does not fit")
     return arrays, bad
 
@@ -133,12 +133,37 @@ def _column(values: list[Any], target: pa.DataType) -> tuple[pa.Array, dict[int,
     kinds.discard(type(None))
     if not kinds:
         return _nulls(len(values), target), {}
+    if pa.types.is_map(target) and kinds <= {list, dict}:
+        return _maps(values, target)
     if kinds <= python_types(target):
         try:
             return pa.array(values, target), {}
         except _ERRORS:
             return _by_value(values, lambda value: pa.array([value], target), target)
     return _by_kind(values, kinds, target)
+
+
+def _maps(values: Sequence[Any], target: pa.MapType) -> tuple[pa.Array, dict[int, Any]]:
+    """Return dicts, or lists of pairs, as maps."""
+    pairs: list[list[tuple[Any, Any]]] = []
+    wrong: dict[int, Any] = {}
+    for position, value in enumerate(values):
+        try:
+            pairs.append(list(dict(value or ()).items()))
+        except (TypeError, ValueError):
+            pairs.append([])
+            wrong[position] = value
+    owners = [position for position, listed in enumerate(pairs) for _ in listed]
+    keys, bad_keys = _column([key for listed in pairs for key, _ in listed], target.key_type)
+    items, bad_items = _column([item for listed in pairs for _, item in listed], target.item_type)
+    for place in {*bad_keys, *bad_items, *np.flatnonzero(keys.is_null()).tolist()}:
+        wrong[owners[place]] = values[owners[place]]
+    blank = {position for position, value in enumerate(values) if value is None} | set(wrong)
+    kept = pa.array([owner not in blank for owner in owners], pa.bool_())
+    lengths = [0 if position in blank else len(listed) for position, listed in enumerate(pairs)]
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    mask = pa.array([position in blank for position in range(len(values))], pa.bool_())
+    return pa.MapArray.from_arrays(offsets, keys.filter(kept), items.filter(kept), type=target, mask=mask), wrong
 
 
 def _by_value(values: Sequence[Any], make: Callable[[Any], pa.Array], target: pa.DataType) -> tuple[pa.Array, dict[int, Any]]:

@@ -18,15 +18,16 @@ from beam_pipelines.columnar.expression.tree import Mistake, Node, cast, childre
 __all__ = ["ROW_BYTES", "ROW_FACTOR", "limit"]
 
 ROW_BYTES = 16 * 1024  # 64k rows of it are 1 GiB at worst, and 2,048 (a vector) 32 MiB
-ROW_FACTOR = 16
+ROW_FACTOR = 24  # a list of a text's characters takes 17 times its bytes
+_SPLIT = 17.0  # bytes of a list of texts for each byte of the text it was made from: 16 an element, and at most one element a byte
 _NUMBER = 64  # bytes of a number or a time, as text or not
 _GROWTH = {
     **dict.fromkeys(("upper", "lower", "ucase", "lcase", "base64", "to_base64"), 1.5),
     **dict.fromkeys(("hex", "to_hex", "nfc_normalize", "regexp_escape"), 3.0),
     **dict.fromkeys(("bin", "to_binary"), 8.0),
     **dict.fromkeys(("to_json", "json_quote", "json_object", "json_array", "url_encode", "json_merge_patch"), 6.0),
-    **dict.fromkeys(("string_split", "split", "str_split", "string_to_array", "str_split_regex", "string_split_regex"), 17.0),
-    **dict.fromkeys(("regexp_split_to_array", "regexp_extract_all"), 17.0),
+    **dict.fromkeys(("string_split", "split", "str_split", "string_to_array", "str_split_regex", "string_split_regex"), _SPLIT),
+    **dict.fromkeys(("regexp_split_to_array", "regexp_extract_all"), _SPLIT),
     **dict.fromkeys(("translate",), 4.0),
 }
 _PADDED = ("lpad", "rpad")
@@ -157,11 +158,18 @@ def _function(node: Node, parts: Sequence[_Size], peaks: list[_Size]) -> _Size:
         size = _replaced(arguments, parts)
     elif name == "regexp_replace" and len(parts) >= 3:
         size = _substituted(arguments, parts)
-    elif name in ("array_to_string", "concat_ws"):
-        listed, separator = (parts[0], parts[1]) if name == "array_to_string" else (_together(parts[1:], 1.0, len(parts)), parts[0])
-        size = _product(listed, _together([separator], 1.0, 1.0))
+    elif name == "array_to_string":
+        split = arguments[0].get("class") == "FUNCTION" and _GROWTH.get(arguments[0]["function_name"].lower()) == _SPLIT
+        size = _product(parts[0], _together([parts[1]], 1.0 / _SPLIT if split else 0.5, 1.0))  # as text an element takes two characters
+    elif name == "concat_ws":
+        size = _together([*parts[1:], *[parts[0]] * (len(parts) - 2)])
     else:
         size = _formatted(name, node, arguments, parts)
+    if size.constant > ROW_BYTES and not any(part.get("class") == "COLUMN_REF" for part in walk(node)):
+        # The engine computes constants when it is asked for their type.
+        raise Mistake(
+            f"expected a constant of at most {ROW_BYTES // 1024} KiB from {name}", place(node), "its counts must be plain numbers"
+        )
     peaks.append(size)
     return size
 

@@ -48,11 +48,12 @@ class Engine:
         tree: dict[str, Any] = json.loads(row[0])
         return tree
 
-    def render(self, node: dict[str, Any]) -> str:
-        """Return the SQL text of an expression's tree: what was checked is what runs."""
-        text = json.dumps({"error": False, "statements": [{"node": {**_FRAME, "select_list": [node]}}]})
-        row = self._connection.execute("SELECT json_deserialize_sql(?::JSON)", [text]).fetchall()[0]
-        return str(row[0])[len(_SELECT) :]
+    def render(self, nodes: Sequence[dict[str, Any]]) -> list[str]:
+        """Return the SQL texts of expressions' trees: what was checked is what runs."""
+        texts = [json.dumps({"error": False, "statements": [{"node": {**_FRAME, "select_list": [node]}}]}) for node in nodes]
+        asked = "SELECT json_deserialize_sql(texts[n]::JSON) FROM (SELECT ?::VARCHAR[] AS texts), range(1, ? + 1) AS r(n) ORDER BY n"
+        rows = self._connection.execute(asked, [texts, len(texts)]).fetchall()
+        return [str(row[0])[len(_SELECT) :] for row in rows]
 
     def query(self, columns: Sequence[str], table: pa.Table) -> list[pa.Array]:
         """Return the values of SQL expressions for each row of `table`, in its order.
@@ -89,19 +90,23 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
 
 _REASONS = (
     (r"Could not convert .* to ([A-Z]\w+(?:\([\d,]+\))?)", "the value cannot be converted to {0}"),
-    (r"Type (\w+) with value .* can't be cast .* to .*type (\w+)", "the {0} is out of range for {1}"),
+    (r"Type (\w+) with value .* can't be cast .* destination type ([A-Z]\w+(?:\([\d,]+\))?)", "the {0} is out of range for {1}"),
+    (r"Casting value .* to type ([A-Z]\w+(?:\([\d,]+\))?) failed: value is out of range", "the value is out of range for {0}"),
+    (r"Failed to cast .* to type ([A-Z]\w+(?:\([\d,]+\))?)", "the value cannot be converted to {0}"),
     (r"Could not cast value .* to ([A-Z]\w+(?:\([\d,]+\))?)", "the value cannot be converted to {0}"),
     (r"invalid (\w+) field format", "the text is not a {0}"),
     (r"(\w+) field value out of range", "the {0} is out of range"),
+    (r"Date out of range", "the date is out of range"),
     (r"Overflow in (\w+)", "the result of the {0} is out of range"),
     (r"[Oo]verflow", "the result is out of range"),
     (r"Could not parse string .* according to format specifier", "the text does not match the format"),
     (r"Malformed JSON", "the text is not JSON"),
     (r"[Dd]ivision by zero", "division by zero"),
-    (r"invalid UTF|Invalid unicode|not valid UTF", "the bytes are not UTF-8 text"),
+    (r"invalid UTF|Invalid unicode|not valid UTF|Invalid UTF8", "the bytes are not UTF-8 text"),
     (r"Out of Memory", "the result needs more memory than an expression may use"),
     (r"maximum supported string size", "the result is too large"),
     (r"cannot take (\w+) of", "the {0} of this number does not exist"),
+    (r"out of range", "the value is out of range"),
 )
 
 

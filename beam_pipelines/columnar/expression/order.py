@@ -9,9 +9,11 @@ from __future__ import annotations
 import pyarrow as pa
 
 from beam_pipelines.columnar.expression.engine import Engine
-from beam_pipelines.columnar.expression.tree import Mistake, Node, cast, children, comparison, junction, literal, place, walk
+from beam_pipelines.columnar.expression.tree import Mistake, Node, cast, children, comparison, junction, literal, operation, place, walk
 
-__all__ = ["check_constants", "order_nan"]
+__all__ = ["Types", "check_constants", "operands", "order_nan"]
+
+Types = dict[int, str]
 
 _GREATER, _GREATER_EQUAL = "COMPARE_GREATERTHAN", "COMPARE_GREATERTHANOREQUALTO"
 _LESS, _LESS_EQUAL = "COMPARE_LESSTHAN", "COMPARE_LESSTHANOREQUALTO"
@@ -20,7 +22,8 @@ _NAN = cast(literal("NaN"), "DOUBLE")
 MAX_NODES = 100_000  # operands are written twice, so that nested comparisons could double the text at each level
 
 
-def _operands(node: Node) -> list[Node]:
+def operands(node: Node) -> list[Node]:
+    """Return what a node compares; nothing for nodes that are no comparison."""
     if node.get("class") == "COMPARISON":
         return [node["left"], node["right"]]
     if node.get("class") == "BETWEEN":
@@ -28,50 +31,45 @@ def _operands(node: Node) -> list[Node]:
     return list(node["children"]) if node.get("type") == "COMPARE_IN" else []
 
 
-def _types(engine: Engine, node: Node, empty: pa.Table) -> dict[int, str]:
-    """Return the engine's type of each operand of a comparison, by the operand's id."""
-    found = {id(operand): operand for part in walk(node) for operand in _operands(part)}
-    if not found:
-        return {}
-    names = engine.types([engine.render(operand) for operand in found.values()], empty)
-    return dict(zip(found, names, strict=True))
-
-
-def check_constants(engine: Engine, node: Node, empty: pa.Table) -> None:
+def check_constants(engine: Engine, node: Node, types: Types) -> None:
     """Refuse text constants that do not fit: `age > 'abc'` would fail on every row of the run.
+
+    Args:
+        engine: To try the constants in.
+        node: Resolved tree.
+        types: The engine's types of all operands that are no constants, by the operand's id.
 
     Raises:
         Mistake: With the constant's place.
     """
-    types = _types(engine, node, empty)
-    one = pa.table({"c0": [0]})
     for part in walk(node):
-        operands = _operands(part)
-        typed = [types[id(operand)] for operand in operands if types[id(operand)] not in ("VARCHAR", '"NULL"')]
-        for operand in operands:
-            if not typed or operand.get("class") != "CONSTANT" or operand["literal"]["kind"] != "STRING":
-                continue
-            if not _fits(engine, operand, typed[0], one):
+        typed = [types[id(operand)] for operand in operands(part) if types.get(id(operand), "VARCHAR") not in ("VARCHAR", '"NULL"')]
+        for operand in operands(part) if typed else ():
+            is_text = operand.get("class") == "CONSTANT" and operand["literal"]["kind"] == "STRING"
+            if is_text and not _fits(engine, operand, typed[0]):
                 raise Mistake(f"expected text that is a {typed[0]}, got {operand['literal']['text']!r}", place(operand))
 
 
-def _fits(engine: Engine, constant: Node, kind: str, one: pa.Table) -> bool:
+def _fits(engine: Engine, constant: Node, kind: str) -> bool:
     import duckdb
 
     try:
-        engine.query([f"CAST({engine.render(constant)} AS {kind})"], one)
+        engine.query([f"CAST({engine.render([constant])[0]} AS {kind})"], pa.table({"c": [0]}))
     except duckdb.Error:
         return False
     return True
 
 
-def order_nan(engine: Engine, node: Node, empty: pa.Table) -> Node:
+def order_nan(node: Node, types: Types) -> Node:
     """Return the tree with order comparisons of floating-point numbers made NaN-safe.
+
+    Args:
+        node: Resolved tree; changed.
+        types: As in `check_constants`.
 
     Raises:
         Mistake: Comparisons are nested so deeply that the rewritten expression would be too large.
     """
-    types = _types(engine, node, empty)
     floats = {operand for operand, name in types.items() if name in ("FLOAT", "DOUBLE")}
     if not floats:
         return node
@@ -82,13 +80,13 @@ def order_nan(engine: Engine, node: Node, empty: pa.Table) -> Node:
 
 
 def _rewrite(node: Node, floats: set[int]) -> Node:
-    maybe_nan = [id(operand) in floats and operand.get("class") != "CONSTANT" for operand in _operands(node)]
+    maybe_nan = [id(operand) in floats and operand.get("class") != "CONSTANT" for operand in operands(node)]
     for container, key in list(children(node)):
         container[key] = _rewrite(container[key], floats)
     if not any(maybe_nan):
         return node
     if node["class"] == "BETWEEN":
-        value, low, high = _operands(node)
+        value, low, high = operands(node)
         floor = _safe(comparison(_GREATER_EQUAL, value, low), maybe_nan[0], maybe_nan[1])
         return junction("AND", [floor, _safe(comparison(_LESS_EQUAL, value, high), maybe_nan[0], maybe_nan[2])])
     return _safe(node, *maybe_nan) if node["type"] in _ORDERS else node
@@ -104,6 +102,9 @@ def _safe(node: Node, left_nan: bool, right_nan: bool) -> Node:
     is_number = comparison("COMPARE_NOTEQUAL", greater, _NAN)
     if lesser_nan and node["type"] in (_GREATER_EQUAL, _LESS_EQUAL):
         is_number = junction("OR", [is_number, comparison("COMPARE_EQUAL", lesser, _NAN)])
+    elif lesser.get("class") != "CONSTANT":
+        # Null compared with NaN is null, not false: under a NOT that is a difference.
+        is_number = junction("OR", [is_number, operation("OPERATOR_IS_NULL", lesser)])
     return junction("AND", [node, is_number])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 
 from beam_pipelines.columnar.expression.bound import ROW_BYTES, ROW_FACTOR, limit
 from beam_pipelines.columnar.expression.engine import Engine, reason
-from beam_pipelines.columnar.expression.order import check_constants, order_nan
+from beam_pipelines.columnar.expression.order import Types, check_constants, operands, order_nan
 from beam_pipelines.columnar.expression.tree import Mistake, Node, operation, parse, place, resolve, walk
 from beam_pipelines.columnar.expression.vocabulary import TOTAL
 from beam_pipelines.errors import FatalError, PlanError, Problem
@@ -97,7 +98,14 @@ class Scope:
         try:
             return self._compile(parse(self._engine, text))
         except Mistake as mistake:
-            raise _plan_error(mistake, text, path) from mistake
+            raise _plan_error(mistake, text, path, self._unquoted(text)) from mistake
+
+    def _unquoted(self, text: str) -> str:
+        """Return what to do where a field's name is a word of SQL: `at < now()` does not parse."""
+        bare = re.sub(r"'[^']*'|\"[^\"]*\"", " ", text)
+        words = [name for name in self.schema.names if name.isidentifier() and re.search(rf"\b{name}\b", bare)]
+        words = [name for name in words if self._engine.parse(f"SELECT ({name})")["error"]]
+        return f"quote fields that are words of SQL: {', '.join(chr(34) + name + chr(34) for name in words)}" if words else ""
 
     def build(self, node: Node, path: str = "") -> Term:
         """Resolve and type a tree made by a program (`column`, `literal`, `comparison`, ...).
@@ -120,27 +128,33 @@ class Scope:
         )
         guards = [f"({term.guard})" for term in terms if term.guard]
         used = tuple(sorted({index for term in terms for index in term.used}))
-        return Term(node, pa.bool_(), self._engine.render(node), used, " OR ".join(guards) or None, all(term.total for term in terms))
+        return Term(node, pa.bool_(), self._engine.render([node])[0], used, " OR ".join(guards) or None, all(term.total for term in terms))
 
     def _compile(self, node: Node) -> Term:
         node = resolve(node, self.schema, self.now)
         used = tuple(sorted({int(part["column_names"][0][1:]) for part in walk(node) if part.get("class") == "COLUMN_REF"}))
+        guard = limit(node, self.schema)  # first of all: the engine computes what is constant, however large, when it is asked for a type
         empty = self._table(pa.RecordBatch.from_pylist([], self.schema), used)
-        self._bind(node, empty)
-        check_constants(self._engine, node, empty)
-        guard = limit(node, self.schema)
-        guard_sql = self._engine.render(guard) if guard else None
-        node = order_nan(self._engine, node, empty)
-        sql = self._engine.render(node)
+        types = self._bind(node, empty)
+        check_constants(self._engine, node, types)
+        node = order_nan(node, types)
+        sql, *guards = self._engine.render([node, guard] if guard else [node])
         kind = self._engine.query([sql], empty)[0].type
-        return Term(node, kind, sql, used, guard_sql, all(_is_total(part) for part in walk(node)))
+        return Term(node, kind, sql, used, guards[0] if guards else None, all(_is_total(part) for part in walk(node)))
 
-    def _bind(self, node: Node, empty: pa.Table) -> None:
-        """Let the engine type the tree; on an error, find the smallest part that it refuses, for the position."""
+    def _bind(self, node: Node, empty: pa.Table) -> Types:
+        """Let the engine type the tree, and return the types of what it compares, by the operand's id.
+
+        Raises:
+            Mistake: It refuses the tree; the place is that of the smallest part that it refuses.
+        """
         import duckdb
 
+        compared = [operand for part in walk(node) for operand in operands(part) if operand.get("class") != "CONSTANT"]
+        texts = self._engine.render([node, *compared])
         try:
-            self._engine.types([self._engine.render(node)], empty)
+            names = self._engine.types(texts, empty)
+            return {id(operand): name for operand, name in zip(compared, names[1:], strict=True)}
         except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
             culprit, found = self._culprit(node, empty) or (node, error)
             raise Mistake(self._words(found), place(culprit)) from error
@@ -150,7 +164,7 @@ class Scope:
 
         for part in walk(node):
             try:
-                self._engine.types([self._engine.render(part)], empty)
+                self._engine.types(self._engine.render([part]), empty)
             except duckdb.Error as error:
                 return part, error
         return None
@@ -320,11 +334,11 @@ def _joined(first: Evaluated, second: Evaluated, offset: int) -> Evaluated:
     return Evaluated(pa.concat_arrays([first.array, second.array]), bad, [*first.reasons, *second.reasons])
 
 
-def _plan_error(mistake: Mistake, text: str, path: str) -> PlanError:
+def _plan_error(mistake: Mistake, text: str, path: str, hint: str = "") -> PlanError:
     message = mistake.message
     if text:
         characters = len(text.encode()[: mistake.place].decode(errors="ignore")) if mistake.place is not None else None
         shown = text if len(text) <= 80 else text[:77] + "..."
         message += f", in {shown!r}" + (f" at character {characters + 1}" if characters is not None else "")
-    problem = Problem(message, path, hint=mistake.hint)
+    problem = Problem(message, path, hint=mistake.hint or hint)
     return PlanError("an expression cannot be used", problems=[problem], code=mistake.code)

@@ -43,8 +43,9 @@ def bind(converter: Converter, kind: pa.DataType, engine: Engine) -> Bound:
             f"no converter {converter.name!r}", f"did you mean {near[0]!r}?" if near else f"converters: {', '.join(names())}"
         )
     arguments = _arguments(entry, converter)
-    if pa.types.is_null(kind):
-        kind = pa.string()  # a column of nulls has no type of its own
+    if pa.types.is_null(kind):  # a column of nulls has no type of its own
+        text = bind(converter, pa.string(), engine)
+        return Bound(text.type, lambda array: text.convert(array.cast(pa.string())))
     return entry.bind(kind, **arguments, engine=engine) if entry.computes else entry.bind(kind, **arguments)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_pipelines.columnar.cast import convert_column
+from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.expression import Engine, function
 from beam_pipelines.columnar.kinds import is_bytes
 from beam_pipelines.transforms.converters.converter import (

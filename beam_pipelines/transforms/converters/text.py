@@ -9,7 +9,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_pipelines.columnar.cast import convert_column
+from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.kinds import is_text
 from beam_pipelines.columnar.plain import plain
 from beam_pipelines.transforms.converters.converter import (

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from beam_pipelines.errors import PlanError
+from beam_pipelines.functions import Functions
+from beam_pipelines.spec.step import AggregateStep, FilterStep, FunctionStep, JoinStep, MapStep, StepBase
+from beam_pipelines.transforms.filter import Filter
+from beam_pipelines.transforms.function import Function
+from beam_pipelines.transforms.map import Map
+from beam_pipelines.transforms.registry import SERVED, build
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        (FilterStep.model_validate({"id": "a", "type": "filter", "condition": "true", "required": False}), Filter),
+        (MapStep.model_validate({"id": "a", "type": "map", "mappings": {"x": {"source": "y"}}, "required": False}), Map),
+        (FunctionStep.model_validate({"id": "a", "type": "function", "required": False}), Function),
+    ],
+)
+def test_each_served_type_has_its_step(model: StepBase, kind: type[Any]) -> None:
+    step = build(model, Functions(), "pipeline.transformations[0]")
+    assert isinstance(step, kind)
+    assert (step.id, step.required) == ("a", False)
+    assert step.type in SERVED
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        AggregateStep.model_validate({"id": "sums", "type": "aggregate", "groupBy": [], "aggregations": {"x": "sum"}}),
+        JoinStep.model_validate({"id": "sums", "type": "join", "on": ["id"], "source": {"type": "file", "path": "x.parquet"}}),
+    ],
+)
+def test_a_type_that_no_code_serves_is_refused_by_name(model: StepBase) -> None:
+    with pytest.raises(PlanError) as raised:
+        build(model, Functions(), "pipeline.transformations[2]")
+    problem = raised.value.problems[0]
+    assert raised.value.code == "not-served"
+    assert problem.path == "pipeline.transformations[2].type"
+    assert "'sums'" in problem.message
+    assert "it serves function, map, filter" in problem.message
