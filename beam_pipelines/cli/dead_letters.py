@@ -40,12 +40,7 @@ def add(commands: Any) -> None:
 
 
 def _list(arguments: argparse.Namespace, session: Session) -> int:
-    place = locate(arguments, session)
-    failed: list[FailedRecord] = []
-    if not place.empty:
-        with place.open() as store:
-            run = find_run(store, arguments.run).run if arguments.run else None
-            failed = store.failed_records(place.service_id, run, arguments.limit)
+    failed = _index(arguments, session, arguments.limit)
     if session.out.as_json:
         session.out.json([one.to_json() for one in failed])
     elif failed:
@@ -62,11 +57,17 @@ def _list(arguments: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def _show(arguments: argparse.Namespace, session: Session) -> int:
+def _index(arguments: argparse.Namespace, session: Session, limit: int | None) -> list[FailedRecord]:
     place = locate(arguments, session)
+    if place.empty:
+        return []
     with place.open() as store:
         run = find_run(store, arguments.run).run if arguments.run else None
-        failed = store.failed_records(place.service_id, run, None)
+        return store.failed_records(place.service_id, run, limit)
+
+
+def _show(arguments: argparse.Namespace, session: Session) -> int:
+    failed = _index(arguments, session, None)
     newest = failed[0].run if failed else None
     wanted = [one for one in failed if one.run == newest]
     letters = itertools.islice(_letters(wanted, arguments.step, arguments.code), arguments.limit)

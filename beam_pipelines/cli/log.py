@@ -9,11 +9,15 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from beam_pipelines.cli import workers
+
 __all__ = ["FORMATS", "LEVELS", "concern", "configure"]
 
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 _BEAM = "apache_beam"
+# Warnings of Beam that say nothing to anybody who runs a service: an optional client is absent, a folder of containers is.
+_OF_ITSELF = ("apitools", "semi_persistent_directory")
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
@@ -36,6 +40,7 @@ class _Concern(logging.Filter):
         self.debug = False
 
     def filter(self, record: logging.LogRecord) -> bool:
+        workers.unwrap(record)
         record.run, record.service = self.run, self.service
         return self.debug or not _beam_noise(record)
 
@@ -44,7 +49,7 @@ def _beam_noise(record: logging.LogRecord) -> bool:
     """Whether Beam speaks of itself: below WARNING, of optional clients that are absent, of exceptions, which are raised as well."""
     if not (record.name.startswith(_BEAM) or (record.name == "root" and f"/{_BEAM}/" in record.pathname.replace("\\", "/"))):
         return False
-    return record.levelno < logging.WARNING or record.exc_info is not None or "apitools" in str(record.msg)
+    return record.levelno < logging.WARNING or record.exc_info is not None or any(word in str(record.msg) for word in _OF_ITSELF)
 
 
 class _Text(logging.Formatter):
@@ -108,6 +113,7 @@ def configure(level: str, form: str, redact: Callable[[str], str]) -> None:
     # Libraries with much to tell of themselves: whoever debugs a service does not want it either.
     for name in (_BEAM, "urllib3", "google", "sqlglot", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger(workers.FORWARDER).setLevel(level.upper())
     logging.captureWarnings(True)
 
 

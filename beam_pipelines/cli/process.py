@@ -17,6 +17,7 @@ __all__ = ["CANCELLED", "Interrupted", "interruptible", "leave"]
 
 CANCELLED = 130  # exit code of a run that was stopped (contracts, section 5): 128 + SIGINT
 _ONE_PRESS = 1.0  # seconds: wrappers (make, uv, timeout) pass on the signal that the terminal sends to the whole group as well
+_came: list[float] = []  # when the signal came that interrupts this process
 
 
 class Interrupted(KeyboardInterrupt):
@@ -33,19 +34,20 @@ class Interrupted(KeyboardInterrupt):
 def interruptible(notice: str = "") -> Iterator[None]:
     """Turn the first SIGINT or SIGTERM into `Interrupted`, raised in the main thread; a second one, later, ends the process at once.
 
+    May be nested, to give a part a notice of its own.
+
     Args:
         notice: Said to stderr when the first one comes.
     """
-    came: list[float] = []
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of handlers
         now = time.monotonic()
-        if came and now - came[0] < _ONE_PRESS:
+        if _came and now - _came[0] < _ONE_PRESS:
             return
-        if came:
+        if _came:
             os.write(2, b"leaving at once; the next run settles what this one left\n")
             os._exit(CANCELLED)
-        came.append(now)
+        _came.append(now)
         if notice:
             os.write(2, f"{notice}\n".encode())
         raise Interrupted(signal.Signals(number).name)
@@ -60,6 +62,8 @@ def interruptible(notice: str = "") -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+            if handler in (signal.SIG_DFL, signal.default_int_handler):
+                _came.clear()  # the outermost: what comes now is about something else
 
 
 def leave(code: int) -> NoReturn:
@@ -70,7 +74,10 @@ def leave(code: int) -> NoReturn:
     Args:
         code: Exit code.
     """
-    # Nobody is left to be told by an exception from here on.
+    # Nobody is left to be told by an exception from here on, nor to be stopped.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(ValueError):
+            signal.signal(number, signal.SIG_IGN)
     for close in (atexit._run_exitfuncs, logging.shutdown, _flush):
         with contextlib.suppress(BaseException):
             close()

@@ -6,14 +6,14 @@ import argparse
 import difflib
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from beam_pipelines.cli import failure, log, progress, quantity, summary
+from beam_pipelines.cli import failure, log, progress, quantity, summary, workers
 from beam_pipelines.cli.arguments import Parser, add_format, add_log
 from beam_pipelines.cli.process import CANCELLED, interruptible
 from beam_pipelines.cli.session import Session
 from beam_pipelines.cli.store import Place, options_text
-from beam_pipelines.errors import SpecError
+from beam_pipelines.errors import Code, FatalError, SpecError
 
 if TYPE_CHECKING:
     from beam_pipelines.engine.launch import Result
@@ -94,7 +94,7 @@ def _run_once(arguments: argparse.Namespace, session: Session, service: Service)
     engine = _name_engine(arguments.parser, arguments.beam)
     _LOG.info("service %s, run %s, on %s", service.id, run, engine)
     stopping = f"stopping run {run}; again, to leave at once"
-    with interruptible(stopping), progress.shown(log_is_json=arguments.log_format == "json") as listener:
+    with interruptible(stopping), workers.muffled(arguments.beam), progress.shown(log_is_json=arguments.log_format == "json") as listener:
         result = service.run(
             full_refresh=arguments.full_refresh,
             keep_watermark=arguments.keep_watermark,
@@ -142,8 +142,13 @@ def _show(session: Session, service: Service, result: Result, state: str | None)
         failure.say(
             f"cancelled: run {result.execution.run} is recorded as cancelled and loaded {rows}; the next run goes on from the watermark"
         )
-    elif result.error is not None:
-        failure.tell(result.error, session.redact, session.definition)
+    elif not result.success:
+        failure.tell(result.error or _verdict(result), session.redact, session.definition)
+
+
+def _verdict(result: Result) -> FatalError:
+    """Return why a load failed that was judged in the target's commit: no exception, but an entry of its ledger."""
+    return FatalError(result.execution.error or "the run failed", code=cast(Code, result.execution.error_code or "internal"))
 
 
 def _remembered(service: Service, result: Result) -> tuple[list[FailedRecord], list[str]]:

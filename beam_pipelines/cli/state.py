@@ -142,17 +142,18 @@ def _move(arguments: argparse.Namespace, session: Session, value: str | None) ->
     place = locate_service(arguments, session)
     service = place.service
     assert service is not None
+    moved = []
     with place.open() as store, _held(store, service.id), _target(service) as target:
         heads = target.heads(service.id)
         for load in _loads(heads, arguments.table, service.id, every=value is None):
-            mark = Mark.parse(value, _type(arguments, heads[load].mark, load)) if value is not None else None
+            before = heads[load].mark
+            mark = Mark.parse(value, _type(arguments, before, load)) if value is not None else None
             standing = target.set_mark(service.id, load, mark, None)
             _copy(store, service.id, load, standing)
-            session.out.line(
-                f"{service.id}, {load}: {heads[load].mark or 'none'} -> {standing.mark or 'none: the next run reads everything'}"
-            )
-            if session.out.as_json:
-                session.out.json(_Row(service.id, load, standing).to_json())
+            session.out.line(f"{service.id}, {load}: {before or 'none'} -> {standing.mark or 'none: the next run reads everything'}")
+            moved.append(_Row(service.id, load, standing).to_json())
+    if session.out.as_json:
+        session.out.json(moved)
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_pipelines.cli.arguments import Parser, add_format, add_log
 from beam_pipelines.cli.session import Session
+from beam_pipelines.errors import Code, PlanError, Problem
 
 if TYPE_CHECKING:
     from beam_pipelines.etl.service import Service
@@ -33,13 +34,11 @@ def check(session: Session, service: Service) -> int:
     """Check what can be checked without connections: loading found the definition well formed already.
 
     Raises:
-        PlanError: A function is missing, or an expression cannot be understood.
+        PlanError: Steps are not served, or their functions are missing; all of them.
     """
     definition = service.definition
     if definition.kind in _SERVED:
-        from beam_pipelines.engine.job import Job
-
-        Job.of(definition, service.folder).steps()
+        _check_steps(service)
     if session.out.as_json:
         session.out.json(
             {
@@ -57,3 +56,25 @@ def check(session: Session, service: Service) -> int:
     elif definition.kind not in _SERVED:
         session.out.line(f"it cannot be run by this version, which serves `pipeline` (ETL) and not yet services of kind {definition.kind}")
     return 0
+
+
+def _check_steps(service: Service) -> None:
+    from beam_pipelines.engine.job import Job
+    from beam_pipelines.spec import FunctionStep
+    from beam_pipelines.transforms.registry import build
+
+    job = Job.of(service.definition, service.folder)
+    problems: list[Problem] = []
+    codes: dict[Code, None] = {}
+    for index, model in enumerate(service.definition.steps):
+        path = f"{service.definition.steps_path}[{index}]"
+        try:
+            build(model, job.functions, path)
+            if isinstance(model, FunctionStep):
+                job.functions.find(model.id, model.handler, path)
+        except PlanError as error:
+            problems += error.problems or [Problem(error.message, path)]
+            codes[error.code] = None
+    if problems:
+        count = f"{len(problems)} steps" if len(problems) > 1 else "a step"
+        raise PlanError(f"{count} cannot be run", problems=problems, code=next(iter(codes)))

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+LEAVE = """
+import atexit, sys
+from beam_pipelines.cli.process import leave
+atexit.register(lambda: print("exit functions run", file=sys.stderr))
+sys.stdout.write("x" * 3_000_000)
+sys.stdout.write("end")
+leave(3)
+"""
+
+LOOP = """
+import time
+from beam_pipelines.cli.process import interruptible
+
+def wait(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.01)
+
+with interruptible():
+    try:
+        with interruptible("stopping"):
+            print("ready", flush=True)
+            wait(30)
+    except KeyboardInterrupt as stop:
+        wait(0.2)
+        print("stopped by", stop, flush=True)
+"""
+
+
+def test_leaving_loses_no_output_through_a_pipe_and_runs_exit_functions():
+    done = subprocess.run([sys.executable, "-c", LEAVE], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert len(done.stdout) == 3_000_003
+    assert done.stdout.endswith("end")
+    assert done.stderr == "exit functions run\n"
+
+
+def test_leaving_after_the_reader_has_gone_still_ends_with_the_code():
+    process = subprocess.Popen([sys.executable, "-c", LEAVE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=30) in (3, 1)  # 1: the write itself found no reader, before leaving
+
+
+def started(*words: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", LOOP, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_the_first_signal_is_an_interrupt_with_its_name():
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = started()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+        assert out == f"stopped by {number.name}\n"
+        assert err == "stopping\n"
+        assert process.returncode == 0
+
+
+def test_one_press_that_arrives_twice_counts_once():
+    process = started()
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert out == "stopped by SIGINT\n"
+    assert process.returncode == 0
+
+
+SECOND = """
+import os, signal, time
+from beam_pipelines.cli import process
+process._ONE_PRESS = 0.0
+with process.interruptible():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+    except KeyboardInterrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+"""
+
+
+def test_a_second_press_ends_the_process_at_once():
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", SECOND], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert "leaving at once" in done.stderr
+    assert time.monotonic() - began < 8
+
+
+def test_an_interrupt_passes_through_a_dofn_whole():
+    import apache_beam as beam
+    import pytest
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    from beam_pipelines.cli.process import Interrupted
+
+    def stop(_: object) -> None:
+        raise Interrupted("SIGINT")
+
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    pipeline | beam.Create([None], reshuffle=False) | beam.Map(stop)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(test_runner_api=False)
+
+
+def test_a_job_that_was_started_with_sigint_ignored_goes_on_ignoring_it(tmp_path):
+    code = LOOP.replace("30", "1", 1)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert out == ""
+    assert process.returncode == 0

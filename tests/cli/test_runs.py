@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+
+
+def record(room):
+    return json.loads((room.folder / "record.json").read_text())
+
+
+def test_runs_are_listed_newest_first_with_what_they_did(copied):
+    assert copied("run", "service.yaml", "--output", "json").code == 0
+    listed = copied("runs")
+    assert listed.code == 0
+    head, newest, oldest = listed.out.splitlines()
+    assert head.split() == ["run", "service", "status", "started", "duration", "read", "loaded", "dead", "bytes", "charge"]
+    assert oldest.split()[0] == record(copied)["runId"]
+    assert " 1,200 1,188 12 " in " ".join(oldest.split())
+    assert oldest.endswith("10.00 USD")
+    assert newest.split()[1:3] == ["customers", "success"]
+    assert copied("runs", "--limit", "1").out.splitlines()[1].split() == newest.split()
+
+
+def test_the_list_in_json_holds_the_records(ran):
+    assert ran("runs", "list", "--output", "json").json() == [record(ran)]
+    assert ran("runs", "--output", "json", "--status", "failed").json() == []
+
+
+def test_one_run_is_shown_by_the_beginning_of_its_id(ran):
+    run = record(ran)["runId"]
+    for words in (
+        ["runs", "show", run[:5]],
+        ["runs", "show", run, "--service", "service.yaml"],
+        ["runs", "--service", "service.yaml", "show", run],
+    ):
+        shown = ran(*words)
+        assert shown.code == 0, shown.err
+        assert shown.out.startswith("customers: success in ")
+        assert "- 12 cast-failed in extract" in shown.out
+        assert "customer       acme" in shown.out
+        assert "request        r-1" in shown.out
+        assert "exactly-once" in shown.out
+
+
+def test_one_run_in_json_is_its_record_with_the_index_of_its_dead_letters(ran):
+    run = record(ran)
+    shown = ran("runs", "show", run["runId"], "--output", "json").json()
+    letters = shown.pop("deadLetters")
+    assert shown == run
+    assert [(one["step"], one["code"], one["count"]) for one in letters] == [("extract", "cast-failed", 12)]
+
+
+def test_an_unknown_run_says_how_to_list_them(ran):
+    answer = ran("runs", "show", "nope")
+    assert answer.code == 2
+    assert "got 'nope': there is none; beam-pipelines runs lists them" in answer.err
+
+
+def test_before_the_first_run_there_are_none_and_nothing_is_made(room):
+    answer = room("runs")
+    assert (answer.code, answer.out) == (0, "there are no runs yet\n")
+    assert room("runs", "--service", "service.yaml", "--output", "json").json() == []
+    assert not (room.folder / ".beam_pipelines").exists()
+
+
+def test_a_store_that_is_not_there_is_an_error(room):
+    answer = room("runs", "--state", "typo.db")
+    assert answer.code == 2
+    assert "there is no state store at" in answer.err
+    assert not (room.folder / "typo.db").exists()
+
+
+def test_only_the_runs_of_the_named_service_are_listed(copied):
+    copied.write("other.yaml", (copied.folder / "service.yaml").read_text().replace("name: Customers", "name: Others"))
+    assert copied("runs", "--service", "other.yaml", "--output", "json").json() == []
+    assert len(copied("runs", "--service", "service.yaml", "--output", "json").json()) == 1
+    assert len(copied("runs", "--state", ".beam_pipelines/state.db", "--output", "json").json()) == 1

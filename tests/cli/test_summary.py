@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from datetime import datetime, timezone
+
+from beam_pipelines.cli import summary
+from beam_pipelines.cli.output import Output
+from beam_pipelines.state.record import Execution, FailedRecord, Metrics, Step, Transformation
+
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+DONE = Execution(
+    service="customers",
+    run="abc123",
+    started_at=AT,
+    status="success",
+    duration=2_500,
+    metrics=Metrics(1000, 880, 870, 2 << 20, 15, 100, 5, 15),
+    steps=(
+        Step("extract", record_count=1000, errors=10, duration=400),
+        Step(
+            "transform",
+            record_count=880,
+            transformations=(
+                Transformation("normalize", records_in=990, records_out=985, records_dead_lettered=5, duration=40),
+                Transformation("adults", records_in=985, records_out=880, records_filtered=100, records_rejected=5, duration=7),
+            ),
+        ),
+        Step("load", record_count=880, loaded=870, errors=10, method="merge", duration=90),
+    ),
+    guarantee="exactly-once: one transaction; an older version never overwrites a newer one",
+    watermark={"type": "timestamp", "text": "2026-01-01T00:00:00"},
+    charge={
+        "amount": "10.00",
+        "currency": "USD",
+        "description": "ETL Pipeline - 0.00 GB processed",
+        "lines": [{"name": "usage", "quantity": "0.001953125", "unit": "GB", "rate": "0.50", "amount": "0.0009765625"}],
+    },
+)
+
+
+def letters(step: str, code: str, count: int, table: str = "customers") -> FailedRecord:
+    return FailedRecord("customers", "abc123", 0, step, code, count, "/letters/abc123.jsonl", "why", table, AT)
+
+
+def written(execution: Execution, *more: object) -> list[str]:
+    stream = io.StringIO()
+    summary.write(Output(stream), execution, *more)  # type: ignore[arg-type]
+    return stream.getvalue().splitlines()
+
+
+def test_the_headline_says_how_it_ended_and_how_long_it_took():
+    assert written(DONE)[0] == "customers: success in 2.5 s (run abc123)"
+
+
+def test_every_step_has_its_rows_in_and_out():
+    table = [line.split() for line in written(DONE)[2:7]]
+    assert table == [
+        ["step", "in", "out", "filtered", "rejected", "dead", "time"],
+        ["extract", "1,000", "990", "10", "400", "ms"],
+        ["normalize", "990", "985", "0", "0", "5", "40", "ms"],
+        ["adults", "985", "880", "100", "5", "0", "7", "ms"],
+        ["load", "880", "870", "10", "90", "ms"],
+    ]
+
+
+def test_what_became_of_the_rows_where_it_stopped_what_it_promises_and_costs():
+    said = "\n".join(
+        line.strip() for line in written(DONE, [letters("extract", "cast-failed", 10), letters("normalize", "function-failed", 5)])
+    )
+    for expected in (
+        "loaded         870 rows by merge",
+        "filtered       100",
+        "rejected       5",
+        "dead-lettered  15\n- 10 cast-failed in extract\n- 5 function-failed in normalize\nin /letters/abc123.jsonl",
+        "bytes          2.0 MiB",
+        "watermark      2026-01-01T00:00:00",
+        "guarantee      exactly-once\n- one transaction\n- an older version never overwrites a newer one",
+        "charge         10.00 USD (ETL Pipeline - 0.00 GB processed)\n- usage: 0.001953 GB x 0.5 = 0.000977",
+    ):
+        assert expected in said, expected
+
+
+def test_a_run_of_several_tables_names_them():
+    steps = tuple(replace(step, table=table) for table in ("a", "b") for step in DONE.steps)
+    several = replace(DONE, steps=steps, watermark={"b": {"type": "int", "text": "7"}, "a": None})
+    lines = written(several)
+    assert lines[2].split()[:2] == ["table", "step"]
+    assert [line.split()[0] for line in lines[3:11]] == ["a"] * 4 + ["b"] * 4
+    assert "  watermark      a: none" in lines
+    assert "                 b: 7" in lines
+
+
+def test_a_failed_run_says_why_and_owes_nothing():
+    failed = replace(DONE, status="failed", charge=None, watermark=None, error="too many", error_code="budget-exceeded", steps=())
+    lines = written(failed)
+    assert "  error          too many [budget-exceeded]" in lines
+    assert not any("charge" in line for line in lines)
+
+
+def test_notes_stand_at_the_end():
+    assert written(DONE, (), [("settled", "run x is recorded as success now")])[-1] == "  settled        run x is recorded as success now"
