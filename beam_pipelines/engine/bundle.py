@@ -21,7 +21,7 @@ from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.facts import Dead
 from beam_pipelines.runs.names import StagingName, new_attempt
 
-__all__ = ["FACTS", "BundleFn", "LetterBox", "in_global_window"]
+__all__ = ["FACTS", "BundleFn", "LetterBox", "PlainFn", "in_global_window"]
 
 FACTS = "facts"
 
@@ -61,7 +61,15 @@ class LetterBox:
             self._stager.abort()
 
 
-class BundleFn(beam.DoFn):
+class PlainFn(beam.DoFn):
+    """A DoFn without state or timers."""
+
+    def __dir__(self) -> list[str]:
+        # Beam searches every attribute of a DoFn for state and timers, eight times a transform: a quarter of the time of a small pipeline.
+        return ["finish_bundle", "process", "setup", "start_bundle", "teardown"]
+
+
+class BundleFn(PlainFn):
     """Base of the DoFns that see batches: one target connection an instance, letter boxes by load, time spent by load."""
 
     def __init__(self, job: Job, label: str) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
+from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import TARGET, windows_of
 from beam_pipelines.errors import BeamPipelinesError
+from beam_pipelines.io import keepers
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import LoadCounts, Tally
 
@@ -20,12 +22,14 @@ __all__ = ["Commit"]
 _LOG = logging.getLogger(__name__)
 
 
-class _CommitFn(beam.DoFn):
+class _CommitFn(PlainFn):
     def __init__(self, job: Job) -> None:
         self._job = job
 
-    def process(self, seed: None, facts: Any, texts: dict[str, str]) -> Iterator[tuple[str, LoadCounts]]:
+    def process(self, seed: bytes, facts: Any, texts: dict[str, str]) -> Iterator[tuple[str, LoadCounts]]:
         context = RunContext.current()
+        # Every range is read: a snapshot held any longer would only keep the source from cleaning up.
+        keepers.release(context.run)
         policy, facts = self._job.policy(context), list(facts)
         target = self._job.open_target(context)
         failure: BeamPipelinesError | None = None

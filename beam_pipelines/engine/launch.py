@@ -21,6 +21,7 @@ from beam_pipelines.engine.outcome import exceeds_budget, outcome_of
 from beam_pipelines.engine.plan import Plan, make_plan
 from beam_pipelines.engine.progress import Progress, Receiver
 from beam_pipelines.errors import BeamPipelinesError, FatalError, PlanError
+from beam_pipelines.io import keepers
 from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.context import VARIABLE, RunContext
 from beam_pipelines.runs.names import new_run
@@ -198,18 +199,20 @@ def _run_pipeline(ask: Launch, context: RunContext, store: StateStore, listener:
         except Exception as error:  # noqa: BLE001 - recorded, and raised again by the command line
             _LOG.debug("the pipeline failed", exc_info=True)
             return error
+        finally:
+            keepers.release(context.run)
     return None
 
 
 def run_in_process(job: Job, options: Any = None) -> None:
     """Build the pipeline of a job and run it on Beam's in-process portable runner; the run context is in the environment."""
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
     from beam_pipelines.engine.pipeline import RunLoads
+    from beam_pipelines.engine.views import ViewedOptions
 
-    options = options or PipelineOptions([])
+    options = options or ViewedOptions([])
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
     pipeline | "Run" >> RunLoads(job)
     # The round trip through the proto is a test of Beam's own; ours is tested once, in the suite.

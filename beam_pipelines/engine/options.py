@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,19 +23,14 @@ def parse_beam(arguments: Sequence[str]) -> Any:
     """Read Beam options strictly: an unknown one is an error, where Beam itself would only warn and drop it.
 
     Returns:
-        `apache_beam.options.pipeline_options.PipelineOptions`.
+        `apache_beam.options.pipeline_options.PipelineOptions`, with views that are made once.
 
     Raises:
         SpecError: Unknown or malformed options.
     """
-    from apache_beam.options.pipeline_options import PipelineOptions
+    from beam_pipelines.engine.views import ViewedOptions
 
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for cls in [*PipelineOptions.__subclasses__(), PipelineOptions]:
-        adder = getattr(cls, "_add_argparse_args", None)
-        if adder is not None:
-            adder(_Once(parser))
-    known = {flag for action in parser._actions for flag in action.option_strings}
+    known = _known_flags()
     for argument in arguments:
         name = argument.split("=", 1)[0]
         if argument.startswith("-") and name not in known:
@@ -43,7 +39,20 @@ def parse_beam(arguments: Sequence[str]) -> Any:
             raise SpecError(f"unknown option {name!r}{hint}", code="option-invalid")
         if not argument.startswith("-") and not _is_value(arguments, argument):
             raise SpecError(f"expected an option, got {argument!r}", code="option-invalid")
-    return PipelineOptions(list(arguments))
+    return ViewedOptions(list(arguments))
+
+
+@functools.cache
+def _known_flags() -> frozenset[str]:
+    """Every flag of Beam's; asked for twice in a run."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for cls in [*PipelineOptions.__subclasses__(), PipelineOptions]:
+        adder = getattr(cls, "_add_argparse_args", None)
+        if adder is not None:
+            adder(_Once(parser))
+    return frozenset(flag for action in parser._actions for flag in action.option_strings)
 
 
 def _is_value(arguments: Sequence[str], argument: str) -> bool:

@@ -30,7 +30,7 @@ class RunLoads(beam.PTransform):
 
     def expand(self, begin: PBegin) -> PCollection:
         coder.register()
-        seed = begin | "Seed" >> beam.Create([None], reshuffle=False)
+        seed = begin | "Seed" >> beam.Impulse()
         windows = seed | "Prepare" >> Prepare(self._job)
         read = seed | "Read" >> Read(self._job, windows)
         rows, facts = read.rows, [read[FACTS]]

@@ -12,6 +12,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
+from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import snake, trace
 from beam_pipelines.errors import PlanError
@@ -241,11 +242,11 @@ def windows_of(texts: dict[str, str]) -> dict[str, Window]:
     return {load: Window.from_text(text) for load, text in texts.items()}
 
 
-class _PrepareFn(beam.DoFn):
+class _PrepareFn(PlainFn):
     def __init__(self, job: Job) -> None:
         self._job = job
 
-    def process(self, element: None) -> Iterator[dict[str, str]]:
+    def process(self, element: bytes) -> Iterator[dict[str, str]]:  # noqa: ARG002 - the seed says nothing
         windows = prepare(self._job, RunContext.current())
         yield {load: window.to_text() for load, window in windows.items()}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -11,10 +12,12 @@ import pyarrow.compute as pc
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
 from beam_pipelines.columnar import cast, origin, size
-from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
+from beam_pipelines.columnar.column import convert_column
+from beam_pipelines.engine.bundle import FACTS, BundleFn, PlainFn, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import windows_of
-from beam_pipelines.io.connector import Source
+from beam_pipelines.io.connector import CursorSpec, Source
+from beam_pipelines.io.sql.relation import match_column
 from beam_pipelines.runs.facts import ReadFact
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
@@ -40,11 +43,16 @@ class _ReadFn(BundleFn):
             self._source = None
         super().teardown()
 
-    def process(self, part: tuple[str, int], texts: dict[str, str]) -> Iterator[Any]:
+    def process(self, parts: tuple[str, Iterable[tuple[str, int]]], texts: dict[str, str]) -> Iterator[Any]:
+        for load, index in parts[1]:
+            yield from self._read(load, index, texts)
+
+    def _read(self, load: str, index: int, texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
         if self._source is None:
             self._source = self._job.open_source(self.context)
-        load, index = part
         window = windows_of({load: texts[load]})[load]
+        fact = self._facts.get(load, ReadFact(load))
+        self._facts[load] = replace(fact, bytes=fact.bytes + int(window.ranges[index].bounds.get("billed", 0)))
         batches = self._source.read(window.ranges[index], window, self._source.cursor)
         while True:
             with self.timed(load):
@@ -58,14 +66,11 @@ class _ReadFn(BundleFn):
     def _take(self, batch: pa.RecordBatch, window: Window, part: Range) -> pa.RecordBatch:
         """Note what was read, cast it to the planned schema, and split off what does not fit."""
         fact = self._facts.get(window.load, ReadFact(window.load))
-        billed = size.canonical_bytes(origin.visible(batch))
-        newest = fact.newest
-        cursor = self._source.cursor if self._source else None
-        if cursor is not None and batch.num_rows:
-            top = pc.max(batch.column(cursor.column))
-            if top.is_valid:
-                newest = Mark.of(top).later(newest)
-        self._facts[window.load] = ReadFact(window.load, fact.rows + batch.num_rows, fact.bytes + billed, newest=newest)
+        # Of files the object's bytes are billed, by range and not by batch; of everything else the values.
+        billed = 0 if "billed" in part.bounds else size.canonical_bytes(origin.visible(batch))
+        newest = _newest(batch, window, self._source.cursor if self._source else None)
+        newest = newest.later(fact.newest) if newest else fact.newest
+        self._facts[window.load] = replace(fact, rows=fact.rows + batch.num_rows, bytes=fact.bytes + billed, newest=newest)
         self._report.add(batch.num_rows, billed)
         batch = self._without_huge_cells(batch, window.load)
         conformed = cast.conform(batch, window.schema())
@@ -89,9 +94,20 @@ class _ReadFn(BundleFn):
             dead = self.dead_count(load)
             letters = self.close_letters(load)
             seconds = self._seconds.get(load, 0.0)
-            told = ReadFact(load, fact.rows, fact.bytes, dead, fact.newest, letters, seconds)
+            told = replace(fact, dead=dead, letters=letters, seconds=seconds)
             yield TaggedOutput(FACTS, in_global_window(told))
         self._report.flush()
+
+
+def _newest(batch: pa.RecordBatch, window: Window, cursor: CursorSpec | None) -> Mark | None:
+    """Greatest cursor value of a batch, as the planned type: before any filter, and whatever else is wrong with its row."""
+    if cursor is None or not batch.num_rows:
+        return None
+    name = match_column(cursor.column, batch.schema.names, window.table)
+    kind = window.schema().field(match_column(cursor.column, window.schema().names, window.table)).type
+    values, _ = convert_column(batch.column(name), kind)
+    top = pc.max(values)
+    return Mark.of(top) if top.is_valid else None
 
 
 def _label(batch: pa.RecordBatch, load: str, part: Range) -> pa.RecordBatch:
@@ -100,10 +116,13 @@ def _label(batch: pa.RecordBatch, load: str, part: Range) -> pa.RecordBatch:
     return labelled.replace_schema_metadata({**(labelled.schema.metadata or {}), b"bp:part": str(part.index).encode()})
 
 
-def _parts(texts: dict[str, str]) -> Iterator[tuple[str, int]]:
-    for load, window in windows_of(texts).items():
-        for part in window.ranges:
-            yield load, part.index
+class _RangesFn(PlainFn):
+    """Every range under a key of its own: grouped by it, they are free to go to any worker."""
+
+    def process(self, texts: dict[str, str]) -> Iterator[tuple[str, tuple[str, int]]]:
+        for load, window in windows_of(texts).items():
+            for part in window.ranges:
+                yield f"{load} {part.index}", (load, part.index)
 
 
 class Read(beam.PTransform):
@@ -123,7 +142,8 @@ class Read(beam.PTransform):
     def expand(self, pcoll: Any) -> Any:
         return (
             self._windows
-            | "Ranges" >> beam.FlatMap(_parts)
-            | "Spread" >> beam.Reshuffle()
+            | "Ranges" >> beam.ParDo(_RangesFn())
+            # A Reshuffle would do the same by way of four more transforms.
+            | "Spread" >> beam.GroupByKey()
             | "Rows" >> beam.ParDo(_ReadFn(self._job), AsSingleton(self._windows)).with_outputs(FACTS, main="rows")
         )
