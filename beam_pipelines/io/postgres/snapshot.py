@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from beam_pipelines.io import keepers
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -42,6 +44,7 @@ def hold(run: str, server: Server) -> str:
         raise
     with _lock:
         _held.setdefault(run, []).append(keeper)
+    keepers.keep(run, lambda: release(run))
     return str(row[0]) if row else ""
 
 
