@@ -16,9 +16,10 @@ from beam_pipelines.io.connector import Described, TargetTraits
 from beam_pipelines.io.duckdb.session import DuckDbSession, connect
 from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.ledger import Ledger
+from beam_pipelines.io.sql.ledger_target import service_staging
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.session import Session, quote, quote_table
-from beam_pipelines.io.sql.target import MergePlan, Refused, SqlTarget, letters_name, service_staging
+from beam_pipelines.io.sql.target import MergePlan, Refused, SqlTarget, letters_name
 from beam_pipelines.io.staging_files import FileStager, StagingFolder
 from beam_pipelines.runs.counts import Merged
 from beam_pipelines.runs.facts import Staged

@@ -24,9 +24,10 @@ from beam_pipelines.io.postgres.session import Server
 from beam_pipelines.io.postgres.stage import PostgresStager, copy_rows, create_statement, refusal, staging_type
 from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.ledger import Ledger
+from beam_pipelines.io.sql.ledger_target import service_staging
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.session import Outcome, Session, quote, quote_table
-from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name, service_staging, several
+from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name, several
 from beam_pipelines.runs.counts import Merged
 from beam_pipelines.runs.facts import Staged
 from beam_pipelines.runs.names import PREFIX

@@ -1,40 +1,32 @@
-"""The commit of a load into a database, written once; each gives its connection, its staging and, where it is faster, its own merge.
-
-The order inside the one transaction is the promise (contracts, section 5): claim the ledger row, move the generation, check the staged
-counts, merge, judge, store watermark and counters. Whatever dies between two of these leaves the target as it was.
-"""
+"""The merge of a load into a database, written once; each gives its connection, its staging and, where it is faster, its own statements."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
 import pyarrow as pa
-import tenacity
 
 from beam_pipelines.columnar import types
-from beam_pipelines.errors import BeamPipelinesError, Code, DataError, TransientError
-from beam_pipelines.io.connector import Described, LedgerRow, Policy, Stager, Standing, TargetTraits
+from beam_pipelines.errors import DataError
+from beam_pipelines.io.connector import Described, Policy
 from beam_pipelines.io.sql import refusals
-from beam_pipelines.io.sql.ledger import Ledger
+from beam_pipelines.io.sql.ledger_target import Judged, LedgerTarget, refused_row
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.session import Session, quote, quote_table
-from beam_pipelines.runs import balance
-from beam_pipelines.runs.context import RunContext
-from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
+from beam_pipelines.runs.counts import Merged, Tally
 from beam_pipelines.runs.facts import Dead, Staged
-from beam_pipelines.runs.mark import Mark
-from beam_pipelines.runs.names import StagingName, service_prefix
+from beam_pipelines.runs.names import StagingName
 from beam_pipelines.runs.window import Window
 
-__all__ = ["Judged", "MergePlan", "Refused", "SqlTarget", "describe_error", "letters_name", "service_staging", "several"]
+__all__ = ["MergePlan", "Refused", "SqlTarget", "letters_name", "several"]
 
 _LOG = logging.getLogger(__name__)
 _LITERALS = 10_000  # row numbers a statement: its text stays below 100 KB
@@ -75,39 +67,16 @@ class MergePlan:
     indexed: bool
 
 
-class Judged(Exception):  # noqa: N818 - a verdict on its way out of the transaction, not an error
-    """The load fails by judgement: the transaction is rolled back, the verdict is kept."""
-
-    def __init__(self, code: Code, message: str, merged: Merged | None = None) -> None:
-        super().__init__(message)
-        self.code, self.message, self.merged = code, message, merged or Merged()
-
-
-class SqlTarget(ABC):
+class SqlTarget(LedgerTarget):
     """A database as target: ledger, staging by attempt, one commit transaction."""
 
-    traits: TargetTraits
     system: str
-    ledger: Ledger
-    retries = 5
 
     # What each database gives.
 
     @abstractmethod
-    def transaction(self) -> AbstractContextManager[Session]:
-        """A write transaction: committed at the end of the block, rolled back when it raises."""
-
-    @abstractmethod
-    def reading(self) -> AbstractContextManager[Session | None]:
-        """A connection for catalog and ledger; None when the database does not exist yet."""
-
-    @abstractmethod
     def columns(self, tx: Session, table: str) -> Described | None:
         """Schema and primary key of a table as the transaction sees it; None when there is none."""
-
-    @abstractmethod
-    def has_table(self, tx: Session, table: str) -> bool:
-        """Whether a table is there (the ledger's own are asked for too)."""
 
     @abstractmethod
     def attach(self, tx: Session, staged: Sequence[Staged], schema: pa.Schema, *, once: bool, numbered: bool) -> str:
@@ -133,22 +102,6 @@ class SqlTarget(ABC):
         """Stage the dead letters of refused rows: there if, and only if, the transaction commits (or harmless if it does not)."""
 
     @abstractmethod
-    def staging(self, service: str) -> list[str]:
-        """Names of all staging objects of a service."""
-
-    @abstractmethod
-    def stager(self, name: str, schema: pa.Schema, order: int) -> Stager:
-        """Begin a staging object."""
-
-    @abstractmethod
-    def read_staged(self, staged: Staged) -> Iterable[pa.RecordBatch]:
-        """Rows of a closed staging object."""
-
-    @abstractmethod
-    def drop_staged(self, names: Sequence[str]) -> None:
-        """Drop staging objects."""
-
-    @abstractmethod
     def savepoint(self, tx: Session) -> AbstractContextManager[None]:
         """A savepoint: undone when the block raises. Databases without one override `apply_rest` instead."""
 
@@ -156,123 +109,13 @@ class SqlTarget(ABC):
         """What the catalog knows of the table's constraints; those it does not know cost more to find."""
         return []
 
-    # The ledger, read.
+    # The catalog, read.
 
     def describe(self, table: str) -> Described | None:
         with self.reading() as tx:
             return self.columns(tx, table) if tx is not None else None
 
-    def standing(self, service: str, load: str) -> Standing:
-        return self.heads(service).get(load, Standing())
-
-    def heads(self, service: str) -> dict[str, Standing]:
-        with self.reading() as tx:
-            if tx is None or not self.has_table(tx, self.ledger.heads):
-                return {}
-            return self.ledger.heads_of(tx, service)
-
-    def rows(self, service: str, run: str) -> list[LedgerRow]:
-        with self.reading() as tx:
-            if tx is None or not self.has_table(tx, self.ledger.loads):
-                return []
-            return self.ledger.rows(tx, service, run)
-
-    def row(self, service: str, load: str, run: str) -> LedgerRow | None:
-        return next((row for row in self.rows(service, run) if row.load == load), None)
-
-    def set_mark(self, service: str, load: str, mark: Mark | None, fingerprint: str | None) -> Standing:
-        with self.transaction() as tx:
-            self.ledger.create(tx)
-            return self.ledger.set_mark(tx, service, load, mark, fingerprint)
-
-    # Prepare.
-
-    def prepare(self, window: Window, context: RunContext) -> Window:
-        # Listed before the ledger is read: a run inserts its row before it stages, so what is listed and not in the ledger is nobody's.
-        there = self.staging(window.service)
-
-        def once() -> tuple[Window, set[str], set[str]]:
-            try:
-                with self.transaction() as tx:
-                    self.ledger.create(tx)
-                    self.ledger.insert(tx, window, context.store)
-                    row = self.ledger.row(tx, window.service, window.load, window.run)
-                    return (row.window if row else window, *self.ledger.living(tx, window.service, context.store))
-            except DataError as other:
-                # PostgreSQL's CREATE TABLE IF NOT EXISTS fails by a unique violation when two come at once.
-                raise TransientError(f"another run made the ledger at the same moment: {other}", code="conflict") from other
-
-        standing, alive, keep = self._retrying(once)
-        orphans = [name for name in there if name not in keep and _run_of(name) not in {*alive, window.run}]
-        if orphans:
-            _LOG.info("dropping %d staging objects of ended runs", len(orphans))
-        self._drop(lambda: orphans)
-        return standing
-
-    def _drop(self, names: Callable[[], list[str]]) -> None:
-        try:
-            self.drop_staged(names())
-        except (OSError, BeamPipelinesError) as failed:
-            # Nothing reads them any more: the next run's Prepare drops them.
-            _LOG.warning("staging of ended runs is left for the next run to drop: %s", failed)
-
-    def _sweep(self, window: Window, tally: Tally, keep: set[str] | None) -> None:
-        """Drop what the run staged: for this load, and for all of them once all have ended."""
-        if keep is None:
-            self._drop(lambda: [part.name for part in tally.staged])
-        else:
-            self._drop(lambda: [name for name in self.staging(window.service) if _run_of(name) == window.run and name not in keep])
-
-    # Commit.
-
-    def commit(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> LoadCounts:
-        try:
-            counts, keep = self._retrying(lambda: self._commit_once(window, policy, schema, tally))
-        except Judged as verdict:
-            failed = LoadCounts(tally, verdict.merged, message=verdict.message, code=verdict.code)
-            counts, keep = self._retrying(lambda: self._record_failure(window, failed))
-        except DataError as refusal:
-            # A constraint that is checked at COMMIT: which row it was is not known any more.
-            failed = LoadCounts(tally, Merged(), message=_refused(window, refusal), code="target-refused")
-            counts, keep = self._retrying(lambda: self._record_failure(window, failed))
-        self._sweep(window, tally, keep)
-        return counts
-
-    def _commit_once(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[LoadCounts, set[str] | None]:
-        with self.transaction() as tx:
-            done = self.ledger.claim(tx, window)
-            if done is not None:
-                return done, self.ledger.letters(tx, window.service, window.run)
-            standing = self.ledger.standing(tx, window.service, window.load)
-            mark = _moved(standing.mark, window, tally)
-            self.ledger.fence(tx, window, mark)
-            balance.check_flow(tally)
-            warned = self._judge(policy, tally, 0)
-            if policy.mode == "replace" and policy.whole and tally.read == 0 and not policy.allow_empty:
-                raise Judged(
-                    "empty-source", f"the source is empty and the load would empty {window.load!r}; say allowEmpty: true if that is meant"
-                )
-            merged = self._merge(tx, window, policy, schema, tally)
-            balance.check_merge(tally, merged)
-            warned = self._judge(policy, tally, merged.dead) or warned
-            counts = LoadCounts(tally, merged, watermark=mark, budget_exceeded=bool(warned), message=warned or "")
-            self.ledger.complete(tx, window, counts)
-            return counts, self.ledger.letters(tx, window.service, window.run)
-
-    def _record_failure(self, window: Window, failed: LoadCounts) -> tuple[LoadCounts, set[str] | None]:
-        with self.transaction() as tx:
-            done = self.ledger.claim(tx, window)
-            if done is None:
-                self.ledger.complete(tx, window, failed, status="failed")
-            return done or failed, self.ledger.letters(tx, window.service, window.run)
-
-    def _judge(self, policy: Policy, tally: Tally, refused: int) -> str | None:
-        exceeded = policy.budget.exceeded(tally.read, tally.dead + refused)
-        if exceeded and policy.budget.fail:
-            raise Judged("budget-exceeded", f"{exceeded}; nothing is loaded, see the dead letters of this run")
-        return exceeded
-
-    def _merge(self, tx: Session, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> Merged:
+    def merge(self, tx: Session, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> Merged:
         deleted = 0
         known = self.columns(tx, window.load)
         if known is None and tally.staged_rows:
@@ -312,7 +155,7 @@ class SqlTarget(ABC):
             try:
                 return self.apply(tx, plan)
             except DataError as refusal:
-                raise Judged("target-refused", _refused(window, refusal)) from refusal
+                raise Judged("target-refused", refused_row(window, refusal)) from refusal
         merged, refused = self.apply_rest(tx, plan)
         if not refused:
             return merged
@@ -470,16 +313,6 @@ class SqlTarget(ABC):
         """Columns whose type in the target has no equality, with one to compare them as."""
         return ()
 
-    def _retrying(self, call: Callable[[], T]) -> T:
-        """Call again, with growing waits, while the target is busy or a conflict was lost: from the start, so the ledger is read anew."""
-        retry = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TransientError),
-            stop=tenacity.stop_after_attempt(self.retries),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
-            reraise=True,
-        )
-        return retry(call)
-
 
 def several(sql: MergeSql) -> Judged:
     """The verdict on a target that holds a key twice: somebody changed it by hand."""
@@ -490,25 +323,9 @@ def several(sql: MergeSql) -> Judged:
     )
 
 
-def _refused(window: Window, refusal: DataError) -> str:
-    return f"{window.load!r} refuses a row: {refusal}; nothing is loaded (errorHandling: continue would make it a dead letter)"
-
-
-def _run_of(name: str) -> str | None:
-    parsed = StagingName.parse(name)
-    return parsed.run if parsed else None
-
-
 def _unique(window: Window) -> bool:
     """Staged keys cannot repeat: they are exactly the source's own key, carried through unrenamed or traced by the caller."""
     return bool(window.key_fields) and window.unique_on == window.key_fields
-
-
-def _moved(stored: Mark | None, window: Window, tally: Tally) -> Mark | None:
-    """The watermark after this commit: the newest value read; unchanged when nothing was; anew after a full read."""
-    if window.low is None or stored is None:
-        return tally.newest
-    return tally.newest.later(stored) if tally.newest else stored
 
 
 def _without(tx: Session, plan: MergePlan, rows: Sequence[int]) -> MergePlan:
@@ -523,15 +340,3 @@ def _without(tx: Session, plan: MergePlan, rows: Sequence[int]) -> MergePlan:
 def letters_name(window: Window) -> str:
     """Staging name of the letters of refused rows: the load's, not an attempt's, so that a commit that is tried again writes the same."""
     return str(StagingName.of(window.service, window.run, hashlib.sha256(window.load.encode()).hexdigest()[:16]))
-
-
-def service_staging(service: str, names: Iterable[str]) -> list[str]:
-    """Those of `names` that are staging objects of a service."""
-    prefix = service_prefix(service)
-    return sorted(name for name in names if name.startswith(prefix) and StagingName.parse(name))
-
-
-def describe_error(error: BaseException) -> str:
-    """First line of a driver's message: later lines hold details with values."""
-    text = error.message if isinstance(error, BeamPipelinesError) else str(error)
-    return text.strip().splitlines()[0] if text.strip() else type(error).__name__

@@ -16,9 +16,10 @@ from beam_pipelines.errors import BeamPipelinesError, DataError, FatalError, Spe
 from beam_pipelines.io.connector import Described, TargetTraits
 from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.ledger import Ledger
+from beam_pipelines.io.sql.ledger_target import service_staging
 from beam_pipelines.io.sql.merge import ROW
 from beam_pipelines.io.sql.session import Outcome, Session, quote
-from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name, service_staging
+from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name
 from beam_pipelines.io.sqlite.connect import BUSY_SECONDS, translate
 from beam_pipelines.io.sqlite.values import columns_of
 from beam_pipelines.io.staging_files import FileStager, StagingFolder

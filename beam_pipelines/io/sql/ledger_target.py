@@ -1,0 +1,234 @@
+"""The order of a commit, which is the promise, written once for every target that has a ledger.
+
+In one transaction of the ledger (contracts, section 5): claim the run's row, move the generation, check the counts, merge, judge, store
+watermark and counters. Whatever dies between two of these leaves target and ledger as they were. Where ledger and rows are in one database
+the merge is part of the transaction; where the target has none, the merge promises, in the ledger, what is done right after.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+import pyarrow as pa
+import tenacity
+
+from beam_pipelines.errors import BeamPipelinesError, Code, DataError, TransientError
+from beam_pipelines.io.connector import LedgerRow, Policy, Stager, Standing, TargetTraits
+from beam_pipelines.io.sql.ledger import Ledger
+from beam_pipelines.io.sql.session import Session
+from beam_pipelines.runs import balance
+from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
+from beam_pipelines.runs.facts import Staged
+from beam_pipelines.runs.mark import Mark
+from beam_pipelines.runs.names import StagingName, service_prefix
+from beam_pipelines.runs.window import Window
+
+__all__ = ["Judged", "LedgerTarget", "refused_row", "service_staging"]
+
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Judged(Exception):  # noqa: N818 - a verdict on its way out of the transaction, not an error
+    """The load fails by judgement: the transaction is rolled back, the verdict is kept."""
+
+    def __init__(self, code: Code, message: str, merged: Merged | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.merged = code, message, merged or Merged()
+
+
+class LedgerTarget(ABC):
+    """A target whose commits are decided by a ledger in a database."""
+
+    traits: TargetTraits
+    ledger: Ledger
+    retries = 5
+
+    # What each target gives.
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[Session]:
+        """A write transaction: committed at the end of the block, rolled back when it raises."""
+
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[Session | None]:
+        """A connection for catalog and ledger; None when the database does not exist yet."""
+
+    @abstractmethod
+    def has_table(self, tx: Session, table: str) -> bool:
+        """Whether a table is there (the ledger's own are asked for too)."""
+
+    @abstractmethod
+    def merge(self, tx: Session, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> Merged:
+        """Load the staged rows, or promise to, within the transaction.
+
+        Raises:
+            FatalError: A staging object is gone, or holds another number of rows than its manifest says (`staging-lost`).
+            Judged: The load fails by judgement: nothing of it may be kept.
+        """
+
+    @abstractmethod
+    def staging(self, service: str) -> list[str]:
+        """Names of all staging objects of a service."""
+
+    @abstractmethod
+    def stager(self, name: str, schema: pa.Schema, order: int) -> Stager:
+        """Begin a staging object."""
+
+    @abstractmethod
+    def read_staged(self, staged: Staged) -> Iterable[pa.RecordBatch]:
+        """Rows of a closed staging object."""
+
+    @abstractmethod
+    def drop_staged(self, names: Sequence[str]) -> None:
+        """Drop staging objects."""
+
+    # The ledger, read.
+
+    def standing(self, service: str, load: str) -> Standing:
+        return self.heads(service).get(load, Standing())
+
+    def heads(self, service: str) -> dict[str, Standing]:
+        with self.reading() as tx:
+            if tx is None or not self.has_table(tx, self.ledger.heads):
+                return {}
+            return self.ledger.heads_of(tx, service)
+
+    def rows(self, service: str, run: str) -> list[LedgerRow]:
+        with self.reading() as tx:
+            if tx is None or not self.has_table(tx, self.ledger.loads):
+                return []
+            return self.ledger.rows(tx, service, run)
+
+    def row(self, service: str, load: str, run: str) -> LedgerRow | None:
+        return next((row for row in self.rows(service, run) if row.load == load), None)
+
+    def set_mark(self, service: str, load: str, mark: Mark | None, fingerprint: str | None) -> Standing:
+        with self.transaction() as tx:
+            self.ledger.create(tx)
+            return self.ledger.set_mark(tx, service, load, mark, fingerprint)
+
+    # Prepare.
+
+    def prepare(self, window: Window, context: RunContext) -> Window:
+        # Listed before the ledger is read: a run inserts its row before it stages, so what is listed and not in the ledger is nobody's.
+        there = self.staging(window.service)
+
+        def once() -> tuple[Window, set[str], set[str]]:
+            try:
+                with self.transaction() as tx:
+                    self.ledger.create(tx)
+                    self.ledger.insert(tx, window, context.store)
+                    row = self.ledger.row(tx, window.service, window.load, window.run)
+                    return (row.window if row else window, *self.ledger.living(tx, window.service, context.store))
+            except DataError as other:
+                # PostgreSQL's CREATE TABLE IF NOT EXISTS fails by a unique violation when two come at once.
+                raise TransientError(f"another run made the ledger at the same moment: {other}", code="conflict") from other
+
+        standing, alive, keep = self._retrying(once)
+        orphans = [name for name in there if name not in keep and _run_of(name) not in {*alive, window.run}]
+        if orphans:
+            _LOG.info("dropping %d staging objects of ended runs", len(orphans))
+        self._drop(lambda: orphans)
+        return standing
+
+    def _drop(self, names: Callable[[], list[str]]) -> None:
+        try:
+            self.drop_staged(names())
+        except (OSError, BeamPipelinesError) as failed:
+            # Nothing reads them any more: the next run's Prepare drops them.
+            _LOG.warning("staging of ended runs is left for the next run to drop: %s", failed)
+
+    def _sweep(self, window: Window, tally: Tally, keep: set[str] | None) -> None:
+        """Drop what the run staged: for this load, and for all of them once all have ended."""
+        if keep is None:
+            self._drop(lambda: [part.name for part in tally.staged])
+        else:
+            self._drop(lambda: [name for name in self.staging(window.service) if _run_of(name) == window.run and name not in keep])
+
+    # Commit.
+
+    def commit(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> LoadCounts:
+        try:
+            counts, keep = self._retrying(lambda: self._commit_once(window, policy, schema, tally))
+        except Judged as verdict:
+            failed = LoadCounts(tally, verdict.merged, message=verdict.message, code=verdict.code)
+            counts, keep = self._retrying(lambda: self._record_failure(window, failed))
+        except DataError as refusal:
+            # A constraint that is checked at COMMIT: which row it was is not known any more.
+            failed = LoadCounts(tally, Merged(), message=refused_row(window, refusal), code="target-refused")
+            counts, keep = self._retrying(lambda: self._record_failure(window, failed))
+        self._sweep(window, tally, keep)
+        return counts
+
+    def _commit_once(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[LoadCounts, set[str] | None]:
+        with self.transaction() as tx:
+            done = self.ledger.claim(tx, window)
+            if done is not None:
+                return done, self.ledger.letters(tx, window.service, window.run)
+            standing = self.ledger.standing(tx, window.service, window.load)
+            mark = _moved(standing.mark, window, tally)
+            self.ledger.fence(tx, window, mark)
+            balance.check_flow(tally)
+            warned = self._judge(policy, tally, 0)
+            if policy.mode == "replace" and policy.whole and tally.read == 0 and not policy.allow_empty:
+                raise Judged(
+                    "empty-source", f"the source is empty and the load would empty {window.load!r}; say allowEmpty: true if that is meant"
+                )
+            merged = self.merge(tx, window, policy, schema, tally)
+            balance.check_merge(tally, merged)
+            warned = self._judge(policy, tally, merged.dead) or warned
+            counts = LoadCounts(tally, merged, watermark=mark, budget_exceeded=bool(warned), message=warned or "")
+            self.ledger.complete(tx, window, counts)
+            return counts, self.ledger.letters(tx, window.service, window.run)
+
+    def _record_failure(self, window: Window, failed: LoadCounts) -> tuple[LoadCounts, set[str] | None]:
+        with self.transaction() as tx:
+            done = self.ledger.claim(tx, window)
+            if done is None:
+                self.ledger.complete(tx, window, failed, status="failed")
+            return done or failed, self.ledger.letters(tx, window.service, window.run)
+
+    def _judge(self, policy: Policy, tally: Tally, refused: int) -> str | None:
+        exceeded = policy.budget.exceeded(tally.read, tally.dead + refused)
+        if exceeded and policy.budget.fail:
+            raise Judged("budget-exceeded", f"{exceeded}; nothing is loaded, see the dead letters of this run")
+        return exceeded
+
+    def _retrying(self, call: Callable[[], T]) -> T:
+        """Call again, with growing waits, while the target is busy or a conflict was lost: from the start, so the ledger is read anew."""
+        retry = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TransientError),
+            stop=tenacity.stop_after_attempt(self.retries),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
+            reraise=True,
+        )
+        return retry(call)
+
+
+def refused_row(window: Window, refusal: DataError) -> str:
+    """What the record says of a load that failed because of a row."""
+    return f"{window.load!r} refuses a row: {refusal}; nothing is loaded (errorHandling: continue would make it a dead letter)"
+
+
+def _run_of(name: str) -> str | None:
+    parsed = StagingName.parse(name)
+    return parsed.run if parsed else None
+
+
+def _moved(stored: Mark | None, window: Window, tally: Tally) -> Mark | None:
+    """The watermark after this commit: the newest value read; unchanged when nothing was; anew after a full read."""
+    if window.low is None or stored is None:
+        return tally.newest
+    return tally.newest.later(stored) if tally.newest else stored
+
+
+def service_staging(service: str, names: Iterable[str]) -> list[str]:
+    """Those of `names` that are staging objects of a service."""
+    prefix = service_prefix(service)
+    return sorted(name for name in names if name.startswith(prefix) and StagingName.parse(name))
