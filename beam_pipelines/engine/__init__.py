@@ -1,1 +1,1 @@
-"""What every bounded service shares: the job, its plan, the pipeline `Prepare -> read -> steps -> stage -> Commit`, the launcher and the roll-forward."""
+"""What every bounded service shares: job, plan, the pipeline `Prepare -> read -> steps -> stage -> Commit`, launcher, roll-forward."""

@@ -26,7 +26,12 @@ class _CommitFn(PlainFn):
     def __init__(self, job: Job) -> None:
         self._job = job
 
-    def process(self, seed: bytes, facts: Any, texts: dict[str, str]) -> Iterator[tuple[str, LoadCounts]]:
+    def process(
+        self,
+        seed: bytes,  # noqa: ARG002 - the seed says nothing: it only makes Commit run, whatever was staged
+        facts: Any,
+        texts: dict[str, str],
+    ) -> Iterator[tuple[str, LoadCounts]]:
         context = RunContext.current()
         # Every range is read: a snapshot held any longer would only keep the source from cleaning up.
         keepers.release(context.run)

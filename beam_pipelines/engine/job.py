@@ -1,4 +1,4 @@
-"""A definition made runnable: which source, steps and target it means. It travels in the pipeline's proto, so it holds names and no secrets."""
+"""A definition made runnable: which source, steps and target it means. It travels in the pipeline's proto: names, and no secrets."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ def trace(columns: Sequence[str], steps: Sequence[Any], *, exact: bool) -> dict[
     Args:
         columns: Columns of the source.
         steps: The definition's step models.
-        exact: Values must arrive unchanged (keys); else a column that keeps its name through a function is taken to keep its meaning (versions).
+        exact: Values must arrive unchanged (keys); else a column that keeps its name through a function is taken to keep its
+            meaning (versions).
 
     Returns:
         Target name by source column; a column that is dropped, converted or, with `exact`, went through a function is not in it.

@@ -76,7 +76,7 @@ class _Once:
     def add_value_provider_argument(self, *names: str, **settings: Any) -> None:
         self.add_argument(*names, **settings)
 
-    def add_mutually_exclusive_group(self, **settings: Any) -> _Once:
+    def add_mutually_exclusive_group(self, **_: Any) -> _Once:
         return self
 
     def add_argument_group(self, *_: Any, **__: Any) -> _Once:
@@ -102,7 +102,8 @@ def check_runner(options: Any) -> str:
     direct = options.view_as(DirectOptions)
     if direct.direct_running_mode == "multi_threading":
         raise PlanError(
-            "direct_running_mode=multi_threading is refused: in Beam 2.77 it loses large batches on their way between threads; use multi_processing",
+            "direct_running_mode=multi_threading is refused: in Beam 2.77 it loses large batches on their way between threads;"
+            " use multi_processing",
             code="runner-refused",
         )
     workers = direct.direct_num_workers or 0

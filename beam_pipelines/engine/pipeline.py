@@ -32,7 +32,7 @@ class RunLoads(beam.PTransform):
         coder.register()
         seed = begin | "Seed" >> beam.Impulse()
         windows = seed | "Prepare" >> Prepare(self._job)
-        read = seed | "Read" >> Read(self._job, windows)
+        read = windows | "Read" >> Read(self._job)
         rows, facts = read.rows, [read[FACTS]]
         for index, step in enumerate(self._job.step_ids):
             applied = rows | f"Step {step}" >> ApplyStep(self._job, index, windows)

