@@ -34,7 +34,7 @@ def _halve(caller: Caller, batch: pa.RecordBatch, begin: int, parts: Parts) -> N
     try:
         out, misfits = _called(caller, batch)
     except Exception as error:  # noqa: BLE001 (the dead-letter boundary: whatever a user's code raises costs one row)
-        failure = caller.failure(error, to_rows(origin.visible(batch))[0] if rows == 1 else {})
+        failure = caller.failure(error, _shown_row(batch) if rows == 1 else {})
         if rows > 1:
             half = rows // 2
             _halve(caller, batch.slice(0, half), begin, parts)
@@ -49,6 +49,13 @@ def _halve(caller: Caller, batch: pa.RecordBatch, begin: int, parts: Parts) -> N
     parts.made += max(change, 0)
     parts.filtered += max(-change, 0)
     parts.batches.append(_with_passed(caller, batch, out, sorted(misfits)) if misfits and caller.passes else out)
+
+
+def _shown_row(batch: pa.RecordBatch) -> dict[str, Any]:
+    try:
+        return to_rows(origin.visible(batch))[0]
+    except UnicodeDecodeError:
+        return {}
 
 
 def _called(caller: Caller, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, Failure]]:

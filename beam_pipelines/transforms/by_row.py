@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.compact import take
+from beam_pipelines.columnar.expression import UNREADABLE
 from beam_pipelines.transforms.caller import Caller, Failure, Parts, Refused, assembled
 from beam_pipelines.transforms.rows import MAX_ROWS, to_columns, to_rows
 
@@ -34,16 +35,30 @@ def apply_rows(caller: Caller, batch: pa.RecordBatch) -> Parts:
 
 def sample_rows(caller: Caller, batch: pa.RecordBatch) -> tuple[list[Mapping[str, Any]], dict[int, Failure]]:
     """Return what the function gives for a sample, and why rows failed."""
-    outputs, _, failed = _called(caller, to_rows(origin.visible(batch)))
+    outputs, _, failed = _called(caller, _read(batch))
     return outputs, failed
 
 
-def _called(caller: Caller, rows: Sequence[dict[str, Any]]) -> tuple[list[Mapping[str, Any]], list[int], dict[int, Failure]]:
+def _read(batch: pa.RecordBatch) -> list[dict[str, Any] | None]:
+    """Return the rows as dicts, None for those that hold text that is not UTF-8."""
+    shown = origin.visible(batch)
+    try:
+        return list(to_rows(shown))
+    except UnicodeDecodeError:
+        if batch.num_rows == 1:
+            return [None]
+        return [row for position in range(batch.num_rows) for row in _read(shown.slice(position, 1))]
+
+
+def _called(caller: Caller, rows: Sequence[dict[str, Any] | None]) -> tuple[list[Mapping[str, Any]], list[int], dict[int, Failure]]:
     """Return the rows that came out, the position of the row each came from, and what failed."""
     outputs: list[Mapping[str, Any]] = []
     parents: list[int] = []
     failed: dict[int, Failure] = {}
     for position, row in enumerate(rows):
+        if row is None:
+            failed[position] = ("row-invalid", UNREADABLE)
+            continue
         try:
             # A copy: code may change the row it was given before it fails, and its message must hide what was there.
             made = _outputs(caller, caller.call(dict(row)))
@@ -76,7 +91,7 @@ def _row(caller: Caller, made: Any) -> Mapping[str, Any]:
 
 
 def _apply(caller: Caller, batch: pa.RecordBatch, begin: int, parts: Parts) -> None:
-    outputs, parents, failed = _called(caller, to_rows(origin.visible(batch)))
+    outputs, parents, failed = _called(caller, _read(batch))
     arrays, misfits = to_columns(outputs, caller.schema)
     for place, why in misfits.items():
         failed.setdefault(parents[place], ("cast-failed", why))

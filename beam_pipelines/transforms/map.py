@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.compact import take
-from beam_pipelines.columnar.expression import Engine, Scope, Term
+from beam_pipelines.columnar.expression import UNREADABLE, Engine, Scope, Term, unreadable
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.spec.mapping import FieldMapping
 from beam_pipelines.spec.step import MapStep
-from beam_pipelines.transforms.converters import Bound, ConverterProblem, bind
+from beam_pipelines.transforms.converters import Bound, Converted, ConverterProblem, bind
 from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path, nest, target_parts
 from beam_pipelines.transforms.step import Applied, dead_rows
 
@@ -190,7 +190,7 @@ class Map:
 
     def _converted(self, columns: _Columns, one: _Field, array: pa.Array) -> pa.Array:
         if one.bound:
-            found = one.bound.convert(array)
+            found = _convert(one.bound, array)
             if found.bad:
                 self._fail(columns, one, found.bad, found.reasons, "converter-failed", keeps=True)
             array = _put_back(found.array, array, found.bad) if found.bad and self._model.on_error == "keep" else found.array
@@ -214,6 +214,18 @@ class Map:
         for name, part in tree.items():
             columns[name] = part if isinstance(part, pa.Array) else nest(part, columns.get(name))
         return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+def _convert(bound: Bound, array: pa.Array) -> Converted:
+    """Convert a column; text that is not UTF-8 fails before it reaches the kernels."""
+    plain = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+    broken = unreadable(plain)
+    if not broken:
+        return bound.convert(array)
+    found = bound.convert(_null_at(plain, broken))
+    why = {**dict.fromkeys(broken, UNREADABLE), **dict(zip(found.bad, found.reasons, strict=True))}
+    rows = sorted(why)
+    return Converted(found.array, rows, [why[row] for row in rows])
 
 
 def _tree(paths: Sequence[tuple[str, ...]], arrays: Sequence[pa.Array]) -> dict[str, Any]:
@@ -263,7 +275,7 @@ def _filled(array: pa.Array, default: pa.Scalar) -> pa.Array:
     return pc.fill_null(array, default)
 
 
-def _null_at(array: pa.Array, rows: Failures) -> pa.Array:
+def _null_at(array: pa.Array, rows: Iterable[int]) -> pa.Array:
     mask = np.zeros(len(array), dtype=bool)
     mask[list(rows)] = True
     return array.take(pa.array(np.arange(len(array)), mask=mask))

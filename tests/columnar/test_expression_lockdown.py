@@ -234,7 +234,7 @@ def test_ordinary_text_functions_are_not_taken_for_bombs() -> None:
 
 
 def test_results_beyond_the_engines_memory_are_computed_in_parts() -> None:
-    rows = 40_000
+    rows = 20_000
     batch = pa.record_batch({"t": ["x" * 200] * rows})
     scope = Scope(batch.schema, engine=Engine(memory="60MB"))
     term = scope.compile("repeat(t, 15)")

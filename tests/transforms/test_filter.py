@@ -85,7 +85,7 @@ def test_a_row_on_which_the_condition_fails_is_a_dead_letter(run: Callable[..., 
     done = run({"type": "filter", "condition": "CAST(v AS INTEGER) > 3"}, batch)
     assert done.rows == [{"v": "5"}]
     assert done.applied.filtered == 2
-    assert done.dead == {1: ("expression-failed", "the value cannot be converted to INT32")}
+    assert done.dead == {1: ("expression-failed", "CAST(v AS INTEGER): the value cannot be converted to INTEGER")}
 
 
 def test_with_required_false_such_a_row_passes_in_its_place_and_is_counted(run: Callable[..., Any]) -> None:

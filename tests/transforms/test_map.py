@@ -123,7 +123,7 @@ def test_on_error_keep_keeps_the_value_and_not_a_failed_expression(run: Callable
     assert [row["email"] for row in done.rows] == ["ann@x.com", "bad", None]
     assert done.applied.nulled == 1
     done = run({"type": "map", "onError": "keep", "mappings": {"n": {"expression": 'CAST("at" AS DATE)'}}}, BATCH)
-    assert done.dead == {1: ("expression-failed", "'n': the text is not a date")}
+    assert done.dead == {1: ("expression-failed", "'n': CAST(\"at\" AS DATE): the value cannot be converted to DATE")}
 
 
 def test_with_required_false_a_failed_row_goes_on_with_its_targets_null(run: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from beam_pipelines.columnar.expression.engine import Engine
+from beam_pipelines.columnar.expression.readable import UNREADABLE, unreadable
 from beam_pipelines.columnar.expression.scope import Evaluated, Expression, Scope, Term
 from beam_pipelines.columnar.expression.tree import (
     Node,
@@ -18,6 +19,7 @@ from beam_pipelines.columnar.expression.tree import (
 )
 
 __all__ = [
+    "UNREADABLE",
     "Engine",
     "Evaluated",
     "Expression",
@@ -33,4 +35,5 @@ __all__ = [
     "literal",
     "negation",
     "operation",
+    "unreadable",
 ]

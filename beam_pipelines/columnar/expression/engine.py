@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["TABLE", "Engine", "reason"]
+__all__ = ["TABLE", "Engine"]
 
 TABLE = "__batch"
 MEMORY = "512MB"  # results of one statement; more than a batch (8 MiB) and its widest expressions need, little beside a worker's own
@@ -86,36 +85,3 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 1:
         return column.chunk(0)
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-
-
-_REASONS = (
-    (r"Could not convert .* to ([A-Z]\w+(?:\([\d,]+\))?)", "the value cannot be converted to {0}"),
-    (r"Type (\w+) with value .* can't be cast .* destination type ([A-Z]\w+(?:\([\d,]+\))?)", "the {0} is out of range for {1}"),
-    (r"Casting value .* to type ([A-Z]\w+(?:\([\d,]+\))?) failed: value is out of range", "the value is out of range for {0}"),
-    (r"Failed to cast .* to type ([A-Z]\w+(?:\([\d,]+\))?)", "the value cannot be converted to {0}"),
-    (r"Could not cast value .* to ([A-Z]\w+(?:\([\d,]+\))?)", "the value cannot be converted to {0}"),
-    (r"invalid (\w+) field format", "the text is not a {0}"),
-    (r"(\w+) field value out of range", "the {0} is out of range"),
-    (r"Date out of range", "the date is out of range"),
-    (r"Overflow in (\w+)", "the result of the {0} is out of range"),
-    (r"[Oo]verflow", "the result is out of range"),
-    (r"Could not parse string .* according to format specifier", "the text does not match the format"),
-    (r"Malformed JSON", "the text is not JSON"),
-    (r"[Dd]ivision by zero", "division by zero"),
-    (r"invalid UTF|Invalid unicode|not valid UTF|Invalid UTF8", "the bytes are not UTF-8 text"),
-    (r"Out of Memory", "the result needs more memory than an expression may use"),
-    (r"maximum supported string size", "the result is too large"),
-    (r"cannot take (\w+) of", "the {0} of this number does not exist"),
-    (r"out of range", "the value is out of range"),
-)
-
-
-def reason(error: Exception) -> str:
-    """Return why a row failed, without any of its values: DuckDB quotes them in its messages, and messages must not hold payload."""
-    text = str(error).partition("\nLINE ")[0].replace("\n", " ")
-    for pattern, words in _REASONS:
-        found = re.search(pattern, text)
-        if found:
-            return words.format(*(group.strip() for group in found.groups()))
-    kind = text.partition(":")[0] if re.match(r"[A-Z][A-Za-z ]{2,30}:", text) else type(error).__name__
-    return f"it failed ({kind.removesuffix(' Error').lower()} error)"

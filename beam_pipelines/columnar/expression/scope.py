@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from types import TracebackType
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar.expression.bound import ROW_BYTES, ROW_FACTOR, limit
-from beam_pipelines.columnar.expression.engine import Engine, reason
+from beam_pipelines.columnar.expression.engine import Engine
 from beam_pipelines.columnar.expression.order import Types, check_constants, operands, order_nan
+from beam_pipelines.columnar.expression.probe import Probe, probes, reasons, suspects
+from beam_pipelines.columnar.expression.readable import UNREADABLE, unreadable
 from beam_pipelines.columnar.expression.tree import Mistake, Node, operation, parse, place, resolve, walk
-from beam_pipelines.columnar.expression.vocabulary import TOTAL
 from beam_pipelines.errors import FatalError, PlanError, Problem
 
 __all__ = ["Evaluated", "Expression", "Scope", "Term"]
 
-MAX_REASONS = 100  # rows of a batch whose reason is found by running the expression on them alone, at about 1 ms each
+_TOO_LARGE = f"its values could take more than {ROW_BYTES // 1024} KiB and {ROW_FACTOR} times the row's own fields"
+_NO_MEMORY = "its values need more memory than an expression may use"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -49,7 +52,7 @@ class Term:
         sql: `node` as text.
         used: Indices of the schema's fields that it reads, ascending.
         guard: Condition, as SQL, that is true for rows on which its values could get too large; None when no row can do that.
-        total: It never fails, and a null needs no second look.
+        probes: The parts that can fail; none: a null needs no second look.
     """
 
     node: Node
@@ -57,7 +60,7 @@ class Term:
     sql: str
     used: tuple[int, ...]
     guard: str | None
-    total: bool
+    probes: tuple[Probe, ...]
 
 
 class Scope:
@@ -96,7 +99,7 @@ class Scope:
             PlanError: Code `expression-invalid`, `column-missing` or `type-unsupported`, with the position in the text.
         """
         try:
-            return self._compile(parse(self._engine, text))
+            return self._compile(parse(self._engine, text), text)
         except Mistake as mistake:
             raise _plan_error(mistake, text, path, self._unquoted(text)) from mistake
 
@@ -114,7 +117,7 @@ class Scope:
             PlanError: As `compile`, without a position.
         """
         try:
-            return self._compile(node)
+            return self._compile(node, "")
         except Mistake as mistake:
             raise _plan_error(mistake, "", path) from mistake
 
@@ -128,19 +131,28 @@ class Scope:
         )
         guards = [f"({term.guard})" for term in terms if term.guard]
         used = tuple(sorted({index for term in terms for index in term.used}))
-        return Term(node, pa.bool_(), self._engine.render([node])[0], used, " OR ".join(guards) or None, all(term.total for term in terms))
+        return Term(
+            node,
+            pa.bool_(),
+            self._engine.render([node])[0],
+            used,
+            " OR ".join(guards) or None,
+            tuple(probe for term in terms for probe in term.probes),
+        )
 
-    def _compile(self, node: Node) -> Term:
+    def _compile(self, node: Node, text: str) -> Term:
         node = resolve(node, self.schema, self.now)
         used = tuple(sorted({int(part["column_names"][0][1:]) for part in walk(node) if part.get("class") == "COLUMN_REF"}))
         guard = limit(node, self.schema)  # first of all: the engine computes what is constant, however large, when it is asked for a type
         empty = self._table(pa.RecordBatch.from_pylist([], self.schema), used)
         types = self._bind(node, empty)
+        parts = list(suspects(node))
+        asked = probes(parts, self._engine.render(parts), text)
         check_constants(self._engine, node, types)
         node = order_nan(node, types)
         sql, *guards = self._engine.render([node, guard] if guard else [node])
         kind = self._engine.query([sql], empty)[0].type
-        return Term(node, kind, sql, used, guards[0] if guards else None, all(_is_total(part) for part in walk(node)))
+        return Term(node, kind, sql, used, guards[0] if guards else None, asked)
 
     def _bind(self, node: Node, empty: pa.Table) -> Types:
         """Let the engine type the tree, and return the types of what it compares, by the operand's id.
@@ -215,75 +227,67 @@ class Scope:
         """
         if batch.num_rows == 0:
             return [Evaluated(pa.array([], term.type), [], []) for term in terms]
+        table = self._table(batch, sorted({index for term in terms for index in term.used}))
+        broken = {
+            name: rows for name, column in zip(table.column_names, table.columns, strict=True) if (rows := unreadable(column.chunk(0)))
+        }
+        if broken:
+            return [self._without(term, table, _of_term(term, broken)) for term in terms]
+        return self._evaluate(terms, table)
+
+    def _evaluate(self, terms: Sequence[Term], table: pa.Table) -> list[Evaluated]:
+        """Evaluate what needs no guard in one statement, and the rest each by itself."""
         free = [number for number, term in enumerate(terms) if not term.guard]
-        done: dict[int, Evaluated] = dict(zip(free, self._run([terms[number] for number in free], batch), strict=True))
+        done = dict(zip(free, self._run([terms[number] for number in free], table), strict=True))
         for number, term in enumerate(terms):
             if term.guard:
-                done[number] = self._run_guarded(term, batch)
+                large = pc.indices_nonzero(self._engine.query([f"coalesce({term.guard}, false)"], table)[0]).to_pylist()
+                done[number] = self._without(term, table, dict.fromkeys(large, _TOO_LARGE)) if large else self._run([term], table)[0]
         return [done[number] for number in range(len(terms))]
 
-    def _run(self, terms: Sequence[Term], batch: pa.RecordBatch) -> list[Evaluated]:
-        """Evaluate in one statement; halve the batch when the results do not fit into the engine's memory."""
+    def _without(self, term: Term, table: pa.Table, excluded: dict[int, str]) -> Evaluated:
+        """Evaluate a term on all rows but some, which fail for the reasons given."""
+        kept = np.delete(np.arange(table.num_rows), list(excluded))
+        found = self._evaluate([term], table.take(pa.array(kept)))[0] if len(kept) else Evaluated(pa.array([], term.type), [], [])
+        back = np.zeros(table.num_rows, dtype=np.int64)
+        back[kept] = np.arange(len(kept))
+        mask = np.zeros(table.num_rows, dtype=bool)
+        mask[list(excluded)] = True
+        why = {**excluded, **dict(zip(kept[found.bad].tolist(), found.reasons, strict=True))}
+        bad = sorted(why)
+        return Evaluated(found.array.take(pa.array(back, mask=mask)), bad, [why[row] for row in bad])
+
+    def _run(self, terms: Sequence[Term], table: pa.Table) -> list[Evaluated]:
+        """Evaluate in one statement; by halves when the results do not fit into the engine's memory, or a row cannot be read."""
         import duckdb
 
         if not terms:
             return []
-        table = self._table(batch, sorted({index for term in terms for index in term.used}))
         try:
             arrays = self._engine.query([f"TRY({term.sql})" for term in terms], table)
-        except duckdb.OutOfMemoryException as error:
-            rows = batch.num_rows
+            return [self._judged(term, array, table) for term, array in zip(terms, arrays, strict=True)]
+        except (duckdb.OutOfMemoryException, duckdb.DataError, duckdb.ProgrammingError, duckdb.NotSupportedError) as error:
+            rows = table.num_rows
             if rows > 1:
-                first, second = self._run(terms, batch.slice(0, rows // 2)), self._run(terms, batch.slice(rows // 2))
+                first, second = self._run(terms, table.slice(0, rows // 2)), self._run(terms, table.slice(rows // 2))
                 return [_joined(*pair, offset=rows // 2) for pair in zip(first, second, strict=True)]
             if len(terms) > 1:
-                return [self._run([term], batch)[0] for term in terms]
-            return [Evaluated(pa.nulls(1, terms[0].type), [0], [reason(error)])]
-        return [self._judged(term, array, table) for term, array in zip(terms, arrays, strict=True)]
+                return [self._run([term], table)[0] for term in terms]
+            memory = isinstance(error, duckdb.OutOfMemoryException)
+            return [Evaluated(pa.nulls(1, terms[0].type), [0], [_NO_MEMORY if memory else "the row cannot be read by an expression"])]
 
     def _judged(self, term: Term, array: pa.Array, table: pa.Table) -> Evaluated:
         """Tell nulls that are values from nulls that `TRY` put where the expression failed."""
-        if array.null_count == 0 or term.total:
+        if array.null_count == 0 or not term.probes:
             return Evaluated(array, [], [])
-        nulls = pc.indices_nonzero(array.is_null()) if array.null_count < len(array) else None
+        nulls = pc.indices_nonzero(array.is_null())
+        some = table if len(nulls) == len(array) else table.take(nulls)
         # `TRY(x IS NULL)` is null exactly where x fails.
-        failed = self._engine.query([f"TRY(({term.sql}) IS NULL)"], table if nulls is None else table.take(nulls))[0]
+        failed = self._engine.query([f"TRY(({term.sql}) IS NULL)"], some)[0]
         if failed.null_count == 0:
             return Evaluated(array, [], [])
         at = pc.indices_nonzero(failed.is_null())
-        bad: list[int] = (at if nulls is None else nulls.take(at)).to_pylist()
-        return Evaluated(array, bad, self._reasons(term, table, bad))
-
-    def _reasons(self, term: Term, table: pa.Table, bad: Sequence[int]) -> list[str]:
-        reasons = [self._reason(term, table.slice(row, 1)) for row in bad[:MAX_REASONS]]
-        if len(bad) > MAX_REASONS:
-            rest = f"it failed, as on {MAX_REASONS} rows before this one in the batch; on the first: {reasons[0]}"
-            reasons += [rest] * (len(bad) - MAX_REASONS)
-        return reasons
-
-    def _reason(self, term: Term, row: pa.Table) -> str:
-        import duckdb
-
-        try:
-            self._engine.query([term.sql], row)
-        except duckdb.Error as error:
-            return reason(error)
-        return "it failed"
-
-    def _run_guarded(self, term: Term, batch: pa.RecordBatch) -> Evaluated:
-        """Evaluate a term on the rows whose values cannot get too large; the others fail."""
-        table = self._table(batch, term.used)
-        large = self._engine.query([f"coalesce({term.guard}, false)"], table)[0]
-        if not pc.any(large).as_py():
-            return self._run([term], batch)[0]
-        small = pc.indices_nonzero(pc.invert(large))
-        found = self._run([term], batch.take(small))[0] if len(small) else Evaluated(pa.array([], term.type), [], [])
-        back = pc.replace_with_mask(pa.nulls(batch.num_rows, pa.int64()), pc.invert(large), pa.array(range(len(small)), pa.int64()))
-        why = f"its values could take more than {ROW_BYTES // 1024} KiB and {ROW_FACTOR} times the row's own fields"
-        reasons = dict.fromkeys(pc.indices_nonzero(large).to_pylist(), why)
-        reasons.update(zip(small.take(pa.array(found.bad, pa.int64())).to_pylist(), found.reasons, strict=True))
-        bad = sorted(reasons)
-        return Evaluated(found.array.take(back), bad, [reasons[row] for row in bad])
+        return Evaluated(array, nulls.take(at).to_pylist(), reasons(self._engine, term.probes, some.take(at)))
 
 
 class Expression:
@@ -323,10 +327,8 @@ class Expression:
         self._scope.close()
 
 
-def _is_total(node: Mapping[str, object]) -> bool:
-    if node["class"] == "FUNCTION":
-        return str(node["function_name"]).lower() in TOTAL
-    return node["class"] in ("COLUMN_REF", "CONSTANT")
+def _of_term(term: Term, broken: dict[str, list[int]]) -> dict[int, str]:
+    return {row: UNREADABLE for index in term.used for row in broken.get(f"c{index}", ())}
 
 
 def _joined(first: Evaluated, second: Evaluated, offset: int) -> Evaluated:

@@ -107,7 +107,5 @@ def refusal(name: str) -> tuple[str, str]:
     if name in _WHY:
         return f"the function {name!r} is not allowed in an expression: {_WHY[name]}", ""
     near = difflib.get_close_matches(name, FUNCTIONS, n=3, cutoff=0.75)
-    hint = (
-        f"did you mean {' or '.join(near)}?" if near else "docs/expressions.md lists the functions; use a step of type function for others"
-    )
+    hint = f"did you mean {' or '.join(near)}?" if near else "use a step of type function"
     return f"expected one of the scalar, deterministic functions, got {name!r}", hint
