@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any
 
 from beam_pipelines.cli import workers
 
@@ -20,15 +20,15 @@ _BEAM = "apache_beam"
 _OF_ITSELF = ("apitools", "semi_persistent_directory")
 
 
-class _Stderr(logging.StreamHandler[TextIO]):
+class _Stderr(logging.Handler):
     """Writes to whatever `sys.stderr` is now: a live progress display puts itself in its place, and lines go above it."""
 
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override]
-        return sys.stderr
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except Exception:  # noqa: BLE001 - a line that cannot be written must not end the run that it is about
+            self.handleError(record)
 
 
 class _Concern(logging.Filter):

@@ -59,7 +59,16 @@ class Output:
 
     def json(self, value: Any) -> None:
         """Write the answer as JSON."""
-        self._write(json.dumps(value, indent=2, ensure_ascii=False, default=str, allow_nan=False) + "\n")
+        # Before they are escaped: a password with a quote in it would not be found any more.
+        safe = self._redacted(value)
+        self._write(json.dumps(safe, indent=2, ensure_ascii=False, default=lambda one: self.redact(str(one)), allow_nan=False) + "\n")
+
+    def _redacted(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.redact(value)
+        if isinstance(value, dict):
+            return {key: self._redacted(one) for key, one in value.items()}
+        return [self._redacted(one) for one in value] if isinstance(value, (list, tuple)) else value
 
     def table(self, table: Table) -> None:
         """Write a table for people."""

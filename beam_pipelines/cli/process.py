@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -52,6 +53,9 @@ def interruptible(notice: str = "") -> Iterator[None]:
             os.write(2, f"{notice}\n".encode())
         raise Interrupted(signal.Signals(number).name)
 
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
     before: dict[int, Any] = {}
     for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         # A job in the background of a script is started with SIGINT ignored: that stays so.

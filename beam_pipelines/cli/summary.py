@@ -102,9 +102,11 @@ def mark_text(mark: Any) -> str:
 
 
 def _charge(charge: dict[str, Any]) -> str:
-    short = quantity.short
-    lines = [
-        f"- {line['name']}: {short(line['quantity'])} {line['unit']} x {short(line['rate'])} = {short(line['amount'])}"
-        for line in charge.get("lines", ())
-    ]
-    return "\n".join([f"{charge['amount']} {charge['currency']} ({charge['description']})", *lines])
+    total = f"{charge['amount']} {charge['currency']} ({charge['description']})"
+    return "\n".join([total, *(f"- {_line(line)}" for line in charge.get("lines", ()))])
+
+
+def _line(line: dict[str, str]) -> str:
+    unit = f"x {line['unit']}" if line["unit"][:1].isdecimal() else line["unit"]  # such as `1,000 rows`
+    quantities = (quantity.short(line[key]) for key in ("quantity", "rate", "amount"))
+    return "{name}: {0} {unit} at {1} = {2}".format(*quantities, name=line["name"], unit=unit)

@@ -65,3 +65,10 @@ def test_pairs_are_aligned_and_several_lines_stand_below_each_other(capsys):
 
     Output(sys.stdout).pairs([("a", "1\n2"), ("long", "3"), ("none", "")])
     assert capsys.readouterr().out == "  a     1\n        2\n  long  3\n  none\n"
+
+
+def test_a_secret_that_json_escapes_is_found_all_the_same(capsys):
+    from beam_pipelines.cli.output import Output
+
+    Output(sys.stdout, as_json=True, redact=lambda text: text.replace('a"b\\ü', "***")).json({"said": ('it is a"b\\ü', 7)})
+    assert capsys.readouterr().out == '{\n  "said": [\n    "it is ***",\n    7\n  ]\n}\n'

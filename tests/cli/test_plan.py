@@ -29,7 +29,7 @@ def test_the_plan_in_json_is_the_same_by_every_way(ran, words):
     plan = answer.json()
     assert plan["serviceId"] == "customers"
     assert plan["guarantee"]["level"] == "exactly-once"
-    assert [(one["load"], one["low"], one["exists"]) for one in plan["readings"]] == [("customers", "2026-01-28 10:00:00", True)]
+    assert [(one["load"], one["low"], one["exists"]) for one in plan["readings"]] == [("customers", "2026-01-28T10:00:00.000000", True)]
     times = [datetime.fromisoformat(text) for text in plan["nextTimes"]]
     assert len(times) == 5
     assert times[0] > datetime.now(timezone.utc)

@@ -19,7 +19,7 @@ def test_a_run_loads_prints_its_summary_and_the_next_one_picks_up_what_changed(r
     assert lines[3].split()[:3] == ["extract", "1,200", "1,188"]
     assert any(line.startswith("loaded         1,188 rows by ") for line in lines)
     assert "- 12 cast-failed in extract" in lines
-    assert "watermark      2026-01-28 10:00:00" in lines
+    assert "watermark      2026-01-28T10:00:00.000000" in lines
     assert "guarantee      exactly-once" in lines
     assert "charge         10.00 USD (ETL Pipeline - 0.00 GB processed)" in lines
     assert any(line.startswith("schedule       At minute 0") and "does not wait for it" in line for line in lines)
@@ -31,7 +31,7 @@ def test_a_run_loads_prints_its_summary_and_the_next_one_picks_up_what_changed(r
     room.crm("UPDATE customers SET name = 'changed', updated_at = '2026-02-01 00:00:00' WHERE id <= 5")
     second = room("run", "service.yaml", "--output", "json")
     assert second.code == 0, second.err
-    assert second.json()["watermark"]["text"] == "2026-02-01 00:00:00"
+    assert second.json()["watermark"]["text"] == "2026-02-01T00:00:00.000000"
     assert room.warehouse("SELECT count(*) FROM customers WHERE name = 'changed'") == [(5,)]
 
 

@@ -74,3 +74,11 @@ def test_only_the_runs_of_the_named_service_are_listed(copied):
     assert copied("runs", "--service", "other.yaml", "--output", "json").json() == []
     assert len(copied("runs", "--service", "service.yaml", "--output", "json").json()) == 1
     assert len(copied("runs", "--state", ".beam_pipelines/state.db", "--output", "json").json()) == 1
+
+
+def test_a_state_store_on_a_server_that_is_away_is_an_error_without_its_password(room):
+    for form in ("text", "json"):
+        answer = room("runs", "--state", "postgresql://me:hunter2@127.0.0.1:9/state", "--output", form, "--log-level", "debug")
+        assert answer.code == 1
+        assert "unreachable" in answer.err
+        assert "hunter2" not in answer.out + answer.err

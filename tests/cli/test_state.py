@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-NEWEST = "2026-01-28 10:00:00"
+NEWEST = "2026-01-28T10:00:00.000000"
 
 
 def marks(room, *words):
@@ -15,7 +15,7 @@ def test_the_watermark_is_shown_as_the_ledger_has_it(ran):
     assert mark == {
         "serviceId": "customers",
         "table": "customers",
-        "watermark": {"type": "text", "text": NEWEST},
+        "watermark": {"type": "timestamp", "text": NEWEST},
         "generation": 1,
         "runId": json.loads((ran.folder / "record.json").read_text())["runId"],
         "from": "ledger",
@@ -32,9 +32,9 @@ def test_the_store_alone_shows_its_copies(ran):
 def test_set_moves_ledger_and_copy_and_the_next_run_goes_on_from_there(copied):
     answer = copied("state", "set", "2026-01-27 00:00:00")
     assert answer.code == 0, answer.err
-    assert f"{NEWEST} -> 2026-01-27 00:00:00" in answer.out
+    assert f"{NEWEST} -> 2026-01-27T00:00:00.000000" in answer.out
     [mark] = marks(copied)
-    assert (mark["watermark"]["text"], mark["generation"], mark["same"], mark["runId"]) == ("2026-01-27 00:00:00", 2, True, None)
+    assert (mark["watermark"]["text"], mark["generation"], mark["same"], mark["runId"]) == ("2026-01-27T00:00:00.000000", 2, True, None)
     after = copied("run", "service.yaml", "--output", "json")
     assert after.code == 0, after.err
     # 2026-01-27 and 2026-01-28: the ids n with n % 28 of 26 or 27, of 1,200.
@@ -54,7 +54,7 @@ def test_reset_has_the_next_run_read_everything(copied):
 def test_a_value_of_another_type_is_refused(copied):
     answer = copied("state", "set", "7", "--type", "int")
     assert answer.code == 2
-    assert "expected a watermark of type text" in answer.err
+    assert "expected a watermark of type timestamp" in answer.err
     assert marks(copied)[0]["watermark"]["text"] == NEWEST
 
 
@@ -78,7 +78,7 @@ def test_while_a_run_is_active_the_watermark_stays(copied):
 
 def test_afterwards_the_service_can_run(copied):
     assert copied("state", "reset").code == 0
-    assert copied("state", "set", NEWEST, "--type", "text").code == 0
+    assert copied("state", "set", NEWEST, "--type", "timestamp").code == 0
     assert copied("run", "service.yaml").code == 0
 
 

@@ -34,7 +34,10 @@ DONE = Execution(
         "amount": "10.00",
         "currency": "USD",
         "description": "ETL Pipeline - 0.00 GB processed",
-        "lines": [{"name": "usage", "quantity": "0.001953125", "unit": "GB", "rate": "0.50", "amount": "0.0009765625"}],
+        "lines": [
+            {"name": "usage", "quantity": "0.001953125", "unit": "GB", "rate": "0.50", "amount": "0.0009765625"},
+            {"name": "enrichment", "quantity": "12.5", "unit": "1,000 rows", "rate": "0.50", "amount": "6.25"},
+        ],
     },
 )
 
@@ -76,7 +79,8 @@ def test_what_became_of_the_rows_where_it_stopped_what_it_promises_and_costs():
         "bytes          2.0 MiB",
         "watermark      2026-01-01T00:00:00",
         "guarantee      exactly-once\n- one transaction\n- an older version never overwrites a newer one",
-        "charge         10.00 USD (ETL Pipeline - 0.00 GB processed)\n- usage: 0.001953 GB x 0.5 = 0.000977",
+        "charge         10.00 USD (ETL Pipeline - 0.00 GB processed)\n"
+        "- usage: 0.001953 GB at 0.5 = 0.000977\n- enrichment: 12.5 x 1,000 rows at 0.5 = 6.25",
     ):
         assert expected in said, expected
 
