@@ -88,6 +88,16 @@ class LedgerTarget(ABC):
     def drop_staged(self, names: Sequence[str]) -> None:
         """Drop staging objects."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of connections; may be called twice."""
+
+    def fulfil(self, service: str) -> None:  # noqa: B027 - most have nothing to do
+        """Do what committed merges of the service have promised; nothing where the merge is part of the transaction.
+
+        Called before anything of a run is read, and after every commit: what a run that died did not do is done by the next.
+        """
+
     # The ledger, read.
 
     def standing(self, service: str, load: str) -> Standing:
@@ -100,6 +110,7 @@ class LedgerTarget(ABC):
             return self.ledger.heads_of(tx, service)
 
     def rows(self, service: str, run: str) -> list[LedgerRow]:
+        self.fulfil(service)
         with self.reading() as tx:
             if tx is None or not self.has_table(tx, self.ledger.loads):
                 return []
@@ -116,6 +127,7 @@ class LedgerTarget(ABC):
     # Prepare.
 
     def prepare(self, window: Window, context: RunContext) -> Window:
+        self.fulfil(window.service)
         # Listed before the ledger is read: a run inserts its row before it stages, so what is listed and not in the ledger is nobody's.
         there = self.staging(window.service)
 
@@ -163,6 +175,7 @@ class LedgerTarget(ABC):
             # A constraint that is checked at COMMIT: which row it was is not known any more.
             failed = LoadCounts(tally, Merged(), message=refused_row(window, refusal), code="target-refused")
             counts, keep = self._retrying(lambda: self._record_failure(window, failed))
+        self.fulfil(window.service)
         self._sweep(window, tally, keep)
         return counts
 

@@ -19,6 +19,7 @@ from beam_pipelines.columnar.cast import conform
 from beam_pipelines.io.connections import Connections, variable
 from beam_pipelines.io.connector import Policy, Target
 from beam_pipelines.io.duckdb.target import DuckDbTarget
+from beam_pipelines.io.files.target import ParquetTarget
 from beam_pipelines.io.postgres.target import PostgresTarget
 from beam_pipelines.io.sqlite.target import SqliteTarget
 from beam_pipelines.runs.context import RunContext
@@ -27,6 +28,7 @@ from beam_pipelines.runs.facts import Dead, ReadFact, Staged, StagedFact
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.names import StagingName, new_attempt
 from beam_pipelines.runs.window import Window
+from beam_pipelines.spec.destination import FileDestination
 
 STARTED = "2026-03-01T12:00:00.000000+00:00"
 CUSTOMERS = pa.schema([("id", pa.int64()), ("name", pa.string()), ("version", pa.int64())])
@@ -127,6 +129,31 @@ class PostgresPlace(Place):
 
     def names(self) -> list[str]:
         return [name for (name,) in self.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+
+
+class ParquetPlace(Place):
+    """A folder a table; `sql` speaks to the state store, where the ledger is."""
+
+    system = "parquet"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.file = folder / "out", folder / "state.db"
+
+    def target(self) -> Target:
+        model = FileDestination(path="{table}", format="parquet")
+        return ParquetTarget(model, None, self.folder, RunContext("0" * 12, STARTED, state=f"sqlite:///{self.file}"))
+
+    def sql(self, *statements: str) -> list[tuple[Any, ...]]:
+        return SqlitePlace.sql(self, *statements)  # type: ignore[arg-type]
+
+    def rows(self, table: str = "customers", columns: str = "id, name, version", order: str = "1, 2, 3") -> list[tuple[Any, ...]]:
+        files = f"read_parquet('{self.folder / table}/*.parquet', union_by_name = true)"
+        return duckdb.sql(f"SELECT {columns} FROM {files} ORDER BY {order}").fetchall()
+
+    def names(self) -> list[str]:
+        return [path.parent.name for path in self.folder.glob("*/*.parquet")] + [
+            p.name.split(".")[0] for p in self.folder.glob(".bp_staging/*")
+        ]
 
 
 @dataclass
@@ -255,14 +282,23 @@ class Loading:
 SYSTEMS = ("duckdb", "sqlite", "postgresql")
 
 
-@pytest.fixture(params=SYSTEMS)
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "files_too: what targets without transactions must do as well")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "place" in metafunc.fixturenames:
+        files = ("parquet",) if metafunc.definition.get_closest_marker("files_too") else ()
+        metafunc.parametrize("place", SYSTEMS + files, indirect=True)
+
+
+@pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Each database in turn, empty."""
-    if request.param == "duckdb":
-        return DuckDbPlace(tmp_path)
-    if request.param == "sqlite":
-        return SqlitePlace(tmp_path)
-    return PostgresPlace(request.getfixturevalue("postgres_database"))
+    """Each system in turn, empty."""
+    if request.param == "postgresql":
+        return PostgresPlace(request.getfixturevalue("postgres_database"))
+    made: Place = {"duckdb": DuckDbPlace, "sqlite": SqlitePlace, "parquet": ParquetPlace}[request.param](tmp_path)
+    return made
 
 
 @pytest.fixture

@@ -183,6 +183,7 @@ def test_an_empty_increment_commits_and_makes_no_table(place: Any, loading: Any)
 # Watermarks.
 
 
+@pytest.mark.files_too
 def test_the_watermark_only_moves_forward_on_increments(loading: Any) -> None:
     for low, newest, stored in ((None, 10, 10), (10, None, 10), (10, 15, 15), (5, 12, 15), (None, 7, 7)):
         mark = None if low is None else Mark.of(low)
@@ -191,6 +192,7 @@ def test_the_watermark_only_moves_forward_on_increments(loading: Any) -> None:
         assert loading.target.standing("shop", "customers").mark == Mark.of(stored)
 
 
+@pytest.mark.files_too
 def test_a_watermark_set_by_hand_fences_the_run_in_flight(place: Any, loading: Any) -> None:
     loading.load([ADA], newest=Mark.of(10))
     flying = loading.begin().stage([BOB])
@@ -203,6 +205,7 @@ def test_a_watermark_set_by_hand_fences_the_run_in_flight(place: Any, loading: A
     assert loading.target.heads("shop")["customers"].mark is None
 
 
+@pytest.mark.files_too
 def test_a_watermark_of_a_load_that_never_ran_cannot_be_set(loading: Any) -> None:
     with pytest.raises(FatalError, match="run the service once first"):
         loading.target.set_mark("shop", "nothing", Mark.of(1), None)
@@ -211,6 +214,7 @@ def test_a_watermark_of_a_load_that_never_ran_cannot_be_set(loading: Any) -> Non
 # Ledger and fence.
 
 
+@pytest.mark.files_too
 def test_nothing_is_known_before_the_first_run(place: Any, loading: Any) -> None:
     target = loading.target
     assert target.describe("customers") is None
@@ -225,6 +229,7 @@ def test_nothing_is_known_before_the_first_run(place: Any, loading: Any) -> None
     assert place.names() == []  # nothing was made by looking
 
 
+@pytest.mark.files_too
 def test_a_second_commit_of_a_run_gives_back_the_first_ones_result(place: Any, loading: Any) -> None:
     run = loading.begin(newest=Mark.of(10)).stage([ADA, BOB])
     first = run.commit()
@@ -256,6 +261,7 @@ def test_two_commits_of_a_run_at_once_load_once(place: Any, loading: Any) -> Non
     assert loading.target.standing("shop", "customers").generation == 1
 
 
+@pytest.mark.files_too
 def test_prepare_again_gives_back_what_stands(loading: Any) -> None:
     first = loading.begin(low=Mark.of(1)).window
     loading.begin(run=first.run, low=Mark.of(2), generation=5)
@@ -264,6 +270,7 @@ def test_prepare_again_gives_back_what_stands(loading: Any) -> None:
     assert [row.window for row in loading.target.rows("shop", first.run)] == [first]
 
 
+@pytest.mark.files_too
 def test_two_first_runs_may_prepare_at_once(place: Any, loading: Any) -> None:
     ready, windows, errors = threading.Barrier(2), [], []
 
@@ -286,6 +293,7 @@ def test_two_first_runs_may_prepare_at_once(place: Any, loading: Any) -> None:
     assert sorted(windows) == ["a" * 12, "b" * 12]
 
 
+@pytest.mark.files_too
 def test_a_run_that_was_overtaken_commits_nothing(place: Any, loading: Any) -> None:
     slow = loading.begin(store="laptop").stage([ADA])
     loading.load([BOB], store="server")
@@ -297,6 +305,7 @@ def test_a_run_that_was_overtaken_commits_nothing(place: Any, loading: Any) -> N
     assert row.status == "prepared"
 
 
+@pytest.mark.files_too
 def test_a_run_whose_ledger_row_is_gone_commits_nothing(place: Any, loading: Any) -> None:
     run = loading.begin().stage([ADA])
     place.sql("DELETE FROM _beam_pipelines_loads")
@@ -322,6 +331,7 @@ def test_lost_staging_is_refused(place: Any, loading: Any, mode: str, loss: str)
     assert loading.target.standing("shop", "customers").generation == 1
 
 
+@pytest.mark.files_too
 def test_rows_that_do_not_add_up_are_not_committed(place: Any, loading: Any) -> None:
     run = loading.begin().stage([ADA, BOB])
     tally = replace(run.tally, read=3)
@@ -356,6 +366,7 @@ def test_a_table_that_was_dropped_by_hand_is_made_again(place: Any, loading: Any
 # The error budget.
 
 
+@pytest.mark.files_too
 def test_a_spent_error_budget_loads_nothing(place: Any, loading: Any) -> None:
     run = loading.begin(budget=Budget(rows=2)).stage([ADA]).lose(3)
     counts = run.commit()
@@ -366,6 +377,7 @@ def test_a_spent_error_budget_loads_nothing(place: Any, loading: Any) -> None:
     assert [letter.staged.name for letter in counts.letters] == loading.target.staging("shop")  # they are kept for the launcher
 
 
+@pytest.mark.files_too
 def test_a_budget_that_warns_loads(place: Any, loading: Any) -> None:
     counts = loading.begin(budget=Budget(rows=2, fail=False)).stage([ADA]).lose(3).commit()
     assert (counts.budget_exceeded, counts.code, counts.dead) == (True, "", 3)
@@ -375,6 +387,7 @@ def test_a_budget_that_warns_loads(place: Any, loading: Any) -> None:
 # Staging.
 
 
+@pytest.mark.files_too
 def test_an_aborted_stager_leaves_nothing(place: Any, loading: Any) -> None:
     run = loading.begin()
     stager = loading.target.stager(run.name(), run.schema, 0)
@@ -384,6 +397,7 @@ def test_an_aborted_stager_leaves_nothing(place: Any, loading: Any) -> None:
     assert loading.target.staging("shop") == []
 
 
+@pytest.mark.files_too
 def test_staging_of_ended_runs_is_swept_and_of_others_left(loading: Any) -> None:
     mine = loading.begin(run="a" * 12, store="here").stage([ADA])  # died: the next run of the same store holds its lease
     other = loading.begin(run="b" * 12, store="there").stage([BOB])
@@ -398,6 +412,7 @@ def test_staging_of_ended_runs_is_swept_and_of_others_left(loading: Any) -> None
     assert loading.target.staging("other") == [foreign.staged[0].name]
 
 
+@pytest.mark.files_too
 def test_staging_that_the_ledger_does_not_know_is_swept(loading: Any) -> None:
     loading.load([ADA])
     lost = loading.begin(run="f" * 12, store="there").stage([BOB])
@@ -407,6 +422,7 @@ def test_staging_that_the_ledger_does_not_know_is_swept(loading: Any) -> None:
     assert loading.target.staging("shop") == []
 
 
+@pytest.mark.files_too
 def test_dead_letters_of_a_committed_run_stay_until_they_are_taken(loading: Any) -> None:
     counts = loading.begin(store="there").stage([ADA]).lose(2).commit()
     letter = counts.letters[0].staged
@@ -418,6 +434,7 @@ def test_dead_letters_of_a_committed_run_stay_until_they_are_taken(loading: Any)
     assert loading.target.staging("shop") == []
 
 
+@pytest.mark.files_too
 def test_the_commit_of_one_table_leaves_the_staging_of_the_next(place: Any, loading: Any) -> None:
     first = loading.begin(load="customers", run="a" * 12)
     second = loading.begin(load="orders", run="a" * 12)

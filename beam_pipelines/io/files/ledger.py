@@ -1,0 +1,106 @@
+"""The ledger of targets without transactions: in the run's state store, with what a commit promised to do to files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beam_pipelines.io.connections import Connections, variable
+from beam_pipelines.io.sql.ledger import Ledger
+from beam_pipelines.io.sql.session import Session, quote
+from beam_pipelines.runs.window import Window
+
+if TYPE_CHECKING:
+    from beam_pipelines.io.sql.target import SqlTarget
+    from beam_pipelines.runs.context import RunContext
+
+__all__ = ["MOVES", "FileLedger", "Move", "home_of"]
+
+MOVES = "_beam_pipelines_moves"
+_STORE_SCHEMA = "beam_pipelines"  # that of the state store's own tables on PostgreSQL
+
+
+@dataclass(frozen=True)
+class Move:
+    """One thing that a commit promised.
+
+    Args:
+        path: Absolute.
+        source: The staged file that becomes `path`; empty: `path` goes.
+        identity: Of a file that goes, as it was when that was promised: another file of its name stays.
+    """
+
+    path: str
+    source: str = ""
+    identity: str = ""
+
+
+class FileLedger(Ledger):
+    """The ledger's tables, and one of promises: made in the transaction that commits a load, taken back when they are kept."""
+
+    def __init__(self, schema: str | None = None) -> None:
+        super().__init__(schema)
+        self._schema = schema
+        self.moves = f"{quote(schema)}.{MOVES}" if schema else MOVES
+
+    def create(self, tx: Session) -> None:
+        if self._schema:
+            tx.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(self._schema)}")
+        super().create(tx)
+        tx.execute(
+            f"CREATE TABLE IF NOT EXISTS {self.moves} (service TEXT NOT NULL, load TEXT NOT NULL, run TEXT NOT NULL,"
+            " position BIGINT NOT NULL, path TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,"
+            " PRIMARY KEY (service, load, run, position))"
+        )
+
+    def promise(self, tx: Session, window: Window, moves: Iterable[Move]) -> None:
+        """Promise what is done to files once the transaction is committed."""
+        for position, move in enumerate(moves):
+            tx.execute(
+                f"INSERT INTO {self.moves} (service, load, run, position, path, source, identity) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (window.service, window.load, window.run, position, move.path, move.source, move.identity),
+            )
+
+    def promised(self, tx: Session, service: str) -> dict[tuple[str, str], list[Move]]:
+        """What is promised and perhaps not done yet, by load and run."""
+        found = tx.execute(
+            f"SELECT load, run, path, source, identity FROM {self.moves} WHERE service = ? ORDER BY load, run, position", (service,)
+        )
+        promised: dict[tuple[str, str], list[Move]] = {}
+        for load, run, path, source, identity in found.rows:
+            promised.setdefault((load, run), []).append(Move(path, source, identity))
+        return promised
+
+    def kept(self, tx: Session, service: str, load: str, run: str) -> None:
+        """All that a run promised is done."""
+        tx.execute(f"DELETE FROM {self.moves} WHERE service = ? AND load = ? AND run = ?", (service, load, run))
+
+
+def home_of(context: RunContext | None) -> tuple[SqlTarget, FileLedger] | None:
+    """The database of the run's state store, and the ledger in it; None outside of a run.
+
+    The state store is a SQLite file (`sqlite:///PATH` or a path), a `postgresql://` URL, or the name of a connection to either.
+
+    Raises:
+        SpecError: It is none of these.
+    """
+    if context is None or not context.state:
+        return None
+    place, name = context.state, "state store"
+    known = Connections(Path(context.connections) if context.connections else None)
+    if "://" not in place and place in known.names():
+        connection = known.get(place)
+    else:
+        url = place if "://" in place else f"sqlite:///{Path(place).expanduser().absolute()}"
+        connection = Connections(None, {variable(name): url}).get(name)
+    if connection.system == "postgresql":
+        from beam_pipelines.io.postgres.target import PostgresTarget
+
+        return PostgresTarget(connection), FileLedger(_STORE_SCHEMA)
+    from beam_pipelines.io.sqlite.target import SqliteTarget
+
+    path = connection.path
+    assert path is not None  # of a SQLite URL; others are refused by the store before a run begins
+    return SqliteTarget(path), FileLedger()

@@ -1,0 +1,332 @@
+"""Local Parquet as target: files appear whole, once, or not at all.
+
+Workers write staging files in their final format. A commit is decided in the ledger, which is in the run's state store because files have
+no transaction: the transaction that moves the generation on also writes down which staging file becomes which file, and what goes. That is
+done right after, and done again by whoever comes next (a second commit, the launcher's roll-forward, the next run's Prepare) until it is
+done: each step may be repeated without harm.
+
+- A folder, `mode: insert`: adds `RUN-NUMBER.parquet`; what is there is not touched.
+- A folder, `mode: replace`: what ends in `.parquet` in the folder itself (and begins with the prefix, where there is one) is the table,
+  whoever wrote it; the new files come first, then the old ones go, so a reader in that moment sees both. Other files and folders within are
+  left alone, and so is a file that somebody changed after the commit was decided.
+- A file, `mode: replace`: one rename, which readers see as before or after. `mode: insert` is refused: a Parquet file cannot be added to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_pipelines.errors import FatalError, PlanError
+from beam_pipelines.io.connections import Connection
+from beam_pipelines.io.connector import Described, Policy, TargetTraits
+from beam_pipelines.io.files.ledger import FileLedger, Move, home_of
+from beam_pipelines.io.files.stage import FOLDER, ParquetStager, ParquetStaging, sync
+from beam_pipelines.io.files.types import written
+from beam_pipelines.io.sql.ledger_target import LedgerTarget, service_staging
+from beam_pipelines.io.sql.session import Session
+from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
+from beam_pipelines.runs.facts import Staged
+from beam_pipelines.runs.names import StagingName, new_attempt
+from beam_pipelines.runs.window import Window, schema_from_text
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.destination import FileDestination
+
+__all__ = ["ParquetTarget"]
+
+_LOG = logging.getLogger(__name__)
+_SUFFIXES = (".parquet", ".pq")
+_COMPRESSIONS = {None: "snappy", "none": "none", "snappy": "snappy", "gzip": "gzip", "zstd": "zstd", "lz4": "lz4", "brotli": "brotli"}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the rows of one load go.
+
+    Args:
+        folder: Of the files.
+        prefix: What their names begin with.
+        file: The one file, None: any number in the folder.
+    """
+
+    folder: Path
+    prefix: str = ""
+    file: Path | None = None
+
+    def files(self) -> list[Path]:
+        """What is there now, sorted by name."""
+        if self.file is not None:
+            return [self.file] if self.file.is_file() else []
+        with contextlib.suppress(FileNotFoundError):
+            there = [entry for entry in self.folder.iterdir() if entry.suffix.lower() in _SUFFIXES and entry.is_file()]
+            return sorted(entry for entry in there if entry.name.startswith(self.prefix))
+        return []
+
+
+class ParquetTarget(LedgerTarget):
+    """Parquet files of this machine.
+
+    Args:
+        model: The destination of the definition.
+        connection: The folder given as bucket, None with `path`.
+        folder: The definition's, that `path` is relative to.
+        context: The run, whose state store holds the ledger; without one, nothing has been loaded yet.
+
+    Raises:
+        PlanError: `insert` into one file, a path with `*`, or a compression that Parquet has not.
+    """
+
+    def __init__(
+        self, model: FileDestination, connection: Connection | None, folder: Path | None = None, context: RunContext | None = None
+    ) -> None:
+        if model.compression not in _COMPRESSIONS:
+            raise PlanError(
+                f"destination.compression: Parquet knows {', '.join(c for c in _COMPRESSIONS if c)}, not {model.compression!r}",
+                code="option-invalid",
+            )
+        if connection is not None and connection.path is None:
+            raise PlanError(f"bucket {connection.name!r} is not a folder of this machine: {connection.display}", code="not-served")
+        self._model, self._bucket = model, connection.path if connection else None
+        self._base = (folder or Path.cwd()).absolute()
+        self.traits = TargetTraits("parquet", transactional=False, local=True, folds_case=False, modes=("insert", "replace"))
+        home = home_of(context)
+        self._home = home[0] if home else None
+        self.ledger: FileLedger = home[1] if home else FileLedger()
+        self._ready: dict[str, tuple[Staged, ...]] = {}
+        name = model.path if model.bucket is None else f"{model.bucket}/{model.prefix}"
+        root = self._place(str(name))
+        if root.file is not None and model.mode == "insert":
+            raise PlanError(
+                f"destination.mode: rows cannot be added to one Parquet file ({root.file.name!r}): give a folder as path, which gets a file"
+                " a run, or mode: replace",
+                code="mode-refused",
+            )
+        self._root = self._fixed_part(str(name))
+        self._staging = ParquetStaging(self._root / FOLDER, _COMPRESSIONS[model.compression])
+
+    # Places.
+
+    def _place(self, load: str) -> _Place:
+        """Where a load goes, by its ledger key: the path as the definition has it, or `BUCKET/PREFIX`."""
+        if any(sign in load for sign in "*?"):
+            raise PlanError(f"destination.path: expected a file or a folder, got a pattern: {load!r}", code="spec-invalid")
+        if self._bucket is None:
+            path, prefix = self._base / Path(load).expanduser(), ""
+        else:
+            start, _, last = load.partition("/")[2].rpartition("/")
+            whole = self._bucket / start / last
+            single = whole.suffix.lower() in _SUFFIXES
+            path, prefix = (whole, "") if single else (self._bucket / start, last)
+        path = Path(os.path.normpath(path))
+        if path.suffix.lower() in _SUFFIXES and not path.is_dir():
+            return _Place(path.parent, file=path)
+        if path.is_file():
+            raise PlanError(
+                f"destination.path: expected a folder or a name that ends in .parquet, got the file {load!r}", code="spec-invalid"
+            )
+        return _Place(path, prefix)
+
+    def _fixed_part(self, name: str) -> Path:
+        """The folder that every load of the service is in."""
+        fixed, template, _ = name.partition("{table}")
+        head, slash, _ = fixed.rpartition("/")
+        return self._place(head + slash or ".").folder if template else self._place(name).folder
+
+    def _place_of(self, window: Window) -> _Place:
+        place = self._place(window.load)
+        if not place.folder.is_relative_to(self._root):
+            raise PlanError(f"{window.load!r} is not within {str(self._root)!r}: the name of a table leads out of it", code="mode-refused")
+        return place
+
+    # The ledger's database.
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        if self._home is None:
+            raise FatalError("files are loaded by runs, whose state store holds the ledger: there is no run here", code="internal")
+        with self._home.transaction() as tx:
+            yield tx
+
+    @contextmanager
+    def reading(self) -> Iterator[Session | None]:
+        if self._home is None:
+            yield None
+            return
+        with self._home.reading() as tx:
+            yield tx
+
+    def has_table(self, tx: Session, table: str) -> bool:
+        return self._home is not None and self._home.has_table(tx, table)
+
+    def close(self) -> None:
+        if self._home is not None:
+            self._home.close()
+
+    # What is there.
+
+    def describe(self, table: str) -> Described | None:
+        """The columns of the file written last; files may differ."""
+        for path in sorted(self._place(table).files(), key=lambda path: (-path.stat().st_mtime_ns, path.name)):
+            try:
+                schema = pq.read_schema(path)
+            except (pa.ArrowInvalid, OSError) as broken:
+                _LOG.warning("%s is no Parquet file, and passed over: %s", path, broken)
+                continue
+            return Described(pa.schema(list(schema)))
+        return None
+
+    def stored(self, schema: pa.Schema) -> pa.Schema:
+        return pa.schema([pa.field(field.name, written(field.type, field.name), field.nullable) for field in schema])
+
+    def check(self) -> str:
+        name = self._model.path or f"{self._model.bucket}/{self._model.prefix}"
+        if "{table}" in name:
+            return f"Parquet files in {str(self._root)!r}, one place a table"
+        files = self._place(name).files()
+        return f"{len(files)} Parquet {'file' if len(files) == 1 else 'files'}, {name}" + ("" if files else ", made by the first run")
+
+    # Staging.
+
+    def stager(self, name: str, schema: pa.Schema, order: int) -> ParquetStager:
+        return self._staging.stager(name, schema, order)
+
+    def staging(self, service: str) -> list[str]:
+        return service_staging(service, self._staging.names())
+
+    def read_staged(self, staged: Staged) -> Iterable[pa.RecordBatch]:
+        return self._staging.read(staged)
+
+    def drop_staged(self, names: Sequence[str]) -> None:
+        self._staging.drop(names)
+
+    # Prepare and commit.
+
+    def prepare(self, window: Window, context: RunContext) -> Window:
+        place = self._place_of(window)
+        if self._model.mode == "insert" and not context.full_refresh and place.files():
+            self._same_types(window)
+        return super().prepare(window, context)
+
+    def _same_types(self, window: Window) -> None:
+        """Refuse to put files of different types side by side: many readers cannot read them together."""
+        text = self.standing(window.service, window.load).schemas.get("*")
+        known = schema_from_text(text) if text else pa.schema([])
+        for field in window.schema("*"):
+            before = known.field(field.name).type if field.name in known.names else field.type
+            if before != field.type:
+                raise PlanError(
+                    f"column {field.name!r} is {field.type} now, and {before} in the files that {window.load!r} has: cast it in a map step,"
+                    " give another path, or write everything again with --full-refresh",
+                    code="schema-changed",
+                )
+
+    def commit(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> LoadCounts:
+        row = self.row(window.service, window.load, window.run)
+        if row is not None and row.status == "prepared":
+            # Before the transaction: it holds the state store's lock, and others wait for that.
+            try:
+                self._ready[window.load] = self._made_ready(window, policy, schema, tally)
+            except FatalError:
+                # Another attempt of the commit may have moved the files in between; then its result is ours.
+                row = self.row(window.service, window.load, window.run)
+                if row is not None and row.status == "prepared":
+                    raise
+        return super().commit(window, policy, schema, tally)
+
+    def _made_ready(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[Staged, ...]:
+        """The staged files as they will be moved: joined into one where the target is one file, an empty one where the table is emptied."""
+        parts = tuple(part for part in tally.staged if part.rows)
+        for part in parts:
+            self._staging.count(part)
+        alone = self._place_of(window).file is not None
+        if not policy.whole or (parts and not (alone and len(parts) > 1)):
+            return parts
+        if not parts and not (policy.allow_empty or tally.read):
+            return ()  # the judgement is to come
+        stager = self.stager(str(StagingName.of(window.service, window.run, new_attempt())), schema, 0)
+        try:
+            for part in parts:
+                for batch in self._staging.read(part):
+                    stager.write(batch)
+            return (stager.finish(),)
+        except BaseException:
+            stager.abort()
+            raise
+
+    def merge(self, tx: Session, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> Merged:  # noqa: ARG002
+        place, ready = self._place_of(window), self._ready[window.load]
+        for part in ready:
+            self._staging.count(part)
+        going = place.files() if policy.whole else []
+        paths = [place.file or place.folder / f"{place.prefix}{window.run}-{number:05d}.parquet" for number in range(len(ready))]
+        moves = [Move(str(path), str(self._staging.path(part.name))) for path, part in zip(paths, ready, strict=True)]
+        moves += [Move(str(path), identity=_identity(path) or "") for path in going if path != place.file]
+        self.ledger.promise(tx, window, moves)
+        if not moves:
+            return Merged(method="nothing to load")
+        method = "add files" if not policy.whole else "replace the file" if place.file is not None else "replace files"
+        return Merged(inserted=tally.staged_rows, deleted=sum(map(_rows, going)), method=method)
+
+    def fulfil(self, service: str) -> None:
+        """Do what commits of the service promised; each step may have been done already, by a run that died or by one that goes on."""
+        with self.reading() as tx:
+            promised = self.ledger.promised(tx, service) if tx is not None and self.has_table(tx, self.ledger.moves) else {}
+        for (load, run), moves in promised.items():
+            try:
+                for move in moves:
+                    _keep(move)
+                for folder in {Path(move.path).parent for move in moves}:
+                    sync(folder)
+            except OSError as failed:
+                raise FatalError(
+                    f"run {run} is committed, but its files could not be moved to {load!r}: {failed.strerror or failed}."
+                    " Nothing is lost: mend that, and the next run moves them first",
+                    code="commit-failed",
+                ) from failed
+            with self.transaction() as tx:
+                self.ledger.kept(tx, service, load, run)
+
+
+def _keep(move: Move) -> None:
+    path, source = Path(move.path), Path(move.source)
+    if not move.source:
+        found = _identity(path)
+        if found == move.identity:
+            path.unlink()
+        elif found is not None:
+            _LOG.warning("%s was changed while it was being replaced, and stays", path)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.replace(source, path)
+    except FileNotFoundError:
+        # It has been moved. If it is not there any more somebody took it away: files are read and removed by those who follow.
+        if not path.exists():
+            _LOG.warning("%s was loaded, and has been taken away since", path)
+
+
+def _identity(path: Path) -> str | None:
+    """What tells this file from another of its name; None when there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
+
+
+def _rows(path: Path) -> int:
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowInvalid, OSError):
+        return 0  # whatever it is, it goes
