@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -224,9 +224,9 @@ def batch_of(rows: Sequence[Any] | pa.RecordBatch, schema: pa.Schema) -> pa.Reco
 class Loading:
     """Loads into one place, run after run."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place | None, target: Target | None = None) -> None:
         self.place = place
-        self.target = place.target()
+        self.target = target or place.target()  # type: ignore[union-attr]
         self._runs = (f"{number:012x}" for number in count(1))
 
     def begin(
@@ -306,3 +306,9 @@ def loading(place: Place) -> Iterator[Loading]:
     loading = Loading(place)
     yield loading
     loading.target.close()
+
+
+@pytest.fixture(scope="session")
+def loads() -> Callable[[Target], Loading]:
+    """Loads into a target that a test made itself."""
+    return lambda target: Loading(None, target)

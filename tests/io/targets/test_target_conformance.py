@@ -239,6 +239,7 @@ def test_a_second_commit_of_a_run_gives_back_the_first_ones_result(place: Any, l
     assert loading.target.standing("shop", "customers").generation == 1
 
 
+@pytest.mark.files_too
 def test_two_commits_of_a_run_at_once_load_once(place: Any, loading: Any) -> None:
     run = loading.begin(mode="upsert", keys=("id",)).stage([ADA, BOB])
     other = replace(run, target=place.target())
