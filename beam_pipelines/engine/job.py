@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from beam_pipelines.errors import PlanError
+from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.functions import Functions
 from beam_pipelines.io import registry
 from beam_pipelines.io.connections import Connections
@@ -98,9 +98,10 @@ class Job:
         for table in tables:
             load = self.load_of(table)
             if load in by_load:
-                raise PlanError(
-                    f"{by_load[load]!r} and {table!r} would both be loaded into {load!r}; write destination.table with {{table}} in it",
-                    code="mode-refused",
+                raise refusal(
+                    "pipeline.destination.table",
+                    f"{by_load[load]!r} and {table!r} would both be loaded into {load!r}; write it with {{table}} in it",
+                    "mode-refused",
                 )
             by_load[load] = table
         return by_load

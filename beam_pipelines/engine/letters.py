@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from beam_pipelines.errors import FatalError, SpecError
+from beam_pipelines.engine.refusal import refusal
+from beam_pipelines.errors import FatalError
 from beam_pipelines.io.connector import LedgerRow, Target
 from beam_pipelines.state.record import Failure
 
@@ -33,10 +34,10 @@ class Archive:
         """Open the place a definition names.
 
         Raises:
-            SpecError: It is not a local folder: object stores are not served yet.
+            PlanError: It is not a local folder: object stores are not served yet.
         """
         if place and "://" in place and not place.startswith("file://"):
-            raise SpecError(f"expected a local folder as deadLetters, got {place!r}; object stores are not served yet", code="not-served")
+            raise refusal("deadLetters", f"expected a local folder, got {place!r}; object stores are not served yet", "not-served")
         path = Path(place.removeprefix("file://")) if place else Path("dead-letters")
         return cls(path if path.is_absolute() else beside / path)
 

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Policy, Source, Target
 from beam_pipelines.pricing import metered_steps
@@ -75,6 +76,9 @@ class Plan:
         }
 
 
+_SECTION = {"stream": "stream", "batch": "batch", "quality": "validation"}
+
+
 def make_plan(job: Job, context: RunContext) -> Plan:
     """Plan a run: connect, ask catalogs and ledger, read no row, write nothing.
 
@@ -88,7 +92,11 @@ def make_plan(job: Job, context: RunContext) -> Plan:
             code="spec-incomplete",
         )
     if definition.kind != "etl":
-        raise PlanError(f"services of kind {definition.kind!r} are not served yet; this version runs `pipeline` (ETL)", code="not-served")
+        raise refusal(
+            _SECTION[definition.kind],
+            f"services of kind {definition.kind!r} are not served yet; this version runs `pipeline` (ETL)",
+            "not-served",
+        )
     steps = job.steps()
     source, target = job.open_source(context), job.open_target(context)
     try:
@@ -117,27 +125,28 @@ def make_plan(job: Job, context: RunContext) -> Plan:
 def _check_mode(job: Job, policy: Policy, source: Source, target: Target) -> None:
     path, cursor = "pipeline.destination.mode", source.cursor
     if job.destination.mode not in target.traits.modes:
-        raise PlanError(
-            f"{path}: {target.traits.system} does not serve mode {policy.mode!r}, only {', '.join(target.traits.modes)}",
-            code="mode-refused",
+        raise refusal(
+            path,
+            f"{target.traits.system} does not serve mode {job.destination.mode!r}, only {', '.join(target.traits.modes)}",
+            "mode-refused",
         )
     if policy.whole and cursor is not None and job.destination.mode == "replace":
-        raise PlanError(
-            f"{path}: replace without keyFields replaces the whole table, but the source gives only what is new; use upsert, or give keyFields",
-            code="mode-refused",
+        raise refusal(
+            path,
+            "replace without keyFields replaces the whole table, but the source gives only what is new; use upsert, or give keyFields",
+            "mode-refused",
         )
     if policy.swap:
-        raise PlanError(
-            "pipeline.destination.strategy: swap is not served yet; delete-insert replaces in one transaction", code="not-served"
-        )
+        raise refusal("pipeline.destination.strategy", "swap is not served yet; delete-insert replaces in one transaction", "not-served")
     if cursor is None:
         return
     if not source.traits.incremental:
-        raise PlanError(f"pipeline.source: {source.traits.system} cannot be read incrementally", code="cursor-invalid")
+        raise refusal("pipeline.source", f"{source.traits.system} cannot be read incrementally", "cursor-invalid")
     _check_overlap(cursor, policy, source)
 
 
 def _check_overlap(cursor: CursorSpec, policy: Policy, source: Source) -> None:
+    path = "pipeline.source.cursor.overlap"
     loose = cursor.stamped_by == "client" or cursor.kind == "date" or not source.traits.safe_ceiling
     if loose and not cursor.overlap:
         why = (
@@ -145,15 +154,11 @@ def _check_overlap(cursor: CursorSpec, policy: Policy, source: Source) -> None:
             if cursor.kind == "date"
             else f"{cursor.column!r} is stamped by its {cursor.stamped_by} on {source.traits.system}"
         )
-        raise PlanError(
-            f"pipeline.source.cursor.overlap: {why}, so a row may arrive below the watermark: say how far back to read again (such as 1h)",
-            code="cursor-invalid",
+        raise refusal(
+            path, f"{why}, so a row may arrive below the watermark: say how far back to read again (such as 1h)", "cursor-invalid"
         )
     if cursor.overlap and policy.mode == "insert" and not policy.whole:
-        raise PlanError(
-            "pipeline.source.cursor.overlap: rows are read again, so mode insert would double them; use upsert with keyFields",
-            code="cursor-invalid",
-        )
+        raise refusal(path, "rows are read again, so mode insert would double them; use upsert with keyFields", "cursor-invalid")
 
 
 def _check_price(job: Job) -> None:
@@ -162,17 +167,18 @@ def _check_price(job: Job) -> None:
     if pricing is None:
         return
     if pricing.model == "per-hour":
-        raise PlanError("pricing.model: per-hour prices streams; a service that ends is priced per-gb or per-record", code="not-served")
+        raise refusal("pricing.model", "per-hour prices streams; a service that ends is priced per-gb or per-record", "not-served")
     last = pricing.tier_list[-1] if pricing.tier_list else None
     if last is not None and last.max is not None:
-        raise PlanError(
-            f"pricing: the last tier ends at {last.max}, so more than that would have no price; leave its max out, or write Infinity",
-            code="spec-invalid",
+        raise refusal(
+            "pricing.tiers",
+            f"the last tier ends at {last.max}, so more than that would have no price; leave its max out, or write Infinity",
+            "spec-invalid",
         )
     types = {step.id: step.type for step in job.definition.steps}
     for key in pricing.additional_costs:
         if not metered_steps(key, types):
-            raise PlanError(f"pricing.additionalCosts.{key}: no step is metered by it; it would charge nothing", code="spec-invalid")
+            raise refusal(f"pricing.additionalCosts.{key}", "no step is metered by it; it would charge nothing", "spec-invalid")
 
 
 def _readings(job: Job, context: RunContext, source: Source, target: Target) -> tuple[Reading, ...]:
@@ -180,9 +186,10 @@ def _readings(job: Job, context: RunContext, source: Source, target: Target) -> 
     for load, table in job.loads(source.tables()).items():
         described, head = source.describe(table), target.standing(job.service, load)
         if source.cursor is not None and source.cursor.column not in described.schema.names:
-            raise PlanError(
-                f"pipeline.source: cursor column {source.cursor.column!r} is not among the columns of {table!r}: {', '.join(described.schema.names)}",
-                code="column-missing",
+            raise refusal(
+                "pipeline.source.cursor.column",
+                f"cursor column {source.cursor.column!r} is not among the columns of {table!r}: {', '.join(described.schema.names)}",
+                "column-missing",
             )
         low = str(head.mark) if head.mark and source.cursor and not context.full_refresh else None
         readings.append(Reading(table, load, low, described.rows, target.describe(load) is not None))

@@ -15,6 +15,7 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import snake, trace
+from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Standing, Target
 from beam_pipelines.runs.context import RunContext
@@ -176,15 +177,18 @@ def choose_keys(
     if policy.mode == "upsert" and not keys:
         keys = there.primary_key if there and there.primary_key else tuple(named[c] for c in primary if c in named and named[c] in columns)
         if not keys or (not (there and there.primary_key) and len(keys) != len(primary)):
-            raise PlanError(
-                f"upsert into {window.load!r} needs to know which columns name a row: give destination.keyFields,"
-                " for neither the target nor the source has a primary key that arrives there",
-                code="key-missing",
+            raise refusal(
+                "pipeline.destination.keyFields",
+                f"upsert into {window.load!r} needs to know which columns name a row: give keyFields, for neither the target nor the"
+                " source has a primary key that arrives there",
+                "key-missing",
             )
     for key in keys:
         if key not in columns:
-            raise PlanError(
-                f"key {key!r} is not among the columns that arrive in {window.load!r}: {', '.join(columns)}", code="key-missing"
+            raise refusal(
+                "pipeline.destination.keyFields",
+                f"key {key!r} is not among the columns that arrive in {window.load!r}: {', '.join(columns)}",
+                "key-missing",
             )
     return replace(
         window,
@@ -200,7 +204,11 @@ def _version(job: Job, columns: list[str], policy: Policy, cursor: CursorSpec | 
     given = getattr(job.destination, "version_column", None)
     if given:
         if given not in columns:
-            raise PlanError(f"versionColumn {given!r} is not among the columns that arrive: {', '.join(columns)}", code="column-missing")
+            raise refusal(
+                "pipeline.destination.versionColumn",
+                f"versionColumn {given!r} is not among the columns that arrive: {', '.join(columns)}",
+                "column-missing",
+            )
         return str(given)
     if cursor is None:
         return None
@@ -217,18 +225,21 @@ def _check_fit(window: Window, target: Target, policy: Policy, there: Described 
         for name in names:
             other = folded.setdefault(name.lower(), name)
             if other != name:
-                raise PlanError(
-                    f"columns {other!r} and {name!r} are the same to {target.traits.system}; rename one in a map step", code="mode-refused"
+                raise refusal(
+                    "pipeline.destination",
+                    f"columns {other!r} and {name!r} are the same to {target.traits.system}; rename one in a map step",
+                    "mode-refused",
                 )
     if len(set(names)) != len(names):
-        raise PlanError(f"two columns arrive in {window.load!r} under one name: {', '.join(names)}", code="mode-refused")
+        raise refusal("pipeline.destination", f"two columns arrive in {window.load!r} under one name: {', '.join(names)}", "mode-refused")
     if there is not None and not policy.evolve:
         fold = str.lower if target.traits.folds_case else str
         new = [name for name in names if fold(name) not in {fold(known) for known in there.schema.names}]
         if new:
-            raise PlanError(
-                f"schema: freeze, but {window.load!r} lacks the columns {', '.join(new)}; add them, or drop them in a map step",
-                code="schema-frozen",
+            raise refusal(
+                "pipeline.destination.schema",
+                f"freeze, but {window.load!r} lacks the columns {', '.join(new)}; add them, or drop them in a map step",
+                "schema-frozen",
             )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beam_pipelines.spec import Definition, load
+from beam_pipelines.errors import SpecError
+from beam_pipelines.spec import Definition, Loaded, load
 
 if TYPE_CHECKING:
     from beam_pipelines.engine.launch import Result
@@ -27,12 +29,14 @@ class Service:
         folder: Folder of the definition: `functions.py`, `connections.yaml` and the state store are beside it.
         connections: Connections file, None: `connections.yaml` in the folder, when it is there.
         state: URL of the state store, None: `.beam_pipelines/state.db` in the folder.
+        loaded: The text that the definition was read from, for file and line of problems; None when it was made in Python.
     """
 
     definition: Definition
     folder: Path
     connections: Path | None = None
     state: str | None = None
+    loaded: Loaded | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def load(cls, path: str | Path, *, connections: str | Path | None = None, state: str | None = None) -> Service:
@@ -42,7 +46,8 @@ class Service:
             SpecError: With every mistake, each with file, line, column and what was expected.
         """
         loaded = load(path)
-        return cls(loaded.definition, Path(path).absolute().parent, Path(connections).absolute() if connections else None, state)
+        place = Path(connections).absolute() if connections else None
+        return cls(loaded.definition, Path(path).absolute().parent, place, state, loaded)
 
     @property
     def id(self) -> str:
@@ -52,13 +57,15 @@ class Service:
         """Work out what a run would do; connects, reads no row, writes nothing."""
         from beam_pipelines.engine.plan import make_plan
 
-        return make_plan(self._job, self._context(full_refresh, keep_watermark))
+        with self._placing():
+            return make_plan(self._job, self._context(full_refresh, keep_watermark))
 
     def preview(self, step: str | None = None, limit: int = 20) -> Preview:
         """Show rows as they leave a step (the last, when none is named); writes nothing."""
         from beam_pipelines.engine.preview import preview
 
-        return preview(self._job, self._context(False, False), step, limit)
+        with self._placing():
+            return preview(self._job, self._context(False, False), step, limit)
 
     def run(
         self,
@@ -106,7 +113,10 @@ class Service:
             request=request,
             run=run,
         )
-        return launch(ask, listener)
+        with self._placing():
+            result = launch(ask, listener)
+        self._place(result.error)
+        return result
 
     @property
     def state_url(self) -> str:
@@ -124,6 +134,23 @@ class Service:
         if self.state and self.state.startswith("sqlite:///"):
             return Path(self.state.removeprefix("sqlite:///")).absolute().parent
         return self.folder / ".beam_pipelines"
+
+    @contextlib.contextmanager
+    def _placing(self) -> Iterator[None]:
+        try:
+            yield
+        except SpecError as error:
+            self._place(error)
+            raise
+
+    def _place(self, error: BaseException | None) -> None:
+        """Say where in the definition's file the problems of an error are: what raised it knew the keys alone."""
+        if self.loaded is None or not isinstance(error, SpecError):
+            return
+        error.problems = tuple(
+            self.loaded.problem(problem.path, problem.message, problem.hint) if problem.path and not problem.file else problem
+            for problem in error.problems
+        )
 
     @property
     def _job(self) -> Any:

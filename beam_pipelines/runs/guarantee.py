@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from beam_pipelines.errors import PlanError
+from beam_pipelines.errors import PlanError, Problem
 
 __all__ = ["Guarantee", "Level", "derive", "require"]
 
@@ -54,7 +54,9 @@ def derive(
     """
     reasons = ["rows, ledger and watermark are committed in one transaction of the target"]
     if not transactional:
-        reasons = ["the target has no transaction: the ledger is in the state store, and files are named by the run, so a commit done twice is done once"]
+        reasons = [
+            "the target has no transaction: the ledger is in the state store, and files are named by the run, so a commit done twice is done once"
+        ]
     level: Level = "exactly-once"
     if cursor is None:
         reasons.append("every run reads everything")
@@ -62,7 +64,9 @@ def derive(
             level = "at-least-once"
             reasons.append("mode insert adds the whole source again on each run")
     elif overlap:
-        reasons.append(f"rows are read again {overlap:g} {'units' if stamped_by == 'sequence' else 's'} below the watermark, and written idempotently")
+        reasons.append(
+            f"rows are read again {overlap:g} {'units' if stamped_by == 'sequence' else 's'} below the watermark, and written idempotently"
+        )
         reasons.append(f"a row stamped by its {stamped_by} and committed later than that is not seen")
     else:
         reasons.append(f"{cursor!r} is taken to be stamped by the database, and is read below a ceiling that late commits cannot pass")
@@ -80,7 +84,7 @@ def require(asked: str | None, derived: Guarantee) -> None:
         PlanError: `delivery: exactly-once` over parts that give at-least-once.
     """
     if asked == "exactly-once" and derived.level != "exactly-once":
+        message = f"exactly-once is asked for, but these parts give {derived}; use mode upsert or replace, or a cursor"
         raise PlanError(
-            f"delivery: exactly-once is asked for, but these parts give {derived}; use mode upsert or replace, or a cursor",
-            code="guarantee-unreachable",
+            "the service cannot promise what it is asked for", problems=[Problem(message, "delivery")], code="guarantee-unreachable"
         )

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from beam_pipelines.errors import PlanError
+from beam_pipelines.etl.service import Service
+
+DEFINITION = """\
+name: Customers
+pipeline:
+  source:
+    type: database
+    connection: crm
+    table: customers
+    cursor: {column: updated_at}
+  transformations:
+    - {id: adults, type: filter, condition: age >= 18}
+  destination:
+    type: data-warehouse
+    connection: warehouse
+    table: customers
+    mode: upsert
+"""
+
+
+@pytest.fixture
+def definition(tmp_path: Path) -> Path:
+    """A service from a table without a primary key, so that `upsert` needs keyFields; nothing was run yet."""
+    with sqlite3.connect(tmp_path / "crm.db") as crm:
+        crm.execute("CREATE TABLE customers (id INTEGER, age INTEGER, updated_at TIMESTAMP)")
+        crm.execute("INSERT INTO customers VALUES (1, 30, '2026-01-01 00:00:00')")
+    crm.close()
+    (tmp_path / "connections.yaml").write_text("crm: crm.db\nwarehouse: warehouse.duckdb\n")
+    path = tmp_path / "customers.yaml"
+    path.write_text(DEFINITION)
+    return path
+
+
+def write(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def test_what_a_plan_refuses_is_shown_at_its_line(definition: Path) -> None:
+    write(definition, "mode: upsert", "mode: replace")
+    with pytest.raises(PlanError) as refused:
+        Service.load(definition).plan()
+    assert f"{definition}:14:11: pipeline.destination.mode: replace without keyFields" in str(refused.value)
+    assert "mode-refused" == refused.value.code
+
+
+def test_what_a_step_refuses_is_shown_at_its_line(definition: Path) -> None:
+    write(definition, "age >= 18", "agee >= 18")
+    with pytest.raises(PlanError) as refused:
+        Service.load(definition).preview()
+    assert f"{definition}:9:45: pipeline.transformations[0].condition: " in str(refused.value)
+
+
+def test_what_a_run_refuses_when_it_has_begun_is_shown_at_its_line_too(definition: Path) -> None:
+    result = Service.load(definition).run()
+    assert 2 == result.exit_code
+    assert isinstance(result.error, PlanError)
+    (problem,) = result.error.problems
+    # keyFields is what is missing: the nearest key that is there is its parent.
+    assert (str(definition), 10, "pipeline.destination.keyFields") == (problem.file, problem.line, problem.path)
+    assert "key-missing" == result.execution.error_code
+    assert "needs to know which columns name a row" in (result.execution.error or "")
+
+
+def test_a_definition_made_in_python_is_refused_by_its_keys_alone(definition: Path) -> None:
+    loaded = Service.load(definition)
+    with pytest.raises(PlanError) as refused:
+        Service(loaded.definition.model_copy(update={"dead_letters": "s3://letters"}), definition.parent).run()
+    assert "deadLetters: expected a local folder" in str(refused.value)
+    assert str(definition) not in str(refused.value)
