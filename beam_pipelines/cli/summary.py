@@ -66,6 +66,7 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
         ("filtered", quantity.count(metrics.records_filtered)),
         ("rejected", quantity.count(metrics.records_rejected)),
         ("dead-lettered", dead_letters(metrics.records_dead_lettered, failed)),
+        *_nulled(execution),
         ("bytes", quantity.size(metrics.bytes_processed)),
         ("watermark", mark_text(execution.watermark) or "none"),
     ]
@@ -79,6 +80,12 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
     if execution.error:
         facts.append(("error", f"{execution.error} [{execution.error_code}]"))
     return facts
+
+
+def _nulled(execution: Execution) -> list[tuple[str, str]]:
+    """Rows that went on although a step failed on them, where there were any."""
+    steps = [one for step in execution.steps for one in step.transformations if one.records_nulled]
+    return [("with nulls", "\n".join(f"{quantity.count(one.records_nulled)} on which {one.id} failed" for one in steps))] if steps else []
 
 
 def dead_letters(number: int, failed: Sequence[FailedRecord]) -> str:

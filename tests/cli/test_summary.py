@@ -104,3 +104,10 @@ def test_a_failed_run_says_why_and_owes_nothing():
 
 def test_notes_stand_at_the_end():
     assert written(DONE, (), [("settled", "run x is recorded as success now")])[-1] == "  settled        run x is recorded as success now"
+
+
+def test_rows_that_went_on_with_nulls_are_counted_where_there_are_any():
+    assert not any("with nulls" in line for line in written(DONE))
+    extract, transform, load = DONE.steps
+    optional = replace(transform, transformations=(replace(transform.transformations[0], records_nulled=1_234),))
+    assert "  with nulls     1,234 on which normalize failed" in written(replace(DONE, steps=(extract, optional, load)))
