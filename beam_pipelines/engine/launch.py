@@ -109,6 +109,8 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
         run=run,
         started_at=started.isoformat(timespec="microseconds"),
         connections=str(ask.connections) if ask.connections else None,
+        folder=job.folder,
+        state=ask.state,
         full_refresh=ask.full_refresh,
         keep_watermark=ask.keep_watermark,
     )
@@ -124,8 +126,7 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
                 recover.check_ahead(job, store, target, accepted=ask.full_refresh or ask.keep_watermark)
                 _record_schedule(store, job)
                 store.begin(_beginning(ask, run, started, plan))
-                context = replace(context, store=store.id, state=ask.state)
-                error = _run_pipeline(ask, context, store, listener)
+                error = _run_pipeline(ask, replace(context, store=store.id), store, listener)
                 return _finish(ask, store, target, archive, run, tuple(settled), error)
         finally:
             store.release(lease)
@@ -233,18 +234,18 @@ def _in_environment(context: RunContext) -> Iterator[None]:
 
 
 class _PhaseEvents:
-    """`PipelineProgress.updated` for each phase, at most one every two seconds: the outbox is no progress bar."""
+    """`PipelineProgress.updated`, at most one a phase every two seconds (phases overlap): the outbox is no progress bar."""
 
     _EVERY = 2.0
 
     def __init__(self, store: StateStore, run: str) -> None:
         self._store, self._run = store, run
-        self._phase, self._at = "", 0.0
+        self._due: dict[str, float] = {}
 
     def heard(self, progress: Progress) -> None:
-        if progress.phase == self._phase and progress.seconds - self._at < self._EVERY:
+        if progress.seconds < self._due.get(progress.phase, 0.0):
             return
-        self._phase, self._at = progress.phase, progress.seconds
+        self._due[progress.phase] = progress.seconds + self._EVERY
         try:
             self._store.progress(
                 self._run,
