@@ -107,4 +107,5 @@ class ApplyStep(beam.PTransform):
         self._job, self._index, self._windows = job, index, windows
 
     def expand(self, rows: PCollection) -> Any:
-        return rows | "Apply" >> beam.ParDo(_ApplyFn(self._job, self._index), AsSingleton(self._windows)).with_outputs(FACTS, main="rows")
+        apply = beam.ParDo(_ApplyFn(self._job, self._index), AsSingleton(self._windows)).with_output_types(pa.RecordBatch)
+        return rows | "Apply" >> apply.with_outputs(FACTS, main="rows")

@@ -140,10 +140,12 @@ class Read(beam.PTransform):
         self._job = job
 
     def expand(self, windows: PCollection) -> Any:
+        # Typed, for untyped batches are pickled whenever Beam wonders how large they are.
+        rows = beam.ParDo(_ReadFn(self._job), AsSingleton(windows)).with_output_types(pa.RecordBatch)
         return (
             windows
             | "Ranges" >> beam.ParDo(_RangesFn())
             # A Reshuffle would do the same by way of four more transforms.
             | "Spread" >> beam.GroupByKey()
-            | "Rows" >> beam.ParDo(_ReadFn(self._job), AsSingleton(windows)).with_outputs(FACTS, main="rows")
+            | "Rows" >> rows.with_outputs(FACTS, main="rows")
         )
