@@ -62,7 +62,7 @@ def _reason(error: BaseException | None, verdict: LoadCounts | None) -> tuple[st
     if verdict is not None:
         return verdict.message, verdict.code
     if isinstance(error, BeamPipelinesError):
-        return error.message, error.code
+        return str(error), error.code
     if error is not None:
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", "internal"
     return None, None
@@ -96,6 +96,7 @@ def _steps(row: LedgerRow, several: bool) -> list[Step]:
             records_filtered=step.filtered,
             records_rejected=step.rejected,
             records_dead_lettered=step.dead,
+            records_nulled=step.nulled,
         )
         for step in tally.steps
     )

@@ -125,7 +125,7 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
     same = known.get("") == schema_to_text(schema)
     sample: pa.RecordBatch | None = None
     steps = job.steps()
-    if any(step.needs_sample for step in steps) and not all(step.id in known for step in steps if step.needs_sample and same):
+    if any(step.needs_sample and not (same and step.id in known) for step in steps):
         sample = source.sample(window.table, _SAMPLE)
     for step in steps:
         if step.needs_sample and step.id in known and sample is None:
@@ -194,6 +194,7 @@ def choose_keys(
         window,
         key_fields=keys,
         version_column=_version(job, columns, policy, cursor, rename),
+        source_key=described.primary_key,
         unique_on=traced_key if set(traced_key) == set(keys) and traced_key else (),
     )
 

@@ -70,7 +70,8 @@ class Window:
         started_at: Start of the run, ISO 8601 UTC; `now()` in expressions.
         full: The window holds the whole source, whatever the watermark was.
         schemas: Planned schema by step id (`""` is the source), as `schema_to_text` writes them.
-        unique_on: Columns of the *source* known to be unique in this window (its primary key), empty when unknown.
+        source_key: Columns of the *source* that tell its rows apart (its primary key), empty when unknown.
+        unique_on: Columns of the target known to be unique among the rows read (the source's primary key where it arrives), or empty.
         key_fields: Columns of the target that identify a row, as decided when the run was prepared.
         version_column: Column of the target that orders versions of a row, None: no guard.
         snapshot: Token of the snapshot all ranges are read from, None: each reads its own.
@@ -91,6 +92,7 @@ class Window:
     started_at: str = ""
     full: bool = True
     schemas: dict[str, str] = field(default_factory=dict)
+    source_key: tuple[str, ...] = ()
     unique_on: tuple[str, ...] = ()
     key_fields: tuple[str, ...] = ()
     version_column: str | None = None
@@ -118,6 +120,6 @@ class Window:
         data["low"] = Mark.from_json(data["low"])
         data["ceiling"] = Mark.from_json(data["ceiling"])
         data["ranges"] = tuple(Range(**part) for part in data["ranges"])
-        data["unique_on"] = tuple(data["unique_on"])
-        data["key_fields"] = tuple(data["key_fields"])
+        for names in ("source_key", "unique_on", "key_fields"):
+            data[names] = tuple(data.get(names, ()))
         return cls(**data)

@@ -109,6 +109,7 @@ class Transformation:
         records_rejected: Rows its rules rejected.
         records_dead_lettered: Rows that failed in it.
         fused_with: Ids of the steps it ran as one with; they share the duration.
+        records_nulled: Rows that failed in it and passed with its columns null (`required: false`, or a converter's `onError`).
     """
 
     id: str
@@ -121,6 +122,7 @@ class Transformation:
     records_rejected: int = 0
     records_dead_lettered: int = 0
     fused_with: tuple[str, ...] = ()
+    records_nulled: int = 0
 
     def to_json(self) -> dict[str, Any]:
         data = {
@@ -132,6 +134,7 @@ class Transformation:
             "recordsFiltered": self.records_filtered,
             "recordsRejected": self.records_rejected,
             "recordsDeadLettered": self.records_dead_lettered,
+            "recordsNulled": self.records_nulled,
         }
         return data | _given(error=self.error, fusedWith=list(self.fused_with) or None)
 
@@ -147,6 +150,7 @@ class Transformation:
             records_filtered=data["recordsFiltered"],
             records_rejected=data["recordsRejected"],
             records_dead_lettered=data["recordsDeadLettered"],
+            records_nulled=data.get("recordsNulled", 0),
             fused_with=tuple(data.get("fusedWith", ())),
         )
 

@@ -39,6 +39,11 @@ class _Field:
     default: pa.Scalar | None
     type: pa.DataType
 
+    @property
+    def plain(self) -> bool:
+        """A rename: nothing of it can fail."""
+        return self.source is not None and self.bound is None
+
 
 @dataclass
 class _Columns:
@@ -59,7 +64,8 @@ class Map:
 
     A value that cannot be converted: `onError: deadletter` (the row is a dead letter), `null` (null, then the default), `keep` (the value
     as it was, for converters that keep the type). An expression that fails is a dead letter; with `onError: null` it is null. With
-    `required: false` a row that would be a dead letter goes on with every target null. A plain rename shares the column.
+    `required: false` a row that would be a dead letter goes on with every target null that is made by an expression or a converter;
+    plain renames cannot fail, and keep what they carry (a key above all). A plain rename shares the column.
 
     Args:
         model: From the definition.
@@ -102,7 +108,7 @@ class Map:
         columns = self._columns(batch)
         failed, arrays = columns.failed, columns.arrays
         if failed and not self.required:
-            arrays = [_null_at(array, failed) for array in arrays]
+            arrays = [array if one.plain else _null_at(array, failed) for one, array in zip(self._fields, arrays, strict=True)]
         out = origin.carry(batch, self._assembled(batch, arrays))
         if failed and self.required:
             out = take(out, np.delete(np.arange(batch.num_rows), list(failed)).tolist())

@@ -61,7 +61,7 @@ class Reading:
             fixed.ceiling,
             fixed.inclusive,
             fixed.ranges,
-            unique_on=described.primary_key,
+            source_key=described.primary_key,
         )
         return window.with_schema("", origin.visible_schema(described.schema))
 

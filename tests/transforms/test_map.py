@@ -128,8 +128,9 @@ def test_on_error_keep_keeps_the_value_and_not_a_failed_expression(run: Callable
 
 def test_with_required_false_a_failed_row_goes_on_with_its_targets_null(run: Callable[..., Any]) -> None:
     mappings = {"email": {"source": "email", "converter": "email", "default": "none"}, "twice": {"expression": "amount * 2"}}
+    mappings["id"] = {"source": "id"}
     done = run({"type": "map", "required": False, "unmapped": "keep", "mappings": mappings}, BATCH)
-    assert done.rows[1] == {**BATCH.slice(1, 1).to_pylist()[0], "email": None, "twice": None}
+    assert done.rows[1] == {**BATCH.slice(1, 1).to_pylist()[0], "email": None, "twice": None}, "but a plain rename keeps its value"
     assert done.rows[2]["email"] == "none"
     assert (done.applied.nulled, done.dead, len(done.rows)) == (1, {}, 3)
 

@@ -81,8 +81,8 @@ class SqlSource:
     def with_origin(self, batches: Iterable[pa.RecordBatch], part: Range, window: Window) -> Iterator[pa.RecordBatch]:
         """Attach origins: the key where the window or the definition knows one, else the position in the range."""
         columns = origin.names(window.schema())
-        key = [name for name in window.unique_on or self.model.key_fields if name in columns]
-        if len(key) != len(window.unique_on or self.model.key_fields):
+        key = list(window.source_key or self.model.key_fields)
+        if not set(key) <= set(columns):
             key = []
         label = part.table if key or len(window.ranges) < 2 else f"{part.table}[{part.index}]"
         first = 0

@@ -1,0 +1,140 @@
+"""A desk to run services at: a folder with definitions and connections, and the databases beside it read by their own clients."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beam_pipelines.etl.service import Service
+from beam_pipelines.state.store import StateStore
+
+REPEATED = "--direct_runner_bundle_repeat=1"
+
+
+@dataclass
+class Desk:
+    """One folder and what is in it.
+
+    Args:
+        folder: Definitions, connections, database files and state are in it.
+        options: Beam's options of every run.
+    """
+
+    folder: Path
+    options: tuple[str, ...] = ()
+    connections: dict[str, Any] = field(default_factory=dict)
+
+    def connect(self, **places: Any) -> None:
+        """Name databases: `crm_db=...` is the connection `crm-db`."""
+        self.connections |= {name.replace("_", "-"): place for name, place in places.items()}
+        (self.folder / "connections.yaml").write_text(json.dumps(self.connections))
+
+    def define(self, definition: dict[str, Any], file: str = "service.json") -> Path:
+        path = self.folder / file
+        path.write_text(json.dumps(definition))
+        return path
+
+    def etl(self, source: dict[str, Any], destination: dict[str, Any], steps: list[dict[str, Any]] | None = None, **more: Any) -> Path:
+        """Write a definition named `Desk` from database `source` to database `target`."""
+        pipeline = {
+            "source": {"type": "database", "connection": "source", **source},
+            "transformations": steps or [],
+            "destination": {"type": "database", "connection": "target", **destination},
+        }
+        return self.define({"name": "Desk", "pipeline": pipeline, **more})
+
+    def functions(self, text: str) -> None:
+        (self.folder / "functions.py").write_text(text)
+
+    @property
+    def service(self) -> Service:
+        return Service.load(self.folder / "service.json")
+
+    def run(self, **run: Any) -> Any:
+        return self.service.run(options=[*self.options, *run.pop("options", [])], **run)
+
+    def ran(self, **run: Any) -> dict[str, Any]:
+        """Run, expect success, and give the record."""
+        result = self.run(**run)
+        assert result.exit_code == 0, (result.execution.error_code, result.execution.error, str(result.error))
+        record: dict[str, Any] = result.to_json()
+        return record
+
+    def command(self, *arguments: str, environment: dict[str, str] | None = None, **process: Any) -> subprocess.CompletedProcess[str]:
+        """The command line, as a user gives it, in a process of its own."""
+        return subprocess.run(
+            [sys.executable, "-m", "beam_pipelines.etl", *arguments],
+            cwd=self.folder,
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+            **process,
+        )
+
+    @property
+    def store_url(self) -> str:
+        return f"sqlite:///{self.folder / '.beam_pipelines' / 'state.db'}"
+
+    def store(self) -> StateStore:
+        return StateStore(self.store_url)
+
+    def letters(self) -> list[dict[str, Any]]:
+        files = sorted((self.folder / ".beam_pipelines" / "dead-letters").rglob("*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+    def sqlite(self, file: str, *statements: str) -> list[tuple[Any, ...]]:
+        """Run statements on a SQLite file of the folder; gives the rows of the last."""
+        with sqlite3.connect(self.folder / file) as connection:
+            rows: list[tuple[Any, ...]] = []
+            for statement in statements:
+                rows = connection.execute(statement).fetchall()
+        connection.close()
+        return rows
+
+    def duckdb(self, file: str, *statements: str) -> list[tuple[Any, ...]]:
+        """The same on a DuckDB file."""
+        import duckdb
+
+        with duckdb.connect(str(self.folder / file)) as connection:
+            rows: list[tuple[Any, ...]] = []
+            for statement in statements:
+                rows = connection.execute(statement).fetchall()
+            return rows
+
+    @staticmethod
+    def postgres(url: str, *statements: str) -> list[tuple[Any, ...]]:
+        """The same on a PostgreSQL database, each statement a transaction."""
+        import psycopg
+
+        with psycopg.connect(url, autocommit=True) as connection:
+            rows: list[tuple[Any, ...]] = []
+            for statement in statements:
+                cursor = connection.execute(statement.encode())
+                rows = cursor.fetchall() if cursor.description else []
+            return rows
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """A desk whose connections are `source` (source.db) and `target` (target.duckdb)."""
+    made = Desk(tmp_path)
+    made.connect(source="source.db", target="target.duckdb")
+    return made
+
+
+@pytest.fixture(params=[(), (REPEATED,)], ids=["once", "repeated"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
+    """The same, once with every bundle executed twice."""
+    made = Desk(tmp_path, request.param)
+    made.connect(source="source.db", target="target.duckdb")
+    return made
