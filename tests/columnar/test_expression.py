@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_pipelines.columnar.expression import Expression, Scope, column, comparison, literal
+from beam_pipelines.columnar.expression import Engine, Expression, Scope, column, comparison, literal
 from beam_pipelines.errors import FatalError, PlanError
 
 NOW = dt.datetime(2024, 2, 29, 23, 30, 15, 123456, tzinfo=dt.timezone(dt.timedelta(hours=-1)))
@@ -126,6 +126,7 @@ def test_the_part_that_failed_is_named_for_each_row() -> None:
     first, second = "CAST(a AS INT): the value cannot be converted to INTEGER", "CAST(b AS INT): the value cannot be converted to INTEGER"
     assert found.bad == [1, 2, 3]
     assert found.reasons == [first, second, first]
+    assert Expression("b::int", batch.schema).evaluate(batch).reasons == ["b::int: the value cannot be converted to INTEGER"] * 2
 
 
 def test_what_is_tried_by_the_user_is_null_and_no_failure() -> None:
@@ -199,6 +200,13 @@ def test_comparisons_mean_what_the_contract_says(pairs: list[tuple[float | None,
         ("address.town", "no field 'town'", 1),
         ("name.first", "not in a struct", 1),
         ("'unterminated", "unterminated", 1),
+        ("regexp_matches(name, '(')", "missing )", 1),
+        ("id > 0 AND name ~ '(?=a)'", "invalid perl operator", 17),
+        ("id = 1 OR timezone('Europe/Nowhere', now()) > born", "Nowhere", 11),
+        ("born + INTERVAL 'x day'", "to INTERVAL", 8),
+        ("date_part('foo', born) = 1", "not recognized", 1),
+        ("born > CAST('soon' AS DATE)", "soon", 8),
+        ("strftime(born, '%Q')", "%Q", 1),
         ("", "empty", 0),
         ("id > 1) OR (1 = 1", "", 7),
     ],
@@ -295,3 +303,27 @@ def test_where_a_batch_is_cut_does_not_matter(column_values: list[str | None], c
         assert whole[number].array.to_pylist() == first.array.to_pylist() + second.array.to_pylist()
         assert whole[number].bad == [*first.bad, *(row + shift for row in second.bad)]
         assert whole[number].reasons == [*first.reasons, *second.reasons]
+
+
+def test_a_step_that_is_opened_again_neither_compiles_nor_connects_again() -> None:
+    batch = pa.record_batch({"a": [1, 2]})
+    Expression("a * 3 + 1", batch.schema).close()
+    first = Engine()
+    first.parse("SELECT 1")
+    connection = first._connection
+    first.close()
+    again = Engine()
+    scope = Scope(batch.schema, engine=again)
+    term = scope.compile("a * 3 + 1")
+    assert again._held is None
+    assert scope.evaluate([term], batch)[0].array.to_pylist() == [4, 7]
+    assert again._held is connection
+    with Scope(pa.schema([("a", pa.string())])) as other, pytest.raises(PlanError):
+        other.compile("a * 3 + 1")
+
+
+def test_the_clock_is_never_remembered() -> None:
+    batch = pa.record_batch({"a": [1]})
+    for year in (2020, 2021):
+        found = Expression("year(now())", batch.schema, now=dt.datetime(year, 1, 1, tzinfo=dt.timezone.utc)).evaluate(batch)
+        assert found.array.to_pylist() == [year]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,33 +13,74 @@ __all__ = ["TABLE", "Engine"]
 
 TABLE = "__batch"
 MEMORY = "512MB"  # results of one statement; more than a batch (8 MiB) and its widest expressions need, little beside a worker's own
+MAX_IDLE = 8  # more steps than most definitions have; an idle connection holds about 1 MB
 _SELECT = "SELECT "
 _FRAME = {"type": "SELECT_NODE", "cte_map": {}, "from_table": {"type": "EMPTY"}, "aggregate_handling": "STANDARD_HANDLING"}
 
 
+class _Pool:
+    """Connections that are idle: a bundle opens its steps anew, and a connection takes 15 ms to make. One engine at a time has it."""
+
+    def __init__(self) -> None:
+        self._idle: dict[tuple[int, str], list[Any]] = {}
+
+    def take(self, memory: str) -> Any:
+        # The process is part of the key: a connection does not survive a fork.
+        idle = self._idle.get((os.getpid(), memory), [])
+        try:
+            return idle.pop()
+        except IndexError:
+            return _connect(memory)
+
+    def give(self, memory: str, connection: Any) -> None:
+        idle = self._idle.setdefault((os.getpid(), memory), [])
+        if len(idle) < MAX_IDLE:
+            idle.append(connection)
+        else:
+            connection.close()
+
+
+_POOL = _Pool()
+
+
+def _connect(memory: str) -> Any:
+    import duckdb
+
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "threads": "1",
+            "memory_limit": memory,
+            "max_temp_directory_size": "0GB",
+            "enable_external_access": "false",
+            "autoload_known_extensions": "false",
+            "autoinstall_known_extensions": "false",
+        },
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
 class Engine:
     """A DuckDB connection for one instance of a step: connections are not shared between threads.
+
+    It is made when it is first needed, and kept for the next engine of the process when this one is closed.
 
     Args:
         memory: DuckDB's limit for results and intermediate tables (strings inside one vector are outside of it: `bound`).
     """
 
     def __init__(self, memory: str = MEMORY) -> None:
-        import duckdb
+        self._memory = memory
+        self._held: Any = None
+        self._sound = True
 
-        self._connection = duckdb.connect(
-            ":memory:",
-            config={
-                "threads": "1",
-                "memory_limit": memory,
-                "max_temp_directory_size": "0GB",
-                "enable_external_access": "false",
-                "autoload_known_extensions": "false",
-                "autoinstall_known_extensions": "false",
-            },
-        )
-        self._connection.execute("SET TimeZone = 'UTC'")
-        self._connection.execute("SET lock_configuration = true")
+    @property
+    def _connection(self) -> Any:
+        if self._held is None:
+            self._held = _POOL.take(self._memory)
+        return self._held
 
     def parse(self, statement: str) -> dict[str, Any]:
         """Return DuckDB's own tree of a statement, or its parser's error (`error`, `error_message`, `position` in bytes)."""
@@ -60,10 +102,15 @@ class Engine:
         Raises:
             duckdb.Error: As DuckDB says it.
         """
+        import duckdb
+
         named = ", ".join(f"{column} AS r{number}" for number, column in enumerate(columns))
         self._connection.register(TABLE, table)
         try:
             result = self._connection.sql(f"SELECT {named} FROM {TABLE}").to_arrow_table()
+        except (duckdb.InternalError, duckdb.FatalException):
+            self._sound = False
+            raise
         finally:
             self._connection.unregister(TABLE)
         return [_one(column) for column in result.columns]
@@ -78,7 +125,12 @@ class Engine:
             self._connection.unregister(TABLE)
 
     def close(self) -> None:
-        self._connection.close()
+        if self._held is not None:
+            if self._sound:
+                _POOL.give(self._memory, self._held)
+            else:
+                self._held.close()
+            self._held = None
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

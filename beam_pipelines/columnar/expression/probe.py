@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar.expression.engine import Engine
-from beam_pipelines.columnar.expression.tree import Node, children, place
+from beam_pipelines.columnar.expression.tree import Node, children, span
 from beam_pipelines.columnar.expression.vocabulary import OPERATORS, TOTAL
 
 __all__ = ["Probe", "probes", "reasons", "suspects"]
@@ -68,11 +68,8 @@ def probes(nodes: Sequence[Node], texts: Sequence[str], written: str) -> tuple[P
 
 def _named(node: Node, text: str, written: str) -> str:
     words = _words(node, text)
-    at = place(node)
-    if not written or at is None:
-        return words
-    part = written.encode()[at : at + int(node.get("query_location_length", 0))].decode(errors="ignore")
-    part = " ".join(part.split())
+    begin, end = span(node)
+    part = " ".join(written.encode()[begin:end].decode(errors="ignore").split())
     part = part if len(part) <= _SNIPPET else f"{part[: _SNIPPET - 3]}..."
     return f"{part}: {words}" if part else words
 
@@ -83,6 +80,8 @@ def _words(node: Node, text: str) -> str:
         return f"the value cannot be converted to {text.rpartition(' AS ')[2].removesuffix(')').upper()}"
     if kind in ("FUNCTION", "LAMBDA"):
         name = str(node.get("function_name", "->")).lower()
+        if name in ("//", "%"):
+            return "division by zero, or out of range"
         return _WORDS.get(name, "the result is out of range" if name in OPERATORS else f"{name} failed")
     return "the values cannot be compared" if kind in ("COMPARISON", "BETWEEN") else _UNKNOWN
 

@@ -32,6 +32,7 @@ __all__ = [
     "parse",
     "resolve",
     "slot",
+    "span",
     "walk",
 ]
 
@@ -95,6 +96,14 @@ def place(node: Node) -> int | None:
     """Return the byte offset of a node in the text it was parsed from."""
     at = node.get("query_location", _NOWHERE)
     return None if at == _NOWHERE or at < len(_BEFORE) else int(at) - len(_BEFORE)
+
+
+def span(node: Node) -> tuple[int, int]:
+    """Return the bytes of the text that a node was parsed from, its parts included (the engine places `a::int` at its `::`)."""
+    parts = [part for part in walk(node) if place(part) is not None]
+    begins = [place(part) or 0 for part in parts]
+    ends = [begin + int(part.get("query_location_length", 0)) for begin, part in zip(begins, parts, strict=True)]
+    return min(begins, default=0), max(ends, default=0)
 
 
 def literal(value: Any) -> Node:
