@@ -190,7 +190,10 @@ class Child:
         os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
+        """End it by SIGKILL, stopped or not."""
+        if self._process.exitcode is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self._process.join(10)
 
     def kill_after(self, seconds: float) -> None:
         """End it by SIGKILL, unless it ends by itself within `seconds` of its start."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class World:
     system: str
     url: str
     definition: Path
+    children: list[faults.Child] = field(default_factory=list)
+    later: int = 0
 
     def write(self, mode: str = "upsert", steps: list[dict[str, Any]] | None = None, *, price: bool = True, **destination: Any) -> Path:
         """Write the definition."""
@@ -80,12 +83,19 @@ class World:
         return rows
 
     def fill(self, first: int, last: int, seconds_ago: int = 5000) -> None:
-        """Insert customers `first..last`, stamped one after the other, `seconds_ago` before now."""
+        """Insert customers `first..last`, stamped one second after the other, `seconds_ago` before now."""
+        self._insert(first, last, f"'-' || ({seconds_ago} - i % 100) || ' seconds'")
+
+    def more(self, first: int, last: int) -> None:
+        """Insert customers, all stamped later than everything before, as a database's clock would."""
+        self.later += 1
+        self._insert(first, last, f"'-{600 - self.later} seconds'")
+
+    def _insert(self, first: int, last: int, ago: str) -> None:
         self.crm(
-            "WITH RECURSIVE n(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
-            " INSERT INTO customers SELECT i, 'name ' || i, 'c' || i || '@example.com', i % 90, i * 1.25, datetime('now', '-' || (? - i % 100) || ' seconds')"
-            " FROM n",
-            (first, last, seconds_ago),
+            "WITH RECURSIVE n(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO customers"
+            f" SELECT i, 'name ' || i, 'c' || i || '@example.com', i % 90, i * 1.25, datetime('now', {ago}) FROM n",
+            (first, last),
         )
 
     # The target, by its own client.
@@ -105,7 +115,9 @@ class World:
 
     def rows(self, table: str = "customers") -> list[tuple[Any, ...]]:
         """Rows of the target that any engine gives alike: id, name, email, age, amount."""
-        return [(i, n, e, a, float(x)) for i, n, e, a, x in self.target(f"SELECT id, name, email, age, amount FROM {table} ORDER BY id, name")]
+        return [
+            (i, n, e, a, float(x)) for i, n, e, a, x in self.target(f"SELECT id, name, email, age, amount FROM {table} ORDER BY id, name")
+        ]
 
     def source_rows(self) -> list[tuple[Any, ...]]:
         return self.crm("SELECT id, name, email, age, amount FROM customers WHERE typeof(age) = 'integer' ORDER BY id, name")
@@ -128,14 +140,44 @@ class World:
         files = sorted((self.folder / ".beam_pipelines" / "dead-letters").rglob("*.jsonl"))
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
+    @contextmanager
+    def recorded_sql(self) -> Iterator[list[str]]:
+        """The statements that runs of this process send to PostgreSQL, in order."""
+        from beam_pipelines.io.postgres.target import PostgresSession
+
+        statements: list[str] = []
+        original = PostgresSession.execute
+
+        def execute(session: PostgresSession, sql: str, parameters: Any = ()) -> Any:
+            statements.append(sql)
+            return original(session, sql, parameters)
+
+        PostgresSession.execute = execute  # type: ignore[method-assign]
+        try:
+            yield statements
+        finally:
+            PostgresSession.execute = original  # type: ignore[method-assign]
+
     def start(self, fault: faults.Fault | None = None, **run: Any) -> faults.Child:
-        return faults.start(self.definition, fault, **run)
+        child = faults.start(self.definition, fault, **run)
+        self.children.append(child)
+        return child
+
+    def end(self) -> None:
+        """End what still runs: a stopped process would keep the test session from ending."""
+        for child in self.children:
+            child.kill()
 
     def fresh(self) -> None:
-        """Forget target, state and dead letters; the CRM stays."""
+        """Forget target, state and dead letters; the CRM stays. The state store is there already, empty: making it is tested elsewhere."""
         import shutil
 
         shutil.rmtree(self.folder / ".beam_pipelines", ignore_errors=True)
+        empty = self.folder / "empty_state.db"
+        if not empty.exists():
+            StateStore(f"sqlite:///{empty}").close()
+        (self.folder / ".beam_pipelines").mkdir()
+        shutil.copy(empty, self.folder / ".beam_pipelines" / "state.db")
         for name in ("target.duckdb", "target.db"):
             (self.folder / name).unlink(missing_ok=True)
             (self.folder / f"{name}.wal").unlink(missing_ok=True)
@@ -149,19 +191,35 @@ def make_world(folder: Path, system: str, url: str) -> World:
     target = {"duckdb": "target.duckdb", "sqlite": "target.db", "postgresql": url}[system]
     (folder / "connections.yaml").write_text(json.dumps({"crm": "crm.db", "target": target}))
     world = World(folder, system, url, folder / "service.json")
-    world.crm("CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT, email TEXT, age INTEGER, amount REAL, updated_at TIMESTAMP NOT NULL)")
+    world.crm(
+        "CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT, email TEXT, age INTEGER, amount REAL, updated_at TIMESTAMP NOT NULL)"
+    )
     world.write()
     return world
 
 
+@pytest.fixture
+def worlds(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], World]]:
+    """Make the world of this test, for one kind of target; its CRM is empty."""
+    made: list[World] = []
+
+    def make(system: str) -> World:
+        url = request.getfixturevalue("postgres_database") if system == "postgresql" else ""
+        made.append(make_world(tmp_path, system, url))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.end()
+
+
 @pytest.fixture(params=TARGETS)
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """A world for each target; the CRM is empty."""
-    url = request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
-    yield make_world(tmp_path, request.param, url)
+def world(request: pytest.FixtureRequest, worlds: Callable[[str], World]) -> World:
+    """A world for each kind of target."""
+    return worlds(request.param)
 
 
 @pytest.fixture
-def duck(tmp_path: Path) -> World:
+def duck(worlds: Callable[[str], World]) -> World:
     """A world with DuckDB as target, for what does not depend on it."""
-    return make_world(tmp_path, "duckdb", "")
+    return worlds("duckdb")

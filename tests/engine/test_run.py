@@ -1,4 +1,4 @@
-"""Runs of the whole service, first and next, on every target; what must be true is counted in the CRM and the target by their own clients."""
+"""Runs of the whole service on every target; what must be true is counted in the CRM and the target by their own clients."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ World = Any
 def test_the_first_run_copies_everything_and_the_next_reads_nothing(world: World) -> None:
     world.fill(1, 500)
     first = world.service.run()
-    assert 0 == first.exit_code, first.error
+    assert first.exit_code == 0, first.error
     assert world.source_rows() == world.rows()
     metrics = first.to_json()["metrics"]
-    assert (500, 500, 500, 0) == tuple(metrics[k] for k in ("recordsExtracted", "recordsTransformed", "recordsLoaded", "recordsDeadLettered"))
+    assert tuple(metrics[k] for k in ("recordsExtracted", "recordsTransformed", "recordsLoaded", "recordsDeadLettered")) == (
+        500,
+        500,
+        500,
+        0,
+    )
     second = world.service.run()
-    assert 0 == second.exit_code
-    assert 0 == second.to_json()["metrics"]["recordsExtracted"]
+    assert second.exit_code == 0
+    assert second.to_json()["metrics"]["recordsExtracted"] == 0
     assert first.to_json()["watermark"] == second.to_json()["watermark"]
-    assert [] == world.leftovers()
+    assert world.leftovers() == []
 
 
 def test_an_increment_takes_what_changed_and_nothing_else(world: World) -> None:
@@ -31,9 +36,9 @@ def test_an_increment_takes_what_changed_and_nothing_else(world: World) -> None:
     world.crm("UPDATE customers SET name = 'changed', updated_at = datetime('now', '-60 seconds') WHERE id % 100 = 7")
     world.fill(301, 310, seconds_ago=200)
     result = world.service.run()
-    assert 13 == result.to_json()["metrics"]["recordsExtracted"]
+    assert result.to_json()["metrics"]["recordsExtracted"] == 13
     assert world.source_rows() == world.rows()
-    assert 3 == world.target("SELECT count(*) FROM customers WHERE name = 'changed'")[0][0]
+    assert world.target("SELECT count(*) FROM customers WHERE name = 'changed'")[0][0] == 3
 
 
 def test_mode_insert_adds_each_row_once_over_several_runs(world: World) -> None:
@@ -50,12 +55,12 @@ def test_a_row_of_a_wrong_type_becomes_one_dead_letter_with_its_origin(world: Wo
     world.fill(1, 50)
     world.crm("UPDATE customers SET age = 'unknown' WHERE id = 17")
     result = world.service.run()
-    assert 0 == result.exit_code
+    assert result.exit_code == 0
     assert world.source_rows() == world.rows()
     (letter,) = world.letters()
-    assert {"source": "query", "key": {"id": 17}} == letter["origin"]
-    assert ("cast-failed", "extract", "customers") == (letter["code"], letter["step"], letter["table"])
-    assert "unknown" == letter["record"]["age"]
+    assert letter["origin"] == {"source": "query", "key": {"id": 17}}
+    assert (letter["code"], letter["step"], letter["table"]) == ("cast-failed", "extract", "customers")
+    assert letter["record"]["age"] == "unknown"
     assert "age" in letter["error"]
     assert "unknown" not in letter["error"]
 
@@ -67,8 +72,8 @@ def test_duplicate_keys_keep_the_newest_version_and_count_the_rest(world: World)
     world.write("upsert", keyFields=["id"])
     world.change(("pipeline", "source", "query"), "SELECT * FROM log WHERE updated_at > ?")
     result = world.service.run()
-    assert [(1, "newest")] == world.target("SELECT id, name FROM customers")
-    assert 3 == result.to_json()["metrics"]["recordsLoaded"]
+    assert world.target("SELECT id, name FROM customers") == [(1, "newest")]
+    assert result.to_json()["metrics"]["recordsLoaded"] == 3
 
 
 def test_a_null_key_is_a_dead_letter(world: World) -> None:
@@ -77,9 +82,9 @@ def test_a_null_key_is_a_dead_letter(world: World) -> None:
     world.write("upsert", keyFields=["id"])
     world.change(("pipeline", "source", "query"), "SELECT * FROM log WHERE updated_at > ?")
     result = world.service.run()
-    assert 0 == result.exit_code, result.error
-    assert [(1, "a")] == world.target("SELECT id, name FROM customers")
-    assert ["key-null"] == [letter["code"] for letter in world.letters()]
+    assert result.exit_code == 0, result.error
+    assert world.target("SELECT id, name FROM customers") == [(1, "a")]
+    assert [letter["code"] for letter in world.letters()] == ["key-null"]
 
 
 def test_an_older_version_never_overwrites_a_newer_one(world: World) -> None:
@@ -89,7 +94,7 @@ def test_an_older_version_never_overwrites_a_newer_one(world: World) -> None:
     world.target(f"UPDATE customers SET name = 'from the future', updated_at = {later} WHERE id = 3")
     world.crm("UPDATE customers SET name = 'late', updated_at = datetime('now', '-5 seconds')")
     world.service.run()
-    assert [(3, "from the future")] == world.target("SELECT id, name FROM customers WHERE name <> 'late'")
+    assert world.target("SELECT id, name FROM customers WHERE name <> 'late'") == [(3, "from the future")]
 
 
 def test_whole_table_replace_leaves_exactly_the_source(world: World) -> None:
@@ -98,7 +103,7 @@ def test_whole_table_replace_leaves_exactly_the_source(world: World) -> None:
     world.change(("pipeline", "source"), {"type": "database", "connection": "crm", "table": "customers"})
     world.service.run()
     world.crm("DELETE FROM customers WHERE id > 25")
-    assert 0 == world.service.run().exit_code
+    assert world.service.run().exit_code == 0
     assert world.source_rows() == world.rows()
 
 
@@ -109,11 +114,11 @@ def test_an_empty_source_does_not_empty_the_table_unless_asked(world: World) -> 
     world.service.run()
     world.crm("DELETE FROM customers")
     refused = world.service.run()
-    assert (1, "empty-source") == (refused.exit_code, refused.to_json()["errorCode"])
-    assert 5 == len(world.rows())
+    assert (refused.exit_code, refused.to_json()["errorCode"]) == (1, "empty-source")
+    assert len(world.rows()) == 5
     world.change(("pipeline", "destination", "allowEmpty"), True)
-    assert 0 == world.service.run().exit_code
-    assert [] == world.rows()
+    assert world.service.run().exit_code == 0
+    assert world.rows() == []
 
 
 def test_replace_with_keys_replaces_whole_rows(world: World) -> None:
@@ -123,8 +128,8 @@ def test_replace_with_keys_replaces_whole_rows(world: World) -> None:
     world.target("UPDATE customers SET note = 'by hand'")
     world.write("replace", keyFields=["id"])
     world.crm("UPDATE customers SET updated_at = datetime('now', '-5 seconds') WHERE id <= 4")
-    assert 0 == world.service.run().exit_code
-    assert [(6,)] == world.target("SELECT count(*) FROM customers WHERE note = 'by hand'")
+    assert world.service.run().exit_code == 0
+    assert world.target("SELECT count(*) FROM customers WHERE note = 'by hand'") == [(6,)]
     assert world.source_rows() == world.rows()
 
 
@@ -132,7 +137,7 @@ def test_a_full_refresh_reads_everything_again(world: World) -> None:
     world.fill(1, 20)
     world.service.run()
     result = world.service.run(full_refresh=True)
-    assert 20 == result.to_json()["metrics"]["recordsExtracted"]
+    assert result.to_json()["metrics"]["recordsExtracted"] == 20
     assert world.source_rows() == world.rows()
 
 
@@ -142,7 +147,7 @@ def test_a_full_refresh_of_an_insert_service_needs_a_yes_and_replaces_the_table(
     world.service.run()
     with pytest.raises(PlanError, match="--yes"):
         world.service.run(full_refresh=True)
-    assert 0 == world.service.run(full_refresh=True, yes=True).exit_code
+    assert world.service.run(full_refresh=True, yes=True).exit_code == 0
     assert world.source_rows() == world.rows()
 
 
@@ -151,9 +156,9 @@ def test_a_changed_query_stops_until_the_user_chooses(world: World) -> None:
     world.service.run()
     world.change(("pipeline", "source", "query"), "SELECT * FROM customers WHERE updated_at > ? AND id > 0")
     stopped = world.service.run()
-    assert (2, "fingerprint-changed") == (stopped.exit_code, stopped.to_json()["errorCode"])
-    assert 0 == world.service.run(keep_watermark=True).exit_code
-    assert 0 == world.service.run().exit_code
+    assert (stopped.exit_code, stopped.to_json()["errorCode"]) == (2, "fingerprint-changed")
+    assert world.service.run(keep_watermark=True).exit_code == 0
+    assert world.service.run().exit_code == 0
 
 
 def test_a_new_column_of_the_source_is_added_to_the_target(world: World) -> None:
@@ -161,8 +166,8 @@ def test_a_new_column_of_the_source_is_added_to_the_target(world: World) -> None
     world.service.run()
     world.crm("ALTER TABLE customers ADD COLUMN city TEXT")
     world.crm("UPDATE customers SET city = 'Bern', updated_at = datetime('now', '-5 seconds') WHERE id = 2")
-    assert 0 == world.service.run().exit_code
-    assert [(2, "Bern")] == world.target("SELECT id, city FROM customers WHERE city IS NOT NULL")
+    assert world.service.run().exit_code == 0
+    assert world.target("SELECT id, city FROM customers WHERE city IS NOT NULL") == [(2, "Bern")]
 
 
 def test_a_frozen_schema_refuses_a_new_column_before_anything_is_read(world: World) -> None:
@@ -171,7 +176,7 @@ def test_a_frozen_schema_refuses_a_new_column_before_anything_is_read(world: Wor
     world.service.run()
     world.crm("ALTER TABLE customers ADD COLUMN city TEXT")
     refused = world.service.run()
-    assert (2, "schema-frozen") == (refused.exit_code, refused.to_json()["errorCode"])
+    assert (refused.exit_code, refused.to_json()["errorCode"]) == (2, "schema-frozen")
 
 
 def test_a_column_dropped_from_the_source_is_null_in_new_rows(world: World) -> None:
@@ -179,8 +184,8 @@ def test_a_column_dropped_from_the_source_is_null_in_new_rows(world: World) -> N
     world.service.run()
     world.crm("ALTER TABLE customers DROP COLUMN email")
     world.crm("INSERT INTO customers (id, name, age, amount, updated_at) VALUES (6, 'six', 6, 6, datetime('now', '-5 seconds'))")
-    assert 0 == world.service.run().exit_code
-    assert [(6, None)] == world.target("SELECT id, email FROM customers WHERE email IS NULL")
+    assert world.service.run().exit_code == 0
+    assert world.target("SELECT id, email FROM customers WHERE email IS NULL") == [(6, None)]
 
 
 def test_every_bundle_executed_twice_gives_the_same(world: World) -> None:
@@ -188,17 +193,17 @@ def test_every_bundle_executed_twice_gives_the_same(world: World) -> None:
     world.crm("UPDATE customers SET age = 'unknown' WHERE id = 17")
     world.write("insert")
     result = world.service.run(options=["--direct_runner_bundle_repeat=1"])
-    assert 0 == result.exit_code, result.error
+    assert result.exit_code == 0, result.error
     assert world.source_rows() == world.rows()
-    assert (200, 199, 1) == tuple(result.to_json()["metrics"][k] for k in ("recordsExtracted", "recordsLoaded", "recordsDeadLettered"))
-    assert 1 == len(world.letters())
-    assert [] == world.leftovers()
+    assert tuple(result.to_json()["metrics"][k] for k in ("recordsExtracted", "recordsLoaded", "recordsDeadLettered")) == (200, 199, 1)
+    assert len(world.letters()) == 1
+    assert world.leftovers() == []
 
 
 def test_two_worker_processes_give_the_same(world: World) -> None:
     world.fill(1, 200)
     result = world.service.run(options=["--direct_running_mode=multi_processing", "--direct_num_workers=2"])
-    assert 0 == result.exit_code, result.error
+    assert result.exit_code == 0, result.error
     assert world.source_rows() == world.rows()
 
 
@@ -207,26 +212,29 @@ def test_a_run_above_its_error_budget_loads_nothing_and_keeps_its_dead_letters(w
     world.crm("UPDATE customers SET age = 'x' WHERE id <= 3")
     world.change(("errorBudget",), {"max": 2})
     failed = world.service.run()
-    assert (1, "budget-exceeded") == (failed.exit_code, failed.to_json()["errorCode"])
-    assert 3 == len(world.letters())
+    assert (failed.exit_code, failed.to_json()["errorCode"]) == (1, "budget-exceeded")
+    assert len(world.letters()) == 3
     assert failed.to_json()["charge"] is None
     world.change(("errorBudget",), {"max": 2, "onExceed": "warn"})
     warned = world.service.run()
-    assert (3, "success") == (warned.exit_code, warned.execution.status)
+    assert (warned.exit_code, warned.execution.status) == (3, "success")
     assert world.source_rows() == world.rows()
 
 
 def test_a_refused_row_stops_the_load_or_becomes_a_dead_letter(world: World) -> None:
-    world.target("CREATE TABLE customers (id BIGINT PRIMARY KEY, name TEXT, email TEXT, age BIGINT CHECK (age < 80), amount DOUBLE PRECISION, updated_at TIMESTAMP)")
+    world.target(
+        "CREATE TABLE customers (id BIGINT PRIMARY KEY, name TEXT, email TEXT, age BIGINT CHECK (age < 80),"
+        " amount DOUBLE PRECISION, updated_at TIMESTAMP)"
+    )
     world.fill(1, 200)
     bad = world.crm("SELECT count(*) FROM customers WHERE age >= 80")[0][0]
     stopped = world.service.run()
-    assert (1, "target-refused") == (stopped.exit_code, stopped.to_json()["errorCode"])
-    assert [] == world.rows()
+    assert (stopped.exit_code, stopped.to_json()["errorCode"]) == (1, "target-refused")
+    assert world.rows() == []
     world.change(("pipeline", "destination", "errorHandling"), "continue")
     world.change(("errorBudget",), {"max": "50%"})
     result = world.service.run()
-    assert 0 == result.exit_code, result.error
+    assert result.exit_code == 0, result.error
     assert [row for row in world.source_rows() if row[3] < 80] == world.rows()
     assert bad == len(world.letters()) == result.to_json()["metrics"]["recordsDeadLettered"]
     assert {"target-refused"} == {letter["code"] for letter in world.letters()}
@@ -238,7 +246,7 @@ def test_the_charge_is_computed_once_a_successful_run_and_an_empty_one_pays_the_
     world.service.run(customer="acme")
     with world.store() as store:
         charges = store.charges("customers")
-    assert ["0.10", "0.10"] == [f"{charge.amount:.2f}" for charge in charges]
+    assert [f"{charge.amount:.2f}" for charge in charges] == ["0.10", "0.10"]
 
 
 def test_a_target_restored_to_an_older_state_stops_with_a_choice(duck: World) -> None:
@@ -252,7 +260,7 @@ def test_a_target_restored_to_an_older_state_stops_with_a_choice(duck: World) ->
     shutil.copy(duck.folder / "backup", duck.folder / "target.duckdb")
     with pytest.raises(PlanError, match="restored") as stopped:
         duck.service.run()
-    assert "ledger-behind" == stopped.value.code
-    assert 0 == duck.service.run(keep_watermark=True).exit_code
+    assert stopped.value.code == "ledger-behind"
+    assert duck.service.run(keep_watermark=True).exit_code == 0
     assert duck.source_rows() == duck.rows()
-    assert 0 == duck.service.run().exit_code
+    assert duck.service.run().exit_code == 0
