@@ -97,6 +97,7 @@ class PostgresTarget(SqlTarget):
             session.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
             session.execute("SET LOCAL work_mem = '256MB'")
             session.execute("SET LOCAL jit = off")
+            session.execute("SET LOCAL TIME ZONE 'UTC'")  # what a time without a zone means where the column has one
             # Leaving the block by an error closes the connection, and the server rolls back.
             yield session
             with self._server.doing("committing"):

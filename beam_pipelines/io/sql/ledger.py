@@ -20,7 +20,9 @@ from beam_pipelines.runs.window import Window
 
 __all__ = ["Ledger"]
 
-_COLUMNS = "run, load, status, plan, counts, prepared_at, ended_at"
+# Reserved words of some database or other are quoted everywhere.
+_LOAD, _PLAN, _SCHEMAS = '"load"', '"plan"', '"schemas"'
+_COLUMNS = f"run, {_LOAD}, status, {_PLAN}, counts, prepared_at, ended_at"
 
 
 class Ledger:
@@ -32,6 +34,8 @@ class Ledger:
         key: Column type of the key columns.
     """
 
+    on_conflict = " ON CONFLICT DO NOTHING"
+
     def __init__(self, schema: str | None = None, *, text: str = "TEXT", key: str = "TEXT") -> None:
         prefix = f"{quote(schema)}." if schema else ""
         self.loads, self.heads = f"{prefix}{LEDGER}", f"{prefix}{HEADS}"
@@ -40,14 +44,15 @@ class Ledger:
     def create(self, tx: Session) -> None:
         """Create the tables where they are missing."""
         tx.execute(
-            f"CREATE TABLE IF NOT EXISTS {self.loads} (service {self._key} NOT NULL, load {self._key} NOT NULL, run {self._key} NOT NULL,"
-            f" generation BIGINT NOT NULL, status {self._text} NOT NULL, store {self._text} NOT NULL, plan {self._text} NOT NULL,"
-            f" counts {self._text}, prepared_at {self._text} NOT NULL, ended_at {self._text}, PRIMARY KEY (service, load, run))"
+            f"CREATE TABLE IF NOT EXISTS {self.loads} (service {self._key} NOT NULL, {_LOAD} {self._key} NOT NULL,"
+            f" run {self._key} NOT NULL, generation BIGINT NOT NULL, status {self._text} NOT NULL, store {self._text} NOT NULL,"
+            f" {_PLAN} {self._text} NOT NULL, counts {self._text}, prepared_at {self._text} NOT NULL, ended_at {self._text},"
+            f" PRIMARY KEY (service, {_LOAD}, run))"
         )
         tx.execute(
-            f"CREATE TABLE IF NOT EXISTS {self.heads} (service {self._key} NOT NULL, load {self._key} NOT NULL, generation BIGINT NOT NULL,"
-            f" mark {self._text}, fingerprint {self._text} NOT NULL, run {self._text} NOT NULL, schemas {self._text} NOT NULL,"
-            f" updated_at {self._text} NOT NULL, PRIMARY KEY (service, load))"
+            f"CREATE TABLE IF NOT EXISTS {self.heads} (service {self._key} NOT NULL, {_LOAD} {self._key} NOT NULL,"
+            f" generation BIGINT NOT NULL, mark {self._text}, fingerprint {self._text} NOT NULL, run {self._text} NOT NULL,"
+            f" {_SCHEMAS} {self._text} NOT NULL, updated_at {self._text} NOT NULL, PRIMARY KEY (service, {_LOAD}))"
         )
 
     def standing(self, tx: Session, service: str, load: str) -> Standing:
@@ -57,7 +62,8 @@ class Ledger:
     def heads_of(self, tx: Session, service: str) -> dict[str, Standing]:
         """Every head of a service, by load."""
         found = tx.execute(
-            f"SELECT load, generation, mark, fingerprint, run, schemas FROM {self.heads} WHERE service = ? ORDER BY load", (service,)
+            f"SELECT {_LOAD}, generation, mark, fingerprint, run, {_SCHEMAS} FROM {self.heads} WHERE service = ? ORDER BY {_LOAD}",
+            (service,),
         )
         return {
             load: Standing(generation, Mark.from_json(json.loads(mark)) if mark else None, fingerprint, run, json.loads(schemas))
@@ -66,16 +72,23 @@ class Ledger:
 
     def insert(self, tx: Session, window: Window, store: str) -> None:
         """Insert the run's row and the load's head, each on conflict nothing: a retry of Prepare changes nothing."""
-        key = (window.service, window.load)
+        self.insert_head(tx, window)
+        self.insert_row(tx, window, store)
+
+    def insert_head(self, tx: Session, window: Window) -> None:
+        """Insert the load's head, where it is missing."""
         tx.execute(
-            f"INSERT INTO {self.heads} (service, load, generation, mark, fingerprint, run, schemas, updated_at)"
-            " VALUES (?, ?, 0, NULL, '', '', '{}', ?) ON CONFLICT DO NOTHING",
-            (*key, _now()),
+            f"INSERT INTO {self.heads} (service, {_LOAD}, generation, mark, fingerprint, run, {_SCHEMAS}, updated_at)"
+            f" VALUES (?, ?, 0, NULL, ?, ?, ?, ?){self.on_conflict}",
+            (window.service, window.load, "", "", "{}", _now()),
         )
+
+    def insert_row(self, tx: Session, window: Window, store: str) -> None:
+        """Insert the run's row, where it is missing."""
         tx.execute(
-            f"INSERT INTO {self.loads} (service, load, run, generation, status, store, plan, prepared_at)"
-            " VALUES (?, ?, ?, ?, 'prepared', ?, ?, ?) ON CONFLICT DO NOTHING",
-            (*key, window.run, window.generation, store, window.to_text(), _now()),
+            f"INSERT INTO {self.loads} (service, {_LOAD}, run, generation, status, store, {_PLAN}, prepared_at)"
+            f" VALUES (?, ?, ?, ?, 'prepared', ?, ?, ?){self.on_conflict}",
+            (window.service, window.load, window.run, window.generation, store, window.to_text(), _now()),
         )
 
     def row(self, tx: Session, service: str, load: str, run: str) -> LedgerRow | None:
@@ -84,7 +97,7 @@ class Ledger:
 
     def rows(self, tx: Session, service: str, run: str) -> list[LedgerRow]:
         """The rows of a run, ordered by load."""
-        found = tx.execute(f"SELECT {_COLUMNS} FROM {self.loads} WHERE service = ? AND run = ? ORDER BY load", (service, run))
+        found = tx.execute(f"SELECT {_COLUMNS} FROM {self.loads} WHERE service = ? AND run = ? ORDER BY {_LOAD}", (service, run))
         return [
             LedgerRow(
                 run=run_,
@@ -109,7 +122,7 @@ class Ledger:
         key = (window.service, window.load, window.run)
         claimed = tx.execute(
             f"UPDATE {self.loads} SET status = 'committed', ended_at = ?"
-            " WHERE service = ? AND load = ? AND run = ? AND status = 'prepared'",
+            f" WHERE service = ? AND {_LOAD} = ? AND run = ? AND status = 'prepared'",
             (_now(), *key),
         )
         if claimed.count == 1:
@@ -130,8 +143,8 @@ class Ledger:
             FencedError: Another run of the service committed first.
         """
         moved = tx.execute(
-            f"UPDATE {self.heads} SET generation = ?, mark = ?, fingerprint = ?, run = ?, schemas = ?, updated_at = ?"
-            " WHERE service = ? AND load = ? AND generation = ?",
+            f"UPDATE {self.heads} SET generation = ?, mark = ?, fingerprint = ?, run = ?, {_SCHEMAS} = ?, updated_at = ?"
+            f" WHERE service = ? AND {_LOAD} = ? AND generation = ?",
             (
                 window.generation + 1,
                 json.dumps(mark.to_json()) if mark else None,
@@ -154,7 +167,7 @@ class Ledger:
     def complete(self, tx: Session, window: Window, counts: LoadCounts, status: str = "committed") -> None:
         """Write the counters into the run's row, with its final status."""
         tx.execute(
-            f"UPDATE {self.loads} SET counts = ?, status = ?, ended_at = ? WHERE service = ? AND load = ? AND run = ?",
+            f"UPDATE {self.loads} SET counts = ?, status = ?, ended_at = ? WHERE service = ? AND {_LOAD} = ? AND run = ?",
             (json.dumps(counts.to_json()), status, _now(), window.service, window.load, window.run),
         )
 
@@ -166,7 +179,7 @@ class Ledger:
         """
         moved = tx.execute(
             f"UPDATE {self.heads} SET generation = generation + 1, mark = ?, fingerprint = COALESCE(?, fingerprint), run = '',"
-            " updated_at = ? WHERE service = ? AND load = ?",
+            f" updated_at = ? WHERE service = ? AND {_LOAD} = ?",
             (json.dumps(mark.to_json()) if mark else None, fingerprint, _now(), service, load),
         )
         if moved.count != 1:
@@ -180,11 +193,11 @@ class Ledger:
         asks holds that store's lease. Dead letters of runs of *other* stores are kept, for their launcher has perhaps not taken them yet.
         """
         found = tx.execute(
-            f"SELECT l.run, l.status, l.counts, l.generation < h.generation FROM {self.loads} l JOIN {self.heads} h"
-            " ON h.service = l.service AND h.load = l.load WHERE l.service = ? AND l.store <> ?",
+            f"SELECT l.run, l.status, l.counts, h.generation - l.generation FROM {self.loads} l JOIN {self.heads} h"
+            f" ON h.service = l.service AND h.{_LOAD} = l.{_LOAD} WHERE l.service = ? AND l.store <> ?",
             (service, store),
         )
-        runs = {run for run, status, _, overtaken in found.rows if status == "prepared" and not overtaken}
+        runs = {run for run, status, _, behind in found.rows if status == "prepared" and behind <= 0}
         return runs, {name for _, _, counts, _ in found.rows for name in _letters(counts)}
 
     def letters(self, tx: Session, service: str, run: str) -> set[str] | None:

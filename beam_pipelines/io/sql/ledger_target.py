@@ -145,7 +145,7 @@ class LedgerTarget(ABC):
         standing, alive, keep = self._retrying(once)
         orphans = [name for name in there if name not in keep and _run_of(name) not in {*alive, window.run}]
         if orphans:
-            _LOG.info("dropping %d staging objects of ended runs", len(orphans))
+            _LOG.debug("dropping %d staging objects of ended runs", len(orphans))
         self._drop(lambda: orphans)
         return standing
 

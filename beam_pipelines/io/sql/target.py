@@ -119,7 +119,7 @@ class SqlTarget(LedgerTarget):
         deleted = 0
         known = self.columns(tx, window.load)
         if known is None and tally.staged_rows:
-            self._create(tx, window, schema, policy)
+            self.create_table(tx, window, schema, policy)
             known = self.columns(tx, window.load)
         if known is None:
             return Merged(method="nothing to load")
@@ -143,10 +143,9 @@ class SqlTarget(LedgerTarget):
         superseded = 0
         if repeated:
             sql, superseded = self.pick_winners(tx, sql, window, tally.staged_rows)
-        empty = not tx.execute(f"SELECT 1 FROM {sql.target} LIMIT 1").rows
         fold = str.lower if self.traits.folds_case else str
         indexed = bool(known.primary_key) and set(map(fold, known.primary_key)) <= set(map(fold, sql.keys))
-        plan = MergePlan(sql, policy, tally.staged_rows - superseded, empty, indexed)
+        plan = MergePlan(sql, policy, tally.staged_rows - superseded, self.is_empty(tx, window.load), indexed)
         merged = self._apply(tx, window, plan, schema)
         return replace(merged, superseded=superseded, deleted=max(deleted, 0))
 
@@ -276,7 +275,11 @@ class SqlTarget(LedgerTarget):
         """The column type this database keeps an Arrow type in."""
         return types.ddl(arrow, self.system)
 
-    def _create(self, tx: Session, window: Window, schema: pa.Schema, policy: Policy) -> None:
+    def is_empty(self, tx: Session, table: str) -> bool:
+        return not tx.execute(f"SELECT 1 FROM {quote_table(table)} LIMIT 1").rows
+
+    def create_table(self, tx: Session, window: Window, schema: pa.Schema, policy: Policy) -> None:
+        """Create the target table for rows of a schema; where rows are told by keys, they become its primary key."""
         keyed = window.key_fields if policy.mode != "insert" else ()
         lines = [f"{quote(field.name)} {self.ddl(field.type)}{' NOT NULL' if field.name in keyed else ''}" for field in schema]
         if keyed and self.creates_primary_key:
@@ -298,10 +301,13 @@ class SqlTarget(LedgerTarget):
                 "schema-frozen", f"the rows have columns that {window.load!r} lacks ({names}), and schema: freeze refuses to add them"
             )
         for field in new:
-            tx.execute(f"ALTER TABLE {quote_table(window.load)} ADD COLUMN {quote(field.name)} {self.ddl(field.type)}")
+            self.add_column(tx, window.load, field)
         _LOG.info("added to %s: %s", window.load, names)
         again = self.columns(tx, window.load)
         return again or known
+
+    def add_column(self, tx: Session, table: str, field: pa.Field) -> None:
+        tx.execute(f"ALTER TABLE {quote_table(table)} ADD COLUMN {quote(field.name)} {self.ddl(field.type)}")
 
     def casts(self, schema: pa.Schema, known: Described) -> tuple[tuple[str, str], ...]:
         """Columns whose staged type is not the target's, with the target's type as SQL."""
