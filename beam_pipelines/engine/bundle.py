@@ -83,6 +83,7 @@ class BundleFn(PlainFn):
     def start_bundle(self) -> None:
         # The context of *this* run: in one process, DoFn instances of an earlier run may still be around.
         self._context = RunContext.current()
+        self._job = self._job.at(self._context)
         self._letters: dict[str, LetterBox] = {}
         self._seconds: dict[str, float] = {}
         self._report.open(self._context)

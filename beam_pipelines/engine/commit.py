@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import TARGET, windows_of
+from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.errors import BeamPipelinesError
 from beam_pipelines.io import keepers
 from beam_pipelines.runs.context import RunContext
@@ -35,12 +37,15 @@ class _CommitFn(PlainFn):
         context = RunContext.current()
         # Every range is read: a snapshot held any longer would only keep the source from cleaning up.
         keepers.release(context.run)
-        policy, facts = self._job.policy(context), list(facts)
-        target = self._job.open_target(context)
+        with contextlib.closing(Reporter("commit")) as report:
+            report.open(context)
+            report.flush()
+        job, facts = self._job.at(context), list(facts)
+        policy, target = job.policy(context), job.open_target(context)
         failure: BeamPipelinesError | None = None
         try:
             for load, window in windows_of(texts).items():
-                tally = Tally.of(load, facts, self._job.step_ids)
+                tally = Tally.of(load, facts, job.step_ids)
                 try:
                     yield load, target.commit(window, policy, window.schema(TARGET), tally)
                 except BeamPipelinesError as error:

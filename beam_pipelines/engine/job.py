@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ class Job:
 
     Args:
         text: The definition as JSON.
-        folder: Folder of the definition, for `functions.py` and relative paths; None when it was made in Python.
+        folder: Folder of the definition on this machine, for `functions.py` and relative paths; None when there is none. It is not
+            pickled: another machine has other folders, and workers take theirs from the run context (`at`).
     """
 
     text: str
@@ -40,6 +41,17 @@ class Job:
     def of(cls, definition: Definition, folder: Path | None = None) -> Job:
         data = definition.model_dump(mode="json", by_alias=True, exclude_unset=True)
         return cls(orjson.dumps(data).decode(), str(folder) if folder else None)
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"text": self.text}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        object.__setattr__(self, "text", state["text"])
+        object.__setattr__(self, "folder", None)
+
+    def at(self, context: RunContext) -> Job:
+        """The job in the folder that a run says."""
+        return self if context.folder in (None, self.folder) else replace(self, folder=context.folder)
 
     @cached_property
     def definition(self) -> Definition:

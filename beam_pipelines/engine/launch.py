@@ -185,6 +185,8 @@ def _renewing(store: StateStore, lease: Lease) -> Iterator[None]:
 
 def _run_pipeline(ask: Launch, context: RunContext, store: StateStore, listener: Callable[[Progress], None] | None) -> BaseException | None:
     """Run the pipeline to its end; what it raised is data from here on."""
+    from beam_pipelines.engine.local import run_here
+
     phases = _PhaseEvents(store, context.run)
 
     def heard(progress: Progress) -> None:
@@ -194,30 +196,21 @@ def _run_pipeline(ask: Launch, context: RunContext, store: StateStore, listener:
 
     with Receiver(heard) as receiver, _in_environment(replace(context, progress=receiver.port)):
         try:
-            run_in_process(ask.job, ask.options)
+            run_here(ask.job, ask.options)
         except KeyboardInterrupt as interrupt:
             return interrupt
         except Exception as error:  # noqa: BLE001 - recorded, and raised again by the command line
             _LOG.debug("the pipeline failed", exc_info=True)
-            return error
+            return KeyboardInterrupt() if _interrupted(error) else error
         finally:
             keepers.release(context.run)
     return None
 
 
-def run_in_process(job: Job, options: Any = None) -> None:
-    """Build the pipeline of a job and run it on Beam's in-process portable runner; the run context is in the environment."""
-    import apache_beam as beam
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-
-    from beam_pipelines.engine.pipeline import RunLoads
-    from beam_pipelines.engine.views import ViewedOptions
-
-    options = options or ViewedOptions([])
-    pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
-    pipeline | "Run" >> RunLoads(job)
-    # The round trip through the proto is a test of Beam's own; ours is tested once, in the suite.
-    pipeline.run(test_runner_api=False).wait_until_finish()
+def _interrupted(error: BaseException) -> bool:
+    """Whether an interrupt is behind an error: Beam makes a RuntimeError of what it meets inside a DoFn."""
+    behind = error.__cause__ or error.__context__
+    return isinstance(behind, KeyboardInterrupt) or (behind is not None and _interrupted(behind))
 
 
 @contextlib.contextmanager

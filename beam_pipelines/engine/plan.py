@@ -10,6 +10,7 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Policy, Source, Target
+from beam_pipelines.io.sql.relation import decide_kind, match_column
 from beam_pipelines.pricing import metered_steps
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee, derive, require
@@ -142,7 +143,6 @@ def _check_mode(job: Job, policy: Policy, source: Source, target: Target) -> Non
         return
     if not source.traits.incremental:
         raise refusal("pipeline.source", f"{source.traits.system} cannot be read incrementally", "cursor-invalid")
-    _check_overlap(cursor, policy, source)
 
 
 def _check_overlap(cursor: CursorSpec, policy: Policy, source: Source) -> None:
@@ -185,12 +185,10 @@ def _readings(job: Job, context: RunContext, source: Source, target: Target) -> 
     readings = []
     for load, table in job.loads(source.tables()).items():
         described, head = source.describe(table), target.standing(job.service, load)
-        if source.cursor is not None and source.cursor.column not in described.schema.names:
-            raise refusal(
-                "pipeline.source.cursor.column",
-                f"cursor column {source.cursor.column!r} is not among the columns of {table!r}: {', '.join(described.schema.names)}",
-                "column-missing",
-            )
+        if source.cursor is not None:
+            name = match_column(source.cursor.column, described.schema.names, table)
+            # The kind that is not stated follows from the column's type: a date needs an overlap, said or not.
+            _check_overlap(decide_kind(source.cursor, described.schema.field(name).type), job.policy(context), source)
         low = str(head.mark) if head.mark and source.cursor and not context.full_refresh else None
         readings.append(Reading(table, load, low, described.rows, target.describe(load) is not None))
     return tuple(readings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,11 +12,12 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_pipelines.columnar import origin
+from beam_pipelines.columnar import cast, origin
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import snake, trace
 from beam_pipelines.engine.refusal import refusal
+from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Standing, Target
 from beam_pipelines.runs.context import RunContext
@@ -126,7 +128,7 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
     sample: pa.RecordBatch | None = None
     steps = job.steps()
     if any(step.needs_sample and not (same and step.id in known) for step in steps):
-        sample = source.sample(window.table, _SAMPLE)
+        sample = cast.conform(source.sample(window.table, _SAMPLE), schema).batch
     for step in steps:
         if step.needs_sample and step.id in known and sample is None:
             schema = Window.schema(replace(window, schemas=known), step.id)
@@ -259,7 +261,12 @@ class _PrepareFn(PlainFn):
         self._job = job
 
     def process(self, element: bytes) -> Iterator[dict[str, str]]:  # noqa: ARG002 - the seed says nothing
-        windows = prepare(self._job, RunContext.current())
+        context = RunContext.current()
+        windows = prepare(self._job.at(context), context)
+        ranges = [part for window in windows.values() for part in window.ranges]
+        with contextlib.closing(Reporter("prepare")) as report:
+            report.open(context)
+            report.flush(total_rows=sum(part.rows for part in ranges), total_bytes=sum(part.bytes for part in ranges))
         yield {load: window.to_text() for load, window in windows.items()}
 
 

@@ -14,6 +14,7 @@ from beam_pipelines.runs.context import RunContext
 
 __all__ = ["Progress", "Receiver", "Reporter"]
 
+_PHASES = ("prepare", "extract", "transform", "load", "commit")
 _EVERY = 0.2  # seconds between datagrams of one reporter: five a second is smooth, and costs nothing
 
 
@@ -159,4 +160,6 @@ class Receiver:
             now.bytes += int(message["bytes"])
         now.total_rows += int(message.get("total_rows", 0))
         now.total_bytes += int(message.get("total_bytes", 0))
-        now.phase = {"prepare": "extract", "extract": "extract", "load": "load", "commit": "commit"}.get(label, "transform")
+        # Workers report late and in any order: a phase that was reached is not left again.
+        reached = {"prepare": "extract", "extract": "extract", "load": "load", "commit": "commit"}.get(label, "transform")
+        now.phase = max(now.phase, reached, key=_PHASES.index)

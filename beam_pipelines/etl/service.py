@@ -167,6 +167,7 @@ class Service:
             run="000000000000",
             started_at=datetime.now(timezone.utc).isoformat(timespec="microseconds"),
             connections=str(self.connections_file) if self.connections_file else None,
+            state=self.state_url,
             full_refresh=full_refresh,
             keep_watermark=keep_watermark,
         )

@@ -26,6 +26,7 @@ class RunContext:
         run: Run id.
         started_at: ISO 8601, UTC; `now()` in expressions.
         connections: Path of the connections file, None: only environment variables.
+        folder: Folder of the definition on the machine of the workers, for its functions and relative paths; None: they have none.
         store: Id of the state store whose lease this run holds; what other runs of the same store staged may be swept.
         state: URL of the state store, or the name of a connection that holds it (targets without transactions keep their ledger there).
         local: Workers run on the launcher's machine and live as long as the run, so that a connection kept by one serves all.
@@ -37,6 +38,7 @@ class RunContext:
     run: str
     started_at: str
     connections: str | None = None
+    folder: str | None = None
     store: str = ""
     state: str | None = None
     local: bool = True
