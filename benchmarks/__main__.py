@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -52,13 +52,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="where the results go; default: benchmarks/results.json, if everything was measured"
     )
-    parser.add_argument("--write-docs", action="store_true", help="measure nothing: write docs/benchmarks.md from benchmarks/results.json")
+    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md too, if everything was measured")
+    parser.add_argument("--render", action="store_true", help="measure nothing: write docs/benchmarks.md from benchmarks/results.json")
     parser.add_argument("--strict", action="store_true", help="end with 1 when a target is missed")
     return parser.parse_args()
 
 
-def _measure(settings: Settings, only: list[str]) -> Results:
+def _measure(settings: Settings, only: list[str]) -> tuple[Results, list[str]]:
+    """Measure the cases; also those that failed, by a program that ended with an error or by a wrong result."""
     lines: list[Line] = []
+    failed: list[str] = []
     with ExitStack() as stack:
         server = stack.enter_context(databases()) if any(name in _WITH_SERVER for name in only) else None
         versions = machine.versions(settings.peers_python)
@@ -66,12 +69,23 @@ def _measure(settings: Settings, only: list[str]) -> Results:
             versions["server"] = {"PostgreSQL": server.version()}
         for name in only:
             logging.info("%s", name)
-            found = _ALONE[name](settings) if name in _ALONE else _WITH_SERVER[name](settings, _needed(server))
+            try:
+                found = _ALONE[name](settings) if name in _ALONE else _WITH_SERVER[name](settings, _needed(server))
+            except BenchmarkError as error:
+                failed.append(name)
+                print(f"[{name}] FAILED: {error}", file=sys.stderr)
+                continue
             for line in found:
                 print(report.line(line), flush=True)
             lines += found
     made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return Results(made, machine.describe(), {"rows": settings.rows, "rounds": settings.rounds}, versions, lines)
+    return Results(made, machine.describe(), {"rows": settings.rows, "rounds": settings.rounds}, versions, lines), failed
+
+
+def _render() -> int:
+    _DOCS.write_text(report.markdown(Results.read(_RESULTS)))
+    print(f"wrote {_DOCS}")
+    return 0
 
 
 def _needed(server: Databases | None) -> Databases:
@@ -82,30 +96,31 @@ def _needed(server: Databases | None) -> Databases:
 def main() -> int:
     arguments = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    if arguments.write_docs:
-        _DOCS.write_text(report.markdown(Results.read(_RESULTS)))
-        print(f"wrote {_DOCS.relative_to(_ROOT)}")
-        return 0
-    if shutil.which(arguments.peers_python) is None:
+    if arguments.render:
+        return _render()
+    # Not resolved: an environment's interpreter is a link, and finds its packages by where the link is.
+    peers_python = os.path.abspath(arguments.peers_python)
+    if shutil.which(peers_python) is None:
         print(
-            f"no interpreter at {arguments.peers_python}: `make bench` makes the peers' environment; or give --peers-python",
+            f"no interpreter at {peers_python}: `make bench` makes the peers' environment; or give --peers-python",
             file=sys.stderr,
         )
         return 2
     rows, rounds = (_QUICK_ROWS, 1) if arguments.quick else (arguments.rows, arguments.rounds)
     only = [name for name in (*_ALONE, *_WITH_SERVER) if not arguments.only or name in arguments.only]
     with tempfile.TemporaryDirectory(prefix="bp_bench_") as folder:
-        try:
-            results = _measure(Settings(rows, rounds, arguments.peers_python, Path(folder)), only)
-        except (BenchmarkError, subprocess.SubprocessError) as failed:
-            print(f"the benchmark failed: {failed}", file=sys.stderr)
-            return 1
+        results, failed = _measure(Settings(rows, rounds, peers_python, Path(folder)), only)
     print(report.summary(results))
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+        return 1
     # What was measured in part, or in a hurry, does not stand in for the whole.
     out = arguments.out or (None if arguments.only or arguments.quick else _RESULTS)
     if out is not None:
         results.write(out)
         print(f"wrote {out}")
+    if arguments.write_docs and out == _RESULTS:
+        _render()
     return 0 if results.met or not arguments.strict else 1
 
 
