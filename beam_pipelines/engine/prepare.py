@@ -16,8 +16,8 @@ from beam_pipelines.columnar import cast, origin
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import snake, trace
-from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.progress import Reporter
+from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Standing, Target
 from beam_pipelines.runs.context import RunContext
@@ -69,7 +69,11 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         started_at=context.started_at,
         full=low is None,
     )
-    window = plan_schemas(job, window, source, described, head)
+    try:
+        window = plan_schemas(job, window, source, described, head)
+    except _NothingToSampleError:
+        # There is no row, so there is nothing to plan either: the run ends empty, and makes no table.
+        return target.prepare(window.with_schema("", described.schema).with_schema(TARGET, pa.schema([])), context)
     window = window.with_schema(TARGET, target.stored(window.schema(TARGET)))
     there = target.describe(load)
     window = choose_keys(job, window, policy, described, there, cursor)
@@ -119,6 +123,10 @@ def _low(cursor: CursorSpec | None, head: Standing, context: RunContext) -> Mark
     return Mark.of(value - type(value)(cursor.overlap))
 
 
+class _NothingToSampleError(Exception):
+    """A function's output would be sampled, but the source is empty."""
+
+
 def plan_schemas(job: Job, window: Window, source: Source, described: Described, head: Standing) -> Window:
     """Plan the schema after every step; what a function returns is sampled once, kept with the fingerprint, and enforced from then on."""
     known = head.schemas if head.fingerprint == window.fingerprint else {}
@@ -129,6 +137,8 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
     steps = job.steps()
     if any(step.needs_sample and not (same and step.id in known) for step in steps):
         sample = cast.conform(source.sample(window.table, _SAMPLE), schema).batch
+        if not sample.num_rows:
+            raise _NothingToSampleError
     for step in steps:
         if step.needs_sample and step.id in known and sample is None:
             schema = Window.schema(replace(window, schemas=known), step.id)
