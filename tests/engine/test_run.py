@@ -264,3 +264,14 @@ def test_a_target_restored_to_an_older_state_stops_with_a_choice(duck: World) ->
     assert duck.service.run(keep_watermark=True).exit_code == 0
     assert duck.source_rows() == duck.rows()
     assert duck.service.run().exit_code == 0
+
+
+def test_an_empty_source_behind_a_sampled_function_is_an_empty_run_without_a_table(duck: World) -> None:
+    (duck.folder / "functions.py").write_text("def double(row: dict):\n    return {**row, 'twice': row['age'] * 2}\n")
+    duck.write(steps=[{"id": "double", "type": "function"}])
+    empty = duck.service.run()
+    assert (empty.exit_code, empty.to_json()["metrics"]["recordsExtracted"]) == (0, 0)
+    assert duck.target("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'customers'") == [(0,)]
+    duck.fill(1, 10)
+    assert duck.service.run().exit_code == 0
+    assert duck.target("SELECT sum(twice) FROM customers") == [(sum(2 * i for i in range(1, 11)),)]
