@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from beam_pipelines.runs.context import RunContext
 
 __all__ = ["Progress", "Receiver", "Reporter"]
 
+_LOG = logging.getLogger(__name__)
 _PHASES = ("prepare", "extract", "transform", "load", "commit")
 _EVERY = 0.2  # seconds between datagrams of one reporter: five a second is smooth, and costs nothing
 
@@ -115,6 +117,7 @@ class Receiver:
 
     def __init__(self, listener: Callable[[Progress], None]) -> None:
         self.progress = Progress()
+        self._complained = False
         self._listener = listener
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -150,7 +153,15 @@ class Receiver:
                     return
             except (OSError, ValueError):
                 continue
+            self._tell()
+
+    def _tell(self) -> None:
+        try:
             self._listener(self.progress)
+        except Exception as error:  # noqa: BLE001 - a caller's screen; the run is not about it
+            if not self._complained:
+                _LOG.warning("the listener of the progress failed: %s: %s", type(error).__name__, error)
+            self._complained = True
 
     def take(self, message: dict[str, int | str]) -> None:
         """Add one message to the progress."""

@@ -1,0 +1,143 @@
+"""What a run tells while it goes on and when it ends: progress, the outbox's events with the seed's names, the alert, the metrics row."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from beam_pipelines.errors import FatalError
+
+Desk = Any
+
+QUERY = {"query": "SELECT * FROM people WHERE updated_at > ?", "incremental": True}
+PRICE = {"model": "per-record", "rate": "0.01", "minimumCharge": "1.00"}
+
+
+def fill(desk: Desk, first: int, last: int, *, bad: int = 0, seconds_ago: int = 1000) -> None:
+    """People `first..last`, the first `bad` of which have an age that is no number."""
+    desk.sqlite(
+        "source.db",
+        "CREATE TABLE IF NOT EXISTS people (id INTEGER PRIMARY KEY, age INTEGER, updated_at TIMESTAMP NOT NULL)",
+        f"WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})"
+        f" INSERT INTO people SELECT i, CASE WHEN i < {first + bad} THEN 'young' ELSE i END,"
+        f" datetime('now', '-{seconds_ago} seconds') FROM n",
+    )
+
+
+def events(desk: Desk, run: str) -> list[dict[str, Any]]:
+    with desk.store() as store:
+        return [event.to_json() for event in store.events("desk", run=run)]
+
+
+def test_a_run_that_succeeds_tells_the_seeds_story_in_order(either: Desk) -> None:
+    fill(either, 1, 200, bad=3)
+    either.etl(QUERY, {"table": "people", "mode": "upsert"}, pricing=PRICE)
+    record = either.ran(customer="acme", request="r-17")
+    told = events(either, record["runId"])
+    kinds = [event["type"] for event in told]
+    assert kinds[0] == "ServiceRequest.created"
+    assert kinds[-2:] == ["ServiceResult.deliver", "Payment.charge"]
+    assert set(kinds[1:-2]) == {"PipelineProgress.updated"}
+    assert [event["sequence"] for event in told] == [f"{n:010d}" for n in range(1, len(told) + 1)]
+    assert len({event["id"] for event in told}) == len(told)
+    created, deliver, charge = told[0]["data"], told[-2]["data"], told[-1]["data"]
+    assert created == {"requestId": "r-17", "serviceId": "desk", "customerId": "acme", "runId": record["runId"]}
+    outputs = deliver["outputs"]
+    assert (deliver["requestId"], outputs["success"], outputs["recordsProcessed"]) == ("r-17", True, 197)
+    assert outputs["bytesProcessed"] == record["metrics"]["bytesProcessed"]
+    assert outputs["duration"] == record["duration"]
+    assert [step["phase"] for step in outputs["steps"]] == ["extract", "transform", "load"]
+    assert outputs["steps"] == record["steps"]
+    # 200 records at 0.01.
+    assert charge == {"customerId": "acme", "amount": "2.00", "currency": "USD", "description": "ETL Pipeline - 200 records processed"}
+    phases = [event["data"]["phase"] for event in told if event["type"] == "PipelineProgress.updated"]
+    assert phases == sorted(phases, key=["prepare", "extract", "transform", "load", "commit"].index)
+    assert {"extract", "load"} <= set(phases)
+    for event in told[1:-2]:
+        assert (event["data"]["requestId"], event["data"]["status"]) == ("r-17", "running")
+    assert {"specversion": "1.0", "source": "/services/desk", "subject": f"runs/{record['runId']}"}.items() <= told[0].items()
+
+
+def test_a_run_that_fails_tells_why_and_charges_nothing(either: Desk) -> None:
+    fill(either, 1, 20, bad=5)
+    either.etl(QUERY, {"table": "people", "mode": "upsert"}, pricing=PRICE, errorBudget={"max": 4})
+    failed = either.run(request="r-18")
+    assert failed.exit_code == 1
+    told = events(either, failed.execution.run)
+    assert [event["type"] for event in told if "Progress" not in event["type"]] == ["ServiceRequest.created", "ServiceRequest.fail"]
+    data = told[-1]["data"]
+    assert set(data) == {"requestId", "error", "execution", "metrics"}
+    assert data["requestId"] == "r-18"
+    assert "5 of 20 rows failed, the error budget allows 4" in data["error"]
+    assert {"recordsExtracted": 20, "recordsLoaded": 0, "errors": 5}.items() <= data["metrics"].items()
+    assert [(step["phase"], step["success"]) for step in data["execution"]] == [("extract", True), ("transform", True), ("load", False)]
+    with either.store() as store:
+        assert store.charges("desk") == []
+
+
+def test_the_alert_comes_once_when_the_failures_of_the_hour_pass_a_hundred(desk: Desk) -> None:
+    desk.etl(QUERY, {"table": "people", "mode": "upsert"}, errorBudget={"max": "100%"})
+    alerts = []
+    for number, bad in enumerate((60, 40, 1, 30)):
+        fill(desk, 1 + 100 * number, 100 + 100 * number, bad=bad, seconds_ago=1000 - 200 * number)
+        record = desk.ran()
+        alerts.append([event["data"] for event in events(desk, record["runId"]) if event["type"] == "Alert.create"])
+    # 60, 100 (not above), 101 (above: alert), 131 (still above: told already).
+    assert alerts == [[], [], [{"severity": "high", "message": "Pipeline Desk has 101 failures in last hour"}], []]
+    with desk.store() as store:
+        assert [alert.failures for alert in store.alerts("desk")] == [101]
+
+
+def test_every_run_leaves_one_row_of_metrics(either: Desk) -> None:
+    fill(either, 1, 100, bad=10)
+    either.etl(QUERY, {"table": "people", "mode": "upsert"})
+    first, second = either.ran(), either.ran()
+    with either.store() as store:
+        empty, full = store.metrics("desk")
+    assert (full.run, full.records_processed, full.error_rate) == (first["runId"], 90, 0.1)
+    assert full.bytes_processed == first["metrics"]["bytesProcessed"] > 0
+    assert full.duration == first["duration"]
+    assert Decimal(str(full.throughput)).quantize(Decimal("0.001")) == Decimal(str(90 / (first["duration"] / 1000))).quantize(
+        Decimal("0.001")
+    )
+    assert (empty.run, empty.records_processed, empty.error_rate) == (second["runId"], 0, None)
+
+
+def test_progress_adds_up_to_what_was_read_whatever_the_phase(desk: Desk) -> None:
+    fill(desk, 1, 30_000)
+    steps = [{"id": "older", "type": "filter", "condition": "age > 10000"}]
+    desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps)
+    heard: list[tuple[str, dict[str, int], int]] = []
+    result = desk.run(listener=lambda progress: heard.append((progress.phase, dict(progress.rows), progress.bytes)))
+    assert result.exit_code == 0
+    last = heard[-1]
+    assert {"extract": 30_000, "older": 20_000, "load": 20_000}.items() <= last[1].items()
+    assert last[2] == result.to_json()["metrics"]["bytesProcessed"]
+    assert [rows.get("extract", 0) for _, rows, _ in heard] == sorted(rows.get("extract", 0) for _, rows, _ in heard)
+
+
+def test_a_listener_that_breaks_does_not_break_the_run(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    fill(desk, 1, 10)
+    desk.etl({"table": "people"}, {"table": "people", "mode": "insert"})
+
+    def broken(progress: Any) -> None:
+        raise FatalError("the screen is gone")
+
+    result = desk.run(listener=broken)
+    assert result.exit_code == 0
+    assert [record.message for record in caplog.records if "listener" in record.message] == [
+        "the listener of the progress failed: FatalError: the screen is gone"
+    ]
+    assert "PipelineProgress.updated" in [event["type"] for event in events(desk, result.execution.run)]
+    assert desk.duckdb("target.duckdb", "SELECT count(*) FROM people") == [(10,)]
+
+
+@pytest.mark.parametrize("customer", [None, "acme"])
+def test_without_a_price_nothing_is_charged(desk: Desk, customer: str | None) -> None:
+    fill(desk, 1, 10)
+    desk.etl({"table": "people"}, {"table": "people", "mode": "insert"})
+    record = desk.ran(customer=customer)
+    assert record["charge"] is None
+    assert "Payment.charge" not in [event["type"] for event in events(desk, record["runId"])]
