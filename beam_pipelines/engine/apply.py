@@ -107,5 +107,5 @@ class ApplyStep(beam.PTransform):
         self._job, self._index, self._windows = job, index, windows
 
     def expand(self, rows: PCollection) -> Any:
-        apply = beam.ParDo(_ApplyFn(self._job, self._index), AsSingleton(self._windows)).with_output_types(pa.RecordBatch)
-        return rows | "Apply" >> apply.with_outputs(FACTS, main="rows")
+        apply = beam.ParDo(_ApplyFn(self._job, self._index), AsSingleton(self._windows))
+        return rows | "Apply" >> apply.with_output_types(pa.RecordBatch, **{FACTS: StepFact}).with_outputs(FACTS, main="rows")

@@ -72,4 +72,5 @@ class Commit(beam.PTransform):
         self._job, self._windows, self._facts = job, windows, facts
 
     def expand(self, seed: PCollection) -> PCollection:
-        return seed | "Once" >> beam.ParDo(_CommitFn(self._job), AsIter(self._facts), AsSingleton(self._windows))
+        once = beam.ParDo(_CommitFn(self._job), AsIter(self._facts), AsSingleton(self._windows))
+        return seed | "Once" >> once.with_output_types(tuple[str, LoadCounts])

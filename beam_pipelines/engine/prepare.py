@@ -288,4 +288,4 @@ class Prepare(beam.PTransform):
         self._job = job
 
     def expand(self, seed: beam.pvalue.PCollection) -> beam.pvalue.PCollection:
-        return seed | "Fix" >> beam.ParDo(_PrepareFn(self._job))
+        return seed | "Fix" >> beam.ParDo(_PrepareFn(self._job)).with_output_types(dict[str, str])

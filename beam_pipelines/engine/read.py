@@ -141,10 +141,10 @@ class Read(beam.PTransform):
 
     def expand(self, windows: PCollection) -> Any:
         # Typed, for untyped batches are pickled whenever Beam wonders how large they are.
-        rows = beam.ParDo(_ReadFn(self._job), AsSingleton(windows)).with_output_types(pa.RecordBatch)
+        rows = beam.ParDo(_ReadFn(self._job), AsSingleton(windows)).with_output_types(pa.RecordBatch, **{FACTS: ReadFact})
         return (
             windows
-            | "Ranges" >> beam.ParDo(_RangesFn())
+            | "Ranges" >> beam.ParDo(_RangesFn()).with_output_types(tuple[str, tuple[str, int]])
             # A Reshuffle would do the same by way of four more transforms.
             | "Spread" >> beam.GroupByKey()
             | "Rows" >> rows.with_outputs(FACTS, main="rows")

@@ -184,4 +184,4 @@ class Stage(beam.PTransform):
         self._job, self._windows = job, windows
 
     def expand(self, rows: PCollection) -> PCollection:
-        return rows | "Write" >> beam.ParDo(_StageFn(self._job), AsSingleton(self._windows))
+        return rows | "Write" >> beam.ParDo(_StageFn(self._job), AsSingleton(self._windows)).with_output_types(StagedFact)
