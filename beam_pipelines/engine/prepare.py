@@ -25,7 +25,7 @@ from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Window, schema_to_text
 from beam_pipelines.transforms.step import Step
 
-__all__ = ["TARGET", "Prepare", "fingerprint", "prepare", "windows_of"]
+__all__ = ["TARGET", "NothingToSampleError", "Prepare", "fingerprint", "prepare", "windows_of"]
 
 TARGET = "*"  # key of the target's schema among a window's schemas: no step can be called so
 _SAMPLE = 1000  # rows that tell what a function returns; more would be a read of its own
@@ -71,7 +71,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     )
     try:
         window = plan_schemas(job, window, source, described, head)
-    except _NothingToSampleError:
+    except NothingToSampleError:
         # There is no row, so there is nothing to plan either: the run ends empty, and makes no table.
         return target.prepare(window.with_schema("", described.schema).with_schema(TARGET, pa.schema([])), context)
     window = window.with_schema(TARGET, target.stored(window.schema(TARGET)))
@@ -123,7 +123,7 @@ def _low(cursor: CursorSpec | None, head: Standing, context: RunContext) -> Mark
     return Mark.of(value - type(value)(cursor.overlap))
 
 
-class _NothingToSampleError(Exception):
+class NothingToSampleError(Exception):
     """A function's output would be sampled, but the source is empty."""
 
 
@@ -138,7 +138,7 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
     if any(step.needs_sample and not (same and step.id in known) for step in steps):
         sample = cast.conform(source.sample(window.table, _SAMPLE), schema).batch
         if not sample.num_rows:
-            raise _NothingToSampleError
+            raise NothingToSampleError
     for step in steps:
         if step.needs_sample and step.id in known and sample is None:
             schema = Window.schema(replace(window, schemas=known), step.id)

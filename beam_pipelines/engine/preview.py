@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import cast, dead, origin
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.prepare import plan_schemas
+from beam_pipelines.engine.prepare import NothingToSampleError, plan_schemas
 from beam_pipelines.errors import Code, PlanError
 from beam_pipelines.io.connector import Source, Standing
 from beam_pipelines.runs.context import RunContext
@@ -76,7 +76,10 @@ def preview(job: Job, context: RunContext, step: str | None = None, limit: int =
     source = job.open_source(context)
     try:
         table = source.tables()[0]
-        window = _window(job, context, source, table)
+        try:
+            window = _window(job, context, source, table)
+        except NothingToSampleError:
+            return Preview("", source.describe(table).schema, (), (), 0)
         sample = source.sample(table, limit)
     finally:
         source.close()

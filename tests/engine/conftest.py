@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +14,19 @@ import duckdb
 import psycopg
 import pytest
 
+from beam_pipelines.engine.launch import Result
 from beam_pipelines.etl.service import Service
 from beam_pipelines.state.store import StateStore
 from beam_pipelines.testing import faults
 
 TARGETS = ("duckdb", "postgresql", "sqlite")
+
+
+class RepeatingService(Service):
+    """A service whose every bundle is executed twice: what a runner that retries does, and the in-process one never does by itself."""
+
+    def run(self, *, options: Sequence[str] = (), **run: Any) -> Result:
+        return super().run(options=[*options, "--direct_runner_bundle_repeat=1"], **run)
 
 
 @dataclass
@@ -34,6 +42,7 @@ class World:
     definition: Path
     children: list[faults.Child] = field(default_factory=list)
     later: int = 0
+    repeat: bool = False
 
     def write(self, mode: str = "upsert", steps: list[dict[str, Any]] | None = None, *, price: bool = True, **destination: Any) -> Path:
         """Write the definition."""
@@ -72,7 +81,7 @@ class World:
 
     @property
     def service(self) -> Service:
-        return Service.load(self.definition)
+        return (RepeatingService if self.repeat else Service).load(self.definition)
 
     # The CRM.
 
@@ -213,10 +222,13 @@ def worlds(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
         world.end()
 
 
-@pytest.fixture(params=TARGETS)
+@pytest.fixture(params=[(system, repeat) for system in TARGETS for repeat in ("once", "twice")], ids="-".join)
 def world(request: pytest.FixtureRequest, worlds: Callable[[str], World]) -> World:
-    """A world for each kind of target."""
-    return worlds(request.param)
+    """A world for each kind of target, with every bundle executed once, and twice."""
+    system, repeat = request.param
+    made = worlds(system)
+    made.repeat = repeat == "twice"
+    return made
 
 
 @pytest.fixture

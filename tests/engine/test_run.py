@@ -188,11 +188,11 @@ def test_a_column_dropped_from_the_source_is_null_in_new_rows(world: World) -> N
     assert world.target("SELECT id, email FROM customers WHERE email IS NULL") == [(6, None)]
 
 
-def test_every_bundle_executed_twice_gives_the_same(world: World) -> None:
+def test_dead_letters_and_counts_are_right_whatever_is_executed_twice(world: World) -> None:
     world.fill(1, 200)
     world.crm("UPDATE customers SET age = 'unknown' WHERE id = 17")
     world.write("insert")
-    result = world.service.run(options=["--direct_runner_bundle_repeat=1"])
+    result = world.service.run()
     assert result.exit_code == 0, result.error
     assert world.source_rows() == world.rows()
     assert tuple(result.to_json()["metrics"][k] for k in ("recordsExtracted", "recordsLoaded", "recordsDeadLettered")) == (200, 199, 1)
@@ -200,7 +200,9 @@ def test_every_bundle_executed_twice_gives_the_same(world: World) -> None:
     assert world.leftovers() == []
 
 
-def test_two_worker_processes_give_the_same(world: World) -> None:
+@pytest.mark.parametrize("system", ["duckdb", "postgresql", "sqlite"])
+def test_two_worker_processes_give_the_same(worlds: Any, system: str) -> None:
+    world = worlds(system)
     world.fill(1, 200)
     result = world.service.run(options=["--direct_running_mode=multi_processing", "--direct_num_workers=2"])
     assert result.exit_code == 0, result.error
