@@ -69,7 +69,7 @@ def run(command: Command) -> Usage:
             process = subprocess.Popen(
                 [sys.executable, "-S", "-E", str(_THIN), str(report), *command.argv],
                 cwd=command.folder,
-                env={**os.environ, **command.environment},
+                env={**_inherited(), **command.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -90,6 +90,11 @@ def run(command: Command) -> Usage:
             heard = (said + err.read_text(errors="replace"))[-_SHOWN:]
             raise BenchmarkError(f"ended with {used['code']}: {_shown(command)}\n{heard}")
         return Usage(used["seconds"], used["cpu"], used["peak_bytes"], said)
+
+
+def _inherited() -> dict[str, str]:
+    """The variables of this process, but for one: users' programs keep their bytecode, and do not compile themselves on every start."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _shown(command: Command) -> str:
