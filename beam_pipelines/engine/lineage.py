@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 __all__ = ["snake", "trace"]
 
 
-def trace(columns: Sequence[str], steps: Sequence[Any], *, exact: bool) -> dict[str, str]:
+def trace(columns: Iterable[str], steps: Sequence[Any], *, exact: bool) -> dict[str, str]:
     """Follow columns through the steps of a definition.
 
     Args:
@@ -22,38 +23,44 @@ def trace(columns: Sequence[str], steps: Sequence[Any], *, exact: bool) -> dict[
     """
     names = {column: column for column in columns}
     for step in steps:
-        if step.type == "filter" and step.required:
-            continue
-        if step.type == "filter":
-            continue
         if step.type == "map":
             names = _through_map(names, step)
-        elif exact:
+        elif step.type != "filter" and exact:
             return {}
     return names
 
 
-def _through_map(names: dict[str, str], step: Any) -> dict[str, str]:
-    plain: dict[str, str] = {}
-    mapped: set[str] = set()
+def _through_map(names: Mapping[str, str], step: Any) -> dict[str, str]:
+    from beam_pipelines.transforms.path import PathProblem, target_parts
+
+    moved: dict[str, str] = {}  # by name before the map
+    sources: set[str] = set()
+    targets: set[str] = set()
     for target, mapping in step.mappings.items():
-        source = getattr(mapping, "source", None)
-        mapped.add(target.split(".")[0])
-        if source and not getattr(mapping, "converter", None) and getattr(mapping, "expression", None) is None:
-            plain.setdefault(source, target)
-    kept = {name for name in names.values() if step.unmapped == "keep" and name not in mapped and name not in plain}
-    result = {}
-    for column, name in names.items():
-        if name in plain and getattr(step.mappings[plain[name]], "default", None) is None:
-            result[column] = plain[name]
-        elif name in kept:
-            result[column] = name
-    return result
+        try:
+            parts = target_parts(target)
+        except PathProblem:
+            continue  # the step itself refuses it, with its place
+        targets.add(parts[0])
+        if mapping.source is None:
+            continue
+        source = _meant(mapping.source, names.values())
+        sources.add(source)
+        if len(parts) == 1 and mapping.converter is None and mapping.default is None:
+            moved.setdefault(source, target)
+    # What is the whole source of a mapping was renamed, whatever the mapping made of it, and what a target has the name of was replaced.
+    kept = {name for name in names.values() if name not in sources and name not in targets} if step.unmapped == "keep" else set()
+    through = {column: moved.get(name, name if name in kept else None) for column, name in names.items()}
+    return {column: name for column, name in through.items() if name is not None}
+
+
+def _meant(source: str, names: Iterable[str]) -> str:
+    """The name that a mapping's source means: the same, or the only one that differs in case."""
+    same = [name for name in names if name.lower() == source.lower()]
+    return same[0] if len(same) == 1 else source
 
 
 def snake(name: str) -> str:
     """`CustomerID` and `customer id` as `customer_id`."""
-    import re
-
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^\w]+", "_", name)
     return re.sub(r"_+", "_", spaced).strip("_").lower()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
+import pyarrow as pa
+
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.lineage import trace
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
-from beam_pipelines.io.connector import CursorSpec, Policy, Source, Target
+from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Target
 from beam_pipelines.io.sql.relation import decide_kind, match_column
 from beam_pipelines.pricing import metered_steps
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee, derive, require
+from beam_pipelines.transforms.step import Step
 
 __all__ = ["Plan", "Reading", "make_plan"]
 
@@ -103,8 +108,10 @@ def make_plan(job: Job, context: RunContext) -> Plan:
     try:
         policy = job.policy(context)
         _check_mode(job, policy, source, target)
-        readings = _readings(job, context, source, target)
-        guarantee = _guarantee(job, policy, source, target)
+        described = {load: (table, source.describe(table)) for load, table in job.loads(source.tables()).items()}
+        cursors = [_decided(source, policy, table, about.schema) for table, about in described.values()]
+        readings = _readings(job, context, described, source, target)
+        guarantee = _guarantee(job, policy, source, target, cursors[0], next(iter(described.values()))[1].schema, steps)
         require(definition.delivery, guarantee)
         _check_price(job)
         return Plan(
@@ -116,7 +123,7 @@ def make_plan(job: Job, context: RunContext) -> Plan:
             destination=job.load_of("{table}"),
             schedule=definition.schedule.describe() if definition.schedule else None,
             next_times=tuple(definition.schedule.next(datetime.now(timezone.utc), 5)) if definition.schedule else (),
-            notes=tuple(_notes(job, steps)),
+            notes=tuple(_notes(job, policy, steps, target)),
         )
     finally:
         source.close()
@@ -181,42 +188,55 @@ def _check_price(job: Job) -> None:
             raise refusal(f"pricing.additionalCosts.{key}", "no step is metered by it; it would charge nothing", "spec-invalid")
 
 
-def _readings(job: Job, context: RunContext, source: Source, target: Target) -> tuple[Reading, ...]:
+def _decided(source: Source, policy: Policy, table: str, schema: pa.Schema) -> CursorSpec | None:
+    """The source's cursor as it is for one table."""
+    if source.cursor is None:
+        return None
+    column = schema.field(match_column(source.cursor.column, schema.names, table))
+    # The kind that is not stated follows from the column's type: a date needs an overlap, said or not.
+    decided = decide_kind(source.cursor, column.type)
+    _check_overlap(decided, policy, source)
+    return replace(decided, column=column.name)
+
+
+def _readings(
+    job: Job, context: RunContext, described: Mapping[str, tuple[str, Described]], source: Source, target: Target
+) -> tuple[Reading, ...]:
     readings = []
-    for load, table in job.loads(source.tables()).items():
-        described, head = source.describe(table), target.standing(job.service, load)
-        if source.cursor is not None:
-            name = match_column(source.cursor.column, described.schema.names, table)
-            # The kind that is not stated follows from the column's type: a date needs an overlap, said or not.
-            _check_overlap(decide_kind(source.cursor, described.schema.field(name).type), job.policy(context), source)
+    for load, (table, about) in described.items():
+        head = target.standing(job.service, load)
         low = str(head.mark) if head.mark and source.cursor and not context.full_refresh else None
-        readings.append(Reading(table, load, low, described.rows, target.describe(load) is not None))
+        readings.append(Reading(table, load, low, about.rows, target.describe(load) is not None))
     return tuple(readings)
 
 
-def _guarantee(job: Job, policy: Policy, source: Source, target: Target) -> Guarantee:
-    cursor = source.cursor
-    survives = cursor is not None and (
-        bool(getattr(job.destination, "version_column", None))
-        or all(step.type != "map" for step in job.definition.steps)
-        or _mapped(job, cursor.column)
-    )
+def _guarantee(
+    job: Job, policy: Policy, source: Source, target: Target, cursor: CursorSpec | None, schema: pa.Schema, steps: Sequence[Step]
+) -> Guarantee:
     return derive(
         mode=policy.mode,
         whole=policy.whole,
         transactional=target.traits.transactional,
         cursor=cursor.column if cursor else None,
-        stamped_by=cursor.stamped_by if cursor else "database",
+        kind=cursor.kind if cursor else "timestamp",
         overlap=cursor.overlap if cursor else 0.0,
-        versioned=survives or bool(getattr(job.destination, "version_column", None)),
+        versioned=_versioned(job, cursor, schema, steps) if policy.mode == "upsert" else False,
         assumptions=source.traits.assumptions,
     )
 
 
-def _mapped(job: Job, column: str) -> bool:
-    from beam_pipelines.engine.lineage import trace
-
-    return column in trace([column], job.definition.steps, exact=False)
+def _versioned(job: Job, cursor: CursorSpec | None, schema: pa.Schema, steps: Sequence[Step]) -> bool | None:
+    """Whether rows arrive with a version, as Prepare will find it; None while only a sample could tell what a function gives."""
+    if getattr(job.destination, "version_column", None):
+        return True
+    name = trace([cursor.column], job.definition.steps, exact=False).get(cursor.column) if cursor else None
+    if name is None or all(step.type != "function" for step in steps):
+        return name is not None
+    for step in steps:
+        if step.needs_sample:
+            return None
+        schema = step.plan(schema, None)
+    return name in schema.names
 
 
 def _graph(job: Job, source: Source, target: Target) -> list[str]:
@@ -228,8 +248,10 @@ def _graph(job: Job, source: Source, target: Target) -> list[str]:
     return [*lines, f"{job.destination.mode} into {job.load_of('{table}')} at {where} ({target.traits.system})"]
 
 
-def _notes(job: Job, steps: list[Any]) -> list[str]:
+def _notes(job: Job, policy: Policy, steps: Sequence[Step], target: Target) -> list[str]:
     notes = []
+    if policy.whole and not target.traits.transactional and not job.load_of("{table}").lower().endswith((".parquet", ".pq")):
+        notes.append("while the files of the folder are exchanged, a reader may see old and new ones; one file as path has no such moment")
     if any(step.needs_sample for step in steps):
         notes.append(
             "what functions without a declared output return is sampled from at most 1,000 rows at the first run, and enforced from then on"

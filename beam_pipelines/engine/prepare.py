@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
@@ -20,6 +19,7 @@ from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Standing, Target
+from beam_pipelines.io.sql.relation import match_column
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Window, schema_to_text
@@ -179,7 +179,7 @@ def choose_keys(
         PlanError: `upsert` has no keys and neither side has a primary key; or a key is not among the columns.
     """
     columns = window.schema(TARGET).names
-    rename = (lambda name: snake(name)) if job.definition.naming == "snake" else (lambda name: name)
+    rename: Callable[[str], str] = snake if job.definition.naming == "snake" else str
     steps = job.definition.steps
     exact = {source: rename(name) for source, name in trace(described.schema.names, steps, exact=True).items()}
     primary = described.primary_key or tuple(getattr(job.definition.source, "key_fields", ()))
@@ -205,13 +205,16 @@ def choose_keys(
     return replace(
         window,
         key_fields=keys,
-        version_column=_version(job, columns, policy, cursor, rename),
+        version_column=_version(
+            job, columns, policy, match_column(cursor.column, described.schema.names, window.table) if cursor else None
+        ),
         source_key=described.primary_key,
         unique_on=traced_key if set(traced_key) == set(keys) and traced_key else (),
     )
 
 
-def _version(job: Job, columns: list[str], policy: Policy, cursor: CursorSpec | None, rename: Any) -> str | None:
+def _version(job: Job, columns: list[str], policy: Policy, cursor: str | None) -> str | None:
+    """The column of the target that orders versions of a row: the one given, else the cursor's, where it arrives."""
     if policy.mode != "upsert":
         return None
     given = getattr(job.destination, "version_column", None)
@@ -225,8 +228,8 @@ def _version(job: Job, columns: list[str], policy: Policy, cursor: CursorSpec | 
         return str(given)
     if cursor is None:
         return None
-    name = trace([cursor.column], job.definition.steps, exact=False).get(cursor.column)
-    renamed = rename(name) if name else None
+    name = trace([cursor], job.definition.steps, exact=False).get(cursor)
+    renamed = snake(name) if name and job.definition.naming == "snake" else name
     return renamed if renamed in columns else None
 
 

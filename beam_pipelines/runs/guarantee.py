@@ -11,6 +11,7 @@ from beam_pipelines.errors import PlanError, Problem
 __all__ = ["Guarantee", "Level", "derive", "require"]
 
 Level = Literal["exactly-once", "at-least-once"]
+_SPANS = ((86400, "d"), (3600, "h"), (60, "min"))  # seconds
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ def derive(
     whole: bool,
     transactional: bool,
     cursor: str | None,
-    stamped_by: str = "database",
+    kind: str = "timestamp",
     overlap: float = 0.0,
-    versioned: bool = False,
+    versioned: bool | None = False,
     assumptions: Sequence[str] = (),
 ) -> Guarantee:
     """Derive the guarantee of one load.
@@ -47,34 +48,61 @@ def derive(
         whole: The whole table is replaced.
         transactional: Rows, ledger and watermark are one transaction of the target.
         cursor: Column that says what is new; None: every run reads everything.
-        stamped_by: Who sets the cursor.
-        overlap: Seconds or units re-read.
-        versioned: A version column keeps older rows from overwriting newer ones.
-        assumptions: What the source says its part rests on.
+        kind: What the cursor is: `timestamp`, `date` or `sequence`.
+        overlap: What is read again below the watermark: seconds (of a sequence, units).
+        versioned: A version column keeps older rows from overwriting newer ones; None: it does if the functions keep it.
+        assumptions: What the source says its part rests on; who sets the cursor is among it.
     """
-    reasons = ["rows, ledger and watermark are committed in one transaction of the target"]
-    if not transactional:
-        reasons = [
-            "the target has no transaction: the ledger is in the state store, and files are named by the run, so a commit done twice is done once"
-        ]
-    level: Level = "exactly-once"
-    if cursor is None:
-        reasons.append("every run reads everything")
-        if mode == "insert":
-            level = "at-least-once"
-            reasons.append("mode insert adds the whole source again on each run")
-    elif overlap:
-        reasons.append(
-            f"rows are read again {overlap:g} {'units' if stamped_by == 'sequence' else 's'} below the watermark, and written idempotently"
-        )
-        reasons.append(f"a row stamped by its {stamped_by} and committed later than that is not seen")
-    else:
-        reasons.append(f"{cursor!r} is taken to be stamped by the database, and is read below a ceiling that late commits cannot pass")
+    reasons = [*_committed(transactional), *_read(cursor, kind, overlap)]
+    doubled = mode == "insert" and cursor is None and not whole
+    if doubled:
+        reasons.append("mode insert adds the whole source again on each run")
     if mode == "upsert":
-        reasons.append("an older version never overwrites a newer one" if versioned else "there is no version column: the last run wins")
+        reasons.append(_VERSIONS[versioned])
+    if whole:
+        reasons.append("the table becomes what is read: rows that were deleted in the source go")
+    else:
+        reasons.append("rows that were deleted in the source stay in the target")
     if cursor is not None:
-        reasons.append("rows with a null cursor and deleted rows are not seen")
-    return Guarantee(level, (*reasons, *assumptions))
+        reasons.append(f"rows whose {cursor!r} is null are not read")
+    return Guarantee("at-least-once" if doubled else "exactly-once", (*reasons, *assumptions))
+
+
+_VERSIONS = {
+    True: "an older version never overwrites a newer one",
+    None: "an older version does not overwrite a newer one, if the functions give the cursor's column on as it is",
+    False: "there is no version column: the last run wins",
+}
+
+
+def _committed(transactional: bool) -> list[str]:
+    if transactional:
+        return ["rows, ledger and watermark are committed in one transaction of the target"]
+    return [
+        "files have no transaction: the ledger is in the state store, and the next run finishes a commit that was cut off",
+        "without its state store a service starts anew",
+    ]
+
+
+def _read(cursor: str | None, kind: str, overlap: float) -> list[str]:
+    if cursor is None:
+        return ["every run reads the whole source"]
+    if not overlap:
+        return ["rows are read below a ceiling that no late commit can pass"]
+    span = _span(overlap, kind)
+    return [
+        f"rows are read again from {span} below the watermark, and written by key",
+        f"a row that is committed more than {span} late is not seen",
+    ]
+
+
+def _span(overlap: float, kind: str) -> str:
+    """`1 h`, `90 s`, `2 d`, `100 units`; dates are read again by whole days."""
+    if kind == "sequence":
+        return f"{overlap:g} units"
+    seconds = -(-overlap // 86400) * 86400 if kind == "date" else overlap
+    unit, name = next(((unit, name) for unit, name in _SPANS if seconds >= unit and seconds % unit == 0), (1, "s"))
+    return f"{seconds / unit:g} {name}"
 
 
 def require(asked: str | None, derived: Guarantee) -> None:

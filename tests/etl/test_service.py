@@ -50,7 +50,7 @@ def test_what_a_plan_refuses_is_shown_at_its_line(definition: Path) -> None:
     with pytest.raises(PlanError) as refused:
         Service.load(definition).plan()
     assert f"{definition}:14:11: pipeline.destination.mode: replace without keyFields" in str(refused.value)
-    assert "mode-refused" == refused.value.code
+    assert refused.value.code == "mode-refused"
 
 
 def test_what_a_step_refuses_is_shown_at_its_line(definition: Path) -> None:
@@ -62,12 +62,12 @@ def test_what_a_step_refuses_is_shown_at_its_line(definition: Path) -> None:
 
 def test_what_a_run_refuses_when_it_has_begun_is_shown_at_its_line_too(definition: Path) -> None:
     result = Service.load(definition).run()
-    assert 2 == result.exit_code
+    assert result.exit_code == 2
     assert isinstance(result.error, PlanError)
     (problem,) = result.error.problems
     # keyFields is what is missing: the nearest key that is there is its parent.
     assert (str(definition), 10, "pipeline.destination.keyFields") == (problem.file, problem.line, problem.path)
-    assert "key-missing" == result.execution.error_code
+    assert result.execution.error_code == "key-missing"
     assert "needs to know which columns name a row" in (result.execution.error or "")
 
 

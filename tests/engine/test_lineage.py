@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from beam_pipelines.engine.lineage import snake, trace
+from beam_pipelines.functions import Functions
+from beam_pipelines.spec import FilterStep, FunctionStep, MapStep
+from beam_pipelines.transforms.registry import build
+
+COLUMNS = ("id", "Name", "email", "updated_at")
+
+
+def mapped(mappings: dict[str, Any], unmapped: str = "drop") -> MapStep:
+    return MapStep.model_validate({"id": "m", "mappings": mappings, "unmapped": unmapped})
+
+
+MAPS = [
+    ({"key": {"source": "id"}}, "drop", {"id": "key"}),
+    ({"key": {"source": "id"}}, "keep", {"id": "key", "Name": "Name", "email": "email", "updated_at": "updated_at"}),
+    # Converted, defaulted or computed: another value.
+    ({"Name": {"source": "Name", "converter": "lower"}}, "keep", {"id": "id", "email": "email", "updated_at": "updated_at"}),
+    ({"n": {"source": "id", "default": 0}, "email": {"source": "email"}}, "drop", {"email": "email"}),
+    ({"email": {"expression": "lower(email)"}}, "keep", {"id": "id", "Name": "Name", "updated_at": "updated_at"}),
+    # The source of a conversion is renamed too: with `keep` it is not there any more under its own name.
+    ({"mail": {"source": "email", "converter": "trim"}}, "keep", {"id": "id", "Name": "Name", "updated_at": "updated_at"}),
+    # An expression takes nothing away.
+    ({"mail": {"expression": "lower(email)"}}, "keep", {"id": "id", "Name": "Name", "email": "email", "updated_at": "updated_at"}),
+    # Two columns change places.
+    ({"id": {"source": "email"}, "email": {"source": "id"}}, "drop", {"id": "email", "email": "id"}),
+    # Into a struct: no column of the target any more.
+    ({"who.name": {"source": "Name"}, "id": {"source": "id"}}, "drop", {"id": "id"}),
+    ({"email.work": {"source": "Name"}}, "drop", {}),
+    # Names are meant whatever their case, as the map does.
+    ({"name": {"source": "NAME"}}, "drop", {"Name": "name"}),
+    # Twice: the first.
+    ({"a": {"source": "id"}, "b": {"source": "id"}}, "drop", {"id": "a"}),
+    ({"bad[0]": {"source": "id"}, "email": {"source": "email"}}, "drop", {"email": "email"}),
+]
+
+
+@pytest.mark.parametrize(("mappings", "unmapped", "expected"), MAPS)
+def test_a_map_carries_columns_on_under_the_names_it_gives_them(mappings: dict[str, Any], unmapped: str, expected: dict[str, str]) -> None:
+    assert trace(COLUMNS, [mapped(mappings, unmapped)], exact=True) == expected
+    assert trace(COLUMNS, [mapped(mappings, unmapped)], exact=False) == expected
+
+
+@pytest.mark.parametrize(("mappings", "unmapped", "expected"), [one for one in MAPS if "bad[0]" not in one[0]])
+def test_the_map_itself_puts_the_values_there(mappings: dict[str, Any], unmapped: str, expected: dict[str, str]) -> None:
+    batch = pa.record_batch({"id": [1, None], "Name": ["A", "B"], "email": [" A@x", " B@x"], "updated_at": [7, 8]})
+    step = build(mapped(mappings, unmapped), Functions(), "pipeline.transformations[0]")
+    step.open(batch.schema, step.plan(batch.schema, None), datetime.now(timezone.utc))
+    (out,) = step.apply(batch).batches
+    step.close()
+    for column in COLUMNS:
+        same = [name for name in out.schema.names if out.column(name).equals(batch.column(column))]
+        assert same[:1] == ([expected[column]] if column in expected else [])
+
+
+def test_several_maps_are_followed_one_after_the_other() -> None:
+    steps = [mapped({"a": {"source": "id"}}, "keep"), mapped({"b": {"source": "a"}}, "keep"), mapped({"id": {"source": "b"}}, "drop")]
+    assert trace(COLUMNS, steps, exact=True) == {"id": "id"}
+
+
+def test_a_filter_changes_no_name_whether_it_is_required_or_not() -> None:
+    for required in (True, False):
+        step = FilterStep.model_validate({"id": "f", "condition": "id > 1", "required": required})
+        assert trace(COLUMNS, [step], exact=True) == {column: column for column in COLUMNS}
+
+
+def test_a_function_may_change_any_value_but_is_taken_to_keep_what_a_name_means() -> None:
+    function = FunctionStep.model_validate({"id": "f"})
+    steps = [mapped({"key": {"source": "id"}}, "keep"), function]
+    assert trace(COLUMNS, steps, exact=True) == {}
+    assert trace(("id",), steps, exact=False) == {"id": "key"}
+
+
+def test_without_steps_everything_arrives() -> None:
+    assert trace(COLUMNS, [], exact=True) == {column: column for column in COLUMNS}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("CustomerID", "customer_id"),
+        ("customer id", "customer_id"),
+        ("HTTPServerName", "http_server_name"),
+        ("already_snake", "already_snake"),
+        ("Größe (cm)", "größe_cm"),
+        ("a--b  c", "a_b_c"),
+        ("address.city", "address_city"),
+        ("e-mail", "e_mail"),
+        ("X", "x"),
+        ("line2Text", "line2_text"),
+        ("_private", "private"),
+    ],
+)
+def test_snake_names(name: str, expected: str) -> None:
+    assert snake(name) == expected
+    assert snake(snake(name)) == expected
