@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -104,8 +105,7 @@ def make_plan(job: Job, context: RunContext) -> Plan:
             "not-served",
         )
     steps = job.steps()
-    source, target = job.open_source(context), job.open_target(context)
-    try:
+    with contextlib.closing(job.open_source(context)) as source, contextlib.closing(job.open_target(context)) as target:
         policy = job.policy(context)
         _check_mode(job, policy, source, target)
         described = {load: (table, source.describe(table)) for load, table in job.loads(source.tables()).items()}
@@ -125,9 +125,6 @@ def make_plan(job: Job, context: RunContext) -> Plan:
             next_times=tuple(definition.schedule.next(datetime.now(timezone.utc), 5)) if definition.schedule else (),
             notes=tuple(_notes(job, policy, steps, target)),
         )
-    finally:
-        source.close()
-        target.close()
 
 
 def _check_mode(job: Job, policy: Policy, source: Source, target: Target) -> None:

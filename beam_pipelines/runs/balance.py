@@ -84,6 +84,7 @@ class Budget:
         """Say in words how the budget is exceeded; None when it is kept."""
         if self.rows is not None and dead > self.rows:
             return f"{dead} of {read} rows failed, the error budget allows {self.rows}"
-        if self.share is not None and read >= self.after and dead > read * self.share:
-            return f"{dead} of {read} rows failed ({dead / read:.1%}), the error budget allows {self.share:.0%}"
+        # Divided, not multiplied: `57 % of 1000` is a little less than 570 in floating point.
+        if self.share is not None and read >= max(self.after, 1) and dead / read > self.share:
+            return f"{dead} of {read} rows failed ({dead / read:.1%}), the error budget allows {self.share * 100:g}%"
         return None

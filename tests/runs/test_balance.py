@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -37,7 +38,7 @@ def bundles(draw: st.DrawFn) -> list[ReadFact | StepFact | StagedFact]:
 @given(st.lists(bundles(), min_size=1, max_size=5))
 def test_rows_that_are_all_accounted_for_balance_over_any_bundles(several: list[list[ReadFact | StepFact | StagedFact]]) -> None:
     tally = Tally.of("t", [fact for bundle in several for fact in bundle], ["one", "two"])
-    assert [] == violations(tally)
+    assert violations(tally) == []
     assert tally.read == tally.staged_rows + tally.dead + tally.filtered - sum(step.made for step in tally.steps)
 
 
@@ -52,12 +53,12 @@ def test_a_row_lost_or_doubled_anywhere_is_found(facts: list[ReadFact | StepFact
 
 def test_dead_rows_without_their_letters_are_found() -> None:
     facts = [ReadFact("t", 3, 0, 1), StagedFact("t", 2, (Staged("s", 2),))]
-    assert ["1 rows died before the merge, but 0 dead letters are staged"] == violations(Tally.of("t", facts, []))
+    assert violations(Tally.of("t", facts, [])) == ["1 rows died before the merge, but 0 dead letters are staged"]
 
 
 def test_facts_of_other_loads_do_not_count() -> None:
     facts = [ReadFact("t", 2), StagedFact("t", 2, (Staged("s", 2),)), ReadFact("u", 5)]
-    assert [] == violations(Tally.of("t", facts, []))
+    assert violations(Tally.of("t", facts, [])) == []
 
 
 def test_a_run_without_rows_balances() -> None:
@@ -98,8 +99,21 @@ def test_a_share_is_judged_only_after_a_thousand_rows() -> None:
     budget = Budget(share=0.10)
     assert budget.exceeded(999, 999) is None
     assert budget.exceeded(1000, 100) is None
-    assert "101 of 1000 rows failed (10.1%), the error budget allows 10%" == budget.exceeded(1000, 101)
+    assert budget.exceeded(1000, 101) == "101 of 1000 rows failed (10.1%), the error budget allows 10%"
 
 
 def test_a_count_is_judged_at_once() -> None:
-    assert "2 of 3 rows failed, the error budget allows 1" == Budget(rows=1, share=None).exceeded(3, 2)
+    assert Budget(rows=1, share=None).exceeded(3, 2) == "2 of 3 rows failed, the error budget allows 1"
+
+
+def test_a_budget_that_is_used_up_exactly_is_kept() -> None:
+    for percent in range(1, 100):
+        budget = Budget(share=float(Decimal(percent) / 100))
+        assert budget.exceeded(1000, percent * 10) is None
+        assert budget.exceeded(1000, percent * 10 + 1) == (
+            f"{percent * 10 + 1} of 1000 rows failed ({percent}.1%), the error budget allows {percent}%"
+        )
+
+
+def test_a_budget_below_one_percent_is_said_as_it_is() -> None:
+    assert "the error budget allows 0.25%" in str(Budget(share=0.0025).exceeded(1000, 3))

@@ -40,7 +40,7 @@ def test_later_is_the_greater_of_two(a: int, b: int) -> None:
 
 def test_a_time_with_another_offset_is_the_same_moment_in_utc() -> None:
     paris = dt.timezone(dt.timedelta(hours=2))
-    assert "2026-06-01T10:00:00.000000+00:00" == Mark.of(dt.datetime(2026, 6, 1, 12, tzinfo=paris)).text
+    assert Mark.of(dt.datetime(2026, 6, 1, 12, tzinfo=paris)).text == "2026-06-01T10:00:00.000000+00:00"
 
 
 def test_nanoseconds_of_arrow_are_cut_to_microseconds() -> None:

@@ -20,4 +20,4 @@ def test_tables_of_users_are_never_taken_for_staging() -> None:
 
 
 def test_two_attempts_never_share_a_name() -> None:
-    assert 1000 == len({new_attempt() for _ in range(1000)})
+    assert len({new_attempt() for _ in range(1000)}) == 1000
