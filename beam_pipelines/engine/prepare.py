@@ -37,14 +37,10 @@ def prepare(job: Job, context: RunContext) -> dict[str, Window]:
     Raises:
         PlanError: The parts do not fit (no such column, key missing, fingerprint changed, ...); nothing was read.
     """
-    source, target = job.open_source(context), job.open_target(context)
-    try:
+    with contextlib.closing(job.open_source(context)) as source, contextlib.closing(job.open_target(context)) as target:
         loads = job.loads(source.tables())
         standing = {row.load: row.window for row in target.rows(job.service, context.run)}
         return {load: standing.get(load) or _fix(job, context, source, target, table, load) for load, table in loads.items()}
-    finally:
-        source.close()
-        target.close()
 
 
 def _fix(job: Job, context: RunContext, source: Source, target: Target, table: str, load: str) -> Window:
