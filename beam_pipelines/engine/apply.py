@@ -31,7 +31,7 @@ class _Open:
 
 class _ApplyFn(BundleFn):
     def __init__(self, job: Job, index: int) -> None:
-        super().__init__(job, job.step_ids[index])
+        super().__init__(job, job.step_ids[index], "transform")
         self._index = index
 
     def start_bundle(self) -> None:

@@ -72,13 +72,13 @@ class PlainFn(beam.DoFn):
 class BundleFn(PlainFn):
     """Base of the DoFns that see batches: one target connection an instance, letter boxes by load, time spent by load."""
 
-    def __init__(self, job: Job, label: str) -> None:
-        self._job, self._label = job, label
+    def __init__(self, job: Job, label: str, phase: str | None = None) -> None:
+        self._job, self._label, self._phase = job, label, phase
 
     def setup(self) -> None:
         self._context: RunContext | None = None
         self._target: Target | None = None
-        self._report = Reporter(self._label)
+        self._report = Reporter(self._label, self._phase)
 
     def start_bundle(self) -> None:
         # The context of *this* run: in one process, DoFn instances of an earlier run may still be around.
@@ -112,7 +112,18 @@ class BundleFn(PlainFn):
         box = self._letters.get(load)
         if box is None:
             box = self._letters[load] = LetterBox(self.target, self._job.service, self.context.run)
-        box.add(dead.letters(batch, rows, load=load, step=step, codes=codes, messages=messages, at=datetime.now(timezone.utc)))
+        box.add(
+            dead.letters(
+                batch,
+                rows,
+                load=load,
+                step=step,
+                codes=codes,
+                messages=messages,
+                at=datetime.now(timezone.utc),
+                max_cell_bytes=self._job.definition.max_cell_bytes,
+            )
+        )
 
     def close_letters(self, load: str) -> tuple[Dead, ...]:
         box = self._letters.pop(load, None)

@@ -24,19 +24,27 @@ class Reporter:
     """Sends what one DoFn has done so far; silent when nobody listens.
 
     Args:
-        label: Phase or step: `extract`, a step id, `load`.
+        label: The phase, or the id of a step.
+        phase: `transform` for a step; else the phase is the label.
     """
 
-    def __init__(self, label: str) -> None:
-        self._label = label
+    def __init__(self, label: str, phase: str | None = None) -> None:
+        self._phase = phase or label
+        # A step may be called as a phase is: its rows are no rows read or loaded.
+        self._label = f"step {label}" if phase and label in _PHASES else label
         self._socket: socket.socket | None = None
+        self._port = 0
         self._rows = self._bytes = 0
         self._sent = 0.0
 
     def open(self, context: RunContext) -> None:
-        if self._socket is None and context.progress:
+        if self._port == context.progress:
+            return
+        self.close()
+        self._port = context.progress
+        if self._port:
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            self._socket.connect(("127.0.0.1", context.progress))
+            self._socket.connect(("127.0.0.1", self._port))
 
     def add(self, rows: int, size: int = 0) -> None:
         """Count rows and bytes done; sent at most five times a second."""
@@ -49,7 +57,7 @@ class Reporter:
         """Send what is not sent yet; `total_rows` and `total_bytes` tell how much there is to do."""
         if self._socket is None:
             return
-        message = {"label": self._label, "rows": self._rows, "bytes": self._bytes, **total}
+        message = {"label": self._label, "phase": self._phase, "rows": self._rows, "bytes": self._bytes, **total}
         self._rows = self._bytes = 0
         self._sent = time.monotonic()
         try:
@@ -65,6 +73,7 @@ class Reporter:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+        self._port = 0
 
 
 @dataclass
@@ -72,7 +81,7 @@ class Progress:
     """How far a run is.
 
     Args:
-        rows: Rows done, by label.
+        rows: Rows done, by phase and by step.
         bytes: Bytes read so far.
         total_rows: Rows to read, 0 when unknown.
         total_bytes: Bytes to read, 0 when unknown.
@@ -151,8 +160,8 @@ class Receiver:
             except TimeoutError:
                 if self._stopped.is_set():
                     return
-            except (OSError, ValueError):
-                continue
+            except (OSError, ValueError, LookupError, TypeError):
+                continue  # not one of ours: any program of this machine can send to the port
             self._tell()
 
     def _tell(self) -> None:
@@ -171,6 +180,6 @@ class Receiver:
             now.bytes += int(message["bytes"])
         now.total_rows += int(message.get("total_rows", 0))
         now.total_bytes += int(message.get("total_bytes", 0))
-        # Workers report late and in any order: a phase that was reached is not left again.
-        reached = {"prepare": "extract", "extract": "extract", "load": "load", "commit": "commit"}.get(label, "transform")
+        # Workers report late and in any order: a phase that was reached is not left again. Prepare reports when it is done.
+        reached = "extract" if message["phase"] == "prepare" else str(message["phase"])
         now.phase = max(now.phase, reached, key=_PHASES.index)
