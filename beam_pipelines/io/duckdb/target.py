@@ -138,7 +138,7 @@ class DuckDbTarget(SqlTarget):
         assert isinstance(tx, DuckDbSession)
         names = ", ".join(quote(name) for name in schema.names)
         tx.connection.register("_bp_wanted", pa.table({"row": pa.array(rows, pa.int64())}))
-        found = tx.connection.execute(
+        found = tx.connection.sql(
             f"SELECT {names} FROM {relation} AS s JOIN _bp_wanted AS w ON w.row = s.{ROW} ORDER BY s.{ROW}"
         ).to_arrow_table()
         combined = found.cast(schema).combine_chunks().to_batches()

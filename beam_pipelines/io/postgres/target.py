@@ -81,7 +81,7 @@ class PostgresTarget(SqlTarget):
 
     def __init__(self, connection: Connection) -> None:
         self._server = Server(connection.url, connection.display, connection.redact)
-        self.traits = TargetTraits("postgresql", transactional=True, local=False, folds_case=False)
+        self.traits = TargetTraits("postgresql", transactional=True, local=False, folds_case=False, longest_name=63)
         self.ledger = Ledger()
         self._attached: tuple[Staged, ...] = ()
         self._reader: psycopg.Connection[Any] | None = None
@@ -343,8 +343,31 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
         return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
+# Tables of which the server itself counts, within a transaction, exactly what a MERGE does: no trigger or cascade writes to them as well,
+# and no partition or child counts for itself.
+_COUNTED = (
+    "SELECT relkind = 'r' AND NOT relhassubclass AND current_setting('track_counts')::bool"
+    " AND NOT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal)"
+    " AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE confrelid = c.oid AND conrelid = c.oid) FROM pg_class AS c WHERE oid = to_regclass(?)"
+)
+_COUNTS = "SELECT pg_stat_get_xact_tuples_inserted(oid), pg_stat_get_xact_tuples_updated(oid) FROM pg_class WHERE oid = to_regclass(?)"
+
+
 def _merge(tx: Session, sql: MergeSql) -> tuple[int, int]:
-    """MERGE, and count what it did; before PostgreSQL 17 there is no RETURNING, so the split is counted before."""
+    """MERGE, and count what it did.
+
+    By the server's own counters where they are exact, for RETURNING costs an eighth to a sixth of the whole MERGE (backend CPU, 500,000 rows,
+    half existing). Before PostgreSQL 17 MERGE has no RETURNING, and the split is counted before.
+    """
+    table = quote_table(sql.table)
+    if tx.execute(_COUNTED, (table,)).rows[0][0]:
+        inserted, updated = tx.execute(_COUNTS, (table,)).rows[0]
+        written = tx.execute(sql.merge()).count
+        inserted_now, updated_now = tx.execute(_COUNTS, (table,)).rows[0]
+        counts = int(inserted_now - inserted), int(updated_now - updated)
+        if sum(counts) != written:
+            raise FatalError(f"MERGE wrote {written} rows of {sql.table!r}, and the server counted {sum(counts)}", code="unbalanced")
+        return counts
     version = int(tx.execute("SHOW server_version_num").rows[0][0])
     if version >= 170000:
         counted = tx.execute(

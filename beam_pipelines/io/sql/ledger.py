@@ -43,16 +43,19 @@ class Ledger:
 
     def create(self, tx: Session) -> None:
         """Create the tables where they are missing."""
-        tx.execute(
-            f"CREATE TABLE IF NOT EXISTS {self.loads} (service {self._key} NOT NULL, {_LOAD} {self._key} NOT NULL,"
+        for statement in self.statements("IF NOT EXISTS "):
+            tx.execute(statement)
+
+    def statements(self, condition: str = "") -> tuple[str, str]:
+        """CREATE TABLE of loads and of heads."""
+        return (
+            f"CREATE TABLE {condition}{self.loads} (service {self._key} NOT NULL, {_LOAD} {self._key} NOT NULL,"
             f" run {self._key} NOT NULL, generation BIGINT NOT NULL, status {self._text} NOT NULL, store {self._text} NOT NULL,"
             f" {_PLAN} {self._text} NOT NULL, counts {self._text}, prepared_at {self._text} NOT NULL, ended_at {self._text},"
-            f" PRIMARY KEY (service, {_LOAD}, run))"
-        )
-        tx.execute(
-            f"CREATE TABLE IF NOT EXISTS {self.heads} (service {self._key} NOT NULL, {_LOAD} {self._key} NOT NULL,"
+            f" PRIMARY KEY (service, {_LOAD}, run))",
+            f"CREATE TABLE {condition}{self.heads} (service {self._key} NOT NULL, {_LOAD} {self._key} NOT NULL,"
             f" generation BIGINT NOT NULL, mark {self._text}, fingerprint {self._text} NOT NULL, run {self._text} NOT NULL,"
-            f" {_SCHEMAS} {self._text} NOT NULL, updated_at {self._text} NOT NULL, PRIMARY KEY (service, {_LOAD}))"
+            f" {_SCHEMAS} {self._text} NOT NULL, updated_at {self._text} NOT NULL, PRIMARY KEY (service, {_LOAD}))",
         )
 
     def standing(self, tx: Session, service: str, load: str) -> Standing:

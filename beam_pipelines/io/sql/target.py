@@ -58,6 +58,7 @@ class MergePlan:
         rows: Rows in `sql.staged`.
         empty: The target holds no row now (or none after a whole-table replace).
         indexed: The target has a primary key or unique index on the keys.
+        span: Of `_bp_row`, from and below; None: all rows.
     """
 
     sql: MergeSql
@@ -65,6 +66,7 @@ class MergePlan:
     rows: int
     empty: bool
     indexed: bool
+    span: tuple[int, int] | None = None
 
 
 class SqlTarget(LedgerTarget):
@@ -118,7 +120,8 @@ class SqlTarget(LedgerTarget):
     def merge(self, tx: Session, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> Merged:
         deleted = 0
         known = self.columns(tx, window.load)
-        if known is None and tally.staged_rows:
+        if known is None and tally.read:
+            # Also when no row arrives: a watermark moves on, and a table that is not there later was dropped by somebody.
             self.create_table(tx, window, schema, policy)
             known = self.columns(tx, window.load)
         if known is None:
@@ -230,25 +233,24 @@ class SqlTarget(LedgerTarget):
                 for (row,) in tx.execute(query).rows:
                     found.setdefault(row, Refused(row, "target-refused", reason))
         if found:
-            plan = _without(tx, plan, sorted(found))
+            plan = self.without(tx, plan, sorted(found))
         merged, refused = self._halve(tx, plan)
         return merged, sorted([*found.values(), *refused], key=lambda one: one.row)
 
     def _halve(self, tx: Session, plan: MergePlan) -> tuple[Merged, list[Refused]]:
-        bounds = tx.execute(f"SELECT min(_bp_row), max(_bp_row) FROM {plan.sql.staged} AS s").rows[0]
-        if bounds[0] is None:
+        bounds = self.row_bounds(tx, plan)
+        if bounds is None:
             return Merged(method="nothing to load"), []
         done, refused = Merged(), list[Refused]()
-        parts = [(int(bounds[0]), int(bounds[1]) + 1)]
+        parts = [bounds]
         while parts:
             low, high = parts.pop()
-            part = plan.sql.part(low, high)
-            rows = tx.execute(f"SELECT count(*) FROM {part.staged} AS s").rows[0][0]
-            if not rows:
+            part = self.part(tx, plan, low, high)
+            if not part.rows:
                 continue
             try:
                 with self.savepoint(tx):
-                    merged = self.apply(tx, replace(plan, sql=part, rows=rows))
+                    merged = self.apply(tx, part)
             except DataError as refusal:
                 if high - low == 1:
                     refused.append(Refused(low, "target-refused", str(refusal)))
@@ -265,6 +267,24 @@ class SqlTarget(LedgerTarget):
                 stale=done.stale + merged.stale,
             )
         return done, refused
+
+    def without(self, tx: Session, plan: MergePlan, rows: Sequence[int]) -> MergePlan:
+        """The plan without some of its rows."""
+        tx.execute("CREATE TEMP TABLE _bp_refused (gone BIGINT PRIMARY KEY)")
+        for first in range(0, len(rows), _LITERALS):
+            tx.execute(f"INSERT INTO _bp_refused VALUES {', '.join(f'({row})' for row in rows[first : first + _LITERALS])}")
+        rest = f"(SELECT a.* FROM {plan.sql.staged} AS a WHERE NOT EXISTS (SELECT 1 FROM _bp_refused AS r WHERE r.gone = a.{ROW}))"
+        return replace(plan, sql=plan.sql.of(rest), rows=plan.rows - len(rows))
+
+    def row_bounds(self, tx: Session, plan: MergePlan) -> tuple[int, int] | None:
+        """The least `_bp_row`, and one above the greatest; None when there is no row."""
+        low, high = tx.execute(f"SELECT min({ROW}), max({ROW}) FROM {plan.sql.staged} AS s").rows[0]
+        return None if low is None else (int(low), int(high) + 1)
+
+    def part(self, tx: Session, plan: MergePlan, low: int, high: int) -> MergePlan:
+        """The plan for `low <= _bp_row < high`."""
+        sql = plan.sql.part(low, high)
+        return replace(plan, sql=sql, rows=tx.execute(f"SELECT count(*) FROM {sql.staged} AS s").rows[0][0])
 
     # Tables.
 
@@ -332,15 +352,6 @@ def several(sql: MergeSql) -> Judged:
 def _unique(window: Window) -> bool:
     """Staged keys cannot repeat: they are exactly the source's own key, carried through unrenamed or traced by the caller."""
     return bool(window.key_fields) and window.unique_on == window.key_fields
-
-
-def _without(tx: Session, plan: MergePlan, rows: Sequence[int]) -> MergePlan:
-    """The plan without some of its rows."""
-    tx.execute("CREATE TEMP TABLE _bp_refused (gone BIGINT PRIMARY KEY)")
-    for first in range(0, len(rows), _LITERALS):
-        tx.execute(f"INSERT INTO _bp_refused VALUES {', '.join(f'({row})' for row in rows[first : first + _LITERALS])}")
-    rest = f"(SELECT a.* FROM {plan.sql.staged} AS a WHERE NOT EXISTS (SELECT 1 FROM _bp_refused AS r WHERE r.gone = a.{ROW}))"
-    return replace(plan, sql=plan.sql.of(rest), rows=plan.rows - len(rows))
 
 
 def letters_name(window: Window) -> str:

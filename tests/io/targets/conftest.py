@@ -21,6 +21,7 @@ from beam_pipelines.io.connector import Policy, Target
 from beam_pipelines.io.duckdb.target import DuckDbTarget
 from beam_pipelines.io.files.target import ParquetTarget
 from beam_pipelines.io.postgres.target import PostgresTarget
+from beam_pipelines.io.sql.portable_target import PortableTarget
 from beam_pipelines.io.sqlite.target import SqliteTarget
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import LoadCounts, Tally
@@ -46,6 +47,7 @@ class Place(ABC):
     """
 
     system: str
+    portable = False
 
     @abstractmethod
     def target(self) -> Target: ...
@@ -129,6 +131,24 @@ class PostgresPlace(Place):
 
     def names(self) -> list[str]:
         return [name for (name,) in self.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+
+
+class PortableSqlitePlace(SqlitePlace):
+    """SQLite as if nothing were known of it."""
+
+    portable = True
+
+    def target(self) -> Target:
+        return PortableTarget(Connections(None, {variable("db"): f"sqlite:///{self.file}"}).get("db"))
+
+
+class PortablePostgresPlace(PostgresPlace):
+    """PostgreSQL as if nothing were known of it."""
+
+    portable = True
+
+    def target(self) -> Target:
+        return PortableTarget(Connections(None, {variable("db"): self.url}).get("db"))
 
 
 class ParquetPlace(Place):
@@ -279,7 +299,7 @@ class Loading:
         return self.load(rows, schema, **{"mode": "upsert", "keys": ("id",), **how})
 
 
-SYSTEMS = ("duckdb", "sqlite", "postgresql")
+SYSTEMS = ("duckdb", "sqlite", "postgresql", "portable-sqlite", "portable-postgresql")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -292,13 +312,34 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("place", SYSTEMS + files, indirect=True)
 
 
+@pytest.fixture(scope="session")
+def one_database(postgres_server: Any) -> str:
+    """One database for all tests of this folder: making one for each would take most of their time."""
+    with psycopg.connect(postgres_server.url(), autocommit=True) as admin:
+        admin.execute("CREATE DATABASE targets")
+    return str(postgres_server.url("targets"))
+
+
+@pytest.fixture
+def emptied_database(one_database: str) -> str:
+    with psycopg.connect(one_database, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    return one_database
+
+
 @pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """Each system in turn, empty."""
-    if request.param == "postgresql":
-        return PostgresPlace(request.getfixturevalue("postgres_database"))
-    made: Place = {"duckdb": DuckDbPlace, "sqlite": SqlitePlace, "parquet": ParquetPlace}[request.param](tmp_path)
-    return made
+    if request.param.endswith("postgresql"):
+        made: type[PostgresPlace] = PortablePostgresPlace if request.param.startswith("portable") else PostgresPlace
+        return made(request.getfixturevalue("emptied_database"))
+    places: dict[str, Callable[[Path], Place]] = {
+        "duckdb": DuckDbPlace,
+        "sqlite": SqlitePlace,
+        "portable-sqlite": PortableSqlitePlace,
+        "parquet": ParquetPlace,
+    }
+    return places[request.param](tmp_path)
 
 
 @pytest.fixture
