@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import difflib
 import functools
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from beam_pipelines.errors import PlanError, SpecError
 
@@ -30,34 +31,40 @@ def parse_beam(arguments: Sequence[str]) -> Any:
     """
     from beam_pipelines.engine.views import ViewedOptions
 
-    known = _known_flags()
-    for argument in arguments:
-        name = argument.split("=", 1)[0]
-        if argument.startswith("-") and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise SpecError(f"unknown option {name!r}{hint}", code="option-invalid")
-        if not argument.startswith("-") and not _is_value(arguments, argument):
-            raise SpecError(f"expected an option, got {argument!r}", code="option-invalid")
+    parser = _parser()
+    _, strange = parser.parse_known_args(list(arguments))
+    if strange and strange[0].startswith("-"):
+        name = strange[0].split("=", 1)[0]
+        near = difflib.get_close_matches(name, parser.flags, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise SpecError(f"unknown option {name!r}{hint}", code="option-invalid")
+    if strange:
+        raise SpecError(f"expected an option, got {strange[0]!r}", code="option-invalid")
     return ViewedOptions(list(arguments))
 
 
+class _Parser(argparse.ArgumentParser):
+    """Knows every option of Beam's, and raises where argparse would print usage and leave."""
+
+    @property
+    def flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings]
+
+    def error(self, message: str) -> NoReturn:
+        raise SpecError(message.replace("argument --", "option --"), code="option-invalid")
+
+
 @functools.cache
-def _known_flags() -> frozenset[str]:
-    """Every flag of Beam's; asked for twice in a run."""
+def _parser() -> _Parser:
+    """Asked for twice in a run."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser = _Parser(add_help=False, allow_abbrev=False)
     for cls in [*PipelineOptions.__subclasses__(), PipelineOptions]:
         adder = getattr(cls, "_add_argparse_args", None)
         if adder is not None:
             adder(_Once(parser))
-    return frozenset(flag for action in parser._actions for flag in action.option_strings)
-
-
-def _is_value(arguments: Sequence[str], argument: str) -> bool:
-    index = list(arguments).index(argument)
-    return index > 0 and arguments[index - 1].startswith("-") and "=" not in arguments[index - 1]
+    return parser
 
 
 class _Once:
@@ -87,7 +94,7 @@ def check_runner(options: Any) -> str:
     """Say which engine runs, or refuse the runner.
 
     Raises:
-        PlanError: `runner-refused`, with the reason.
+        PlanError: `runner-refused`, with the reason; `option-invalid`: an option that would not do what it says.
     """
     from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 
@@ -95,10 +102,9 @@ def check_runner(options: Any) -> str:
     if runner in _REFUSED:
         raise PlanError(f"{runner} is refused: {_REFUSED[runner]}", code="runner-refused")
     if runner not in _LOCAL:
-        raise PlanError(
-            f"{runner} is not served yet: this version starts runs on the DirectRunner; the pipeline itself is portable",
-            code="runner-refused",
-        )
+        near = difflib.get_close_matches(runner, ["DirectRunner"], n=1, cutoff=0.8)
+        hint = f"; did you mean {near[0]}?" if near else "; the pipeline itself is portable"
+        raise PlanError(f"{runner} is not served: this version starts runs on the DirectRunner{hint}", code="runner-refused")
     direct = options.view_as(DirectOptions)
     if direct.direct_running_mode == "multi_threading":
         raise PlanError(
@@ -106,7 +112,17 @@ def check_runner(options: Any) -> str:
             " use multi_processing",
             code="runner-refused",
         )
-    workers = direct.direct_num_workers or 0
+    workers = direct.direct_num_workers
+    if workers < 0:
+        raise PlanError(
+            f"expected a number of worker processes, 0 for one a core, got --direct_num_workers={workers}", code="option-invalid"
+        )
+    if direct.direct_running_mode != "multi_processing" and workers != 1:
+        raise PlanError(
+            f"--direct_num_workers={workers} has no effect without --direct_running_mode=multi_processing: one process does the work",
+            code="option-invalid",
+        )
     if direct.direct_running_mode == "multi_processing":
-        return f"Beam's in-process portable runner, {workers or 'all'} worker processes"
+        count = workers or os.cpu_count()
+        return f"Beam's in-process portable runner, {count} worker process{'es' if count != 1 else ''}"
     return "Beam's in-process portable runner, one process"
