@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from beam_pipelines.columnar import types
-from beam_pipelines.errors import DataError, FatalError
+from beam_pipelines.errors import BalanceError, DataError, FatalError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, TargetTraits
 from beam_pipelines.io.postgres.session import Server
@@ -348,7 +348,8 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
 _COUNTED = (
     "SELECT relkind = 'r' AND NOT relhassubclass AND current_setting('track_counts')::bool"
     " AND NOT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal)"
-    " AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE confrelid = c.oid AND conrelid = c.oid) FROM pg_class AS c WHERE oid = to_regclass(?)"
+    " AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE confrelid = c.oid AND conrelid = c.oid)"
+    " FROM pg_class AS c WHERE oid = to_regclass(?)"
 )
 _COUNTS = "SELECT pg_stat_get_xact_tuples_inserted(oid), pg_stat_get_xact_tuples_updated(oid) FROM pg_class WHERE oid = to_regclass(?)"
 
@@ -356,8 +357,8 @@ _COUNTS = "SELECT pg_stat_get_xact_tuples_inserted(oid), pg_stat_get_xact_tuples
 def _merge(tx: Session, sql: MergeSql) -> tuple[int, int]:
     """MERGE, and count what it did.
 
-    By the server's own counters where they are exact, for RETURNING costs an eighth to a sixth of the whole MERGE (backend CPU, 500,000 rows,
-    half existing). Before PostgreSQL 17 MERGE has no RETURNING, and the split is counted before.
+    By the server's own counters where they are exact, for RETURNING costs an eighth to a sixth of the whole MERGE (processor time of
+    the server, 500,000 rows, half of them there). Before PostgreSQL 17 MERGE has no RETURNING, and the split is counted before.
     """
     table = quote_table(sql.table)
     if tx.execute(_COUNTED, (table,)).rows[0][0]:
@@ -366,7 +367,7 @@ def _merge(tx: Session, sql: MergeSql) -> tuple[int, int]:
         inserted_now, updated_now = tx.execute(_COUNTS, (table,)).rows[0]
         counts = int(inserted_now - inserted), int(updated_now - updated)
         if sum(counts) != written:
-            raise FatalError(f"MERGE wrote {written} rows of {sql.table!r}, and the server counted {sum(counts)}", code="unbalanced")
+            raise BalanceError(f"MERGE wrote {written} rows of {sql.table!r}, and the server counted {sum(counts)}")
         return counts
     version = int(tx.execute("SHOW server_version_num").rows[0][0])
     if version >= 170000:
