@@ -21,9 +21,9 @@ CLEAN: list[dict[str, Any]] = [
         "type": "map",
         "unmapped": "keep",
         "mappings": {
-            "name": {"expression": "trim(name)"},
-            "email": {"expression": "lower(email)"},
-            "country": {"expression": "upper(country)"},
+            "name": {"source": "name", "converter": "trim"},
+            "email": {"source": "email", "converter": "lower"},
+            "country": {"source": "country", "converter": "upper"},
         },
     },
 ]
