@@ -75,11 +75,20 @@ def export(target: Target, archive: Archive, service: str, rows: Iterable[Ledger
             out.flush()
             os.fsync(out.fileno())
         os.replace(part, path)
+        _sync(path.parent)  # the staging is dropped next: the new name must have reached the disk
     except OSError as failed:
         raise FatalError(
             f"the dead letters of run {rows[0].run} cannot be written to {path.parent}: {failed.strerror}", code="stage-failed"
         ) from failed
     return tuple(counts.values())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _write(
