@@ -113,8 +113,13 @@ def _kept(batch: pa.RecordBatch, keep: Mask) -> pa.RecordBatch:
 
 
 def _reason(planned: pa.Field, given: pa.DataType) -> str:
+    text = "text that does not read as one"
+    if pa.types.is_decimal(planned.type):
+        text = "text that is no number of so many digits before and after the point"
+    elif pa.types.is_timestamp(planned.type) or pa.types.is_date(planned.type):
+        text += " (infinity and years beyond 9999 do not)"
     what = {
-        "text": "text that does not read as one",
+        "text": text,
         "int": "a number that does not fit",
         "float": "a number that does not fit exactly",
         "decimal": "a number that does not fit exactly",

@@ -72,6 +72,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         return target.prepare(window.with_schema("", described.schema).with_schema(TARGET, pa.schema([])), context)
     window = window.with_schema(TARGET, target.stored(window.schema(TARGET)))
     there = target.describe(load)
+    _same_target(context, target, head, there, load)
     window = choose_keys(job, window, policy, described, there, cursor)
     _check_fit(window, target, policy, there)
     fixed = source.fix(table, cursor, low, window.inclusive, _parts(described))
@@ -100,6 +101,15 @@ def _same_fingerprint(context: RunContext, head: Standing, now: str, load: str) 
             f"the source, query, cursor or target of {load!r} changed since the watermark {head.mark} was stored, so it may not mean"
             " the same; run with --full-refresh to read everything again, or with --keep-watermark to go on from it",
             code="fingerprint-changed",
+        )
+
+
+def _same_target(context: RunContext, target: Target, head: Standing, there: Described | None, load: str) -> None:
+    if there is None and head.mark and target.traits.transactional and not (context.full_refresh or context.keep_watermark):
+        raise PlanError(
+            f"the target table {load!r} is gone, though the ledger knows its rows up to the watermark {head.mark}: run with"
+            " --full-refresh to read everything again, or with --keep-watermark to load only what is new into a new table",
+            code="table-missing",
         )
 
 
@@ -242,6 +252,16 @@ def _check_fit(window: Window, target: Target, policy: Policy, there: Described 
                     f"columns {other!r} and {name!r} are the same to {target.traits.system}; rename one in a map step",
                     "mode-refused",
                 )
+    longest = target.traits.longest_name
+    for name in [*window.load.split("."), *names]:
+        if longest is not None and len(name.encode()) > longest:
+            # Cut without a word, two names could become one, and the next run would not find its column.
+            raise refusal(
+                "pipeline.destination",
+                f"{target.traits.system} keeps names of {longest} bytes, and {name!r} has {len(name.encode())};"
+                " rename a column in a map step, a table here",
+                "mode-refused",
+            )
     if len(set(names)) != len(names):
         raise refusal("pipeline.destination", f"two columns arrive in {window.load!r} under one name: {', '.join(names)}", "mode-refused")
     if there is not None and not policy.evolve:

@@ -231,6 +231,7 @@ class TargetTraits:
         local: A file of this machine: refused on runners whose workers are elsewhere.
         folds_case: Column names that differ only in case are the same to it.
         modes: Modes it serves.
+        longest_name: Bytes of the longest name of a table or column that it keeps whole, None: no limit.
     """
 
     system: str
@@ -238,6 +239,7 @@ class TargetTraits:
     local: bool = False
     folds_case: bool = False
     modes: tuple[str, ...] = ("insert", "upsert", "replace")
+    longest_name: int | None = None
 
 
 class Stager(Protocol):

@@ -27,6 +27,14 @@ STYLE = (
     " set_config('bytea_output', 'hex', false), set_config('extra_float_digits', '1', false)"
 )
 _SILENT = ("22", "23", "P0", "XX")  # classes whose messages may quote values of rows: data, constraints, RAISE, internal
+_WORDS = {  # what the common ones of these say, for their own text is not passed on
+    "22001": "a text is longer than its type",
+    "22003": "a number is out of range",
+    "22007": "a text does not read as the date or time it is cast to",
+    "22008": "a date or time is out of range",
+    "22012": "a division by zero",
+    "22P02": "a text does not read as the type it is cast to",
+}
 _LOST = ("08", "57P", "58")  # connection, shutdown and crash, system errors: all pass
 
 
@@ -144,6 +152,12 @@ def translate(error: Exception, doing: str, server: Server) -> BeamPipelinesErro
         return FatalError(f"the transaction had failed before; {where}", code="read-failed", details=details)
     if state.startswith("42"):
         return PlanError(f"the server does not understand the statement{said}; {where}", code="spec-invalid", details=details)
+    if state in _WORDS:
+        return FatalError(
+            f"the query failed on a row: {_WORDS[state]} (SQLSTATE {state}); {where}: mend it, or guard the query (NULLIF, a condition)",
+            code="read-failed",
+            details=details,
+        )
     return FatalError(f"the server refused (SQLSTATE {state}){said}; {where}", code="read-failed", details=details)
 
 

@@ -1,0 +1,702 @@
+"""Bad input gets a clear error, and nothing is lost: what the outside can do wrong, by the whole service or the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from beam_pipelines.errors import PlanError, SpecError
+
+Desk = Any
+
+CUSTOMERS = (
+    "CREATE TABLE customers (id bigint PRIMARY KEY, name text, email text, updated_at timestamptz NOT NULL DEFAULT now())",
+    "INSERT INTO customers SELECT i, 'name ' || i, 'c' || i || '@example.com', now() - interval '1 hour' FROM generate_series(1, 20) i",
+)
+
+
+def everything_written(desk: Desk) -> str:
+    """The text of every file of the folder but the connections: state store, dead letters, staging, ledger."""
+    parts = [path.read_bytes() for path in sorted(desk.folder.rglob("*")) if path.is_file() and path.name != "connections.yaml"]
+    return b"\n".join(parts).decode(errors="replace")
+
+
+@pytest.fixture
+def crm(desk: Desk, postgres_database: str) -> Desk:
+    """Twenty customers on PostgreSQL, into a DuckDB file."""
+    desk.connect(source=postgres_database)
+    desk.postgres(postgres_database, *CUSTOMERS)
+    desk.etl({"table": "customers"}, {"table": "customers", "mode": "upsert"})
+    return desk
+
+
+# Connections.
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_server_that_does_not_answer_is_named_and_its_password_is_not(crm: Desk, side: str) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    crm.connect(**{side: f"postgresql://ada:hunter2secret@127.0.0.1:{port}/crm"})
+    done = crm.command("--service", "service.json")
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "the server does not answer" in done.stderr
+    assert "unreachable" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hunter2secret" not in done.stdout + done.stderr + everything_written(crm)
+
+
+@pytest.mark.parametrize("more", [(), ("--output", "json"), ("--log-format", "json"), ("--log-level", "debug")])
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_wrong_password_is_said_and_never_shown(crm: Desk, side: str, more: tuple[str, ...]) -> None:
+    good = crm.connections["source"]
+    wrong = good.replace(good.split(":")[2].split("@")[0], "hunter2%20secret")
+    crm.connect(**{side: wrong})
+    done = crm.command("--service", "service.json", *more)
+    assert done.returncode == 1
+    assert "authentication-failed" in done.stdout + done.stderr
+    assert "the server refused the user or the password" in done.stdout + done.stderr
+    for form in ("hunter2", "hunter2 secret", "hunter2%20secret"):
+        assert form not in done.stdout + done.stderr + everything_written(crm)
+    if "--output" in more:
+        assert json.loads(done.stdout)
+
+
+def test_a_password_in_a_variable_is_nowhere_although_the_run_fails_late(crm: Desk, postgres_database: str) -> None:
+    """The password is right: it goes through proto, workers, state, ledger, logs and dead letters of a run whose rows are refused."""
+    password = postgres_database.split(":")[2].split("@")[0]
+    crm.connect(
+        source=postgres_database.replace(password, "${env:CRM_PASSWORD}"), target=postgres_database.replace(password, "${env:CRM_PASSWORD}")
+    )
+    crm.postgres(postgres_database, "CREATE TABLE loaded (id bigint PRIMARY KEY, name text CHECK (name <> 'name 7'))")
+    crm.etl({"table": "customers"}, {"table": "loaded", "mode": "upsert", "errorHandling": "continue"})
+    done = crm.command("--service", "service.json", "--log-level", "debug", environment={"CRM_PASSWORD": password})
+    assert done.returncode == 0, done.stderr
+    assert len(crm.letters()) == 1
+    assert password not in done.stdout + done.stderr + everything_written(crm)
+    dump = crm.postgres(postgres_database, "SELECT string_agg(t::text, ' ') FROM _beam_pipelines_loads t")[0][0]
+    assert password not in dump
+
+
+def test_a_connection_that_is_not_there_says_where_it_was_looked_for(desk: Desk) -> None:
+    (desk.folder / "connections.yaml").write_text('{"sourse": "source.db", "target": "target.duckdb"}')
+    desk.etl({"table": "customers"}, {"table": "customers", "mode": "insert"})
+    with pytest.raises(SpecError, match="did you mean 'sourse'") as refused:
+        desk.run()
+    assert "BEAM_PIPELINES_CONNECTION_SOURCE" in str(refused.value)
+
+
+# Tables and columns.
+
+
+def test_a_table_that_is_not_there_names_the_nearest(crm: Desk) -> None:
+    crm.etl({"table": "custmers"}, {"table": "customers", "mode": "upsert"})
+    done = crm.command("--service", "service.json")
+    assert done.returncode == 2
+    assert "custmers" in done.stderr
+    assert "did you mean 'public.customers'" in done.stderr or "did you mean 'customers'" in done.stderr
+    assert "table-missing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "column"),
+    [
+        ({"query": "SELECT id, nmae FROM customers"}, "nmae"),
+        ({"query": "SELECT * FROM customers WHERE udated_at > ?", "incremental": True}, "udated_at"),
+        ({"table": "customers", "cursor": {"column": "udated_at"}}, "udated_at"),
+    ],
+)
+def test_a_column_that_is_not_there_is_named(crm: Desk, source: dict[str, Any], column: str) -> None:
+    crm.etl(source, {"table": "customers", "mode": "upsert", "keyFields": ["id"]})
+    with pytest.raises(PlanError, match=column) as refused:
+        crm.run()
+    assert refused.value.code == "column-missing"
+
+
+@pytest.mark.parametrize(
+    ("steps", "destination", "text"),
+    [
+        ([{"id": "f", "type": "filter", "condition": "naem = 'x'"}], {}, "naem"),
+        ([{"id": "m", "type": "map", "mappings": {"a": {"source": "emial"}}}], {"mode": "insert"}, "did you mean email"),
+        ([], {"keyFields": ["idd"]}, "'idd'"),
+        ([], {"versionColumn": "updatedAt"}, "'updatedAt'"),
+    ],
+)
+def test_a_column_that_a_step_or_the_destination_names_wrongly_is_refused_before_anything_is_read(
+    crm: Desk, steps: list[dict[str, Any]], destination: dict[str, Any], text: str
+) -> None:
+    crm.etl({"table": "customers"}, {"table": "customers", "mode": "upsert", **destination}, steps)
+    done = crm.command("--service", "service.json")
+    assert done.returncode == 2, done.stderr
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_definition_with_ten_mistakes_gets_ten_messages_each_with_its_line(desk: Desk) -> None:
+    (desk.folder / "service.yaml").write_text(
+        """\
+name: Ten
+schedul:
+  cron: "0 * * * *"
+pipeline:
+  source:
+    type: databse
+    query: SELECT 1
+  transformations:
+    - id: a
+      type: functoin
+    - id: b
+      type: filter
+    - id: c
+      type: map
+      mappings: {}
+      unmaped: keep
+  destination:
+    type: database
+    conection: target
+    table: t
+    mode: upsrt
+errorBudget:
+  max: 120%
+pricing:
+  model: per-gb
+  rate: cheap
+"""
+    )
+    done = desk.command("--service", "service.yaml")
+    assert done.returncode == 2
+    lines = {
+        2: "schedul",
+        6: "databse",
+        10: "functoin",
+        11: "condition",
+        15: "mappings",
+        16: "unmaped",
+        19: "conection",
+        21: "upsrt",
+        23: "max",
+        26: "rate",
+    }
+    for line, word in lines.items():
+        assert f"service.yaml:{line}:" in done.stderr, (line, done.stderr)
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (desk.folder / ".beam_pipelines").exists()
+
+
+# Rows.
+
+
+def test_a_wrong_type_in_one_row_costs_that_row(either: Desk) -> None:
+    either.sqlite(
+        "source.db",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, at TIMESTAMP, price DECIMAL(8,2), ok BOOLEAN)",
+        "INSERT INTO t VALUES (1, 1, '2026-01-01 00:00:00', 1.5, 1), (2, 'two', '2026-01-01', 2, 0), (3, 3, 'yesterday', 3, 1),"
+        " (4, 4, '2026-01-04', 'dear', 1), (5, 5, '2026-01-05', 5, 'perhaps'), (6, 6.5, NULL, 6, NULL), (7, NULL, NULL, NULL, NULL)",
+    )
+    either.etl({"table": "t"}, {"table": "t", "mode": "insert"})
+    record = either.ran()
+    assert either.duckdb("target.duckdb", "SELECT id FROM t ORDER BY id") == [(1,), (7,)]
+    assert [(letter["origin"]["key"]["id"], letter["code"]) for letter in either.letters()] == [(n, "cast-failed") for n in (2, 3, 4, 5, 6)]
+    assert record["metrics"]["recordsDeadLettered"] == 5
+    columns = [next(name for name in ("'n'", "'at'", "'price'", "'ok'") if name in letter["error"]) for letter in either.letters()]
+    assert columns == ["'n'", "'at'", "'price'", "'ok'", "'n'"]
+
+
+def test_duplicate_keys_keep_the_newest_and_null_keys_are_dead_letters_on_every_target(either: Desk, postgres_database: str) -> None:
+    either.sqlite(
+        "source.db",
+        "CREATE TABLE log (id INTEGER, name TEXT, updated_at TIMESTAMP)",
+        "INSERT INTO log VALUES (1, 'b', '2026-01-02'), (1, 'a', '2026-01-01'), (1, 'c', '2026-01-03'), (2, 'x', '2026-01-01'),"
+        " (NULL, 'nobody', '2026-01-01'), (2, 'y', '2026-01-01')",
+    )
+    targets: list[tuple[str, Callable[[str], list[tuple[Any, ...]]]]] = [
+        ("target.duckdb", lambda query: either.duckdb("target.duckdb", query)),
+        ("target.db", lambda query: either.sqlite("target.db", query)),
+        (postgres_database, lambda query: either.postgres(postgres_database, query)),
+    ]
+    for number, (target, rows) in enumerate(targets):
+        either.connect(target=target)
+        source = {"query": "SELECT * FROM log WHERE updated_at > ?", "incremental": True}
+        either.etl(source, {"table": "log", "mode": "upsert", "keyFields": ["id"]}, id=f"log-{number}")
+        record = either.ran()
+        assert rows("SELECT id, name FROM log ORDER BY id") == [(1, "c"), (2, "y")], "of two of one age, the one read last"
+        assert (record["metrics"]["recordsLoaded"], record["metrics"]["recordsDeadLettered"]) == (5, 1)
+    assert [letter["code"] for letter in either.letters()] == ["key-null"] * 3
+
+
+ODD = """
+INSERT INTO odd (id, moment, day, number, price, real, word) VALUES
+  (1, now(), '2026-01-01', 1, 1, 1, 'plain'), (2, 'infinity', NULL, 1, 1, 1, ''), (3, '-infinity', NULL, 1, 1, 1, 'x'),
+  (4, now(), 'infinity', 1, 1, 1, 'x'), (5, now(), NULL, 'NaN', 1, 1, 'x'), (6, now(), NULL, 'Infinity', 1, 1, 'x'),
+  (7, now(), NULL, 1, 'NaN', 1, 'x'), (8, now(), NULL, 1, 1, 'NaN', ''), (9, now(), NULL, 1, 1, '-Infinity', ' '),
+  (10, now(), NULL, 1e60, 1, 1, 'x'), (11, '4000-01-01 BC', NULL, 1, 1, 1, 'x'), (12, '12026-01-01', NULL, 1, 1, 1, 'x'),
+  (13, now(), '0001-01-01', -0.0, -99999999.99, 5e-324, 'ünïcödé 😀 \u200b'), (14, NULL, NULL, NULL, NULL, NULL, NULL)
+"""
+
+
+@pytest.mark.parametrize("target", ["duckdb", "postgresql", "sqlite"])
+def test_what_a_target_cannot_hold_is_a_dead_letter_and_what_it_can_arrives_as_it_was(
+    desk: Desk, postgres_database: str, target: str
+) -> None:
+    desk.connect(
+        source=postgres_database, target={"duckdb": "target.duckdb", "postgresql": postgres_database, "sqlite": "target.db"}[target]
+    )
+    desk.postgres(
+        postgres_database,
+        "CREATE TABLE odd (id int PRIMARY KEY, moment timestamptz, day date, number numeric, price numeric(10,2), real float8, word text)",
+        ODD,
+    )
+    desk.etl({"table": "odd"}, {"table": "kept", "mode": "upsert"}, errorBudget={"max": "100%"})
+    desk.ran()
+    dead = {letter["origin"]["key"]["id"]: letter for letter in desk.letters()}
+    assert set(dead) == {2, 3, 4, 5, 6, 7, 10, 11, 12}
+    assert {letter["code"] for letter in dead.values()} == {"cast-failed"}
+    assert "'moment'" in dead[2]["error"]
+    assert "infinity" in dead[2]["error"]
+    assert "no number of so many digits" in dead[10]["error"]
+    query = "SELECT id, real, word FROM kept ORDER BY id"
+    rows = (
+        desk.duckdb("target.duckdb", query)
+        if target == "duckdb"
+        else desk.postgres(postgres_database, query)
+        if target == "postgresql"
+        else desk.sqlite("target.db", query)
+    )
+    # SQLite has no NaN: it keeps null in its place.
+    expected = [(1, 1.0, "plain"), (8, None if target == "sqlite" else "nan", ""), (9, float("-inf"), " ")]
+    expected += [(13, 5e-324, "ünïcödé 😀 \u200b"), (14, None, None)]
+    assert [(i, "nan" if x is not None and x != x else x, word) for i, x, word in rows] == expected
+
+
+def test_a_nul_character_costs_its_row_on_postgresql_and_nothing_elsewhere(either: Desk, postgres_database: str) -> None:
+    either.sqlite(
+        "source.db",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, s TEXT)",
+        "INSERT INTO t VALUES (1, 'good'), (2, 'a' || char(0) || 'b'), (3, '')",
+    )
+    either.etl({"table": "t"}, {"table": "t", "mode": "upsert"})
+    either.ran()
+    assert either.duckdb("target.duckdb", "SELECT * FROM t ORDER BY id") == [(1, "good"), (2, "a\0b"), (3, "")]
+    either.connect(target=postgres_database)
+    either.etl({"table": "t"}, {"table": "t", "mode": "upsert"}, id="to-postgres")
+    either.ran()
+    assert either.postgres(postgres_database, "SELECT * FROM t ORDER BY id") == [(1, "good"), (3, "")]
+    (letter,) = either.letters()
+    assert letter["origin"] == {"source": "t", "key": {"id": 2}}
+    assert "NUL character" in letter["error"]
+    assert letter["record"] == {"id": 2, "s": "a\0b"}
+
+
+@pytest.mark.parametrize("target", ["duckdb", "postgresql"])
+def test_a_value_too_large_for_the_targets_column_is_refused_or_set_aside(either: Desk, postgres_database: str, target: str) -> None:
+    either.sqlite(
+        "source.db",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, x DECIMAL(20,4))",
+        "INSERT INTO t VALUES (1, 1, 1.5), (2, 40000, 2.5), (3, 3, 123456789.25), (4, -32768, -1)",
+    )
+    rows = (
+        (lambda *sql: either.postgres(postgres_database, *sql))
+        if target == "postgresql"
+        else (lambda *sql: either.duckdb("target.duckdb", *sql))
+    )
+    if target == "postgresql":
+        either.connect(target=postgres_database)
+    rows("CREATE TABLE t (id bigint PRIMARY KEY, n smallint, x numeric(8,2))")
+    either.etl({"table": "t"}, {"table": "t", "mode": "upsert"})
+    stopped = either.run()
+    assert (stopped.exit_code, stopped.execution.error_code) == (1, "target-refused")
+    assert rows("SELECT count(*) FROM t") == [(0,)]
+    either.etl({"table": "t"}, {"table": "t", "mode": "upsert", "errorHandling": "continue"}, errorBudget={"max": "100%"})
+    record = either.ran()
+    assert rows("SELECT id, n FROM t ORDER BY id") == [(1, 1), (4, -32768)]
+    assert [(letter["record"]["id"], letter["code"]) for letter in either.letters()] == [(2, "target-refused"), (3, "target-refused")]
+    assert record["metrics"]["recordsDeadLettered"] == 2
+
+
+# A cell of 100 MB.
+
+HUGE = 100 << 20
+MEASURED = """
+import resource, sys
+from beam_pipelines.cli.etl import main
+code = main(sys.argv[1:])
+print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def peak(desk: Desk, definition: str = "service.json") -> int:
+    """Run in a process of its own, expect success, and give its greatest memory in MiB."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, "--service", definition], cwd=desk.folder, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return int(re.findall(r"^peak (\d+)$", done.stderr, re.MULTILINE)[-1])
+
+
+@pytest.mark.parametrize("system", ["sqlite", "postgresql"])
+def test_a_cell_of_100_mb_is_a_dead_letter_or_is_loaded_where_it_is_allowed(desk: Desk, postgres_database: str, system: str) -> None:
+    if system == "sqlite":
+        desk.sqlite(
+            "source.db",
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, s TEXT)",
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO t SELECT i, 'n' || i FROM n",
+            f"UPDATE t SET s = replace(hex(zeroblob({HUGE // 4})), '00', 'abcd') WHERE id = 500",
+        )
+    else:
+        desk.connect(source=postgres_database)
+        desk.postgres(
+            postgres_database,
+            "CREATE TABLE t (id int PRIMARY KEY, s text)",
+            "INSERT INTO t SELECT i, 'n' || i FROM generate_series(1, 1000) i",
+            f"UPDATE t SET s = repeat('abcd', {HUGE // 4}) WHERE id = 500",
+        )
+    desk.etl({"table": "t"}, {"table": "t", "mode": "replace"})
+    small = peak(desk)
+    assert desk.duckdb("target.duckdb", "SELECT count(*), max(length(s)) FROM t") == [(999, 5)]
+    (letter,) = desk.letters()
+    assert (letter["code"], letter["origin"]) == ("cell-too-large", {"source": "t", "key": {"id": 500}})
+    assert len(json.dumps(letter)) < 100_000, "a letter holds the beginning of such a cell, not all of it"
+    desk.etl({"table": "t"}, {"table": "t", "mode": "replace"}, maxCellBytes="200MiB")
+    large = peak(desk)
+    assert desk.duckdb("target.duckdb", "SELECT count(*), max(length(s)) FROM t") == [(1000, HUGE)]
+    # The driver's copy, Arrow's, the file's and the target's: a few cells, and not one for each step or thread.
+    assert small < 300 + 6 * 100
+    assert large < 300 + 10 * 100
+
+
+# A disk that fills up.
+
+
+def with_file_limit(limit: int) -> Any:
+    """What a process calls when it begins: no file of it may grow above `limit` bytes, as on a disk that is full."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+
+def many(desk: Desk) -> None:
+    desk.sqlite(
+        "source.db",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, s TEXT, updated_at TIMESTAMP)",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)"
+        " INSERT INTO t SELECT i, hex(randomblob(30)), datetime('now', '-100 seconds') FROM n",
+    )
+    desk.etl({"query": "SELECT * FROM t WHERE updated_at > ?", "incremental": True}, {"table": "t", "mode": "upsert"})
+
+
+@pytest.mark.parametrize("target", ["target.duckdb", "target.db"])
+def test_a_disk_that_fills_up_while_staging_costs_the_run_and_nothing_else(desk: Desk, target: str) -> None:
+    many(desk)
+    desk.connect(target=target)
+    done = desk.command("--service", "service.json", "--output", "json", preexec_fn=with_file_limit(2 << 20))
+    assert done.returncode == 1
+    record = json.loads(done.stdout)
+    assert (record["status"], record["errorCode"], record["metrics"]["recordsLoaded"]) == ("failed", "stage-failed", 0)
+    assert "free space and run again" in record["error"]
+    assert "Traceback" not in done.stderr
+    assert list(desk.folder.glob("*.staging/*")) == []
+    assert desk.ran()["metrics"]["recordsLoaded"] == 50_000
+    read = desk.duckdb if target.endswith("duckdb") else desk.sqlite
+    assert read(target, "SELECT count(*), count(DISTINCT id) FROM t") == [(50_000, 50_000)]
+
+
+def test_a_disk_that_fills_up_during_the_commit_leaves_the_target_as_it_was(desk: Desk) -> None:
+    many(desk)
+    desk.connect(target="target.db")
+    desk.sqlite(
+        "target.db",
+        "CREATE TABLE other (h TEXT)",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120000)"
+        " INSERT INTO other SELECT hex(randomblob(30)) FROM n",
+    )
+    limit = (desk.folder / "target.db").stat().st_size + 200_000
+    done = desk.command("--service", "service.json", "--output", "json", preexec_fn=with_file_limit(limit))
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["errorCode"] == "commit-failed"
+    assert desk.sqlite("target.db", "SELECT count(*) FROM sqlite_master WHERE name = 't'") == [(0,)]
+    assert desk.ran()["metrics"]["recordsLoaded"] == 50_000
+    assert desk.sqlite("target.db", "SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM other)") == [(50_000, 120_000)]
+
+
+# A target that was changed by hand.
+
+
+@dataclass
+class Changed:
+    """A service that has loaded five rows, and what its target is asked."""
+
+    desk: Desk
+    target: Callable[..., list[tuple[Any, ...]]]
+
+    def change(self) -> None:
+        """Change two rows of the source, and add one."""
+        self.desk.sqlite(
+            "source.db",
+            "UPDATE c SET name = 'changed', updated_at = datetime('now', '-10 seconds') WHERE id <= 2",
+            "INSERT INTO c VALUES (6, 'n6', 6, datetime('now', '-10 seconds'))",
+        )
+
+
+@pytest.fixture(params=["duckdb", "postgresql", "sqlite"])
+def loaded(request: pytest.FixtureRequest, desk: Desk) -> Changed:
+    desk.sqlite(
+        "source.db",
+        "CREATE TABLE c (id INTEGER PRIMARY KEY, name TEXT, n INTEGER, updated_at TIMESTAMP)",
+        "INSERT INTO c SELECT value, 'n' || value, value, datetime('now', '-1000 seconds') FROM json_each('[1,2,3,4,5]')",
+    )
+    desk.etl({"query": "SELECT * FROM c WHERE updated_at > ?", "incremental": True}, {"table": "c", "mode": "upsert"})
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_database")
+        desk.connect(target=url)
+        made = Changed(desk, lambda *sql: desk.postgres(url, *sql))
+    elif request.param == "sqlite":
+        desk.connect(target="target.db")
+        made = Changed(desk, lambda *sql: desk.sqlite("target.db", *sql))
+    else:
+        made = Changed(desk, lambda *sql: desk.duckdb("target.duckdb", *sql))
+    desk.ran()
+    return made
+
+
+AFTER = [(1, "changed"), (2, "changed"), (3, "n3"), (4, "n4"), (5, "n5"), (6, "n6")]
+
+
+def test_a_column_dropped_from_the_target_comes_back_for_the_rows_that_come(loaded: Changed) -> None:
+    loaded.target("ALTER TABLE c DROP COLUMN name")
+    loaded.change()
+    loaded.desk.ran()
+    assert loaded.target("SELECT id, name FROM c ORDER BY id") == [
+        (1, "changed"),
+        (2, "changed"),
+        (3, None),
+        (4, None),
+        (5, None),
+        (6, "n6"),
+    ]
+
+
+def test_a_target_table_that_was_dropped_stops_the_next_run_with_a_choice(loaded: Changed) -> None:
+    loaded.target("DROP TABLE c")
+    loaded.change()
+    stopped = loaded.desk.run()
+    assert (stopped.exit_code, stopped.execution.error_code) == (2, "table-missing")
+    assert "--full-refresh" in stopped.execution.error
+    assert "--keep-watermark" in stopped.execution.error
+    assert loaded.desk.ran(full_refresh=True)["metrics"]["recordsLoaded"] == 6
+    assert loaded.target("SELECT id, name FROM c ORDER BY id") == AFTER
+    loaded.target("DROP TABLE c")
+    assert loaded.desk.ran(keep_watermark=True)["metrics"]["recordsLoaded"] == 0
+
+
+def test_a_row_edited_in_the_target_stays_until_the_source_changes_it(loaded: Changed) -> None:
+    loaded.target("UPDATE c SET name = 'by hand'")
+    loaded.change()
+    loaded.desk.ran()
+    assert [name for (name,) in loaded.target("SELECT name FROM c ORDER BY id")] == ["changed", "changed", *["by hand"] * 3, "n6"]
+
+
+def test_a_key_that_the_target_holds_twice_stops_the_load_until_it_is_mended(loaded: Changed) -> None:
+    loaded.target(
+        "CREATE TABLE twice AS SELECT * FROM c",
+        "DROP TABLE c",
+        "ALTER TABLE twice RENAME TO c",
+        "INSERT INTO c SELECT * FROM c WHERE id = 2",
+    )
+    loaded.change()
+    stopped = loaded.desk.run()
+    assert (stopped.exit_code, stopped.execution.error_code) == (1, "key-missing")
+    assert "several rows with the same id" in stopped.execution.error
+    assert loaded.target("SELECT count(*) FROM c WHERE name = 'changed'") == [(0,)]
+    loaded.target("DELETE FROM c WHERE id = 2")
+    loaded.desk.ran()
+    assert loaded.target("SELECT id, name FROM c ORDER BY id") == AFTER
+
+
+@pytest.mark.parametrize("loaded", ["duckdb", "postgresql"], indirect=True)
+def test_a_column_whose_type_was_changed_takes_what_casts_and_refuses_the_rest(loaded: Changed) -> None:
+    loaded.target("ALTER TABLE c ALTER COLUMN n TYPE text", "ALTER TABLE c ALTER COLUMN name TYPE varchar")
+    loaded.change()
+    loaded.desk.ran()
+    assert loaded.target("SELECT id, name FROM c ORDER BY id") == AFTER
+    assert loaded.target("SELECT n FROM c WHERE id = 6") == [("6",)]
+    narrower = "ALTER TABLE c ALTER COLUMN n TYPE smallint USING n::smallint"
+    loaded.target(narrower if "postgres" in loaded.desk.connections["target"] else narrower.partition(" USING")[0])
+    loaded.desk.sqlite("source.db", "UPDATE c SET n = 100000, updated_at = datetime('now', '-3 seconds') WHERE id = 1")
+    stopped = loaded.desk.run()
+    assert (stopped.exit_code, stopped.execution.error_code) == (1, "target-refused")
+    assert loaded.target("SELECT n FROM c WHERE id = 1") == [(1,)]
+
+
+# Names.
+
+NAMES = [
+    "select",
+    "with space",
+    "dot.ted",
+    'quo"te',
+    "per%cent",
+    "que?stion",
+    "col:on",
+    "new\nline",
+    "Ünï",
+    "😀",
+    "UPPER",
+    "it's",
+    "{brace}",
+    "back`tick",
+    "[bracket]",
+    "$1",
+    "semi;colon",
+    "--dash",
+    "/*c*/",
+    "back\\slash",
+    "x" * 63,
+]
+
+
+@pytest.mark.parametrize("target", ["duckdb", "postgresql", "sqlite"])
+def test_odd_names_of_tables_and_columns_arrive_as_they_are(either: Desk, postgres_database: str, target: str) -> None:
+    columns = [name.replace('"', '""') for name in NAMES]
+    either.sqlite(
+        "source.db",
+        'CREATE TABLE "odd table" (id INTEGER PRIMARY KEY, ' + ", ".join(f'"{name}" TEXT' for name in columns) + ")",
+        'INSERT INTO "odd table" VALUES (1, ' + ", ".join(f"'v{number}'" for number in range(len(NAMES))) + ")",
+    )
+    either.connect(target={"duckdb": "target.duckdb", "postgresql": postgres_database, "sqlite": "target.db"}[target])
+    either.etl({"table": '"odd table"'}, {"table": "Odd Täble", "mode": "upsert"})
+    either.ran()
+    either.sqlite("source.db", 'UPDATE "odd table" SET "with space" = \'changed\'')
+    either.ran()
+    query = "SELECT " + ", ".join(f'"{name}"' for name in columns) + ' FROM "Odd Täble"'
+    rows = (
+        either.duckdb("target.duckdb", query)
+        if target == "duckdb"
+        else either.sqlite("target.db", query)
+        if target == "sqlite"
+        else either.postgres(postgres_database, query)
+    )
+    assert rows == [("v0", "changed", *(f"v{number}" for number in range(2, len(NAMES))))]
+
+
+@pytest.mark.parametrize(("table", "column"), [("t", "c" * 64), ("t" * 64, "c"), ("t", "ü" * 32)])
+def test_a_name_that_postgresql_would_cut_is_refused_before_anything_is_written(
+    desk: Desk, postgres_database: str, table: str, column: str
+) -> None:
+    desk.sqlite("source.db", f'CREATE TABLE t (id INTEGER PRIMARY KEY, "{column}" TEXT)', "INSERT INTO t VALUES (1, 'a')")
+    desk.connect(target=postgres_database)
+    desk.etl({"table": "t"}, {"table": table, "mode": "upsert"})
+    refused = desk.run()
+    assert (refused.exit_code, refused.execution.error_code) == (2, "mode-refused")
+    assert "keeps names of 63 bytes" in refused.execution.error
+    assert desk.postgres(
+        postgres_database, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '\\_b%'"
+    ) == [(0,)]
+
+
+# Sources of other shapes.
+
+
+def test_a_query_that_fails_at_its_ten_thousandth_row_loads_nothing_and_says_why(either: Desk, postgres_database: str) -> None:
+    either.connect(source=postgres_database)
+    either.postgres(
+        postgres_database,
+        "CREATE TABLE t AS SELECT i AS id, now() - interval '1 hour' AS updated_at FROM generate_series(1, 20000) i",
+    )
+    source = {"query": "SELECT id, 100 / (id - 10000) AS share, updated_at FROM t WHERE updated_at > ?", "incremental": True}
+    either.etl(source, {"table": "t", "mode": "insert"})
+    failed = either.run()
+    assert (failed.exit_code, failed.execution.error_code) == (1, "read-failed")
+    assert "a division by zero" in failed.execution.error
+    assert either.duckdb("target.duckdb", "SELECT count(*) FROM duckdb_tables() WHERE table_name = 't'") == [(0,)]
+    assert list(either.folder.glob("*.staging/*")) == []
+    either.postgres(postgres_database, "DELETE FROM t WHERE id = 10000")
+    assert either.ran()["metrics"]["recordsLoaded"] == 19_999
+
+
+def test_a_value_in_a_failing_query_is_not_repeated(desk: Desk, postgres_database: str) -> None:
+    desk.connect(source=postgres_database)
+    desk.etl({"query": "SELECT ('secret' || i)::int AS n FROM generate_series(1, 5) i"}, {"table": "t", "mode": "insert"})
+    failed = desk.run()
+    assert failed.exit_code == 1
+    assert "secret1" not in everything_written(desk) + str(failed.error)
+
+
+def test_views_are_read_like_tables(either: Desk, postgres_database: str) -> None:
+    either.connect(source=postgres_database)
+    either.postgres(
+        postgres_database,
+        "CREATE TABLE t AS SELECT i AS id, i * 2 AS double FROM generate_series(1, 100) i",
+        "CREATE VIEW evens AS SELECT id, double FROM t WHERE id % 2 = 0",
+        "CREATE MATERIALIZED VIEW firsts AS SELECT id FROM t WHERE id <= 3",
+    )
+    either.etl({"table": "evens", "keyFields": ["id"]}, {"table": "evens", "mode": "upsert"})
+    either.ran()
+    assert either.duckdb("target.duckdb", "SELECT count(*), sum(double) FROM evens") == [(50, 5100)]
+    either.etl({"table": "firsts"}, {"table": "firsts", "mode": "replace"}, id="firsts")
+    either.ran()
+    assert either.duckdb("target.duckdb", "SELECT count(*) FROM firsts") == [(3,)]
+
+
+def test_tables_without_rows_or_columns_are_empty_runs(either: Desk, postgres_database: str) -> None:
+    either.connect(source=postgres_database)
+    either.postgres(
+        postgres_database, "CREATE TABLE nothing ()", "INSERT INTO nothing DEFAULT VALUES", "CREATE TABLE nobody (id int, name text)"
+    )
+    either.functions("def guess(row):\n    return {'n': len(row)}\n")
+    sampled = [{"id": "guess", "type": "function"}]
+    for number, (table, steps) in enumerate((("nobody", []), ("nobody", sampled), ("nothing", []))):
+        either.etl({"table": table}, {"table": "t", "mode": "insert"}, steps, id=f"empty-{number}")
+        assert either.ran()["metrics"]["recordsLoaded"] == 0
+    assert either.duckdb("target.duckdb", "SELECT count(*) FROM duckdb_tables() WHERE table_name = 't'") == [(0,)]
+
+
+# Source and target in one place.
+
+
+def test_source_and_target_in_one_postgresql_database_do_not_wait_for_each_other(either: Desk, postgres_database: str) -> None:
+    either.connect(source=postgres_database, target=postgres_database)
+    either.postgres(postgres_database, *CUSTOMERS)
+    either.etl({"table": "customers", "cursor": {"column": "updated_at"}}, {"table": "copies", "mode": "insert"})
+    assert either.ran()["metrics"]["recordsLoaded"] == 20
+    either.postgres(postgres_database, "INSERT INTO customers SELECT i, 'late', 'x' FROM generate_series(21, 25) i")
+    assert either.ran()["metrics"]["recordsLoaded"] == 5
+    assert either.ran()["metrics"]["recordsLoaded"] == 0
+    assert either.postgres(postgres_database, "SELECT count(*), count(DISTINCT id) FROM copies") == [(25, 25)]
+
+
+def test_a_table_upserted_onto_itself_stays_what_it_was(either: Desk, postgres_database: str) -> None:
+    either.connect(source=postgres_database, target=postgres_database)
+    either.postgres(postgres_database, *CUSTOMERS)
+    before = either.postgres(postgres_database, "SELECT * FROM customers ORDER BY id")
+    either.etl({"table": "customers", "cursor": {"column": "updated_at"}}, {"table": "customers", "mode": "upsert"})
+    either.ran()
+    assert either.postgres(postgres_database, "SELECT * FROM customers ORDER BY id") == before
+
+
+@pytest.mark.parametrize("file", ["one.db", "one.duckdb"])
+def test_source_and_target_in_one_file(either: Desk, file: str) -> None:
+    either.connect(source=file, target=file)
+    ask = either.sqlite if file.endswith(".db") else either.duckdb
+    past = "datetime('now', '-100 seconds')" if file.endswith(".db") else "localtimestamp - INTERVAL 100 SECOND"
+    ask(
+        file,
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, updated_at TIMESTAMP)",
+        f"INSERT INTO t VALUES (1, 'a', {past}), (2, 'b', {past})",
+    )
+    either.etl({"table": "t", "cursor": {"column": "updated_at"}}, {"table": "c", "mode": "upsert"})
+    assert either.ran()["metrics"]["recordsLoaded"] == 2
+    newer = past.replace("100", "10")
+    ask(file, f"UPDATE t SET x = 'changed', updated_at = {newer} WHERE id = 2")
+    assert either.ran()["metrics"]["recordsLoaded"] == 1
+    assert ask(file, "SELECT id, x FROM c ORDER BY id") == [(1, "a"), (2, "changed")]
