@@ -193,6 +193,13 @@ def _decided(source: Source, policy: Policy, table: str, schema: pa.Schema) -> C
     # The kind that is not stated follows from the column's type: a date needs an overlap, said or not.
     decided = decide_kind(source.cursor, column.type)
     _check_overlap(decided, policy, source)
+    if decided.kind == "sequence" and decided.overlap and source.cursor.kind != "sequence":
+        # Without its kind the overlap was read as a time.
+        raise refusal(
+            "pipeline.source.cursor.overlap",
+            f"{column.name!r} holds numbers, of which an overlap is a count: say kind: sequence beside it",
+            "cursor-invalid",
+        )
     return replace(decided, column=column.name)
 
 
