@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import gc, sys
+from beam_pipelines.engine.start import import_beam, spare_the_collector
+spare_the_collector()
+import_beam()
+import apache_beam as beam
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+print(sorted(name for name in sys.modules if name in ("pymongo", "google.cloud.storage", "apache_beam.io.gcp.bigquery")))
+pipeline = beam.Pipeline(runner=FnApiRunner())
+pipeline | beam.Create([1, 2]) | beam.Map(lambda n: print("element", n))
+pipeline.run().wait_until_finish()
+import apache_beam.io.gcp.gcsfilesystem
+from apache_beam.io.filesystems import FileSystems
+print(type(FileSystems.get_filesystem("gs://bucket/name")).__name__)
+import_beam()
+print(gc.isenabled())
+"""
+
+
+def test_beam_runs_without_the_clients_withheld_and_they_can_still_be_imported_later() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == ["[]", "element 1", "element 2", "GCSFileSystem", "True"]
+    assert "bson" not in done.stderr
+    assert "Failed to import" not in done.stderr
+
+
+def test_a_process_that_has_beam_is_left_as_it_is() -> None:
+    program = "import apache_beam.io.gcp.gcsfilesystem as before, sys; from beam_pipelines.engine.start import import_beam; import_beam();"
+    program += " print(sys.modules['apache_beam.io.gcp.gcsfilesystem'] is before, len(sys.meta_path) == len(set(map(id, sys.meta_path))))"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["True", "True"]
