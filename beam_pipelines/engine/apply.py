@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -36,6 +37,17 @@ class _ApplyFn(BundleFn):
 
     def start_bundle(self) -> None:
         super().start_bundle()
+        self._leave()
+
+    def teardown(self) -> None:
+        self._leave()
+        super().teardown()
+
+    def _leave(self) -> None:
+        """Close the steps that a bundle which failed left open."""
+        for one in getattr(self, "_open", {}).values():
+            with contextlib.suppress(Exception):  # a user's clean-up: what went wrong was raised where it did
+                one.step.close()
         self._open: dict[str, _Open] = {}
 
     def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
@@ -90,6 +102,7 @@ class _ApplyFn(BundleFn):
             letters = self.close_letters(load)
             told = replace(one.fact, letters=letters, seconds=self._seconds.get(load, 0.0))
             yield TaggedOutput(FACTS, in_global_window(told))
+        self._open = {}
         self._report.flush()
 
 

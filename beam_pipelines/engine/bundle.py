@@ -84,11 +84,18 @@ class BundleFn(PlainFn):
         # The context of *this* run: in one process, DoFn instances of an earlier run may still be around.
         self._context = RunContext.current()
         self._job = self._job.at(self._context)
-        self._letters: dict[str, LetterBox] = {}
+        self._drop_letters()
         self._seconds: dict[str, float] = {}
         self._report.open(self._context)
 
+    def _drop_letters(self) -> None:
+        """Drop what a bundle that failed left open: nothing of it counts."""
+        for box in getattr(self, "_letters", {}).values():
+            box.abort()
+        self._letters: dict[str, LetterBox] = {}
+
     def teardown(self) -> None:
+        self._drop_letters()
         self._report.close()
         if self._target is not None:
             self._target.close()

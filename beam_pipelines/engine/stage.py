@@ -70,9 +70,9 @@ class _Writer:
                 self._stager.write(rows)
                 return
             except DataError as refusal:
-                refused = sorted(refusal.details.get("rows", range(rows.num_rows)))
-                self.bad.append(_Bad(origins, refused, refusal.message))
-                keep = pa.array([row not in set(refused) for row in range(rows.num_rows)])
+                refused = set(refusal.details.get("rows", range(rows.num_rows)))
+                self.bad.append(_Bad(origins, sorted(refused), refusal.message))
+                keep = pa.array([row not in refused for row in range(rows.num_rows)], pa.bool_())
                 rows, origins = rows.filter(keep), origins.filter(keep)
 
     def _raise(self) -> None:

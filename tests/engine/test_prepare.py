@@ -121,7 +121,7 @@ def desk(
     }
     made = Job.of(parse({"name": "Customers", "pipeline": pipeline, **more}).definition, folder)
     catalog = Catalog({"customers": described or Described(SCHEMA, ("id",), 10)}, cursor)
-    return Desk(made.text, made.folder, catalog, ledger or Ledger())
+    return Desk(made.text, made.folder, source=catalog, target=ledger or Ledger())
 
 
 def context(**more: Any) -> RunContext:

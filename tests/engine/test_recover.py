@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,10 @@ class Ledger:
 
     def rows(self, service: str, run: str) -> list[LedgerRow]:
         return [entry for entry in self.entries if entry.run == run]
+
+    def give_up(self, service: str, run: str) -> list[LedgerRow]:
+        self.entries = [replace(entry, status="lost") if entry.run == run and not entry.counts else entry for entry in self.entries]
+        return self.rows(service, run)
 
     def read_staged(self, staged: Staged) -> Iterable[pa.RecordBatch]:
         yield self.staged[staged.name]
