@@ -43,14 +43,16 @@ class _CommitFn(PlainFn):
         job, facts = self._job.at(context), list(facts)
         policy, target = job.policy(context), job.open_target(context)
         failure: BeamPipelinesError | None = None
+        windows = windows_of(texts)
         try:
-            for load, window in windows_of(texts).items():
+            for load, window in windows.items():
                 tally = Tally.of(load, facts, job.step_ids)
                 try:
                     yield load, target.commit(window, policy, window.schema(TARGET), tally)
                 except BeamPipelinesError as error:
                     # Each table has its own transaction: one that fails does not hold up the others.
-                    _LOG.error("the load of %s failed: %s", load, error)
+                    if len(windows) > 1:
+                        _LOG.error("the load of %s failed: %s", load, error)
                     failure = failure or error
         finally:
             target.close()

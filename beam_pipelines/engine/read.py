@@ -71,7 +71,9 @@ class _ReadFn(BundleFn):
         newest = _newest(batch, window, self._source.cursor if self._source else None)
         newest = newest.later(fact.newest) if newest else fact.newest
         self._facts[window.load] = replace(fact, rows=fact.rows + batch.num_rows, bytes=fact.bytes + billed, newest=newest)
-        self._report.add(batch.num_rows, billed)
+        # The screen shows a file's bytes as they are read.
+        shown = int(part.bounds["billed"]) * batch.num_rows // max(part.rows, 1) if "billed" in part.bounds else billed
+        self._report.add(batch.num_rows, shown)
         batch = self._without_huge_cells(batch, window.load)
         conformed = cast.conform(batch, window.schema())
         if conformed.bad:
