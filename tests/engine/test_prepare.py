@@ -260,7 +260,6 @@ def test_what_a_function_gives_is_sampled_once_and_kept_with_the_fingerprint(fol
         {"customers": Standing(1, None, window.fingerprint, RUN, window.schemas)}, {"customers": Described(window.schema(TARGET))}
     )
     again = desk(steps=FUNCTION, folder=folder, ledger=ledger)
-    (folder / "functions.py").write_text("def twice(row: dict):\n    return {'id': str(row['id'])}\n")
     assert fixed(again).schema("twice") == window.schema("twice")
     assert again.source.sampled == 0
 
