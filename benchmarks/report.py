@@ -10,7 +10,7 @@ __all__ = ["line", "markdown", "summary"]
 def summary(results: Results) -> str:
     """Say once more what was found, on what, and whether the targets are met."""
     blocks = [line(one) for one in results.lines]
-    made = f"{results.made}, {', '.join(results.machine.values())}; {_settings(results)}"
+    made = f"{results.made}, {_machine(results.machine)}; {_settings(results)}"
     versions = [f"{who}: {', '.join(f'{name} {version}' for name, version in found.items())}" for who, found in results.versions.items()]
     missed = [one for one in results.lines if one.met is False]
     verdict = f"{len(missed)} targets missed" if missed else "all targets met"
@@ -39,6 +39,10 @@ def _ratio(one: Line) -> str:
     return f"{one.means} = {one.ratio:.2f}{spread}"
 
 
+def _machine(machine: dict[str, str]) -> str:
+    return f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}, {machine['system']}"
+
+
 def _settings(results: Results) -> str:
     return ", ".join(f"{name} {value:,}" for name, value in results.settings.items())
 
@@ -55,7 +59,7 @@ make bench
 <!-- Everything from here on is written by `python -m benchmarks --write-docs`, from benchmarks/results.json. -->
 
 Made {made} on {machine}; {settings}.
-
+{remark}
 {table}
 
 {verdict}
@@ -75,6 +79,7 @@ Made {made} on {machine}; {settings}.
 - *dlt, tuned*: connectorx into Arrow, parquet files into PostgreSQL by ADBC, `merge` with the strategy named. It makes no index on the key.
   *dlt, defaults*: no back end and no file format named, `merge`.
 - *Parquet cases*: processor time (user and system, the whole process tree) with all rows, less that with 10 rows, by row.
+  Their ratio is that of the medians: the difference of two small times is too noisy in a single round.
   Polars streams lazily. Beam YAML runs on the same in-process runner as ours. All write snappy or their own default.
 - *Fixed cost*: the empty pipeline imports Beam, runs `Create` on the same runner and leaves by `os._exit`, as our command does.
 - *Peak memory*: the greatest resident size of the process; 1 MB is 10^6 bytes.
@@ -95,8 +100,9 @@ def markdown(results: Results) -> str:
     missed = sum(one.met is False for one in results.lines)
     return _PAGE.format(
         made=results.made[:10],
-        machine=", ".join(results.machine.values()),
+        machine=_machine(results.machine),
         settings=_settings(results),
+        remark=f"\n**{results.remark}**\n" if results.remark else "",
         table=table,
         verdict="All targets are met." if not missed else f"{missed} targets are missed.",
         versions=versions,

@@ -55,6 +55,7 @@ class Results:
         settings: Rows, rounds.
         versions: Of ours and of the peers, by who.
         lines: The comparisons.
+        remark: What is wrong with this run, if anything; shown above the table.
     """
 
     made: str
@@ -62,6 +63,7 @@ class Results:
     settings: dict[str, int]
     versions: dict[str, dict[str, str]]
     lines: list[Line] = field(default_factory=list)
+    remark: str = ""
 
     @property
     def met(self) -> bool:
