@@ -21,7 +21,7 @@ __all__ = ["URN", "RecordBatchCoder", "register"]
 URN = "beam_pipelines:coder:record_batch:v1"
 
 
-class RecordBatchCoder(Coder):  # type: ignore[misc]  # Beam has no types
+class RecordBatchCoder(Coder):
     """One batch as an Arrow IPC stream.
 
     Deterministic in that the same buffers give the same bytes. Equal batches may still differ in bytes (what stands under a null, the

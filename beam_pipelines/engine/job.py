@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,7 +13,9 @@ from typing import Any
 
 import orjson
 
+from beam_pipelines.engine import artifact
 from beam_pipelines.engine.refusal import refusal
+from beam_pipelines.errors import PlanError
 from beam_pipelines.functions import Functions
 from beam_pipelines.io import registry
 from beam_pipelines.io.connections import Connections
@@ -32,26 +37,54 @@ class Job:
         text: The definition as JSON.
         folder: Folder of the definition on this machine, for `functions.py` and relative paths; None when there is none. It is not
             pickled: another machine has other folders, and workers take theirs from the run context (`at`).
+        package: The folder's Python files as a package that workers elsewhere install (`packed`); None: it was not packed.
     """
 
     text: str
     folder: str | None = None
+    package: str | None = None
 
     @classmethod
     def of(cls, definition: Definition, folder: Path | None = None) -> Job:
         data = definition.model_dump(mode="json", by_alias=True, exclude_unset=True)
         return cls(orjson.dumps(data).decode(), str(folder) if folder else None)
 
-    def __getstate__(self) -> dict[str, str]:
-        return {"text": self.text}
+    def __getstate__(self) -> dict[str, str | None]:
+        return {"text": self.text, "package": self.package}
 
-    def __setstate__(self, state: dict[str, str]) -> None:
+    def __setstate__(self, state: dict[str, str | None]) -> None:
         object.__setattr__(self, "text", state["text"])
         object.__setattr__(self, "folder", None)
+        object.__setattr__(self, "package", state["package"])
+
+    def packed(self, into: Path) -> tuple[Job, Path | None]:
+        """The job as workers on other machines can run it, and the wheel that they need; None when no step calls code of the folder.
+
+        Raises:
+            PlanError: The folder holds too much.
+        """
+        if not self.folder or not artifact.needs(self.definition.steps):
+            return self, None
+        package, wheel = artifact.pack(Path(self.folder), into)
+        return replace(self, package=package), wheel
 
     def at(self, context: RunContext) -> Job:
-        """The job in the folder that a run says."""
-        return self if context.folder in (None, self.folder) else replace(self, folder=context.folder)
+        """The job in the folder that a run says, else where its packed folder was installed.
+
+        Raises:
+            PlanError: `function-missing`: it was packed, and is not installed here.
+        """
+        folder = context.folder
+        if folder is None and self.folder is None and self.package is not None:
+            installed = artifact.folder_of(self.package)
+            if installed is None:
+                raise PlanError(
+                    f"the functions of this pipeline are in the package {self.package!r}, which is not installed in this worker:"
+                    " give the wheel that was made with the pipeline as --extra_package",
+                    code="function-missing",
+                )
+            folder = str(installed)
+        return self if folder in (None, self.folder) else replace(self, folder=folder)
 
     @cached_property
     def definition(self) -> Definition:
@@ -73,6 +106,16 @@ class Job:
     @cached_property
     def functions(self) -> Functions:
         return Functions(Path(self.folder) if self.folder else None, self.definition.functions)
+
+    def code(self) -> str:
+        """A digest of the steps as declared and of the modules their functions are in: what was sampled of them belongs to it."""
+        digest = hashlib.sha256(orjson.dumps([step.model_dump(mode="json", by_alias=True) for step in self.definition.steps]))
+        for step in self.definition.steps:
+            if step.type == "function":
+                found = self.functions.find(step.id, getattr(step, "handler", None))
+                with contextlib.suppress(OSError, TypeError):
+                    digest.update(inspect.getsource(inspect.getmodule(found.code) or found.code).encode())
+        return digest.hexdigest()[:16]
 
     def connections(self, context: RunContext | None) -> Connections:
         return Connections(Path(context.connections) if context and context.connections else None)

@@ -20,7 +20,7 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outcome import exceeds_budget, outcome_of
 from beam_pipelines.engine.plan import Plan, make_plan
 from beam_pipelines.engine.progress import Progress, Receiver
-from beam_pipelines.errors import BeamPipelinesError, FatalError, PlanError
+from beam_pipelines.errors import BeamPipelinesError, FatalError, FencedError, PlanError
 from beam_pipelines.io import keepers
 from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.context import VARIABLE, RunContext
@@ -144,8 +144,7 @@ def _record_schedule(store: StateStore, job: Job) -> None:
     from beam_pipelines.state.record import Schedule
 
     asked = job.definition.schedule
-    if asked is not None:
-        store.set_schedule(job.service, Schedule(job.service, asked.expression, asked.timezone))
+    store.set_schedule(job.service, Schedule(job.service, asked.expression, asked.timezone) if asked is not None else None)
 
 
 def _beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Execution:
@@ -269,13 +268,23 @@ def _finish(
     if outcome.status == "failed" and error is None and not any(row.status == "failed" for row in rows):
         error = FatalError("the pipeline ended without a commit")
         outcome = replace(outcome, error=str(error), error_code="internal")
-    store.finish(run, outcome)
-    if outcome.status != "success":
-        target.drop_staged([name for name in target.staging(job.service) if f"_{run}_" in name and name not in _kept(rows)])
-    letters.drop(target, rows)
+    if not store.finish(run, outcome) and outcome.status == "success":
+        error = FencedError(f"run {run} committed after it had been given up as lost; its record says lost, and nothing is charged for it")
+        outcome = replace(outcome, status="lost")
+    _clean(target, job.service, run, rows, everything=outcome.status != "success")
     execution = store.execution(run)
     assert execution is not None
     return Result(execution, _exit_code(outcome, rows, error), settled, None if outcome.status == "success" else error)
+
+
+def _clean(target: Target, service: str, run: str, rows: list[Any], *, everything: bool) -> None:
+    """Drop what the run left in staging. The run is recorded: what cannot be dropped now, the next run's Prepare drops."""
+    try:
+        if everything:
+            target.drop_staged([name for name in target.staging(service) if f"_{run}_" in name and name not in _kept(rows)])
+        letters.drop(target, rows)
+    except (OSError, BeamPipelinesError) as failed:
+        _LOG.warning("staging of this run is left for the next run to drop: %s", failed)
 
 
 def _kept(rows: list[Any]) -> set[str]:

@@ -63,6 +63,8 @@ def _reason(error: BaseException | None, verdict: LoadCounts | None) -> tuple[st
         return verdict.message, verdict.code
     if isinstance(error, BeamPipelinesError):
         return str(error), error.code
+    if isinstance(error, KeyboardInterrupt):
+        return "the run was interrupted: nothing of it is loaded, and the next run goes on from where the last one ended", "cancelled"
     if error is not None:
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", "internal"
     return None, None

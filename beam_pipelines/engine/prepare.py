@@ -27,6 +27,7 @@ from beam_pipelines.transforms.step import Step
 
 __all__ = ["TARGET", "NothingToSampleError", "Prepare", "fingerprint", "prepare", "windows_of"]
 
+CODE = "~"  # key of the digest of steps and functions, beside the schemas that were sampled of them
 TARGET = "*"  # key of the target's schema among a window's schemas: no step can be called so
 _SAMPLE = 1000  # rows that tell what a function returns; more would be a read of its own
 
@@ -66,7 +67,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         full=low is None,
     )
     try:
-        window = plan_schemas(job, window, source, described, head)
+        window = plan_schemas(job, window, source, described, head, context)
     except NothingToSampleError:
         # There is no row, so there is nothing to plan either: the run ends empty, and makes no table.
         return target.prepare(window.with_schema("", described.schema).with_schema(TARGET, pa.schema([])), context)
@@ -133,11 +134,14 @@ class NothingToSampleError(Exception):
     """A function's output would be sampled, but the source is empty."""
 
 
-def plan_schemas(job: Job, window: Window, source: Source, described: Described, head: Standing) -> Window:
+def plan_schemas(job: Job, window: Window, source: Source, described: Described, head: Standing, context: RunContext) -> Window:
     """Plan the schema after every step; what a function returns is sampled once, kept with the fingerprint, and enforced from then on."""
-    known = head.schemas if head.fingerprint == window.fingerprint else {}
+    code = job.code()
+    # What was sampled belongs to the code that made it, and to the source it came from; a full refresh begins anew.
+    stands = head.fingerprint == window.fingerprint and head.schemas.get(CODE) == code and not context.full_refresh
+    known = head.schemas if stands else {}
     schema = origin.visible_schema(described.schema)
-    window = window.with_schema("", schema)
+    window = replace(window.with_schema("", schema), schemas={"": schema_to_text(schema), CODE: code})
     same = known.get("") == schema_to_text(schema)
     sample: pa.RecordBatch | None = None
     steps = job.steps()

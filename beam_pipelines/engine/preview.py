@@ -88,7 +88,7 @@ def preview(job: Job, context: RunContext, step: str | None = None, limit: int =
 
 def _window(job: Job, context: RunContext, source: Source, table: str) -> Window:
     window = Window(job.service, job.load_of(table), table, context.run, 0, started_at=context.started_at)
-    return plan_schemas(job, window, source, source.describe(table), Standing())
+    return plan_schemas(job, window, source, source.describe(table), Standing(), context)
 
 
 def _through(job: Job, window: Window, sample: pa.RecordBatch, wanted: str, limit: int) -> Preview:

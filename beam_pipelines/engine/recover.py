@@ -35,7 +35,7 @@ def roll_forward(job: Job, store: StateStore, target: Target, archive: letters.A
     for execution in store.unfinished(job.service):
         if execution.run == run:
             continue
-        rows = target.rows(job.service, execution.run)
+        rows = target.give_up(job.service, execution.run)
         failures = letters.export(target, archive, job.service, rows)
         outcome = outcome_of(job, rows, failures, status="failed" if any(row.status == "failed" for row in rows) else "lost")
         if store.finish(execution.run, outcome):

@@ -205,7 +205,7 @@ class LedgerRow:
     """One run of one load, as the target's ledger keeps it.
 
     Args:
-        status: `prepared`, `committed` or `failed` (judged in Commit, nothing loaded).
+        status: `prepared`, `committed`, `failed` (judged in Commit, nothing loaded) or `lost` (given up by a later run).
         counts: None while prepared.
         window: What it read.
         prepared_at: ISO 8601 UTC.
@@ -305,6 +305,9 @@ class Target(Protocol):
 
     def rows(self, service: str, run: str) -> list[LedgerRow]:
         """The ledger rows of a run, one a load, ordered by load."""
+
+    def give_up(self, service: str, run: str) -> list[LedgerRow]:
+        """Mark what a dead run has not committed as `lost`, so that it is refused should it wake; give back its rows."""
 
     def set_mark(self, service: str, load: str, mark: Mark | None, fingerprint: str | None) -> Standing:
         """Set or clear (None) the watermark by hand, moving the generation on by one, so that a run in flight is fenced."""

@@ -22,6 +22,8 @@ _LATER = ("gcp-secret", "aws-secret")
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
 _SHORTEST = 3  # characters: taking out shorter texts would garble a message and hide nothing
 
+_MOST_CHARACTERS = 65_536  # keys and certificates are a few thousand
+
 
 def references(text: str) -> list[tuple[str, str]]:
     """The references in a text as (kind, what), such as `("env", "CRM_PASSWORD")`, unresolved."""
@@ -115,7 +117,14 @@ class Secrets:
     def _from_file(self, name: str, connection: str) -> str:
         path = self._folder / Path(name).expanduser()
         try:
-            return path.read_text(encoding="utf-8").rstrip("\r\n")
+            # A pipe or a device would be waited for, or read without an end.
+            if path.exists() and not path.is_file():
+                raise OSError(0, "it is no file")
+            with path.open(encoding="utf-8") as file:
+                text = file.read(_MOST_CHARACTERS + 1)
+            if len(text) > _MOST_CHARACTERS:
+                raise OSError(0, f"it is longer than {_MOST_CHARACTERS:,} characters")
+            return text.rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as bad:
             reason = bad.strerror if isinstance(bad, OSError) else "it is not UTF-8 text"
             raise SpecError(

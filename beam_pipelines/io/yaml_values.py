@@ -48,7 +48,10 @@ def parse(text: str, file: str, code: Code) -> Marked:
         raise _error(f"not YAML: {type(bad).__name__}", file, 0, 0, code) from None
     if node is None:
         return Marked(None)
-    return _Builder(yaml, file, code).build(node)
+    try:
+        return _Builder(yaml, file, code).build(node)
+    except RecursionError:
+        raise _error("values that hold themselves, or are nested too deeply", file, 0, 0, code) from None
 
 
 def _error(message: str, file: str, line: int, column: int, code: Code) -> SpecError:

@@ -81,7 +81,7 @@ def _check_limit(value: Any) -> int | str:
             share = Decimal(value.strip()[:-1].strip())
         except ArithmeticError:
             share = Decimal(-1)
-        if 0 <= share <= 100:
+        if share.is_finite() and 0 <= share <= 100:
             return value.strip()
     raise ValueError(f"expected a count of rows such as 100, or a share such as 1%, got {shown(value)}")
 

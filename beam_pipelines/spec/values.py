@@ -37,6 +37,7 @@ __all__ = [
     "slug",
 ]
 
+_DIGITS = 15  # on each side of the point: a product with any count of rows or bytes is then exact
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _UNIT_BYTES = {
     "": 1,
@@ -149,6 +150,8 @@ def _parse_decimal(value: object) -> Decimal:
             number = None
     if number is None or not number.is_finite() or number < 0:
         raise ValueError(f"expected a number, zero or above, got {shown(value)}")
+    if number and not -_DIGITS <= number.adjusted() < _DIGITS:
+        raise ValueError(f"expected a number of at most {_DIGITS} digits before and after the point, got {shown(value)}")
     return number
 
 

@@ -29,7 +29,11 @@ def explain(error: BaseException, row: Mapping[str, Any] | None = None, names: I
         row: The values it was given; none of them is shown.
         names: Field names, which are not payload: `KeyError: 'email'` keeps its key when it is one of them.
     """
-    text = _CREDENTIALS.sub(r"\1***@", str(error))
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - the user's own exception cannot even say what it is
+        said = ""
+    text = _CREDENTIALS.sub(r"\1***@", said)
     known = set(names)
     for value in sorted((_shown(value) for value in (row or {}).values()), key=len, reverse=True):
         if len(value) > 2:

@@ -103,7 +103,7 @@ class ParquetTarget(LedgerTarget):
         home = home_of(context)
         self._home = home[0] if home else None
         self.ledger: FileLedger = home[1] if home else FileLedger()
-        self._ready: dict[str, tuple[Staged, ...]] = {}
+        self._ready: dict[str, tuple[Staged, ...] | FatalError] = {}
         name = model.path if model.bucket is None else f"{model.bucket}/{model.prefix}"
         root = self._place(str(name))
         if root.file is not None and model.mode == "insert":
@@ -237,11 +237,9 @@ class ParquetTarget(LedgerTarget):
             # Before the transaction: it holds the state store's lock, and others wait for that.
             try:
                 self._ready[window.load] = self._made_ready(window, policy, schema, tally)
-            except FatalError:
-                # Another attempt of the commit may have moved the files in between; then its result is ours.
-                row = self.row(window.service, window.load, window.run)
-                if row is not None and row.status == "prepared":
-                    raise
+            except FatalError as broken:
+                # Judged in the transaction, which alone knows whether another attempt has moved the files in between.
+                self._ready[window.load] = broken
         return super().commit(window, policy, schema, tally)
 
     def _made_ready(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[Staged, ...]:
@@ -252,7 +250,7 @@ class ParquetTarget(LedgerTarget):
         alone = self._place_of(window).file is not None
         if not policy.whole or (parts and not (alone and len(parts) > 1)):
             return parts
-        if not parts and not (policy.allow_empty or tally.read):
+        if not parts and not policy.allow_empty:
             return ()  # the judgement is to come
         stager = self.stager(str(StagingName.of(window.service, window.run, new_attempt())), schema, 0)
         try:
@@ -266,6 +264,8 @@ class ParquetTarget(LedgerTarget):
 
     def merge(self, tx: Session, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> Merged:  # noqa: ARG002
         place, ready = self._place_of(window), self._ready[window.load]
+        if isinstance(ready, FatalError):
+            raise ready
         for part in ready:
             self._staging.count(part)
         going = place.files() if policy.whole else []

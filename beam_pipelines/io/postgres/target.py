@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from beam_pipelines.columnar import types
-from beam_pipelines.errors import BalanceError, DataError, FatalError
+from beam_pipelines.errors import BalanceError, DataError, FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, TargetTraits
 from beam_pipelines.io.postgres.session import Server
@@ -27,7 +27,7 @@ from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.ledger_target import service_staging
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.session import Outcome, Session, quote, quote_table
-from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name, several
+from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name, several, took
 from beam_pipelines.runs.counts import Merged
 from beam_pipelines.runs.facts import Staged
 from beam_pipelines.runs.names import PREFIX
@@ -48,6 +48,7 @@ _TEXT = re.compile(r'text|character|name\b|citext|bpchar|"char"')
 # Types without an equality, and what their values are compared as.
 _COMPARED = {"json": "jsonb", "json[]": "jsonb[]", "xml": "text", "point": "text", "polygon": "text"}
 _PARTS = re.compile(r""""(?:[^"]|"")*"|'(?:[^']|'')*'|[?%]""")
+_NAME_BYTES = 63
 SWEEP_MS = 1_000  # a staging table that a paused writer still holds is left for the next sweep
 
 
@@ -151,6 +152,14 @@ class PostgresTarget(SqlTarget):
         ]
         return Described(pa.schema(fields), tuple(name for (name,) in key))
 
+    def stored(self, schema: pa.Schema) -> pa.Schema:
+        for name in schema.names:
+            if len(name.encode()) > _NAME_BYTES:
+                raise PlanError(
+                    f"column {name!r}: PostgreSQL cuts names at {_NAME_BYTES} bytes; rename it in a map step", code="spec-invalid"
+                )
+        return super().stored(schema)
+
     # Staging.
 
     def stager(self, name: str, schema: pa.Schema, order: int) -> PostgresStager:
@@ -169,11 +178,17 @@ class PostgresTarget(SqlTarget):
 
         with self.reading() as session:
             assert session is not None
+            assert isinstance(session, PostgresSession)
             columns = ", ".join(map(quote, dead.SCHEMA.names))
-            rows = session.execute(f"SELECT {columns} FROM {quote(staged.name)}").rows
-        for first in range(0, len(rows), 10_000):
-            part = rows[first : first + 10_000]
-            yield pa.RecordBatch.from_pylist([dict(zip(dead.SCHEMA.names, row, strict=True)) for row in part], schema=dead.SCHEMA)
+            # By a cursor of the server: letters hold whole rows, and there may be a million of them.
+            with (
+                session.connection.transaction(),
+                session.connection.cursor(name="letters") as cursor,
+                self._server.doing("reading letters"),
+            ):
+                cursor.execute(f"SELECT {columns} FROM {quote(staged.name)}")
+                while part := cursor.fetchmany(1000):
+                    yield pa.RecordBatch.from_pylist([dict(zip(dead.SCHEMA.names, row, strict=True)) for row in part], schema=dead.SCHEMA)
 
     def drop_staged(self, names: Sequence[str]) -> None:
         if not names:
@@ -252,7 +267,7 @@ class PostgresTarget(SqlTarget):
         if plan.policy.mode != "upsert" or plan.policy.whole or not sql.keys:
             return super().apply(tx, plan)
         if plan.empty:
-            tx.execute(sql.insert())
+            took(tx.execute(sql.insert()), plan.rows, sql)
             return Merged(inserted=plan.rows, method="insert")
         if not plan.indexed and sql.version is None and self._rewritable(tx, sql):
             # Counted from the staged side before, from the target's side while deleting: they differ when a key is there twice.
@@ -260,15 +275,14 @@ class PostgresTarget(SqlTarget):
             deleted = tx.execute(sql.delete_matching()).count
             if deleted > known:
                 raise several(sql)
-            tx.execute(sql.insert())
+            took(tx.execute(sql.insert()), plan.rows, sql)
             return Merged(inserted=plan.rows - deleted, updated=deleted, method="delete+insert")
-        inserted, updated, method = self._merge_guarded(tx, plan)
+        inserted, updated, method, writer = self._merge_guarded(tx, plan)
         stale = unchanged = 0
         if inserted + updated != plan.rows or not plan.indexed:
             # What was not written is counted by a join, never derived: the balance law is then a check, not a tautology.
-            stale, equal = tx.execute(_remaining(sql)).rows[0]
-            unchanged = equal - inserted - updated
-            if stale + equal > plan.rows:
+            joined, stale, unchanged = tx.execute(_remaining(sql, writer)).rows[0]
+            if joined > plan.rows:
                 raise several(sql)
         return Merged(inserted=inserted, updated=updated, unchanged=unchanged, stale=stale, method=method)
 
@@ -284,17 +298,19 @@ class PostgresTarget(SqlTarget):
             ).rows[0][0]
         )
 
-    def _merge_guarded(self, tx: Session, plan: MergePlan) -> tuple[int, int, str]:
+    def _merge_guarded(self, tx: Session, plan: MergePlan) -> tuple[int, int, str, str]:
+        """Merge; give rows inserted and updated, the method, and the transaction id that the written rows carry."""
         try:
             with self.savepoint(tx):
-                return (*_merge(tx, plan.sql), "merge")
+                inserted, updated = _merge(tx, plan.sql)
+                return inserted, updated, "merge", _writer(tx)
         except DataError as refused:
             if refused.details.get("sqlstate") != "23505" or not plan.indexed:
                 raise
         _LOG.info("another writer inserted into %s during the merge: doing it again by ON CONFLICT", plan.sql.table)
         rows = tx.execute(_on_conflict(plan.sql)).rows
         inserted = sum(1 for (new,) in rows if new)
-        return inserted, len(rows) - inserted, "on conflict"
+        return inserted, len(rows) - inserted, "on conflict", _writer(tx)
 
     def constraints(self, tx: Session, table: str) -> list[refusals.Constraint]:
         found = tx.execute(
@@ -381,10 +397,21 @@ def _merge(tx: Session, sql: MergeSql) -> tuple[int, int]:
     return inserted, updated
 
 
-def _remaining(sql: MergeSql) -> str:
-    """Query: staged rows older than the target's, and staged rows the target now equals."""
+def _writer(tx: Session) -> str:
+    """The id that rows written here carry as `xmin`: a savepoint has one of its own, which only a row tells."""
+    tx.execute("DROP TABLE IF EXISTS pg_temp._bp_writer")
+    tx.execute("CREATE TEMP TABLE _bp_writer ON COMMIT DROP AS SELECT 1")
+    return str(tx.execute("SELECT xmin FROM pg_temp._bp_writer").rows[0][0])
+
+
+def _remaining(sql: MergeSql, writer: str) -> str:
+    """Query: staged rows that meet one of the target; of those not written just now, the ones older than it, and the others.
+
+    Written rows are told by `xmin`, not by their values: a column of less precision, or a trigger, keeps other values than were staged.
+    """
+    kept = f"t.xmin <> '{writer}'::xid"
     return (
-        f"SELECT count(*) FILTER (WHERE {sql.stale()}), count(*) FILTER (WHERE NOT {sql.stale()} AND NOT {sql.differs()})"
+        f"SELECT count(*), count(*) FILTER (WHERE {kept} AND {sql.stale()}), count(*) FILTER (WHERE {kept} AND NOT {sql.stale()})"
         f" FROM {sql.staged} AS s JOIN {sql.target} AS t ON {sql.match()}"
     )
 

@@ -131,6 +131,11 @@ class Ledger:
         if claimed.count == 1:
             return None
         row = self.row(tx, *key)
+        if row is not None and row.status == "lost":
+            raise FencedError(
+                f"run {window.run} was given up as lost while it was paused or cut off, and its record says so: it commits nothing;"
+                " start a new one"
+            )
         if row is None or row.counts is None:
             raise FatalError(
                 f"expected the ledger row of run {window.run} in {self.loads}, found none: the target was restored or changed while the run"
@@ -138,6 +143,13 @@ class Ledger:
                 code="ledger-behind",
             )
         return row.counts
+
+    def give_up(self, tx: Session, service: str, run: str) -> None:
+        """Mark what a dead run has not committed as lost: should it wake, it is refused, and the record stays true."""
+        tx.execute(
+            f"UPDATE {self.loads} SET status = 'lost', ended_at = ? WHERE service = ? AND run = ? AND status = 'prepared'",
+            (_now(), service, run),
+        )
 
     def fence(self, tx: Session, window: Window, mark: Mark | None) -> None:
         """Move the generation on by one, if it is still what Prepare saw, and store watermark, fingerprint and schemas.

@@ -16,16 +16,16 @@ from typing import TypeVar
 import pyarrow as pa
 import tenacity
 
-from beam_pipelines.errors import BeamPipelinesError, Code, DataError, TransientError
+from beam_pipelines.errors import BeamPipelinesError, Code, DataError, FatalError, FencedError, TransientError
 from beam_pipelines.io.connector import LedgerRow, Policy, Stager, Standing, TargetTraits
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.session import Session
 from beam_pipelines.runs import balance
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
-from beam_pipelines.runs.facts import Staged
+from beam_pipelines.runs.facts import Dead, Staged
 from beam_pipelines.runs.mark import Mark
-from beam_pipelines.runs.names import StagingName, service_prefix
+from beam_pipelines.runs.names import StagingName, new_attempt, service_prefix
 from beam_pipelines.runs.window import Window
 
 __all__ = ["Judged", "LedgerTarget", "refused_row", "service_staging"]
@@ -48,6 +48,7 @@ class LedgerTarget(ABC):
     traits: TargetTraits
     ledger: Ledger
     retries = 5
+    refused: pa.RecordBatch | None = None  # dead letters of the rows that the merge under way could not load
 
     # What each target gives.
 
@@ -116,6 +117,16 @@ class LedgerTarget(ABC):
                 return []
             return self.ledger.rows(tx, service, run)
 
+    def give_up(self, service: str, run: str) -> list[LedgerRow]:
+        if self.rows(service, run):
+
+            def once() -> None:
+                with self.transaction() as tx:
+                    self.ledger.give_up(tx, service, run)
+
+            self._retrying(once)
+        return self.rows(service, run)
+
     def row(self, service: str, load: str, run: str) -> LedgerRow | None:
         return next((row for row in self.rows(service, run) if row.load == load), None)
 
@@ -169,8 +180,17 @@ class LedgerTarget(ABC):
         try:
             counts, keep = self._retrying(lambda: self._commit_once(window, policy, schema, tally))
         except Judged as verdict:
-            failed = LoadCounts(tally, verdict.merged, message=verdict.message, code=verdict.code)
+            failed = LoadCounts(tally, self._rescued(window, verdict.merged), message=verdict.message, code=verdict.code)
             counts, keep = self._retrying(lambda: self._record_failure(window, failed))
+        except FencedError:
+            raise
+        except FatalError as broken:
+            # The tally is all that is known of this run: the record and the dead letters depend on it.
+            failed = LoadCounts(tally, Merged(), message=broken.message, code=broken.code)
+            try:
+                counts, keep = self._retrying(lambda: self._record_failure(window, failed))
+            except BeamPipelinesError:
+                raise broken from None
         except DataError as refusal:
             # A constraint that is checked at COMMIT: which row it was is not known any more.
             failed = LoadCounts(tally, Merged(), message=refused_row(window, refusal), code="target-refused")
@@ -178,6 +198,15 @@ class LedgerTarget(ABC):
         self.fulfil(window.service)
         self._sweep(window, tally, keep)
         return counts
+
+    def _rescued(self, window: Window, merged: Merged) -> Merged:
+        """Stage the dead letters of refused rows again: those of the transaction went with it."""
+        letters, self.refused = self.refused, None
+        if not merged.dead or letters is None:
+            return Merged()
+        stager = self.stager(str(StagingName.of(window.service, window.run, new_attempt())), letters.schema, 0)
+        stager.write(letters)
+        return Merged(dead=merged.dead, codes=merged.codes, letters=(Dead(stager.finish(), merged.codes),))
 
     def _commit_once(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[LoadCounts, set[str] | None]:
         with self.transaction() as tx:
@@ -188,14 +217,13 @@ class LedgerTarget(ABC):
             mark = _moved(standing.mark, window, tally)
             self.ledger.fence(tx, window, mark)
             balance.check_flow(tally)
-            warned = self._judge(policy, tally, 0)
-            if policy.mode == "replace" and policy.whole and tally.read == 0 and not policy.allow_empty:
-                raise Judged(
-                    "empty-source", f"the source is empty and the load would empty {window.load!r}; say allowEmpty: true if that is meant"
-                )
+            warned = self._judge(policy, tally, Merged())
+            if policy.whole and not tally.staged_rows and not policy.allow_empty:
+                what = "the source is empty" if not tally.read else f"none of the {tally.read} rows read arrived"
+                raise Judged("empty-source", f"{what}, and the load would empty {window.load!r}; say allowEmpty: true if that is meant")
             merged = self.merge(tx, window, policy, schema, tally)
             balance.check_merge(tally, merged)
-            warned = self._judge(policy, tally, merged.dead) or warned
+            warned = self._judge(policy, tally, merged) or warned
             counts = LoadCounts(tally, merged, watermark=mark, budget_exceeded=bool(warned), message=warned or "")
             self.ledger.complete(tx, window, counts)
             return counts, self.ledger.letters(tx, window.service, window.run)
@@ -207,10 +235,10 @@ class LedgerTarget(ABC):
                 self.ledger.complete(tx, window, failed, status="failed")
             return done or failed, self.ledger.letters(tx, window.service, window.run)
 
-    def _judge(self, policy: Policy, tally: Tally, refused: int) -> str | None:
-        exceeded = policy.budget.exceeded(tally.read, tally.dead + refused)
+    def _judge(self, policy: Policy, tally: Tally, merged: Merged) -> str | None:
+        exceeded = policy.budget.exceeded(tally.read, tally.dead + merged.dead)
         if exceeded and policy.budget.fail:
-            raise Judged("budget-exceeded", f"{exceeded}; nothing is loaded, see the dead letters of this run")
+            raise Judged("budget-exceeded", f"{exceeded}; nothing is loaded, see the dead letters of this run", merged)
         return exceeded
 
     def _retrying(self, call: Callable[[], T]) -> T:

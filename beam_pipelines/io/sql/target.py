@@ -15,12 +15,12 @@ from typing import TypeVar
 import pyarrow as pa
 
 from beam_pipelines.columnar import types
-from beam_pipelines.errors import DataError
+from beam_pipelines.errors import BalanceError, DataError
 from beam_pipelines.io.connector import Described, Policy
 from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.ledger_target import Judged, LedgerTarget, refused_row
 from beam_pipelines.io.sql.merge import ROW, MergeSql
-from beam_pipelines.io.sql.session import Session, quote, quote_table
+from beam_pipelines.io.sql.session import Outcome, Session, quote, quote_table
 from beam_pipelines.runs.counts import Merged, Tally
 from beam_pipelines.runs.facts import Dead, Staged
 from beam_pipelines.runs.names import StagingName
@@ -173,6 +173,7 @@ class SqlTarget(LedgerTarget):
             messages=[one.message for one in refused],
             at=datetime.fromisoformat(window.started_at),
         )
+        self.refused = letters
         staged = self.keep_letters(tx, window, letters)
         codes: dict[str, int] = {}
         for one in refused:
@@ -194,14 +195,14 @@ class SqlTarget(LedgerTarget):
         """
         sql, policy = plan.sql, plan.policy
         if policy.mode == "insert" or policy.whole or not sql.keys:
-            tx.execute(sql.insert())
+            took(tx.execute(sql.insert()), plan.rows, sql)
             return Merged(inserted=plan.rows, method="insert" if not policy.whole else "delete+insert")
         joined, inserted, stale, unchanged, updated = tx.execute(sql.classify()).rows[0]
         if joined != plan.rows:
             raise several(sql)
         if policy.mode == "replace":
             tx.execute(sql.delete_matching())
-            tx.execute(sql.insert())
+            took(tx.execute(sql.insert()), plan.rows, sql)
             return Merged(inserted=inserted, updated=plan.rows - inserted, method="delete+insert by key")
         method = self.upsert(tx, plan, writes=inserted + updated)
         return Merged(inserted=inserted, updated=updated, unchanged=unchanged, stale=stale, method=method)
@@ -211,7 +212,7 @@ class SqlTarget(LedgerTarget):
         if writes == 0:
             return "nothing changed"
         if plan.empty:
-            tx.execute(plan.sql.insert())
+            took(tx.execute(plan.sql.insert()), writes, plan.sql)
             return "insert"
         tx.execute(plan.sql.merge())
         return "merge"
@@ -338,6 +339,19 @@ class SqlTarget(LedgerTarget):
     def compared(self, schema: pa.Schema, known: Described) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
         """Columns whose type in the target has no equality, with one to compare them as."""
         return ()
+
+
+def took(done: Outcome, rows: int, sql: MergeSql) -> None:
+    """Hold a statement to the rows it was given, where the database counts: a trigger or a rule may drop rows without a word.
+
+    Raises:
+        BalanceError: It wrote another number of rows.
+    """
+    if done.count not in (-1, rows):
+        raise BalanceError(
+            f"{sql.table!r} took {done.count} of {rows} rows without refusing any: a trigger or a rule of the target is in the way;"
+            " nothing is committed"
+        )
 
 
 def several(sql: MergeSql) -> Judged:

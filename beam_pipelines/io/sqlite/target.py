@@ -19,7 +19,7 @@ from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.ledger_target import service_staging
 from beam_pipelines.io.sql.merge import ROW
 from beam_pipelines.io.sql.session import Outcome, Session, quote
-from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name
+from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name, took
 from beam_pipelines.io.sqlite.connect import BUSY_SECONDS, translate
 from beam_pipelines.io.sqlite.values import columns_of
 from beam_pipelines.io.staging_files import FileStager, StagingFolder
@@ -221,12 +221,12 @@ class SqliteTarget(SqlTarget):
         if writes == 0:
             return "nothing changed"
         if plan.empty:
-            tx.execute(plan.sql.insert())
+            took(tx.execute(plan.sql.insert()), writes, plan.sql)
             return "insert"
         # SQLite has no MERGE. The update goes first: rows just inserted would otherwise be looked at again.
-        if len(plan.sql.columns) > len(plan.sql.keys):
-            tx.execute(plan.sql.update())
-        tx.execute(plan.sql.insert_absent())
+        updated = tx.execute(plan.sql.update()).count if len(plan.sql.columns) > len(plan.sql.keys) else 0
+        inserted = tx.execute(plan.sql.insert_absent()).count
+        took(Outcome([], updated + inserted), writes, plan.sql)
         return "update+insert"
 
 

@@ -127,7 +127,7 @@ def test_refused_rows_spend_the_error_budget(place: Any, loading: Any) -> None:
     counts = loading.load([*good, *bad], ROWS, load="people", stop=False, budget=Budget(rows=1))
     assert counts.code == "budget-exceeded"
     assert rows_of(place) == before
-    assert loading.target.staging("shop") == []
+    assert len(letters_of(loading, counts)) == len(bad)
     counts = loading.load([*good, *bad], ROWS, load="people", stop=False, budget=Budget(rows=1, fail=False))
     assert (counts.budget_exceeded, counts.merged.dead) == (True, 2)
 

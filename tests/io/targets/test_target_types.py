@@ -161,6 +161,16 @@ def test_types_that_nothing_keeps_are_refused_before_anything_is_read(loading: A
     assert refused.value.code == "type-unsupported"
 
 
+def test_names_that_would_be_cut_are_refused(place: Any, loading: Any) -> None:
+    schema = pa.schema([("x" * 63, pa.int64()), ("ä" * 32, pa.int64())])
+    if place.system == "postgresql":
+        with pytest.raises(PlanError, match="63 bytes"):
+            loading.target.stored(schema)
+    else:
+        assert loading.target.stored(schema).names == schema.names
+    assert loading.target.stored(schema.remove(1)).names == ["x" * 63]
+
+
 def test_rows_that_cannot_be_staged_are_named(place: Any, loading: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     schema = pa.schema([("id", pa.int64()), ("name", pa.string())])
     rows = pa.RecordBatch.from_pylist([{"id": 1, "name": "a"}, {"id": 2, "name": "b\0"}, {"id": 3, "name": "c"}], schema=schema)
