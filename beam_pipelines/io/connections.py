@@ -207,6 +207,10 @@ class Connections:
         """Names in the file, sorted; those in the environment are known only by asking for them."""
         return sorted(self._written)
 
+    def __contains__(self, name: object) -> bool:
+        """Whether `get` would find it: in the file, or in its variable."""
+        return isinstance(name, str) and (name in self._written or bool(self._environ.get(variable(name), "").strip()))
+
     def get(self, name: str) -> Connection:
         """Look a connection up, in the file first and then in its variable.
 

@@ -90,7 +90,7 @@ def home_of(context: RunContext | None) -> tuple[SqlTarget, FileLedger] | None:
         return None
     place, name = context.state, "state store"
     known = Connections(Path(context.connections) if context.connections else None)
-    if "://" not in place and place in known.names():
+    if "://" not in place and place in known:
         connection = known.get(place)
     else:
         url = place if "://" in place else f"sqlite:///{Path(place).expanduser().absolute()}"
