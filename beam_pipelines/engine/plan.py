@@ -189,9 +189,12 @@ def _decided(source: Source, policy: Policy, table: str, schema: pa.Schema) -> C
     """The source's cursor as it is for one table."""
     if source.cursor is None:
         return None
-    column = schema.field(match_column(source.cursor.column, schema.names, table))
-    # The kind that is not stated follows from the column's type: a date needs an overlap, said or not.
-    decided = decide_kind(source.cursor, column.type)
+    try:
+        column = schema.field(match_column(source.cursor.column, schema.names, table))
+        # The kind that is not stated follows from the column's type: a date needs an overlap, said or not.
+        decided = decide_kind(source.cursor, column.type)
+    except PlanError as error:
+        raise refusal("pipeline.source.cursor.column", error.message, error.code) from error
     _check_overlap(decided, policy, source)
     if decided.kind == "sequence" and decided.overlap and source.cursor.kind != "sequence":
         # Without its kind the overlap was read as a time.

@@ -257,3 +257,6 @@ def test_a_table_or_cursor_that_is_not_there(world: World) -> None:
         with pytest.raises(PlanError, match="did you mean") as error:
             plan(world, source)
         assert error.value.code == code
+    (problem,) = error.value.problems
+    assert (problem.path, problem.line) == ("pipeline.source.cursor.column", 1)
+    assert "'update_at'" in problem.message
