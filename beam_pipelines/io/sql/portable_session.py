@@ -24,11 +24,12 @@ _MYSQL = ("mysql", "mariadb")
 # MySQL's drivers call many refusals of a value an operational error: https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html
 _REFUSALS = {1048, 1062, 1264, 1265, 1292, 1364, 1366, 1406, 1411, 1451, 1452, 1690, 3140, 3819, 4025}
 _BUSY = {1205, 1213, 3572}  # lock wait timeout, deadlock, NOWAIT
+_AWAY = {1040, 1053, 1158, 1159, 1160, 1161, 1203, 2002, 2003, 2006, 2013, 2055}  # of MySQL: too many connections, shutdown, network
 _DENIED = re.compile(r"authentication|access denied|password|login failed|logon denied", re.IGNORECASE)
 _SETUP = {
-    # ANSI_QUOTES: names in double quotes, as everywhere; strict: a value that does not fit is refused, not cut.
+    # Strict: a value that does not fit is refused, not cut.
     "mysql": (
-        "SET SESSION sql_mode = CONCAT_WS(',', @@sql_mode, 'ANSI_QUOTES,STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE')",
+        "SET SESSION sql_mode = CONCAT_WS(',', @@sql_mode, 'STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE')",
         "SET SESSION time_zone = '+00:00'",
         "SET SESSION innodb_lock_wait_timeout = 60",
     ),
@@ -49,8 +50,15 @@ class PortableSession:
         self.connection, self._database = connection, database
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Outcome:
-        numbers = itertools.count()
-        text = _PARTS.sub(lambda found: f":p{next(numbers)}" if found[0] == "?" else found[0].replace(":", r"\:"), sql)
+        numbers, backticks = itertools.count(), self._database.name == "mysql"
+
+        def part(found: re.Match[str]) -> str:
+            if found[0] == "?":
+                return f":p{next(numbers)}"
+            name = found[0][1:-1].replace('""', '"').replace("`", "``")
+            return (f"`{name}`" if backticks and found[0][0] == '"' else found[0]).replace(":", r"\:")
+
+        text = _PARTS.sub(part, sql)
         return self.run(sa.text(text), {f"p{index}": value for index, value in enumerate(parameters)})
 
     def run(self, statement: sa.Executable, parameters: Any = None) -> Outcome:
@@ -157,5 +165,7 @@ class PortableDatabase:
                 return FatalError(
                     f"{where} refuses this user: mend the connection (the password is not shown)", code="authentication-failed"
                 )
-            return TransientError(f"{where}: {what} failed: {line}", code="unreachable")
+            known = number is not None if self.name == "mysql" else self.name == "sqlite"
+            if not known or number in _AWAY:
+                return TransientError(f"{where}: {what} failed: {line}", code="unreachable")
         return FatalError(f"{where}: {what} failed: {line}", code="commit-failed")

@@ -40,6 +40,7 @@ from beam_pipelines.io.sql.portable_table import (
 )
 from beam_pipelines.io.sql.session import Session, quote, quote_table
 from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name, several
+from beam_pipelines.runs import balance
 from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
 from beam_pipelines.runs.facts import Staged
 from beam_pipelines.runs.names import PREFIX, StagingName, new_attempt
@@ -112,7 +113,7 @@ class PortableTarget(SqlTarget):
         folds = self._database.name in ("mysql", "mssql", "sqlite")
         self.traits = TargetTraits(name, transactional=True, local=name == "sqlite", folds_case=folds)
         self.ledger = PortableLedger(self._database)
-        self._ready: dict[tuple[str, ...], _Ready] = {}
+        self._ready: dict[tuple[str, ...], _Ready | FatalError] = {}
         self._kinds: dict[str, dict[str, Any]] = {}  # SQLAlchemy types of the target's columns, by staging table
 
     # Connections.
@@ -227,20 +228,19 @@ class PortableTarget(SqlTarget):
         head = self.standing(window.service, window.load)
         if row is not None and row.status == "prepared" and head.generation == window.generation:
             try:
-                self._make_ready(window, policy, schema, tally)
-            except FatalError:
-                # Another attempt of the commit may have dropped the staging in between; then its result is ours.
-                row = self.row(window.service, window.load, window.run)
-                if row is not None and row.status == "prepared":
-                    raise
+                self._retrying(lambda: self._make_ready(window, policy, schema, tally))
+            except FatalError as broken:
+                # Judged in the transaction, which alone knows whether another attempt has dropped the staging in between.
+                self._ready[_names(tally.staged)] = broken
         return super().commit(window, policy, schema, tally)
 
     def _make_ready(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> None:
         parts = [part for part in tally.staged if part.rows]
-        if not self._database.transactional_ddl:
-            self._make_tables(window, policy, schema, bool(parts))
         with self.transaction() as tx:
             counted = [(part, self._count(tx, part)) for part in parts]
+        balance.check_flow(tally)
+        if not self._database.transactional_ddl and not (policy.budget.fail and policy.budget.exceeded(tally.read, tally.dead)):
+            self._make_tables(window, policy, schema, bool(parts))
         name = str(StagingName.of(window.service, window.run, new_attempt()))
         # Keys that cannot repeat need no looking for the newest.
         plain = policy.whole or policy.mode == "insert" or window.unique_on == window.key_fields
@@ -287,12 +287,12 @@ class PortableTarget(SqlTarget):
 
     def attach(self, tx: Session, staged: Sequence[Staged], schema: pa.Schema, *, once: bool, numbered: bool) -> str:  # noqa: ARG002
         ready = self._ready.get(_names(staged))
-        if ready is None:
-            raise FatalError("the staged rows were not made ready before the commit", code="internal")
-        return ready.name
+        if isinstance(ready, _Ready):
+            return ready.name
+        raise ready or FatalError("the staged rows were not made ready before the commit", code="internal")
 
     def pick_winners(self, tx: Session, sql: MergeSql, window: Window, staged: int) -> tuple[MergeSql, int]:  # noqa: ARG002
-        kept = next(ready.rows for ready in self._ready.values() if ready.name == sql.staged)
+        kept = next(ready.rows for ready in self._ready.values() if isinstance(ready, _Ready) and ready.name == sql.staged)
         return sql, staged - kept
 
     def apply(self, tx: Session, plan: MergePlan) -> Merged:
