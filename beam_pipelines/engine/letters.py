@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,11 +13,15 @@ import orjson
 import pyarrow as pa
 
 from beam_pipelines.engine.refusal import refusal
-from beam_pipelines.errors import FatalError
+from beam_pipelines.errors import BeamPipelinesError, FatalError
 from beam_pipelines.io.connector import LedgerRow, Target
+from beam_pipelines.runs.facts import Staged
 from beam_pipelines.state.record import Failure
 
 __all__ = ["Archive", "drop", "export"]
+
+_LOG = logging.getLogger(__name__)
+_GONE = ("staging-lost", "table-missing")
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,20 @@ class Archive:
                 yield orjson.loads(line)
 
 
-def export(target: Target, archive: Archive, service: str, rows: Iterable[LedgerRow]) -> tuple[Failure, ...]:
+def export(target: Target, archive: Archive, service: str, rows: Iterable[LedgerRow], *, missing_ok: bool = False) -> tuple[Failure, ...]:
     """Write the dead letters that a run's ledger rows name, and count them by load, step and code.
 
     Safe to repeat: the file is the run's, written beside its place, synced and renamed.
 
+    Args:
+        target: Where they are staged.
+        archive: Where they go.
+        service: Service id.
+        rows: Ledger rows of one run.
+        missing_ok: Staging that is gone costs its letters and a line in the log.
+
     Raises:
-        FatalError: The folder cannot be written.
+        FatalError: The folder cannot be written, or a staging object is gone.
     """
     rows = [row for row in rows if row.counts and row.counts.letters]
     if not rows:
@@ -70,7 +82,7 @@ def export(target: Target, archive: Archive, service: str, rows: Iterable[Ledger
         with part.open("wb") as out:
             for row in rows:
                 for letter in row.counts.letters if row.counts else ():
-                    for batch in target.read_staged(letter.staged):
+                    for batch in _staged(target, letter.staged, missing_ok):
                         _write(out, batch, service, row.run, letter.staged.name[-16:], counts, str(path))
             out.flush()
             os.fsync(out.fileno())
@@ -81,6 +93,23 @@ def export(target: Target, archive: Archive, service: str, rows: Iterable[Ledger
             f"the dead letters of run {rows[0].run} cannot be written to {path.parent}: {failed.strerror}", code="stage-failed"
         ) from failed
     return tuple(counts.values())
+
+
+def _staged(target: Target, staged: Staged, missing_ok: bool) -> Iterator[pa.RecordBatch]:
+    """The letters of one staging object. Where they are gone for good, `missing_ok` says so in the log and goes on."""
+    found = 0
+    try:
+        for batch in target.read_staged(staged):
+            found += batch.num_rows
+            yield batch
+    except BeamPipelinesError as gone:
+        if not missing_ok or gone.code not in _GONE:
+            raise
+        _LOG.error("%d dead letters are lost, though the run's record counts them: %s", staged.rows - found, gone)
+        return
+    if found < staged.rows:
+        # PostgreSQL empties unlogged tables when it recovers from a crash.
+        _LOG.error("%d of %d dead letters are lost, though the run's record counts them", staged.rows - found, staged.rows)
 
 
 def _sync(folder: Path) -> None:

@@ -10,11 +10,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.local import run_here
 from beam_pipelines.errors import PlanError, SpecError
+from beam_pipelines.runs.context import VARIABLE, RunContext
+from beam_pipelines.state import Execution
 
 Desk = Any
 
@@ -536,6 +541,37 @@ def test_a_column_whose_type_was_changed_takes_what_casts_and_refuses_the_rest(l
     stopped = loaded.desk.run()
     assert (stopped.exit_code, stopped.execution.error_code) == (1, "target-refused")
     assert loaded.target("SELECT n FROM c WHERE id = 1") == [(1,)]
+
+
+@pytest.mark.parametrize("target", ["target.duckdb", "postgresql"])
+def test_dead_letters_removed_before_the_launcher_came_for_them_do_not_keep_the_service_from_starting(
+    desk: Desk, postgres_database: str, target: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.connect(target=postgres_database if target == "postgresql" else target)
+    desk.sqlite("source.db", "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER)", "INSERT INTO t VALUES (1, 1), (2, 'two'), (3, 3)")
+    desk.etl({"table": "t"}, {"table": "t", "mode": "upsert"}, errorBudget={"max": "100%"})
+    # The run of a launcher that began the record and died before it could take the letters.
+    began = datetime.now(timezone.utc)
+    with desk.store() as store:
+        store.begin(Execution("desk", "00000000000a", began, name="Desk", kind="etl"))
+        context = RunContext("00000000000a", began.isoformat(), str(desk.folder / "connections.yaml"), str(desk.folder), store.id)
+    monkeypatch.setenv(VARIABLE, context.to_text())
+    run_here(Job.of(desk.service.definition, desk.folder))
+    monkeypatch.delenv(VARIABLE)
+    if target == "postgresql":
+        tables = desk.postgres(postgres_database, "SELECT tablename FROM pg_tables WHERE starts_with(tablename, '_bp_')")
+        desk.postgres(postgres_database, *(f'DROP TABLE "{name}"' for (name,) in tables))
+    else:
+        staged = list((desk.folder / "target.duckdb.staging").glob("*.arrow"))
+        assert len(staged) == 1
+        staged[0].unlink()
+    result = desk.run()
+    assert (result.exit_code, result.settled) == (0, ("00000000000a",))
+    with desk.store() as store:
+        settled = store.execution("00000000000a")
+    assert settled is not None
+    assert (settled.status, settled.metrics.records_loaded, settled.metrics.records_dead_lettered) == ("success", 2, 1)
+    assert "1 dead letters are lost" in caplog.text
 
 
 # Names.
