@@ -165,6 +165,13 @@ def test_an_empty_source_does_not_empty_the_table(place: Any, loading: Any) -> N
     assert (row.status, row.counts) == ("failed", counts)
 
 
+def test_a_source_of_which_nothing_arrives_does_not_empty_the_table(place: Any, loading: Any) -> None:
+    place.sql(KEYLESS, INSERT)
+    counts = loading.begin(mode="replace", whole=True, budget=Budget(rows=5)).lose(2).commit()
+    assert (counts.code, place.rows()) == ("empty-source", THERE)
+    assert "none of the 2 rows read arrived" in counts.message
+
+
 def test_an_empty_source_empties_the_table_when_that_is_allowed(place: Any, loading: Any) -> None:
     place.sql(KEYLESS, INSERT)
     counts = loading.begin(mode="replace", whole=True, allow_empty=True).commit()
