@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from beam_pipelines import __version__
 from beam_pipelines.cli import command, connections, dead_letters, plan, preview, process, run, runs, schema, state, validate
 from beam_pipelines.cli.arguments import Parser
+from beam_pipelines.engine.start import spare_the_collector
 
 __all__ = ["main"]
 
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     if argv is None:
+        spare_the_collector()
         process.leave(command.execute(_parser(), sys.argv[1:]))
     return command.execute(_parser(), argv)
 

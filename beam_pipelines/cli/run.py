@@ -13,6 +13,7 @@ from beam_pipelines.cli.arguments import Parser, add_format, add_log
 from beam_pipelines.cli.process import CANCELLED, interruptible
 from beam_pipelines.cli.session import Session
 from beam_pipelines.cli.store import Place, options_text
+from beam_pipelines.engine.start import import_beam
 from beam_pipelines.errors import Code, FatalError, SpecError
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def carry_out(arguments: argparse.Namespace, session: Session, service: Service)
     if arguments.plan:
         from beam_pipelines.cli import plan
 
+        import_beam()
         _name_engine(arguments.parser, arguments.beam)
         return plan.show(session, service.plan(full_refresh=arguments.full_refresh, keep_watermark=arguments.keep_watermark))
     return _run_once(arguments, session, service)
@@ -89,6 +91,7 @@ def carry_out(arguments: argparse.Namespace, session: Session, service: Service)
 def _run_once(arguments: argparse.Namespace, session: Session, service: Service) -> int:
     from beam_pipelines.runs.names import new_run
 
+    import_beam()
     run = new_run()
     log.concern(service.id, run)
     engine = _name_engine(arguments.parser, arguments.beam)

@@ -17,7 +17,7 @@ from beam_pipelines.io.sql.session import Outcome
 __all__ = ["DuckDbSession", "connect", "translate"]
 
 LOCK_WAIT = 30.0  # seconds: longer than a dashboard's query, shorter than anybody's patience
-MEMORY = "384MB"  # what merges may hold before they spill beside the file: keeps a run of 10 million rows under 700 MB
+MEMORY = "256MB"  # what merges may hold before they spill beside the file: keeps a run of 10 million rows under 700 MB
 _HOLDER = re.compile(r"\(PID (\d+)\)")
 
 
