@@ -58,10 +58,18 @@ def read(text: str, name: str, *, is_json: bool) -> Document:
     return document
 
 
+def _first(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object in the order it is written: the order of mappings is the order of columns."""
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        values.setdefault(key, value)
+    return values
+
+
 def _json(text: str, name: str) -> Any:
     """Return the values of a JSON text; of a duplicate key the first, as in YAML."""
     try:
-        value = json.loads(text, object_pairs_hook=lambda pairs: dict(reversed(pairs)))
+        value = json.loads(text, object_pairs_hook=_first)
         json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise _unreadable(f"expected JSON: {_lower(error.msg)}", name, error.lineno, error.colno) from error

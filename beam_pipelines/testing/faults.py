@@ -127,11 +127,21 @@ def installed(fault: Fault | None, pipe: Connection | None = None) -> Iterator[l
         for parent in parents:
             owner = getattr(owner, parent)
         undo.append(_wrap(owner, name, label, trace))
+    undo.append(_silence())
     try:
         yield trace.calls
     finally:
         for one in undo:
             one()
+
+
+def _silence() -> Callable[[], None]:
+    """Keep progress out of the state store: a process that is stopped while its progress thread writes would hold the store's lock."""
+    from beam_pipelines.engine import launch
+
+    original = launch._PhaseEvents.heard
+    launch._PhaseEvents.heard = lambda *_: None  # type: ignore[method-assign]
+    return lambda: setattr(launch._PhaseEvents, "heard", original)
 
 
 def _wrap(owner: Any, name: str, label: str, trace: _Trace) -> Callable[[], None]:

@@ -172,6 +172,12 @@ class World:
         self.children.append(child)
         return child
 
+    def expire_lease(self) -> None:
+        """Let the lease run out, as it does while a laptop sleeps."""
+        with sqlite3.connect(self.folder / ".beam_pipelines" / "state.db") as state:
+            state.execute("UPDATE leases SET until = '2001-01-01T00:00:00.000000+00:00'")
+        state.close()
+
     def end(self) -> None:
         """End what still runs: a stopped process would keep the test session from ending."""
         for child in self.children:

@@ -157,6 +157,31 @@ def test_a_run_paused_inside_its_commit_does_not_block_its_successor_for_ever(wo
     assert world.source_rows() == world.rows()
 
 
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("system", ["duckdb", "postgresql"])
+def test_a_run_that_was_given_up_as_lost_is_refused_when_it_wakes_before_its_successor_commits(worlds: Any, system: str) -> None:
+    """The record says lost: so it must stay, or its rows would be in the target and never be charged."""
+    world = worlds(system)
+    paused = world.start(Fault(last_of_staging(world), "hang-after"))
+    assert paused.hung()
+    world.expire_lease()
+    # The successor ends as soon as it has settled what it found: its query is not understood any more.
+    world.change(("pipeline", "source", "query"), "SELECT * FROM customers WHERE updated_at > ? AND id < 1000")
+    world.change(("pipeline", "destination", "schema"), "freeze")
+    world.crm("ALTER TABLE customers ADD COLUMN city TEXT")
+    world.start().wait()
+    paused.wake()
+    woken = paused.wait()
+    with world.store() as store:
+        statuses = {one.run: one.status for one in store.executions("customers")}
+        charged = {charge.run for charge in store.charges("customers")}
+    loaded = len(world.rows())
+    # Refused by the ledger, or before that because what it had staged is gone.
+    assert woken.exit_code == 1
+    assert charged == {run for run, status in statuses.items() if status == "success"}
+    assert loaded == 0 or charged
+
+
 def last_of_staging(world: World) -> str:
     """The call that makes the staged rows durable: Commit comes next."""
     points = calls(world, "full")

@@ -277,3 +277,57 @@ def test_an_empty_source_behind_a_sampled_function_is_an_empty_run_without_a_tab
     duck.fill(1, 10)
     assert duck.service.run().exit_code == 0
     assert duck.target("SELECT sum(twice) FROM customers") == [(sum(2 * i for i in range(1, 11)),)]
+
+
+def test_a_replace_whose_every_row_died_leaves_the_table_as_it_was(world: World) -> None:
+    world.fill(1, 20)
+    world.write("replace")
+    world.change(("pipeline", "source"), {"type": "database", "connection": "crm", "table": "customers"})
+    world.service.run()
+    before = world.rows()
+    world.crm("UPDATE customers SET age = 'unknown'")
+    refused = world.service.run()
+    assert (refused.exit_code, refused.to_json()["errorCode"]) == (1, "empty-source")
+    assert "none of the 20 rows read arrived" in str(refused.to_json()["error"])
+    assert world.rows() == before
+
+
+def test_a_trigger_that_drops_rows_without_a_word_stops_the_load(worlds: Any) -> None:
+    world = worlds("sqlite")
+    world.write("insert")
+    world.target("CREATE TABLE customers (id INTEGER, name TEXT, email TEXT, age INTEGER, amount REAL, updated_at TIMESTAMP)")
+    world.target("CREATE TRIGGER drops BEFORE INSERT ON customers WHEN NEW.id % 2 = 0 BEGIN SELECT RAISE(IGNORE); END")
+    world.fill(1, 20)
+    failed = world.service.run()
+    assert (failed.exit_code, failed.to_json()["errorCode"]) == (1, "unbalanced")
+    assert world.rows() == []
+    world.target("DROP TRIGGER drops")
+    assert world.service.run().exit_code == 0
+    assert world.source_rows() == world.rows()
+
+
+def test_a_column_of_less_precision_is_counted_right(worlds: Any) -> None:
+    world = worlds("postgresql")
+    world.target(
+        "CREATE TABLE customers (id BIGINT PRIMARY KEY, name TEXT, email TEXT, age BIGINT, amount NUMERIC(10, 1), updated_at TIMESTAMP(0))"
+    )
+    world.write("upsert")
+    world.change(("pipeline", "source"), {"type": "database", "connection": "crm", "table": "customers"})
+    world.fill(1, 20)
+    assert world.service.run().exit_code == 0
+    world.crm("UPDATE customers SET name = 'changed' WHERE id <= 10")
+    again = world.service.run()
+    assert again.exit_code == 0, again.error
+    assert world.target("SELECT count(*) FROM customers WHERE name = 'changed'") == [(10,)]
+
+
+def test_rows_the_target_refuses_beyond_the_budget_are_kept_as_dead_letters(world: World) -> None:
+    world.target("CREATE TABLE customers (id BIGINT, name TEXT, email TEXT, age BIGINT CHECK (age < 5), amount DOUBLE PRECISION)")
+    world.write("insert", errorHandling="continue")
+    world.change(("errorBudget",), {"max": 3})
+    world.fill(1, 20)
+    failed = world.service.run()
+    assert (failed.exit_code, failed.to_json()["errorCode"]) == (1, "budget-exceeded")
+    refused = world.crm("SELECT count(*) FROM customers WHERE age >= 5")[0][0]
+    assert len(world.letters()) == refused == failed.to_json()["metrics"]["recordsDeadLettered"]
+    assert world.rows() == []

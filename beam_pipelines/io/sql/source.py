@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ _CHUNK = 4096  # rows: measured on SQLite, 300k rows of 7 columns: 0.36 s, as wi
 _CHUNK_BYTES = 8 << 20
 
 
-class SqlSource:
+class SqlSource(ABC):
     """Base of the database sources: the parts of `connector.Source` that need no client.
 
     Args:
@@ -56,9 +57,9 @@ class SqlSource:
             return self.relation.matches(self.table_names())
         return [str(self.relation.name)]
 
+    @abstractmethod
     def table_names(self) -> list[str]:
         """Every table and view there is, as `tables:` patterns are held against them."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Nothing is held between calls."""
