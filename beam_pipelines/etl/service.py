@@ -1,4 +1,4 @@
-"""`Service`: a definition loaded and ready to plan, preview and run; and `Etl`, the same inside a user's own Beam pipeline."""
+"""`Service`: a definition loaded and ready to plan, preview and run."""
 
 from __future__ import annotations
 
