@@ -257,14 +257,13 @@ def _check_fit(window: Window, target: Target, policy: Policy, there: Described 
                     "mode-refused",
                 )
     longest = target.traits.longest_name
-    for name in [*window.load.split("."), *names]:
+    for name in window.load.split("."):
         if longest is not None and len(name.encode()) > longest:
-            # Cut without a word, two names could become one, and the next run would not find its column.
+            # Cut without a word, it would not be found by the next run. Columns are refused by the target, with their types.
             raise refusal(
-                "pipeline.destination",
-                f"{target.traits.system} keeps names of {longest} bytes, and {name!r} has {len(name.encode())};"
-                " rename a column in a map step, a table here",
-                "mode-refused",
+                "pipeline.destination.table",
+                f"{target.traits.system} cuts names at {longest} bytes, and {name!r} has {len(name.encode())}",
+                "spec-invalid",
             )
     if len(set(names)) != len(names):
         raise refusal("pipeline.destination", f"two columns arrive in {window.load!r} under one name: {', '.join(names)}", "mode-refused")

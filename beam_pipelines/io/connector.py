@@ -231,7 +231,7 @@ class TargetTraits:
         local: A file of this machine: refused on runners whose workers are elsewhere.
         folds_case: Column names that differ only in case are the same to it.
         modes: Modes it serves.
-        longest_name: Bytes of the longest name of a table or column that it keeps whole, None: no limit.
+        longest_name: Bytes of the longest name of a table that it keeps whole, None: no limit.
     """
 
     system: str

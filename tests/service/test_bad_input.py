@@ -633,8 +633,8 @@ def test_a_name_that_postgresql_would_cut_is_refused_before_anything_is_written(
     desk.connect(target=postgres_database)
     desk.etl({"table": "t"}, {"table": table, "mode": "upsert"})
     refused = desk.run()
-    assert (refused.exit_code, refused.execution.error_code) == (2, "mode-refused")
-    assert "keeps names of 63 bytes" in refused.execution.error
+    assert (refused.exit_code, refused.execution.error_code) == (2, "spec-invalid")
+    assert "cuts names at 63 bytes" in refused.execution.error
     assert desk.postgres(
         postgres_database, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '\\_b%'"
     ) == [(0,)]
