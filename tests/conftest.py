@@ -6,8 +6,18 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from beam_pipelines.testing.postgres import PostgresServer
+
+
+# The same examples in every run, however slow the machine: a failure here is the change's, not the dice's. `make soak` throws them.
+settings.register_profile("gate", derandomize=True, deadline=None)
+settings.register_profile("soak", deadline=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("soak" if config.getoption("markexpr") == "soak" else "gate")
 
 
 @pytest.fixture(scope="session")

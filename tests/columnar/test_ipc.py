@@ -182,10 +182,21 @@ def test_any_slice_survives_coder_and_pickle(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, rows))
     part = whole.slice(start, data.draw(st.integers(0, rows - start)))
 
+    # pyarrow 25 itself makes an invalid array of nothing but null structs around a dictionary (index 0 of an empty one).
+    sound = _is_sound(part)
     for back in (ipc.decode(ipc.encode(part)), pickle.loads(pickle.dumps(part))):
-        back.validate(full=True)
+        if sound:
+            back.validate(full=True)
         assert back.schema == part.schema
         assert back.to_pylist() == part.to_pylist()
+
+
+def _is_sound(batch: pa.RecordBatch) -> bool:
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _filled(kind: pa.DataType, values: list[object]) -> pa.Array:
