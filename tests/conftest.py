@@ -10,7 +10,6 @@ from hypothesis import settings
 
 from beam_pipelines.testing.postgres import PostgresServer
 
-
 # The same examples in every run, however slow the machine: a failure here is the change's, not the dice's. `make soak` throws them.
 settings.register_profile("gate", derandomize=True, deadline=None)
 settings.register_profile("soak", deadline=None)
