@@ -52,7 +52,7 @@ _PAGE = """\
 
 One command measures this package against its peers on your machine, checks every result, and prints the table below:
 
-```
+```text
 make bench
 ```
 
