@@ -83,7 +83,6 @@ class _ApplyFn(BundleFn):
             dead=fact.dead + dead,
             nulled=fact.nulled + applied.nulled,
             made=fact.made + applied.made,
-            bytes_out=fact.bytes_out + sum(size.slice_bytes(out) for out in outputs),
         )
         self._report.add(rows_out)
         return outputs

@@ -119,8 +119,10 @@ def open_target(model: Any, connections: Connections, folder: Path | None = None
     elif system in ("sqlite", "duckdb"):
         assert connection is not None  # their model names one
         target = made(connection.path)
-    else:
+    elif system == "postgresql":
         target = made(connection)
+    else:
+        target = made(connection, batch_size=model.batch_size)
     return target
 
 

@@ -85,7 +85,6 @@ class StepFact:
         dead: Rows that failed, now dead letters.
         nulled: Rows that failed in a step with `required: false` and went on with its columns null; part of `records_out`.
         made: Rows above one to one, from a function that returns several for one.
-        bytes_out: Size of what went on.
         seconds: Time spent.
         letters: Where the dead rows are.
         error: First error of a row, code and message without payload.
@@ -100,7 +99,6 @@ class StepFact:
     dead: int = 0
     nulled: int = 0
     made: int = 0
-    bytes_out: int = 0
     seconds: float = 0.0
     letters: tuple[Dead, ...] = ()
     error: str | None = None
@@ -137,6 +135,6 @@ def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
 
 
 def _add(a: StepFact, b: StepFact) -> StepFact:
-    numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "bytes_out", "seconds")
+    numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "seconds")
     summed = {name: getattr(a, name) + getattr(b, name) for name in numbers}
     return replace(a, **summed, letters=a.letters + b.letters, error=a.error or b.error)

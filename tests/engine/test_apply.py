@@ -135,7 +135,7 @@ def test_every_row_is_counted_once(halves: _ApplyFn, shelf: Shelf) -> None:
         1,
     )
     assert fact.records_in + fact.made == fact.records_out + fact.filtered + fact.rejected + fact.dead
-    assert (fact.bytes_out > 0, fact.seconds > 0) == (True, True)
+    assert fact.seconds > 0
 
 
 def test_rows_that_fail_are_dead_letters_and_the_first_reason_is_the_step_s(halves: _ApplyFn, shelf: Shelf) -> None:

@@ -26,7 +26,7 @@ def bundles(draw: st.DrawFn) -> list[ReadFact | StepFact | StagedFact]:
     out, read_dead = draw(COUNT), draw(COUNT)
     kept, filtered, died, made = draw(COUNT), draw(COUNT), draw(COUNT), draw(COUNT)
     facts: list[ReadFact | StepFact | StagedFact] = [ReadFact("t", out + read_dead, out * 10, read_dead, Mark.of(out), dead(read_dead))]
-    first = StepFact("t", "one", out, out, bytes_out=1)
+    first = StepFact("t", "one", out, out)
     filtered, died = min(filtered, out), min(died, max(0, out - filtered))
     second_out = out + made - filtered - died
     second = StepFact("t", "two", out, second_out, filtered=filtered, dead=died, made=made, letters=dead(died))
