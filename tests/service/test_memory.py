@@ -134,21 +134,22 @@ def measured(desk: Desk, way: str, rows: int, url: str) -> int:
     return to_duckdb(desk, rows)
 
 
-WAYS = ["parquet", "postgresql", "sqlite"]
+# Reading, steps and staging take the same for any number of rows. DuckDB's commit fills what its own memory limit leaves it: those ways
+# grow until it is full, and are held to the 700 MB alone beyond this.
+WAYS = [("parquet", 1.15), ("postgresql", 1.5), ("sqlite", 1.5)]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_peak_memory_is_flat_from_300_thousand_to_a_million_rows(desk: Desk, postgres_database: str, way: str) -> None:
+@pytest.mark.parametrize(("way", "growth"), WAYS)
+def test_peak_memory_is_flat_from_300_thousand_to_a_million_rows(desk: Desk, postgres_database: str, way: str, growth: float) -> None:
     small, large = (measured(desk, way, rows, postgres_database) for rows in (300_000, 1_000_000))
     assert large < 700
-    assert large < small * 1.15, f"{small} MiB for 300,000 rows, {large} MiB for a million"
+    assert large < small * growth, f"{small} MiB for 300,000 rows, {large} MiB for a million"
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize(("way", "growth"), [("parquet", 1.15), ("postgresql", 1.5), ("sqlite", 1.5)])
+@pytest.mark.parametrize(("way", "growth"), WAYS)
 def test_peak_memory_is_flat_from_one_to_ten_million_rows(desk: Desk, postgres_database: str, way: str, growth: float) -> None:
-    """Reading, steps and staging take the same for any number of rows; DuckDB's commit fills what its own memory limit leaves it."""
     small, large = (measured(desk, way, rows, postgres_database) for rows in (1_000_000, 10_000_000))
     assert large < 700
     assert large < small * growth, f"{small} MiB for a million rows, {large} MiB for ten million"
