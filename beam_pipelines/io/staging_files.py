@@ -16,7 +16,7 @@ import pyarrow as pa
 from beam_pipelines.errors import FatalError
 from beam_pipelines.runs.facts import Staged
 
-__all__ = ["FileStager", "StagingFolder"]
+__all__ = ["FileStager", "StagingFolder", "staging_failed", "sync"]
 
 
 class StagingFolder:
@@ -101,11 +101,7 @@ class FileStager:
             yield
         except OSError as failed:
             self.abort()
-            raise FatalError(
-                f"staging into {self._home.folder} failed after {self._rows} rows: {failed.strerror or failed};"
-                " nothing of this run counts, free space and run again",
-                code="stage-failed",
-            ) from failed
+            raise staging_failed(self._home.folder, self._rows, failed) from failed
 
     def write(self, batch: pa.RecordBatch) -> None:
         with self._failing():
@@ -116,7 +112,7 @@ class FileStager:
         with self._failing():
             self._writer.close()
             self._sink.close()
-            _sync(self._part)
+            sync(self._part)
             final = self._home.path(self._name)
             os.replace(self._part, final)
             size = final.stat().st_size
@@ -130,7 +126,17 @@ class FileStager:
             self._part.unlink()
 
 
-def _sync(path: Path) -> None:
+def staging_failed(folder: Path, rows: int, failed: OSError) -> FatalError:
+    """The error of a stager that could not write: disk full, folder gone."""
+    return FatalError(
+        f"staging into {folder} failed after {rows} rows: {failed.strerror or failed};"
+        " nothing of this run counts, free space and run again",
+        code="stage-failed",
+    )
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, durable."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 
 from beam_pipelines.columnar.kinds import is_bytes, is_text
 from beam_pipelines.errors import FatalError
+from beam_pipelines.io.staging_files import staging_failed, sync
 from beam_pipelines.runs.facts import Staged
 
-__all__ = ["FOLDER", "ParquetStager", "ParquetStaging", "sync"]
+__all__ = ["FOLDER", "ParquetStager", "ParquetStaging"]
 
 FOLDER = ".bp_staging"
 # Large row groups are compact and quick to scan; this many rows, or this much, is what a writer holds at most.
@@ -140,11 +141,7 @@ class ParquetStager:
             yield
         except OSError as failed:
             self.abort()
-            raise FatalError(
-                f"staging into {self._home.folder} failed after {self._rows} rows: {failed.strerror or failed};"
-                " nothing of this run counts, free space and run again",
-                code="stage-failed",
-            ) from failed
+            raise staging_failed(self._home.folder, self._rows, failed) from failed
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._waiting.append(pa.RecordBatch.from_arrays(batch.columns, schema=self._schema))
@@ -184,12 +181,3 @@ class ParquetStager:
 
 def _repeats(kind: pa.DataType) -> bool:
     return is_text(kind) or is_bytes(kind) or pa.types.is_dictionary(kind)
-
-
-def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

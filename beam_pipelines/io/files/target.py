@@ -30,10 +30,11 @@ from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, Policy, TargetTraits
 from beam_pipelines.io.files.ledger import FileLedger, Move, home_of
-from beam_pipelines.io.files.stage import FOLDER, ParquetStager, ParquetStaging, sync
+from beam_pipelines.io.files.stage import FOLDER, ParquetStager, ParquetStaging
 from beam_pipelines.io.files.types import written
 from beam_pipelines.io.sql.ledger_target import LedgerTarget, service_staging
 from beam_pipelines.io.sql.session import Session
+from beam_pipelines.io.staging_files import sync
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
 from beam_pipelines.runs.facts import Staged
