@@ -275,10 +275,8 @@ class PostgresTarget(SqlTarget):
             took(tx.execute(sql.insert()), plan.rows, sql)
             return Merged(inserted=plan.rows, method="insert")
         if not plan.indexed and sql.version is None and self._rewritable(tx, sql):
-            # Counted from the staged side before, from the target's side while deleting: they differ when a key is there twice.
-            known = tx.execute(sql.count_known()).rows[0][0]
-            deleted = tx.execute(sql.delete_matching()).count
-            if deleted > known:
+            deleted, keys = tx.execute(sql.delete_known()).rows[0]
+            if deleted > keys:
                 raise several(sql)
             took(tx.execute(sql.insert()), plan.rows, sql)
             return Merged(inserted=plan.rows - deleted, updated=deleted, method="delete+insert")
