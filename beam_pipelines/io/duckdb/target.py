@@ -19,6 +19,7 @@ from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.ledger_target import service_staging
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.session import Session, quote, quote_table
+from beam_pipelines.io.sql.swap import swapped
 from beam_pipelines.io.sql.target import MergePlan, Refused, SqlTarget, letters_name
 from beam_pipelines.io.staging_files import FileStager, StagingFolder
 from beam_pipelines.runs.counts import Merged
@@ -43,7 +44,7 @@ class DuckDbTarget(SqlTarget):
 
     def __init__(self, path: Path, *, schema: str | None = None) -> None:
         self.path = path
-        self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True)
+        self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True, swaps=True)
         self.ledger = Ledger(schema)
         self._files = StagingFolder(path.with_name(f"{path.name}.staging"))
 
@@ -105,6 +106,27 @@ class DuckDbTarget(SqlTarget):
             (name, schema or "main"),
         )
         return Described(pa.schema(fields), tuple(key.rows[0][0]) if key.rows else ())
+
+    def obstacles_in(self, tx: Session, table: str) -> list[str]:
+        schema, _, name = table.rpartition(".")
+        if not self.has_table(tx, table):
+            return ["it is a view"]
+        found = tx.execute(
+            "SELECT DISTINCT table_name FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY'"
+            " AND lower(referenced_table) = lower(?) AND schema_name = ? ORDER BY 1",
+            (name, schema or "main"),
+        )
+        return [f"the foreign key of {other!r}" for (other,) in found.rows]
+
+    def swapping(self, tx: Session, window: Window) -> AbstractContextManager[tuple[str, int]]:
+        schema, _, name = window.load.rpartition(".")
+        where = " WHERE NOT temporary AND lower(table_name) = lower(?) AND schema_name = ?"
+        ((table_sql,),) = tx.execute(f"SELECT sql FROM duckdb_tables(){where}", (name, schema or "main")).rows
+        indexes = tx.execute(
+            "SELECT index_name, sql FROM duckdb_indexes() WHERE sql IS NOT NULL AND lower(table_name) = lower(?) AND schema_name = ?",
+            (name, schema or "main"),
+        ).rows
+        return swapped(tx, window.load, aside=f"_bp_old_{window.run}", table_sql=table_sql, indexes=indexes)
 
     # Staging.
 

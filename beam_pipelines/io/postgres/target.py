@@ -20,6 +20,7 @@ from beam_pipelines.columnar import types
 from beam_pipelines.errors import BalanceError, DataError, FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, TargetTraits
+from beam_pipelines.io.postgres import swap
 from beam_pipelines.io.postgres.session import Server
 from beam_pipelines.io.postgres.stage import PostgresStager, copy_rows, create_statement, refusal, staging_type
 from beam_pipelines.io.sql import refusals
@@ -82,7 +83,7 @@ class PostgresTarget(SqlTarget):
 
     def __init__(self, connection: Connection) -> None:
         self._server = Server(connection.url, connection.display, connection.redact)
-        self.traits = TargetTraits("postgresql", transactional=True, local=False, folds_case=False, longest_name=63)
+        self.traits = TargetTraits("postgresql", transactional=True, local=False, folds_case=False, longest_name=63, swaps=True)
         self.ledger = Ledger()
         self._attached: tuple[Staged, ...] = ()
         self._reader: psycopg.Connection[Any] | None = None
@@ -159,6 +160,12 @@ class PostgresTarget(SqlTarget):
                     f"column {name!r}: PostgreSQL cuts names at {_NAME_BYTES} bytes; rename it in a map step", code="spec-invalid"
                 )
         return super().stored(schema)
+
+    def obstacles_in(self, tx: Session, table: str) -> list[str]:
+        return swap.obstacles(tx, table)
+
+    def swapping(self, tx: Session, window: Window) -> AbstractContextManager[tuple[str, int]]:
+        return swap.swapped(tx, window.load, window.run)
 
     # Staging.
 
