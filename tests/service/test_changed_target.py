@@ -11,6 +11,7 @@ import pytest
 
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.local import run_here
+from beam_pipelines.errors import PlanError
 from beam_pipelines.runs.context import VARIABLE, RunContext
 from beam_pipelines.state import Execution
 
@@ -121,6 +122,23 @@ def test_a_column_whose_type_was_changed_takes_what_casts_and_refuses_the_rest(l
     stopped = loaded.desk.run()
     assert (stopped.exit_code, stopped.execution.error_code) == (1, "target-refused")
     assert loaded.target("SELECT n FROM c WHERE id = 1") == [(1,)]
+
+
+@pytest.mark.parametrize("loaded", ["duckdb", "postgresql"], indirect=True)
+def test_a_ledger_that_was_sent_elsewhere_stops_the_next_run_until_it_is_moved(loaded: Changed) -> None:
+    loaded.desk.etl(
+        {"query": "SELECT * FROM c WHERE updated_at > ?", "incremental": True}, {"table": "c", "mode": "upsert", "ledgerSchema": "ops"}
+    )
+    loaded.change()
+    with pytest.raises(PlanError, match="the target was restored, or is another one") as stopped:
+        loaded.desk.run()
+    assert stopped.value.code == "ledger-behind"
+    moved = "postgres" in loaded.desk.connections["target"]
+    if moved:
+        names = ("_beam_pipelines_loads", "_beam_pipelines_heads")
+        loaded.target("CREATE SCHEMA ops", *(f"ALTER TABLE {name} SET SCHEMA ops" for name in names))
+    assert loaded.desk.ran(full_refresh=not moved)["metrics"]["recordsLoaded"] == (3 if moved else 6)
+    assert loaded.target("SELECT id, name FROM c ORDER BY id") == AFTER
 
 
 @pytest.mark.parametrize("target", ["target.duckdb", "postgresql"])

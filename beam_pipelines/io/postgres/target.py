@@ -77,14 +77,16 @@ class PostgresTarget(SqlTarget):
 
     Args:
         connection: Its connection.
+        ledger_schema: Schema of the ledger tables; None: the one that new tables of this user go to.
     """
 
     system = "postgresql"
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, ledger_schema: str | None = None) -> None:
+        _check_name("ledgerSchema", ledger_schema or "")
         self._server = Server(connection.url, connection.display, connection.redact)
         self.traits = TargetTraits("postgresql", transactional=True, local=False, folds_case=False, longest_name=63, swaps=True)
-        self.ledger = Ledger()
+        self.ledger = Ledger(ledger_schema)
         self._attached: tuple[Staged, ...] = ()
         self._reader: psycopg.Connection[Any] | None = None
 
@@ -155,10 +157,7 @@ class PostgresTarget(SqlTarget):
 
     def stored(self, schema: pa.Schema) -> pa.Schema:
         for name in schema.names:
-            if len(name.encode()) > _NAME_BYTES:
-                raise PlanError(
-                    f"column {name!r}: PostgreSQL cuts names at {_NAME_BYTES} bytes; rename it in a map step", code="spec-invalid"
-                )
+            _check_name("column", name, "; rename it in a map step")
         return super().stored(schema)
 
     def obstacles_in(self, tx: Session, table: str) -> list[str]:
@@ -338,6 +337,11 @@ class PostgresTarget(SqlTarget):
         known = self.columns(tx, table)
         required = [field.name for field in known.schema if not field.nullable] if known else []
         return [*(refusals.Constraint("NOT NULL", "NOT NULL", (name,)) for name in required), *constraints]
+
+
+def _check_name(what: str, name: str, remedy: str = "") -> None:
+    if len(name.encode()) > _NAME_BYTES:
+        raise PlanError(f"{what} {name!r}: PostgreSQL cuts names at {_NAME_BYTES} bytes{remedy}", code="spec-invalid")
 
 
 def _declared(field: pa.Field) -> str:
