@@ -190,7 +190,7 @@ class Standing:
         mark: The watermark, None when nothing was committed or the load has no cursor.
         fingerprint: That the mark belongs to, empty at first.
         run: The run that committed last, empty at first.
-        schemas: Planned schemas of the last commit, by step id, as `schema_to_text` writes them.
+        schemas: Planned schemas of the last commit, by step id, as `schema_to_text` writes them; what else Prepare compares, by a sign.
     """
 
     generation: int = 0
