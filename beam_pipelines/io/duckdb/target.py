@@ -19,6 +19,7 @@ from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.ledger_target import service_staging
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.session import Session, quote, quote_table
+from beam_pipelines.io.sql.swap import swapped
 from beam_pipelines.io.sql.target import MergePlan, Refused, SqlTarget, letters_name
 from beam_pipelines.io.staging_files import FileStager, StagingFolder
 from beam_pipelines.runs.counts import Merged
@@ -28,6 +29,7 @@ from beam_pipelines.runs.window import Window
 __all__ = ["DuckDbTarget"]
 
 _LOG = logging.getLogger(__name__)
+_NAMED = "lower(table_name) = lower(?) AND lower(schema_name) = lower(?)"  # DuckDB compares names so
 
 
 class DuckDbTarget(SqlTarget):
@@ -35,16 +37,16 @@ class DuckDbTarget(SqlTarget):
 
     Args:
         path: The database file; made when the first run is prepared.
-        schema: Schema of the ledger tables, None: `main`.
+        ledger_schema: Schema of the ledger tables, None: `main`.
     """
 
     system = "duckdb"
     creates_primary_key = False  # MERGE needs none, and DuckDB's key index makes a bulk load several times slower
 
-    def __init__(self, path: Path, *, schema: str | None = None) -> None:
+    def __init__(self, path: Path, *, ledger_schema: str | None = None) -> None:
         self.path = path
-        self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True)
-        self.ledger = Ledger(schema)
+        self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True, swaps=True)
+        self.ledger = Ledger(ledger_schema)
         self._files = StagingFolder(path.with_name(f"{path.name}.staging"))
 
     # Connections.
@@ -86,25 +88,42 @@ class DuckDbTarget(SqlTarget):
 
     def has_table(self, tx: Session, table: str) -> bool:
         schema, _, name = table.replace('"', "").rpartition(".")
-        found = tx.execute("SELECT 1 FROM duckdb_tables() WHERE lower(table_name) = lower(?) AND schema_name = ?", (name, schema or "main"))
+        found = tx.execute(f"SELECT 1 FROM duckdb_tables() WHERE {_NAMED}", (name, schema or "main"))
         return bool(found.rows)
 
     def columns(self, tx: Session, table: str) -> Described | None:
         schema, _, name = table.rpartition(".")
         found = tx.execute(
-            "SELECT column_name, data_type, is_nullable FROM duckdb_columns() WHERE lower(table_name) = lower(?) AND schema_name = ?"
-            " ORDER BY column_index",
+            f"SELECT column_name, data_type, is_nullable FROM duckdb_columns() WHERE {_NAMED} ORDER BY column_index",
             (name, schema or "main"),
         )
         if not found.rows:
             return None
         fields = [pa.field(column, types.from_duckdb(kind), nullable=bool(nullable)) for column, kind, nullable in found.rows]
         key = tx.execute(
-            "SELECT constraint_column_names FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY'"
-            " AND lower(table_name) = lower(?) AND schema_name = ?",
+            f"SELECT constraint_column_names FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY' AND {_NAMED}",
             (name, schema or "main"),
         )
         return Described(pa.schema(fields), tuple(key.rows[0][0]) if key.rows else ())
+
+    def obstacles_in(self, tx: Session, table: str) -> list[str]:
+        schema, _, name = table.rpartition(".")
+        if not self.has_table(tx, table):
+            return ["it is a view"]
+        found = tx.execute(
+            "SELECT DISTINCT table_name FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY'"
+            " AND lower(referenced_table) = lower(?) AND lower(schema_name) = lower(?) ORDER BY 1",
+            (name, schema or "main"),
+        )
+        return [f"the foreign key of {other!r}" for (other,) in found.rows]
+
+    def swapping(self, tx: Session, window: Window) -> AbstractContextManager[tuple[str, int]]:
+        schema, _, name = window.load.rpartition(".")
+        ((table_sql,),) = tx.execute(f"SELECT sql FROM duckdb_tables() WHERE NOT temporary AND {_NAMED}", (name, schema or "main")).rows
+        indexes = tx.execute(
+            f"SELECT index_name, sql FROM duckdb_indexes() WHERE sql IS NOT NULL AND {_NAMED}", (name, schema or "main")
+        ).rows
+        return swapped(tx, window.load, aside=f"_bp_old_{window.run}", table_sql=table_sql, indexes=indexes)
 
     # Staging.
 
@@ -190,7 +209,7 @@ def _refusals(tx: Session, plan: MergePlan) -> list[tuple[str, str]]:
     schema, _, table = sql.table.rpartition(".")
     found = tx.execute(
         "SELECT constraint_type, constraint_text, expression, constraint_column_names, referenced_table, referenced_column_names"
-        " FROM duckdb_constraints() WHERE lower(table_name) = lower(?) AND schema_name = ?",
+        f" FROM duckdb_constraints() WHERE {_NAMED}",
         (table, schema or "main"),
     ).rows
     constraints = [

@@ -20,6 +20,7 @@ from beam_pipelines.columnar import types
 from beam_pipelines.errors import BalanceError, DataError, FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, TargetTraits
+from beam_pipelines.io.postgres import swap
 from beam_pipelines.io.postgres.session import Server
 from beam_pipelines.io.postgres.stage import PostgresStager, copy_rows, create_statement, refusal, staging_type
 from beam_pipelines.io.sql import refusals
@@ -81,14 +82,16 @@ class PostgresTarget(SqlTarget):
 
     Args:
         connection: Its connection.
+        ledger_schema: Schema of the ledger tables; None: the one that new tables of this user go to.
     """
 
     system = "postgresql"
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, ledger_schema: str | None = None) -> None:
+        _check_name("ledgerSchema", ledger_schema or "")
         self._server = Server(connection.url, connection.display, connection.redact)
-        self.traits = TargetTraits("postgresql", transactional=True, local=False, folds_case=False, longest_name=63)
-        self.ledger = Ledger()
+        self.traits = TargetTraits("postgresql", transactional=True, local=False, folds_case=False, longest_name=63, swaps=True)
+        self.ledger = Ledger(ledger_schema)
         self._attached: tuple[Staged, ...] = ()
         self._reader: psycopg.Connection[Any] | None = None
 
@@ -159,11 +162,14 @@ class PostgresTarget(SqlTarget):
 
     def stored(self, schema: pa.Schema) -> pa.Schema:
         for name in schema.names:
-            if len(name.encode()) > _NAME_BYTES:
-                raise PlanError(
-                    f"column {name!r}: PostgreSQL cuts names at {_NAME_BYTES} bytes; rename it in a map step", code="spec-invalid"
-                )
+            _check_name("column", name, "; rename it in a map step")
         return super().stored(schema)
+
+    def obstacles_in(self, tx: Session, table: str) -> list[str]:
+        return swap.obstacles(tx, table)
+
+    def swapping(self, tx: Session, window: Window) -> AbstractContextManager[tuple[str, int]]:
+        return swap.swapped(tx, window.load, window.run)
 
     # Staging.
 
@@ -334,6 +340,11 @@ class PostgresTarget(SqlTarget):
         known = self.columns(tx, table)
         required = [field.name for field in known.schema if not field.nullable] if known else []
         return [*(refusals.Constraint("NOT NULL", "NOT NULL", (name,)) for name in required), *constraints]
+
+
+def _check_name(what: str, name: str, remedy: str = "") -> None:
+    if len(name.encode()) > _NAME_BYTES:
+        raise PlanError(f"{what} {name!r}: PostgreSQL cuts names at {_NAME_BYTES} bytes{remedy}", code="spec-invalid")
 
 
 def _declared(field: pa.Field) -> str:

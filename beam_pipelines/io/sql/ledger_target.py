@@ -93,6 +93,9 @@ class LedgerTarget(ABC):
     def close(self) -> None:
         """Let go of connections; may be called twice."""
 
+    def obstacles(self, table: str) -> list[str]:  # noqa: ARG002 - most swap nothing
+        return []
+
     def fulfil(self, service: str) -> None:  # noqa: B027 - most have nothing to do
         """Do what committed merges of the service have promised; nothing where the merge is part of the transaction.
 
