@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from beam_pipelines.engine import letters, recover
+from beam_pipelines.engine import letters, recover, retention
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outcome import exceeds_budget, outcome_of
 from beam_pipelines.engine.plan import Plan, make_plan
@@ -272,6 +272,7 @@ def _finish(
         error = FencedError(f"run {run} committed after it had been given up as lost; its record says lost, and nothing is charged for it")
         outcome = replace(outcome, status="lost")
     _clean(target, job.service, run, rows, everything=outcome.status != "success")
+    retention.keep_to(job.definition.retention, store, archive, job.service, run)
     execution = store.execution(run)
     assert execution is not None
     return Result(execution, _exit_code(outcome, rows, error), settled, None if outcome.status == "success" else error)
