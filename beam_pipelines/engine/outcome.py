@@ -10,7 +10,7 @@ from beam_pipelines.errors import BeamPipelinesError
 from beam_pipelines.io.connector import LedgerRow
 from beam_pipelines.pricing import Charge, Usage, charge
 from beam_pipelines.runs.counts import LoadCounts
-from beam_pipelines.state.record import Failure, Metrics, Outcome, Step, Transformation, Watermark
+from beam_pipelines.state.record import Failure, Incident, Metrics, Outcome, Step, Transformation, Watermark
 
 __all__ = ["all_committed", "exceeds_budget", "outcome_of"]
 
@@ -55,7 +55,14 @@ def outcome_of(
         failures=failures,
         watermarks=tuple(_watermark(row) for row in done if row.status == "committed"),
         charge=_charge(job, counts) if committed else None,
+        incidents=tuple(_incidents(rows)),
     )
+
+
+def _incidents(rows: Sequence[LedgerRow]) -> list[Incident]:
+    """What held ceilings back: of several tables it is mostly one transaction."""
+    held = {row.window.held.incident: row.window.held for row in rows if row.window.held}
+    return [Incident(f"ceiling: {one.incident}", one.message) for one in held.values()]
 
 
 def _reason(error: BaseException | None, verdict: LoadCounts | None) -> tuple[str | None, str | None]:

@@ -21,6 +21,7 @@ __all__ = [
     "Execution",
     "FailedRecord",
     "Failure",
+    "Incident",
     "Lease",
     "Metrics",
     "Outcome",
@@ -304,6 +305,21 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Incident:
+    """Something that a person should look at, and is told of once, however many runs meet it.
+
+    Args:
+        key: The same for as long as it is the same incident.
+        message: What it is, since when, and what to do.
+        severity: `low`, `medium` or `high`.
+    """
+
+    key: str
+    message: str
+    severity: str = "medium"
+
+
+@dataclass(frozen=True)
 class Watermark:
     """Copy of a watermark; the truth is the target's ledger.
 
@@ -341,6 +357,7 @@ class Outcome:
         failures: Index of its dead letters.
         watermarks: As committed in the target's ledger (a run that failed may have committed some of its tables).
         charge: What it costs; charged on `success` only.
+        incidents: What it met that a person should look at.
     """
 
     status: FinalStatus
@@ -353,6 +370,7 @@ class Outcome:
     failures: tuple[Failure, ...] = ()
     watermarks: tuple[Watermark, ...] = ()
     charge: ChargeLike | None = None
+    incidents: tuple[Incident, ...] = ()
 
     def __post_init__(self) -> None:
         if self.status not in FINAL:
@@ -449,7 +467,12 @@ class PipelineMetric:
 
 @dataclass(frozen=True)
 class Alert:
-    """Said once when the failures of the last hour pass the limit."""
+    """Said once when the failures of the last hour pass the limit, and once of each incident.
+
+    Args:
+        failures: Of the last hour; 0 for an incident.
+        incident: `Incident.key`; None for failures.
+    """
 
     id: str
     service: str
@@ -458,6 +481,7 @@ class Alert:
     message: str
     failures: int
     created_at: datetime
+    incident: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -468,6 +492,7 @@ class Alert:
             "message": self.message,
             "failures": self.failures,
             "createdAt": moment_text(self.created_at),
+            "incident": self.incident,
         }
 
 

@@ -140,6 +140,7 @@ alerts = Table(
     Column("message", Message, nullable=False),
     Column("failures", BigInteger, nullable=False),
     Column("created_at", Moment, nullable=False),
+    Column("incident", Text),  # null: failures
 )
 
 charges = Table(

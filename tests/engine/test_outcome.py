@@ -12,10 +12,11 @@ from beam_pipelines.errors import FencedError, PlanError, Problem
 from beam_pipelines.io.connector import LedgerRow
 from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
 from beam_pipelines.runs.facts import Dead, Staged, StepFact
+from beam_pipelines.runs.held import Held
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec import parse
-from beam_pipelines.state.record import Failure
+from beam_pipelines.state.record import Failure, Incident
 
 RUN = "00000000000a"
 GIB = 1 << 30
@@ -184,3 +185,14 @@ def test_an_exceeded_budget_that_only_warns_is_known_by_its_counts() -> None:
 )
 def test_a_run_is_in_when_there_was_something_and_all_of_it_committed(statuses: list[str], all_in: bool) -> None:
     assert all_committed([row(status, load) for status, load in zip(statuses, "abc", strict=False)]) is all_in
+
+
+def test_one_transaction_that_holds_several_tables_back_is_one_incident_whatever_became_of_the_run() -> None:
+    held, other = Held("transaction 7/1", 700.0, "process 7"), Held("prepared 'a'/2", 90_000.0, "'a'")
+    rows = [
+        replace(row("prepared", load), window=replace(row(load=load).window, held=what))
+        for load, what in (("a", held), ("b", held), ("c", None), ("d", other))
+    ]
+    outcome = outcome_of(job(), rows, status="lost")
+    assert outcome.incidents == (Incident("ceiling: transaction 7/1", "process 7"), Incident("ceiling: prepared 'a'/2", "'a'"))
+    assert outcome_of(job(), [row()]).incidents == ()
