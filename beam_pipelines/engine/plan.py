@@ -83,6 +83,7 @@ class Plan:
         }
 
 
+_APART = "large tables are read in parts, each from a snapshot of its own, for no launcher keeps one for all"
 _SECTION = {"stream": "stream", "batch": "batch", "quality": "validation"}
 
 
@@ -111,7 +112,7 @@ def make_plan(job: Job, context: RunContext) -> Plan:
         described = {load: (table, source.describe(table)) for load, table in job.loads(source.tables()).items()}
         cursors = [_decided(source, policy, table, about.schema) for table, about in described.values()]
         readings = _readings(job, context, described, source, target)
-        guarantee = _guarantee(job, policy, source, target, cursors[0], next(iter(described.values()))[1].schema, steps)
+        guarantee = _guarantee(job, context, policy, source, target, cursors[0], next(iter(described.values()))[1].schema, steps)
         require(definition.delivery, guarantee)
         _check_price(job)
         return Plan(
@@ -218,7 +219,14 @@ def _readings(
 
 
 def _guarantee(
-    job: Job, policy: Policy, source: Source, target: Target, cursor: CursorSpec | None, schema: pa.Schema, steps: Sequence[Step]
+    job: Job,
+    context: RunContext,
+    policy: Policy,
+    source: Source,
+    target: Target,
+    cursor: CursorSpec | None,
+    schema: pa.Schema,
+    steps: Sequence[Step],
 ) -> Guarantee:
     return derive(
         mode=policy.mode,
@@ -228,7 +236,7 @@ def _guarantee(
         kind=cursor.kind if cursor else "timestamp",
         overlap=cursor.overlap if cursor else 0.0,
         versioned=_versioned(job, cursor, schema, steps) if policy.mode == "upsert" else False,
-        assumptions=source.traits.assumptions,
+        assumptions=(*source.traits.assumptions, *([] if context.local or not source.traits.snapshot else [_APART])),
     )
 
 

@@ -62,14 +62,14 @@ class Service:
         """Work out what a run would do; connects, reads no row, writes nothing."""
         from beam_pipelines.engine.plan import make_plan
 
-        with self._placing():
+        with self.placing():
             return make_plan(self._job, self._context(full_refresh, keep_watermark))
 
     def preview(self, step: str | None = None, limit: int = 20) -> Preview:
         """Show rows as they leave a step (the last, when none is named); writes nothing."""
         from beam_pipelines.engine.preview import preview
 
-        with self._placing():
+        with self.placing():
             return preview(self._job, self._context(False, False), step, limit)
 
     def run(
@@ -118,7 +118,7 @@ class Service:
             request=request,
             run=run,
         )
-        with self._placing():
+        with self.placing():
             result = launch(ask, listener)
         self._place(result.error)
         return result
@@ -142,7 +142,8 @@ class Service:
         return self.folder / ".beam_pipelines"
 
     @contextlib.contextmanager
-    def _placing(self) -> Iterator[None]:
+    def placing(self) -> Iterator[None]:
+        """Within it, the problems of an error get their places in the definition's file."""
         try:
             yield
         except SpecError as error:
