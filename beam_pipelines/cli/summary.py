@@ -71,8 +71,8 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
         ("watermark", mark_text(execution.watermark) or "none"),
     ]
     if execution.guarantee:
-        level, _, reasons = execution.guarantee.partition(": ")
-        facts.append(("guarantee", "\n".join([level, *(f"- {reason}" for reason in reasons.split("; ") if reason)])))
+        # A line for each group of tables that have the same.
+        facts += [("guarantee", _guarantee(line)) for line in execution.guarantee.splitlines()]
     if execution.charge:
         facts.append(("charge", _charge(execution.charge)))
     asked = [("customer", execution.customer), ("request", execution.request)]
@@ -80,6 +80,11 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
     if execution.error:
         facts.append(("error", f"{execution.error} [{execution.error_code}]"))
     return facts
+
+
+def _guarantee(text: str) -> str:
+    level, _, reasons = text.partition(": ")
+    return "\n".join([level, *(f"- {reason}" for reason in reasons.split("; ") if reason)])
 
 
 def _nulled(execution: Execution) -> list[tuple[str, str]]:

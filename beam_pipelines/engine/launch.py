@@ -159,7 +159,7 @@ def beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Execution
         kind="etl",
         request=ask.request,
         customer=ask.customer,
-        guarantee=str(plan.guarantee),
+        guarantee="\n".join(map(str, plan.promises)),
     )
 
 
