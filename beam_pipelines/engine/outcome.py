@@ -87,6 +87,12 @@ def _metrics(counts: Sequence[LoadCounts]) -> Metrics:
         records_filtered=sum(one.tally.filtered for one in counts),
         records_rejected=sum(one.tally.rejected for one in counts),
         records_dead_lettered=sum(one.dead for one in counts),
+        records_inserted=sum(one.merged.inserted for one in counts),
+        records_updated=sum(one.merged.updated for one in counts),
+        records_unchanged=sum(one.merged.unchanged for one in counts),
+        records_stale=sum(one.merged.stale for one in counts),
+        records_superseded=sum(one.merged.superseded for one in counts),
+        records_deleted=sum(one.merged.deleted for one in counts),
     )
 
 

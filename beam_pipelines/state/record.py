@@ -71,6 +71,12 @@ class Metrics:
         records_filtered: Rows that a filter dropped.
         records_rejected: Rows that a rule rejected.
         records_dead_lettered: Rows that an error sent to the dead letters.
+        records_inserted: Of the loaded: new in the target.
+        records_updated: Of the loaded: replaced an older version.
+        records_unchanged: Of the loaded: equal to what was there, and not written.
+        records_stale: Of the loaded: older than what was there, and not written.
+        records_superseded: Of the loaded: of several rows with one key, all but the newest.
+        records_deleted: Rows that a replace of the whole table removed; not part of the loaded.
     """
 
     records_extracted: int = 0
@@ -81,6 +87,12 @@ class Metrics:
     records_filtered: int = 0
     records_rejected: int = 0
     records_dead_lettered: int = 0
+    records_inserted: int = 0
+    records_updated: int = 0
+    records_unchanged: int = 0
+    records_stale: int = 0
+    records_superseded: int = 0
+    records_deleted: int = 0
 
     def to_json(self) -> dict[str, int]:
         return {
@@ -92,6 +104,12 @@ class Metrics:
             "recordsFiltered": self.records_filtered,
             "recordsRejected": self.records_rejected,
             "recordsDeadLettered": self.records_dead_lettered,
+            "recordsInserted": self.records_inserted,
+            "recordsUpdated": self.records_updated,
+            "recordsUnchanged": self.records_unchanged,
+            "recordsStale": self.records_stale,
+            "recordsSuperseded": self.records_superseded,
+            "recordsDeleted": self.records_deleted,
         }
 
 

@@ -74,6 +74,14 @@ def test_a_run_whose_loads_all_committed_succeeded() -> None:
     assert (metrics.records_extracted, metrics.records_transformed, metrics.records_loaded) == (100, 85, 80)
     assert (metrics.records_filtered, metrics.records_rejected, metrics.records_dead_lettered, metrics.errors) == (10, 0, 10, 10)
     assert metrics.bytes_processed == 3 * GIB
+    merged = (
+        metrics.records_inserted,
+        metrics.records_updated,
+        metrics.records_unchanged,
+        metrics.records_stale,
+        metrics.records_superseded,
+    )
+    assert (merged, sum(merged)) == ((50, 20, 6, 3, 1), metrics.records_loaded)
     # Each row that was read is in one of them.
     assert metrics.records_loaded + metrics.records_filtered + metrics.records_rejected + metrics.records_dead_lettered == 100
 

@@ -158,3 +158,25 @@ def test_what_is_older_than_the_retention_goes_at_the_end_of_the_next_run(either
         assert {one.run for one in store.events()} == {second}
         assert [one.metrics.records_dead_lettered for one in store.executions()] == [1, 2]
         assert store.execution(first) is not None
+
+
+def test_the_record_says_what_became_of_the_loaded_rows(either: Desk) -> None:
+    """Ten people, two of whom change and two of whom are only read again; then the whole table is replaced."""
+
+    def merged(record: dict[str, Any]) -> dict[str, int]:
+        kinds = ("Inserted", "Updated", "Unchanged", "Stale", "Superseded", "Deleted")
+        return {kind: record["metrics"][f"records{kind}"] for kind in kinds if record["metrics"][f"records{kind}"]}
+
+    fill(either, 1, 10)
+    cursor = {"table": "people", "cursor": {"column": "updated_at", "stampedBy": "client", "overlap": "10s"}}
+    either.etl(cursor, {"table": "people", "mode": "upsert"})
+    assert merged(either.ran()) == {"Inserted": 10}
+    either.sqlite("source.db", "UPDATE people SET age = 99, updated_at = datetime('now', '-500 seconds') WHERE id < 3")
+    # The eight others stand above the watermark less the overlap.
+    record = either.ran()
+    assert merged(record) == {"Updated": 2, "Unchanged": 8}
+    assert record["metrics"]["recordsLoaded"] == 10
+    either.etl({"table": "people"}, {"table": "people", "mode": "replace"})
+    assert merged(either.ran(keep_watermark=True)) == {"Inserted": 10, "Deleted": 10}
+    with either.store() as store:
+        assert [merged(one.to_json()) for one in store.executions()][-1] == {"Inserted": 10}

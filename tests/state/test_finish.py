@@ -52,6 +52,12 @@ def test_a_finished_run_is_recorded_with_the_seeds_names(store: StateStore, proc
         "recordsFiltered": 0,
         "recordsRejected": 0,
         "recordsDeadLettered": 101,
+        "recordsInserted": 500,
+        "recordsUpdated": 300,
+        "recordsUnchanged": 90,
+        "recordsStale": 7,
+        "recordsSuperseded": 2,
+        "recordsDeleted": 40,
     }
     extract, transform, load = record["steps"]
     assert extract == {"phase": "extract", "success": True, "recordCount": 1000}

@@ -94,6 +94,12 @@ def test_a_store_of_every_older_version_is_brought_up_to_date_with_what_is_in_it
     with database.write() as connection:
         alert = "INSERT INTO {s}alerts VALUES ('e1', 'customers', 'r1', 'high', 'many', 101, '2026-03-01T09:00:00.000000+00:00')"
         connection.execute(text(database.ddl(alert)))
+        columns = "run, service, name, kind, status, started_at, records_extracted, records_transformed, records_loaded, bytes_processed,"
+        columns += " errors, records_filtered, records_rejected, records_dead_lettered, event_sequence"
+        values = "'r1', 'customers', 'Customers', 'etl', 'success', '2026-03-01T09:00:00.000000+00:00', 9, 8, 7, 6, 5, 4, 3, 2, 1"
+        connection.execute(text(database.ddl(f"INSERT INTO {{s}}executions ({columns}) VALUES ({values})")))
     monkeypatch.undo()
     store = open_store(store_url)
     assert [(one.run, one.failures, one.incident) for one in store.alerts()] == [("r1", 101, None)]
+    (run,) = store.executions()
+    assert (run.metrics.records_loaded, run.metrics.records_dead_lettered, run.metrics.records_inserted) == (7, 2, 0)
