@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from beam_pipelines.engine import letters, recover
+from beam_pipelines.engine import letters, recover, retention
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outcome import exceeds_budget, outcome_of
 from beam_pipelines.engine.plan import Plan, make_plan
@@ -29,7 +29,7 @@ from beam_pipelines.state import lease as leases
 from beam_pipelines.state.record import Execution, Outcome
 from beam_pipelines.state.store import StateStore
 
-__all__ = ["Launch", "Result", "launch"]
+__all__ = ["Launch", "Result", "beginning", "check_refresh", "finish", "launch", "record_schedule"]
 
 _LOG = logging.getLogger(__name__)
 _LEASE = 60.0  # seconds: a run whose machine died blocks its service no longer than this
@@ -117,17 +117,18 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
     archive = letters.Archive.of(job.definition.dead_letters, ask.beside)
     with _ONE_RUN, spares.kept():
         plan = make_plan(job, context)
-        _check_refresh(ask, plan)
+        check_refresh(ask, plan)
         with StateStore(ask.state) as store, _leased(store, job.service, run), contextlib.closing(job.open_target(context)) as target:
             settled = recover.roll_forward(job, store, target, archive, run)
             recover.check_ahead(job, store, target, accepted=ask.full_refresh or ask.keep_watermark)
-            _record_schedule(store, job)
-            store.begin(_beginning(ask, run, started, plan))
+            record_schedule(store, job)
+            store.begin(beginning(ask, run, started, plan))
             error = _run_pipeline(ask, replace(context, store=store.id), store, listener)
-            return _finish(ask, store, target, archive, run, tuple(settled), error)
+            return finish(ask, store, target, archive, run, tuple(settled), error)
 
 
-def _check_refresh(ask: Launch, plan: Plan) -> None:
+def check_refresh(ask: Launch, plan: Plan) -> None:
+    """Refuse a full refresh that would replace a table nobody meant to be replaced."""
     if ask.full_refresh and plan.mode == "insert" and not ask.yes:
         raise PlanError(
             f"--full-refresh with mode: insert replaces the whole table {plan.destination!r}; say --yes if that is meant",
@@ -135,14 +136,16 @@ def _check_refresh(ask: Launch, plan: Plan) -> None:
         )
 
 
-def _record_schedule(store: StateStore, job: Job) -> None:
+def record_schedule(store: StateStore, job: Job) -> None:
+    """Put the schedule that the definition asks for into the store, or that it asks for none."""
     from beam_pipelines.state.record import Schedule
 
     asked = job.definition.schedule
     store.set_schedule(job.service, Schedule(job.service, asked.expression, asked.timezone) if asked is not None else None)
 
 
-def _beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Execution:
+def beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Execution:
+    """The record of a run that begins."""
     return Execution(
         service=ask.job.service,
         run=run,
@@ -151,7 +154,7 @@ def _beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Executio
         kind="etl",
         request=ask.request,
         customer=ask.customer,
-        guarantee=str(plan.guarantee),
+        guarantee="\n".join(map(str, plan.promises)),
     )
 
 
@@ -251,7 +254,7 @@ class _PhaseEvents:
             _LOG.debug("progress is not recorded: %s", busy)
 
 
-def _finish(
+def finish(
     ask: Launch,
     store: StateStore,
     target: Target,
@@ -260,6 +263,7 @@ def _finish(
     settled: tuple[str, ...],
     error: BaseException | None,
 ) -> Result:
+    """End a run by what the ledger says of it: dead letters, record, charge, events; then clean up behind it."""
     job = ask.job
     cancelled = isinstance(error, KeyboardInterrupt)
     rows = target.rows(job.service, run)
@@ -272,6 +276,7 @@ def _finish(
         error = FencedError(f"run {run} committed after it had been given up as lost; its record says lost, and nothing is charged for it")
         outcome = replace(outcome, status="lost")
     _clean(target, job.service, run, rows, everything=outcome.status != "success")
+    retention.keep_to(job.definition.retention, store, archive, job.service, run)
     execution = store.execution(run)
     assert execution is not None
     return Result(execution, _exit_code(outcome, rows, error), settled, None if outcome.status == "success" else error)

@@ -85,6 +85,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         ranges=tuple(replace(part, load=load) for part in fixed.ranges),
         snapshot=fixed.snapshot,
         ceiling_by=fixed.by,
+        held=fixed.held,
     )
     return target.prepare(window, context)
 

@@ -18,13 +18,14 @@ from beam_pipelines.io import spares
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits
 from beam_pipelines.io.postgres import catalog, ranges, snapshot
-from beam_pipelines.io.postgres.ceiling import MAX_LAG_SECONDS, WAIT_SECONDS, Ceiling, CeilingFinder, Clock
+from beam_pipelines.io.postgres.ceiling import WAIT_SECONDS, Ceiling, CeilingFinder, Clock
 from beam_pipelines.io.postgres.columns import ODD, Column, expressions, honest
 from beam_pipelines.io.postgres.fetch import by_adbc, by_psycopg
 from beam_pipelines.io.postgres.session import IDLE, Server
 from beam_pipelines.io.sql.relation import Relation, decide_kind, match_column
 from beam_pipelines.io.sql.source import SqlSource, missing_columns
 from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.held import MAX_LAG_SECONDS
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
 
@@ -97,7 +98,7 @@ class PostgresSource(SqlSource):
         connection: Where the database is.
         context: The run, for one snapshot over all ranges; None: each range is read from its own.
         wait_seconds: How long a ceiling waits for open transactions, where it must.
-        max_lag_seconds: A ceiling further behind the server's clock is warned of.
+        max_lag_seconds: A ceiling further behind the server's clock is told of, where the cursor does not say how far.
         small_rows: Windows of so many rows at most, by the server's estimate, are read by psycopg.
         range_rows: Ranges are made no smaller.
     """
@@ -152,10 +153,7 @@ class PostgresSource(SqlSource):
         connection = self._connection()
         with self.server.doing(f"preparing the read of {table!r}"):
             # First of all: while the rest is asked, the noted clock settles.
-            finder = None
-            if cursor is not None:
-                clock = self._noted_clock()
-                finder = CeilingFinder(connection, clock, wait_seconds=self._wait_seconds, max_lag_seconds=self._max_lag_seconds)
+            finder = self._finder(connection, cursor) if cursor is not None else None
             read = self._look(table, cursor)
             whole, _ = read.relation.select(table, low=low, low_inclusive=inclusive, where=read.finite(low))
             rows = catalog.estimate(connection, whole).rows
@@ -171,7 +169,7 @@ class PostgresSource(SqlSource):
         found = tuple(Range("", table, index, each, rows // len(bounds)) for index, each in enumerate(bounds))
         if ceiling is None:
             return Fixed(None, False, found, token, "no cursor: everything is read")
-        return Fixed(ceiling.mark, ceiling.inclusive, found, token, ceiling.by)
+        return Fixed(ceiling.mark, ceiling.inclusive, found, token, ceiling.by, ceiling.held)
 
     def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch]:
         if part.bounds.get("empty"):
@@ -274,6 +272,10 @@ class PostgresSource(SqlSource):
         names = {column.name for column in columns}
         key = [name for name, _ in self._key(table, columns)] or list(self.model.key_fields)
         return key if all(name in names for name in key) else []
+
+    def _finder(self, connection: psycopg.Connection[Any], cursor: CursorSpec) -> CeilingFinder:
+        lag = self._max_lag_seconds if cursor.max_lag is None else cursor.max_lag
+        return CeilingFinder(connection, self._noted_clock(), wait_seconds=self._wait_seconds, max_lag_seconds=lag)
 
     def _ceiling(self, finder: CeilingFinder, table: str, read: _Read) -> Ceiling:
         cursor = read.relation.cursor
