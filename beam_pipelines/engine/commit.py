@@ -10,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
+from beam_pipelines.columnar import memory
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import TARGET, windows_of
@@ -40,6 +41,7 @@ class _CommitFn(PlainFn):
         with contextlib.closing(Reporter("commit")) as report:
             report.open(context)
             report.flush()
+        memory.give_back()  # by now nothing is read any more, and a database in this process may want it
         job, facts = self._job.at(context), list(facts)
         policy, target = job.policy(context), job.open_target(context)
         failure: BeamPipelinesError | None = None
