@@ -41,6 +41,7 @@ class DuckDbTarget(SqlTarget):
     """
 
     system = "duckdb"
+    numbered_from = 1  # by row_number()
     creates_primary_key = False  # MERGE needs none, and DuckDB's key index makes a bulk load several times slower
 
     def __init__(self, path: Path, *, ledger_schema: str | None = None) -> None:

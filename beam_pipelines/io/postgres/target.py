@@ -81,6 +81,7 @@ class PostgresTarget(SqlTarget):
     """
 
     system = "postgresql"
+    numbered_from = 1  # by row_number()
 
     def __init__(self, connection: Connection, *, ledger_schema: str | None = None) -> None:
         _check_name("ledgerSchema", ledger_schema or "")
