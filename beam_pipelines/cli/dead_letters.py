@@ -1,4 +1,4 @@
-"""`beam-pipelines dead-letters list` counts the rows that failed, by run and reason; `show` prints them with their payload."""
+"""`beam-pipelines dead-letters list` counts rows that failed, by run and reason; `show` prints them with their payload, `purge` deletes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from beam_pipelines.cli import quantity
 from beam_pipelines.cli.arguments import Parser, add_store
 from beam_pipelines.cli.runs import at_least_one, find_run
 from beam_pipelines.cli.session import Session
-from beam_pipelines.cli.store import locate
+from beam_pipelines.cli.store import locate, locate_service
 from beam_pipelines.cli.table import Table
 from beam_pipelines.errors import FatalError
 
@@ -25,7 +26,7 @@ __all__ = ["add"]
 
 def add(commands: Any) -> None:
     """Add the command."""
-    parser: Parser = commands.add_parser("dead-letters", help="list or show rows that failed")
+    parser: Parser = commands.add_parser("dead-letters", help="list, show or delete rows that failed")
     which = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     listed: Parser = which.add_parser("list", help="count them by run, step and code, newest run first")
     listed.add_argument("--run", metavar="ID", help="of this run only")
@@ -37,6 +38,22 @@ def add(commands: Any) -> None:
         one.add_argument("--limit", metavar="N", type=at_least_one, default=limit, help=f"how many (default {limit})")
         add_store(one)
         one.set_defaults(handler=handler, parser=one)
+    purged: Parser = which.add_parser("purge", help="delete those of runs that ended some time ago, with their files")
+    purged.add_argument("--older-than", metavar="DURATION", type=_age, required=True, help="such as 30d; at least 1h")
+    add_store(purged)
+    purged.set_defaults(handler=_purge, parser=purged)
+
+
+def _age(text: str) -> timedelta:
+    from beam_pipelines.spec.values import parse_duration
+
+    try:
+        age = parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if age < timedelta(hours=1):
+        raise argparse.ArgumentTypeError(f"expected at least 1h, got {text!r}: alerts count the failures of the last hour")
+    return age
 
 
 def _list(arguments: argparse.Namespace, session: Session) -> int:
@@ -96,6 +113,25 @@ def _letters(failed: Sequence[FailedRecord], step: str | None, code: str | None)
         for letter in Archive(path.parent.parent).read(path):
             if step in (None, letter["step"]) and code in (None, letter["code"]):
                 yield letter
+
+
+def _purge(arguments: argparse.Namespace, session: Session) -> int:
+    from beam_pipelines.engine.letters import Archive
+    from beam_pipelines.engine.retention import Deleted, delete_letters
+
+    place, gone = locate_service(arguments, session), Deleted()
+    service = place.service
+    assert service is not None  # it was found by its definition
+    if not place.empty:
+        with place.open() as store:
+            archive = Archive.of(service.definition.dead_letters, service.beside)
+            gone = delete_letters(store, archive, service.id, arguments.older_than)
+    if session.out.as_json:
+        session.out.json({"serviceId": service.id, "runs": gone.runs, "letters": gone.letters, "files": gone.files})
+    else:
+        count = quantity.count
+        session.out.line(f"deleted {count(gone.letters)} dead letters of {count(gone.runs)} runs ({count(gone.files)} files)")
+    return 0
 
 
 def _write(session: Session, letter: dict[str, Any]) -> None:

@@ -43,7 +43,8 @@ def show(session: Session, plan: Plan) -> int:
         return 0
     out.line(f"{plan.service}: what a run would do")
     _block(out, "graph", [f"{number}. {line}" for number, line in enumerate(plan.graph, 1)])
-    _block(out, f"guarantee: {plan.guarantee.level}", [f"- {reason}" for reason in plan.guarantee.reasons])
+    for promise in plan.promises:
+        _block(out, f"guarantee: {promise.level}", [f"- {reason}" for reason in promise.guarantee.reasons])
     out.line()
     out.table(_readings(plan))
     if plan.schedule:

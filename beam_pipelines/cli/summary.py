@@ -10,7 +10,7 @@ from beam_pipelines.cli.output import Output
 from beam_pipelines.cli.table import Table
 
 if TYPE_CHECKING:
-    from beam_pipelines.state.record import Execution, FailedRecord, Step
+    from beam_pipelines.state.record import Execution, FailedRecord, Metrics, Step
 
 __all__ = ["dead_letters", "mark_text", "write"]
 
@@ -62,7 +62,10 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
     methods = ", ".join(dict.fromkeys(step.method for step in execution.steps if step.method))
     facts = [
         ("started", quantity.moment(execution.started_at)),
-        ("loaded", f"{quantity.count(metrics.records_loaded)} rows" + (f" by {methods}" if methods else "")),
+        (
+            "loaded",
+            "\n".join([f"{quantity.count(metrics.records_loaded)} rows" + (f" by {methods}" if methods else ""), *_merged(metrics)]),
+        ),
         ("filtered", quantity.count(metrics.records_filtered)),
         ("rejected", quantity.count(metrics.records_rejected)),
         ("dead-lettered", dead_letters(metrics.records_dead_lettered, failed)),
@@ -71,8 +74,8 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
         ("watermark", mark_text(execution.watermark) or "none"),
     ]
     if execution.guarantee:
-        level, _, reasons = execution.guarantee.partition(": ")
-        facts.append(("guarantee", "\n".join([level, *(f"- {reason}" for reason in reasons.split("; ") if reason)])))
+        # A line for each group of tables that have the same.
+        facts += [("guarantee", _guarantee(line)) for line in execution.guarantee.splitlines()]
     if execution.charge:
         facts.append(("charge", _charge(execution.charge)))
     asked = [("customer", execution.customer), ("request", execution.request)]
@@ -80,6 +83,24 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
     if execution.error:
         facts.append(("error", f"{execution.error} [{execution.error_code}]"))
     return facts
+
+
+def _merged(metrics: Metrics) -> Iterator[str]:
+    """What became of the loaded rows, a line for each kind that there is."""
+    kinds = {
+        "inserted": metrics.records_inserted,
+        "updated": metrics.records_updated,
+        "unchanged": metrics.records_unchanged,
+        "stale: a newer version is there": metrics.records_stale,
+        "superseded: the same key came again": metrics.records_superseded,
+        "deleted from the table before": metrics.records_deleted,
+    }
+    return (f"- {quantity.count(number)} {what}" for what, number in kinds.items() if number)
+
+
+def _guarantee(text: str) -> str:
+    level, _, reasons = text.partition(": ")
+    return "\n".join([level, *(f"- {reason}" for reason in reasons.split("; ") if reason)])
 
 
 def _nulled(execution: Execution) -> list[tuple[str, str]]:

@@ -15,7 +15,6 @@ from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 from beam_pipelines.columnar import cast, origin, size
 from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.runs.window import Window
 from beam_pipelines.transforms.step import Step
@@ -57,7 +56,7 @@ class _ApplyFn(BundleFn):
         yield from outputs
 
     def _apply(self, load: str, batch: pa.RecordBatch, texts: dict[str, str]) -> list[pa.RecordBatch]:
-        one = self._open.get(load) or self._begin(load, windows_of({load: texts[load]})[load])
+        one = self._open.get(load) or self._begin(load, self.window(load, texts))
         applied = one.step.apply(batch)
         dead = 0
         for rows in applied.dead:

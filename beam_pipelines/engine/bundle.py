@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -20,6 +21,7 @@ from beam_pipelines.io.connector import Stager, Target
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.facts import Dead
 from beam_pipelines.runs.names import StagingName, new_attempt
+from beam_pipelines.runs.window import Window
 
 __all__ = ["FACTS", "BundleFn", "LetterBox", "PlainFn", "in_global_window"]
 
@@ -82,7 +84,7 @@ class BundleFn(PlainFn):
 
     def start_bundle(self) -> None:
         # The context of *this* run: in one process, DoFn instances of an earlier run may still be around.
-        self._context = RunContext.current()
+        self._context = self._job.run_context()
         self._job = self._job.at(self._context)
         self._drop_letters()
         self._seconds: dict[str, float] = {}
@@ -105,6 +107,13 @@ class BundleFn(PlainFn):
     def context(self) -> RunContext:
         assert self._context is not None
         return self._context
+
+    def window(self, load: str, texts: dict[str, str]) -> Window:
+        """The window of a load. In a user's own pipeline it is what says which run this is."""
+        window = Window.from_text(texts[load])
+        if not self.context.run:
+            self._context = replace(self.context, run=window.run, started_at=window.started_at)
+        return window
 
     @property
     def target(self) -> Target:

@@ -10,16 +10,18 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
+from beam_pipelines.columnar import memory
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import TARGET, windows_of
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.errors import BeamPipelinesError
 from beam_pipelines.io import keepers
+from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import LoadCounts, Tally
 
-__all__ = ["Commit"]
+__all__ = ["Commit", "commit_loads"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,24 +42,33 @@ class _CommitFn(PlainFn):
         with contextlib.closing(Reporter("commit")) as report:
             report.open(context)
             report.flush()
-        job, facts = self._job.at(context), list(facts)
-        policy, target = job.policy(context), job.open_target(context)
-        failure: BeamPipelinesError | None = None
-        windows = windows_of(texts)
+        memory.give_back()  # by now nothing is read any more, and a database in this process may want it
+        job = self._job.at(context)
+        with contextlib.closing(job.open_target(context)) as target:
+            yield from commit_loads(job, context, target, texts, list(facts))
+
+
+def commit_loads(
+    job: Job, context: RunContext, target: Target, texts: dict[str, str], facts: list[Any]
+) -> Iterator[tuple[str, LoadCounts]]:
+    """Commit one load after the other, each in a transaction of its own.
+
+    Raises:
+        BeamPipelinesError: What the first load failed by that failed; the others are committed.
+    """
+    failure: BeamPipelinesError | None = None
+    policy, windows = job.policy(context), windows_of(texts)
+    for load, window in windows.items():
+        tally = Tally.of(load, facts, job.step_ids)
         try:
-            for load, window in windows.items():
-                tally = Tally.of(load, facts, job.step_ids)
-                try:
-                    yield load, target.commit(window, policy, window.schema(TARGET), tally)
-                except BeamPipelinesError as error:
-                    # Each table has its own transaction: one that fails does not hold up the others.
-                    if len(windows) > 1:
-                        _LOG.error("the load of %s failed: %s", load, error)
-                    failure = failure or error
-        finally:
-            target.close()
-        if failure is not None:
-            raise failure
+            yield load, target.commit(window, policy, window.schema(TARGET), tally)
+        except BeamPipelinesError as error:
+            # One that fails does not hold up the others.
+            if len(windows) > 1:
+                _LOG.error("the load of %s failed: %s", load, error)
+            failure = failure or error
+    if failure is not None:
+        raise failure
 
 
 class Commit(beam.PTransform):

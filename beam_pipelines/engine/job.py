@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from beam_pipelines import __version__
 from beam_pipelines.engine import artifact
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
@@ -38,24 +39,35 @@ class Job:
         folder: Folder of the definition on this machine, for `functions.py` and relative paths; None when there is none. It is not
             pickled: another machine has other folders, and workers take theirs from the run context (`at`).
         package: The folder's Python files as a package that workers elsewhere install (`packed`); None: it was not packed.
+        context: Of a service inside a user's own pipeline, which has no launcher: all but the run, whose id is made at run time.
     """
 
     text: str
     folder: str | None = None
     package: str | None = None
+    context: RunContext | None = None
 
     @classmethod
     def of(cls, definition: Definition, folder: Path | None = None) -> Job:
         data = definition.model_dump(mode="json", by_alias=True, exclude_unset=True)
         return cls(orjson.dumps(data).decode(), str(folder) if folder else None)
 
-    def __getstate__(self) -> dict[str, str | None]:
-        return {"text": self.text, "package": self.package}
+    def __getstate__(self) -> dict[str, Any]:
+        return {"text": self.text, "package": self.package, "context": self.context}
 
-    def __setstate__(self, state: dict[str, str | None]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         object.__setattr__(self, "text", state["text"])
         object.__setattr__(self, "folder", None)
         object.__setattr__(self, "package", state["package"])
+        object.__setattr__(self, "context", state["context"])
+
+    def run_context(self) -> RunContext:
+        """The context of the run that this worker is at; `run` is empty in a user's own pipeline, where the windows say it.
+
+        Raises:
+            FatalError: The pipeline was started without one.
+        """
+        return self.context or RunContext.current()
 
     def packed(self, into: Path) -> tuple[Job, Path | None]:
         """The job as workers on other machines can run it, and the wheel that they need; None when no step calls code of the folder.
@@ -108,8 +120,12 @@ class Job:
         return Functions(Path(self.folder) if self.folder else None, self.definition.functions)
 
     def code(self) -> str:
-        """A digest of the steps as declared and of the modules their functions are in: what was sampled of them belongs to it."""
+        """A digest of this package's release, the steps as declared and the modules their functions are in.
+
+        The schemas that were planned or sampled of the steps belong to it.
+        """
         digest = hashlib.sha256(orjson.dumps([step.model_dump(mode="json", by_alias=True) for step in self.definition.steps]))
+        digest.update(__version__.encode())
         for step in self.definition.steps:
             if step.type == "function":
                 found = self.functions.find(step.id, getattr(step, "handler", None))

@@ -15,21 +15,21 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from beam_pipelines.engine import letters, recover
+from beam_pipelines.engine import letters, recover, retention
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outcome import exceeds_budget, outcome_of
 from beam_pipelines.engine.plan import Plan, make_plan
 from beam_pipelines.engine.progress import Progress, Receiver
 from beam_pipelines.errors import BeamPipelinesError, FatalError, FencedError, PlanError
-from beam_pipelines.io import keepers
+from beam_pipelines.io import keepers, spares
 from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.context import VARIABLE, RunContext
 from beam_pipelines.runs.names import new_run
 from beam_pipelines.state import lease as leases
-from beam_pipelines.state.record import Execution, Lease, Outcome
+from beam_pipelines.state.record import Execution, Outcome
 from beam_pipelines.state.store import StateStore
 
-__all__ = ["Launch", "Result", "launch"]
+__all__ = ["Launch", "Result", "beginning", "check_refresh", "finish", "launch", "record_schedule"]
 
 _LOG = logging.getLogger(__name__)
 _LEASE = 60.0  # seconds: a run whose machine died blocks its service no longer than this
@@ -114,25 +114,21 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
         full_refresh=ask.full_refresh,
         keep_watermark=ask.keep_watermark,
     )
-    plan = make_plan(job, context)
-    _check_refresh(ask, plan)
     archive = letters.Archive.of(job.definition.dead_letters, ask.beside)
-    with _ONE_RUN, StateStore(ask.state) as store:
-        lease = store.acquire(job.service, run, ttl_seconds=_LEASE, holder=leases.this_process())
-        try:
-            target = job.open_target(context)
-            with contextlib.closing(target), _renewing(store, lease):
-                settled = recover.roll_forward(job, store, target, archive, run)
-                recover.check_ahead(job, store, target, accepted=ask.full_refresh or ask.keep_watermark)
-                _record_schedule(store, job)
-                store.begin(_beginning(ask, run, started, plan))
-                error = _run_pipeline(ask, replace(context, store=store.id), store, listener)
-                return _finish(ask, store, target, archive, run, tuple(settled), error)
-        finally:
-            store.release(lease)
+    with _ONE_RUN, spares.kept():
+        plan = make_plan(job, context)
+        check_refresh(ask, plan)
+        with StateStore(ask.state) as store, _leased(store, job.service, run), contextlib.closing(job.open_target(context)) as target:
+            settled = recover.roll_forward(job, store, target, archive, run)
+            recover.check_ahead(job, store, target, accepted=ask.full_refresh or ask.keep_watermark)
+            record_schedule(store, job)
+            store.begin(beginning(ask, run, started, plan))
+            error = _run_pipeline(ask, replace(context, store=store.id), store, listener)
+            return finish(ask, store, target, archive, run, tuple(settled), error)
 
 
-def _check_refresh(ask: Launch, plan: Plan) -> None:
+def check_refresh(ask: Launch, plan: Plan) -> None:
+    """Refuse a full refresh that would replace a table nobody meant to be replaced."""
     if ask.full_refresh and plan.mode == "insert" and not ask.yes:
         raise PlanError(
             f"--full-refresh with mode: insert replaces the whole table {plan.destination!r}; say --yes if that is meant",
@@ -140,14 +136,16 @@ def _check_refresh(ask: Launch, plan: Plan) -> None:
         )
 
 
-def _record_schedule(store: StateStore, job: Job) -> None:
+def record_schedule(store: StateStore, job: Job) -> None:
+    """Put the schedule that the definition asks for into the store, or that it asks for none."""
     from beam_pipelines.state.record import Schedule
 
     asked = job.definition.schedule
     store.set_schedule(job.service, Schedule(job.service, asked.expression, asked.timezone) if asked is not None else None)
 
 
-def _beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Execution:
+def beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Execution:
+    """The record of a run that begins."""
     return Execution(
         service=ask.job.service,
         run=run,
@@ -156,13 +154,17 @@ def _beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Executio
         kind="etl",
         request=ask.request,
         customer=ask.customer,
-        guarantee=str(plan.guarantee),
+        guarantee="\n".join(map(str, plan.promises)),
     )
 
 
 @contextlib.contextmanager
-def _renewing(store: StateStore, lease: Lease) -> Iterator[None]:
-    """Keep the lease while the run goes on. A lost lease is only logged: the target's fence decides who commits."""
+def _leased(store: StateStore, service: str, run: str) -> Iterator[None]:
+    """Hold the lease of a service, and keep it while the run goes on.
+
+    A lease that is lost is only logged: the target's fence decides who commits.
+    """
+    lease = store.acquire(service, run, ttl_seconds=_LEASE, holder=leases.this_process())
     stopped = threading.Event()
 
     def renew() -> None:
@@ -180,6 +182,7 @@ def _renewing(store: StateStore, lease: Lease) -> Iterator[None]:
     finally:
         stopped.set()
         thread.join()
+        store.release(lease)
 
 
 def _run_pipeline(ask: Launch, context: RunContext, store: StateStore, listener: Callable[[Progress], None] | None) -> BaseException | None:
@@ -251,7 +254,7 @@ class _PhaseEvents:
             _LOG.debug("progress is not recorded: %s", busy)
 
 
-def _finish(
+def finish(
     ask: Launch,
     store: StateStore,
     target: Target,
@@ -260,6 +263,7 @@ def _finish(
     settled: tuple[str, ...],
     error: BaseException | None,
 ) -> Result:
+    """End a run by what the ledger says of it: dead letters, record, charge, events; then clean up behind it."""
     job = ask.job
     cancelled = isinstance(error, KeyboardInterrupt)
     rows = target.rows(job.service, run)
@@ -272,6 +276,7 @@ def _finish(
         error = FencedError(f"run {run} committed after it had been given up as lost; its record says lost, and nothing is charged for it")
         outcome = replace(outcome, status="lost")
     _clean(target, job.service, run, rows, everything=outcome.status != "success")
+    retention.keep_to(job.definition.retention, store, archive, job.service, run)
     execution = store.execution(run)
     assert execution is not None
     return Result(execution, _exit_code(outcome, rows, error), settled, None if outcome.status == "success" else error)

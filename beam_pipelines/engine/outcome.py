@@ -10,7 +10,7 @@ from beam_pipelines.errors import BeamPipelinesError
 from beam_pipelines.io.connector import LedgerRow
 from beam_pipelines.pricing import Charge, Usage, charge
 from beam_pipelines.runs.counts import LoadCounts
-from beam_pipelines.state.record import Failure, Metrics, Outcome, Step, Transformation, Watermark
+from beam_pipelines.state.record import Failure, Incident, Metrics, Outcome, Step, Transformation, Watermark
 
 __all__ = ["all_committed", "exceeds_budget", "outcome_of"]
 
@@ -55,7 +55,14 @@ def outcome_of(
         failures=failures,
         watermarks=tuple(_watermark(row) for row in done if row.status == "committed"),
         charge=_charge(job, counts) if committed else None,
+        incidents=tuple(_incidents(rows)),
     )
+
+
+def _incidents(rows: Sequence[LedgerRow]) -> list[Incident]:
+    """What held ceilings back: of several tables it is mostly one transaction."""
+    held = {row.window.held.incident: row.window.held for row in rows if row.window.held}
+    return [Incident(f"ceiling: {one.incident}", one.message) for one in held.values()]
 
 
 def _reason(error: BaseException | None, verdict: LoadCounts | None) -> tuple[str | None, str | None]:
@@ -80,6 +87,12 @@ def _metrics(counts: Sequence[LoadCounts]) -> Metrics:
         records_filtered=sum(one.tally.filtered for one in counts),
         records_rejected=sum(one.tally.rejected for one in counts),
         records_dead_lettered=sum(one.dead for one in counts),
+        records_inserted=sum(one.merged.inserted for one in counts),
+        records_updated=sum(one.merged.updated for one in counts),
+        records_unchanged=sum(one.merged.unchanged for one in counts),
+        records_stale=sum(one.merged.stale for one in counts),
+        records_superseded=sum(one.merged.superseded for one in counts),
+        records_deleted=sum(one.merged.deleted for one in counts),
     )
 
 

@@ -14,7 +14,7 @@ from beam_pipelines.engine.prepare import Prepare
 from beam_pipelines.engine.read import Read
 from beam_pipelines.engine.stage import Stage
 
-__all__ = ["RunLoads"]
+__all__ = ["RunLoads", "loaded"]
 
 
 class RunLoads(beam.PTransform):
@@ -32,12 +32,16 @@ class RunLoads(beam.PTransform):
         coder.register()
         seed = begin | "Seed" >> beam.Impulse()
         windows = seed | "Prepare" >> Prepare(self._job)
-        read = windows | "Read" >> Read(self._job)
-        rows, facts = read.rows, [read[FACTS]]
-        for index, step in enumerate(self._job.step_ids):
-            applied = rows | f"Step {step}" >> ApplyStep(self._job, index, windows)
-            rows = applied.rows
-            facts.append(applied[FACTS])
-        facts.append(rows | "Stage" >> Stage(self._job, windows))
-        gathered = facts | "Facts" >> beam.Flatten()
-        return seed | "Commit" >> Commit(self._job, windows, gathered)
+        return seed | "Commit" >> Commit(self._job, windows, loaded(self._job, windows))
+
+
+def loaded(job: Job, windows: PCollection) -> PCollection:
+    """Read, transform and stage what the windows say; gives the facts of every bundle."""
+    read = windows | "Read" >> Read(job)
+    rows, facts = read.rows, [read[FACTS]]
+    for index, step in enumerate(job.step_ids):
+        applied = rows | f"Step {step}" >> ApplyStep(job, index, windows)
+        rows = applied.rows
+        facts.append(applied[FACTS])
+    facts.append(rows | "Stage" >> Stage(job, windows))
+    return facts | "Facts" >> beam.Flatten()

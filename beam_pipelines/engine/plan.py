@@ -19,7 +19,7 @@ from beam_pipelines.io.sql.relation import decide_kind, match_column
 from beam_pipelines.io.sql.swap import obstructed
 from beam_pipelines.pricing import metered_steps
 from beam_pipelines.runs.context import RunContext
-from beam_pipelines.runs.guarantee import Guarantee, derive, require
+from beam_pipelines.runs.guarantee import Guarantee, Promise, derive, promises, require, weakest
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["Plan", "Reading", "make_plan"]
@@ -51,13 +51,14 @@ class Plan:
     Args:
         service: Service id.
         graph: One line a node: source, steps, destination.
-        guarantee: Derived.
+        guarantee: Derived; of several tables the weakest.
         readings: One a table.
         mode: Of the destination.
         destination: Target table as configured.
         schedule: In words, None without one.
         next_times: The next five times of the schedule, aware UTC.
         notes: What the user should know: assumptions, things that do not happen.
+        promises: The guarantee of each table, those that are the same together.
     """
 
     service: str
@@ -69,12 +70,16 @@ class Plan:
     schedule: str | None = None
     next_times: tuple[datetime, ...] = ()
     notes: tuple[str, ...] = ()
+    promises: tuple[Promise, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
             "serviceId": self.service,
             "graph": list(self.graph),
             "guarantee": {"level": self.guarantee.level, "reasons": list(self.guarantee.reasons)},
+            "guarantees": [
+                {"level": one.guarantee.level, "reasons": list(one.guarantee.reasons), "tables": list(one.loads)} for one in self.promises
+            ],
             "readings": [vars(reading) for reading in self.readings],
             "mode": self.mode,
             "destination": self.destination,
@@ -84,6 +89,7 @@ class Plan:
         }
 
 
+_APART = "large tables are read in parts, each from a snapshot of its own, for no launcher keeps one for all"
 _SECTION = {"stream": "stream", "batch": "batch", "quality": "validation"}
 
 
@@ -109,24 +115,32 @@ def make_plan(job: Job, context: RunContext) -> Plan:
     with contextlib.closing(job.open_source(context)) as source, contextlib.closing(job.open_target(context)) as target:
         policy = job.policy(context)
         _check_mode(job, policy, source, target)
-        described = {load: (table, source.describe(table)) for load, table in job.loads(source.tables()).items()}
-        cursors = [_decided(source, policy, table, about.schema) for table, about in described.values()]
+        described: dict[str, tuple[str, Described]] = {}
+        guarantees: dict[str, Guarantee] = {}
+        for load, table in job.loads(source.tables()).items():
+            about = source.describe(table)
+            described[load] = table, about
+            cursor = _decided(source, policy, table, about.schema)
+            # Derived at once: what a source assumes of a cursor is about the table that was described last.
+            guarantees[load] = _guarantee(job, context, policy, source, target, cursor, about.schema, steps)
+        made = promises(guarantees)
         if policy.swap:
             _check_swap(target, described)
         readings = _readings(job, context, described, source, target)
-        guarantee = _guarantee(job, policy, source, target, cursors[0], next(iter(described.values()))[1].schema, steps)
-        require(definition.delivery, guarantee)
+        for promise in made:
+            require(definition.delivery, promise)
         _check_price(job)
         return Plan(
             service=job.service,
             graph=tuple(_graph(job, source, target)),
-            guarantee=guarantee,
+            guarantee=weakest(made),
             readings=readings,
             mode=job.destination.mode,
             destination=job.load_of("{table}"),
             schedule=definition.schedule.describe() if definition.schedule else None,
             next_times=tuple(definition.schedule.next(datetime.now(timezone.utc), 5)) if definition.schedule else (),
             notes=tuple(_notes(job, policy, steps, target)),
+            promises=made,
         )
 
 
@@ -234,7 +248,14 @@ def _readings(
 
 
 def _guarantee(
-    job: Job, policy: Policy, source: Source, target: Target, cursor: CursorSpec | None, schema: pa.Schema, steps: Sequence[Step]
+    job: Job,
+    context: RunContext,
+    policy: Policy,
+    source: Source,
+    target: Target,
+    cursor: CursorSpec | None,
+    schema: pa.Schema,
+    steps: Sequence[Step],
 ) -> Guarantee:
     return derive(
         mode=policy.mode,
@@ -245,7 +266,7 @@ def _guarantee(
         kind=cursor.kind if cursor else "timestamp",
         overlap=cursor.overlap if cursor else 0.0,
         versioned=_versioned(job, cursor, schema, steps) if policy.mode == "upsert" else False,
-        assumptions=source.traits.assumptions,
+        assumptions=(*source.traits.assumptions, *([] if context.local or not source.traits.snapshot else [_APART])),
     )
 
 

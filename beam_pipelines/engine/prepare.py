@@ -85,6 +85,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         ranges=tuple(replace(part, load=load) for part in fixed.ranges),
         snapshot=fixed.snapshot,
         ceiling_by=fixed.by,
+        held=fixed.held,
     )
     return target.prepare(window, context)
 
@@ -150,14 +151,21 @@ class NothingToSampleError(Exception):
 
 
 def plan_schemas(job: Job, window: Window, source: Source, described: Described, head: Standing, context: RunContext) -> Window:
-    """Plan the schema after every step; what a function returns is sampled once, kept with the fingerprint, and enforced from then on."""
+    """Plan the schema after every step; what a function returns is sampled once, kept with the fingerprint, and enforced from then on.
+
+    Where neither source nor steps changed since the last commit, its schemas stand, and nothing is planned again.
+    """
     code = job.code()
-    # What was sampled belongs to the code that made it, and to the source it came from; a full refresh begins anew.
+    # What was planned belongs to the code that planned it, and to the source it came from; a full refresh begins anew.
     stands = head.fingerprint == window.fingerprint and head.schemas.get(CODE) == code and not context.full_refresh
     known = head.schemas if stands else {}
     schema = origin.visible_schema(described.schema)
-    window = replace(window.with_schema("", schema), schemas={"": schema_to_text(schema), CODE: code})
-    same = known.get("") == schema_to_text(schema)
+    text = schema_to_text(schema)
+    window = replace(window, schemas={"": text, CODE: code})
+    same = known.get("") == text
+    if same and set(job.step_ids) <= set(known):
+        planned = replace(window, schemas={**window.schemas, **{step: known[step] for step in job.step_ids}})
+        return planned.with_schema(TARGET, named(job, planned.schema(job.step_ids[-1] if job.step_ids else "")))
     sample: pa.RecordBatch | None = None
     steps = job.steps()
     if any(step.needs_sample and not (same and step.id in known) for step in steps):

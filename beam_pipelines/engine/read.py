@@ -50,7 +50,7 @@ class _ReadFn(BundleFn):
     def _read(self, load: str, index: int, texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
         if self._source is None:
             self._source = self._job.open_source(self.context)
-        window = windows_of({load: texts[load]})[load]
+        window = self.window(load, texts)
         fact = self._facts.get(load, ReadFact(load))
         self._facts[load] = replace(fact, bytes=fact.bytes + int(window.ranges[index].bounds.get("billed", 0)))
         batches = self._source.read(window.ranges[index], window, self._source.cursor)

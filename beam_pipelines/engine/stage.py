@@ -16,7 +16,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from beam_pipelines.columnar import cast, origin
 from beam_pipelines.engine.bundle import BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.prepare import TARGET, windows_of
+from beam_pipelines.engine.prepare import TARGET
 from beam_pipelines.errors import DataError
 from beam_pipelines.io.connector import Stager
 from beam_pipelines.runs.facts import Staged, StagedFact
@@ -123,7 +123,7 @@ class _StageFn(BundleFn):
     def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[StagedFact]:
         load = origin.load_of(batch)
         with self.timed(load):
-            one = self._open.get(load) or self._begin(load, windows_of({load: texts[load]})[load], batch)
+            one = self._open.get(load) or self._begin(load, self.window(load, texts), batch)
             one.rows_in += batch.num_rows
             one.through = max(one.through, _part(batch))
             batch = self._without_null_keys(one, _renamed(batch, one.schema), load)

@@ -28,7 +28,7 @@ class Service:
         definition: What the user declared.
         folder: Folder of the definition: `functions.py`, `connections.yaml` and the state store are beside it.
         connections: Connections file, None: `connections.yaml` in the folder, when it is there.
-        state: URL of the state store, None: `.beam_pipelines/state.db` in the folder.
+        state: The state store, a path or a URL; None: `.beam_pipelines/state.db` in the folder.
         loaded: The text that the definition was read from, for file and line of problems; None when it was made in Python.
     """
 
@@ -39,15 +39,20 @@ class Service:
     loaded: Loaded | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def load(cls, path: str | Path, *, connections: str | Path | None = None, state: str | None = None) -> Service:
+    def load(cls, path: str | Path, *, connections: str | Path | None = None, state: str | Path | None = None) -> Service:
         """Load a definition from YAML or JSON.
+
+        Args:
+            path: Of the definition.
+            connections: Connections file.
+            state: The state store: a path, `sqlite:///PATH` or `postgresql://...`.
 
         Raises:
             SpecError: With every mistake, each with file, line, column and what was expected.
         """
         loaded = load(path)
         place = Path(connections).absolute() if connections else None
-        return cls(loaded.definition, Path(path).absolute().parent, place, state, loaded)
+        return cls(loaded.definition, Path(path).absolute().parent, place, str(state) if state else None, loaded)
 
     @property
     def id(self) -> str:
@@ -57,14 +62,14 @@ class Service:
         """Work out what a run would do; connects, reads no row, writes nothing."""
         from beam_pipelines.engine.plan import make_plan
 
-        with self._placing():
+        with self.placing():
             return make_plan(self._job, self._context(full_refresh, keep_watermark))
 
     def preview(self, step: str | None = None, limit: int = 20) -> Preview:
         """Show rows as they leave a step (the last, when none is named); writes nothing."""
         from beam_pipelines.engine.preview import preview
 
-        with self._placing():
+        with self.placing():
             return preview(self._job, self._context(False, False), step, limit)
 
     def run(
@@ -103,7 +108,7 @@ class Service:
         ask = Launch(
             job=self._job,
             state=self.state_url,
-            beside=self._beside,
+            beside=self.beside,
             connections=self.connections_file,
             options=parsed,
             full_refresh=full_refresh,
@@ -113,7 +118,7 @@ class Service:
             request=request,
             run=run,
         )
-        with self._placing():
+        with self.placing():
             result = launch(ask, listener)
         self._place(result.error)
         return result
@@ -121,7 +126,8 @@ class Service:
     @property
     def state_url(self) -> str:
         """URL of the state store."""
-        return self.state or f"sqlite:///{self.folder / '.beam_pipelines' / 'state.db'}"
+        place = self.state or str(self.folder / ".beam_pipelines" / "state.db")
+        return place if "://" in place else f"sqlite:///{Path(place).expanduser().absolute()}"
 
     @property
     def connections_file(self) -> Path | None:
@@ -129,14 +135,15 @@ class Service:
         return self.connections or (beside if beside.exists() else None)
 
     @property
-    def _beside(self) -> Path:
+    def beside(self) -> Path:
         """Where dead letters go when the definition does not say: beside a local state store, else beside the definition."""
-        if self.state and self.state.startswith("sqlite:///"):
-            return Path(self.state.removeprefix("sqlite:///")).absolute().parent
+        if self.state_url.startswith("sqlite:///"):
+            return Path(self.state_url.removeprefix("sqlite:///")).expanduser().absolute().parent
         return self.folder / ".beam_pipelines"
 
     @contextlib.contextmanager
-    def _placing(self) -> Iterator[None]:
+    def placing(self) -> Iterator[None]:
+        """Within it, the problems of an error get their places in the definition's file."""
         try:
             yield
         except SpecError as error:

@@ -16,6 +16,7 @@ from beam_pipelines.runs.balance import Budget
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import LoadCounts, Tally
 from beam_pipelines.runs.facts import Staged
+from beam_pipelines.runs.held import Held
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
 
@@ -43,12 +44,14 @@ class CursorSpec:
         kind: `timestamp`, `sequence` or `date`.
         stamped_by: `database` or `client`.
         overlap: Seconds (timestamp, date) or units (sequence) re-read below the watermark on each run; 0: none.
+        max_lag: Seconds that the ceiling may be behind the clock before somebody is told; None: the default.
     """
 
     column: str
     kind: str = "timestamp"
     stamped_by: str = "database"
     overlap: float = 0.0
+    max_lag: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Fixed:
         ranges: Parts of the window, together exactly the rows between low and ceiling; one at least, even for an empty window.
         snapshot: Token of one snapshot for all ranges, None: each range reads its own.
         by: How the ceiling was found, in words.
+        held: What holds the ceiling back for too long, None: nothing does.
     """
 
     ceiling: Mark | None
@@ -85,6 +89,7 @@ class Fixed:
     ranges: tuple[Range, ...]
     snapshot: str | None = None
     by: str = ""
+    held: Held | None = None
 
 
 @dataclass(frozen=True)

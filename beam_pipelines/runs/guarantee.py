@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from beam_pipelines.errors import PlanError, Problem
 
-__all__ = ["Guarantee", "Level", "derive", "require"]
+__all__ = ["Guarantee", "Level", "Promise", "derive", "promises", "require", "weakest"]
 
 Level = Literal["exactly-once", "at-least-once"]
 _SPANS = ((86400, "d"), (3600, "h"), (60, "min"))  # seconds
@@ -28,6 +28,40 @@ class Guarantee:
 
     def __str__(self) -> str:
         return f"{self.level}: " + "; ".join(self.reasons)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A guarantee, and the loads of a run that it is for.
+
+    Args:
+        guarantee: The same for each of them.
+        loads: Target tables; empty where a run has one load only.
+    """
+
+    guarantee: Guarantee
+    loads: tuple[str, ...] = ()
+
+    @property
+    def level(self) -> str:
+        """`exactly-once`, or `exactly-once for raw_a, raw_b`."""
+        return self.guarantee.level + (f" for {', '.join(self.loads)}" if self.loads else "")
+
+    def __str__(self) -> str:
+        return f"{self.level}: " + "; ".join(self.guarantee.reasons)
+
+
+def promises(by_load: Mapping[str, Guarantee]) -> tuple[Promise, ...]:
+    """Group the loads of a run whose guarantees are the same; in the order of their first loads."""
+    groups: dict[Guarantee, list[str]] = {}
+    for load, guarantee in by_load.items():
+        groups.setdefault(guarantee, []).append(load)
+    return tuple(Promise(guarantee, tuple(loads) if len(by_load) > 1 else ()) for guarantee, loads in groups.items())
+
+
+def weakest(made: Sequence[Promise]) -> Guarantee:
+    """The guarantee of a run as a whole: that of its weakest load."""
+    return next((one.guarantee for one in made if one.guarantee.level != "exactly-once"), made[0].guarantee)
 
 
 def derive(
@@ -111,13 +145,13 @@ def _span(overlap: float, kind: str) -> str:
     return f"{seconds / unit:g} {name}"
 
 
-def require(asked: str | None, derived: Guarantee) -> None:
+def require(asked: str | None, derived: Guarantee | Promise) -> None:
     """Refuse a definition that asks for more than its parts can give.
 
     Raises:
         PlanError: `delivery: exactly-once` over parts that give at-least-once.
     """
-    if asked == "exactly-once" and derived.level != "exactly-once":
+    if asked == "exactly-once" and not derived.level.startswith("exactly-once"):
         message = f"exactly-once is asked for, but these parts give {derived}; use mode upsert or replace, or a cursor"
         raise PlanError(
             "the service cannot promise what it is asked for", problems=[Problem(message, "delivery")], code="guarantee-unreachable"

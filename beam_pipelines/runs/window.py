@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from beam_pipelines.runs.held import Held
 from beam_pipelines.runs.mark import Mark
 
 __all__ = ["Range", "Window", "schema_from_text", "schema_to_text"]
@@ -78,6 +79,7 @@ class Window:
         version_column: Column of the target that orders versions of a row, None: no guard.
         snapshot: Token of the snapshot all ranges are read from, None: each reads its own.
         ceiling_by: How the ceiling was found, in words, for the record (`clock and oldest transaction`).
+        held: What holds the ceiling back for too long, None: nothing does.
     """
 
     service: str
@@ -101,6 +103,7 @@ class Window:
     version_column: str | None = None
     snapshot: str | None = None
     ceiling_by: str = ""
+    held: Held | None = None
 
     def schema(self, step: str = "") -> pa.Schema:
         """The planned output schema of a step; `""` is the source's."""
@@ -115,6 +118,7 @@ class Window:
         data["low"] = self.low.to_json() if self.low else None
         data["ceiling"] = self.ceiling.to_json() if self.ceiling else None
         data["ranges"] = [part.to_json() for part in self.ranges]
+        data["held"] = self.held.to_json() if self.held else None
         return json.dumps(data, sort_keys=True)
 
     @classmethod
@@ -123,6 +127,7 @@ class Window:
         data["low"] = Mark.from_json(data["low"])
         data["ceiling"] = Mark.from_json(data["ceiling"])
         data["ranges"] = tuple(Range(**part) for part in data["ranges"])
+        data["held"] = Held.from_json(data.get("held"))
         for names in ("source_key", "unique_on", "key_fields"):
             data[names] = tuple(data.get(names, ()))
         data["origin_key"] = tuple((source, target) for source, target in data.get("origin_key", ()))

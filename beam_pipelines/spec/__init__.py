@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from beam_pipelines.spec.aggregation import Aggregation, Measure
 from beam_pipelines.spec.condition import AllOf, AnyOf, Comparison, Condition, Negation, Operator
-from beam_pipelines.spec.definition import Batch, Definition, ErrorBudget, Kind, Pipeline, Processing, Stream, Validation
+from beam_pipelines.spec.definition import Batch, Definition, ErrorBudget, Kind, Pipeline, Processing, Retention, Stream, Validation
 from beam_pipelines.spec.destination import (
     ApiDestination,
     BucketDestination,
@@ -136,6 +136,7 @@ __all__ = [
     "Reference",
     "Regex",
     "RequiredFields",
+    "Retention",
     "Rule",
     "RuleBase",
     "S3Destination",

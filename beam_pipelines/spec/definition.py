@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -16,9 +17,9 @@ from beam_pipelines.spec.rule import Actions, Rule
 from beam_pipelines.spec.schedule import Schedule
 from beam_pipelines.spec.source import BatchSource, EventSource, Source
 from beam_pipelines.spec.step import Processor, StepBase, Transformation, every_step
-from beam_pipelines.spec.values import Count, Identifier, ModuleName, Size, Text, shown, slug
+from beam_pipelines.spec.values import Count, Duration, Identifier, ModuleName, Size, Text, shown, slug
 
-__all__ = ["Batch", "Definition", "ErrorBudget", "Kind", "Pipeline", "Processing", "Stream", "Validation"]
+__all__ = ["Batch", "Definition", "ErrorBudget", "Kind", "Pipeline", "Processing", "Retention", "Stream", "Validation"]
 
 Kind = Literal["etl", "stream", "batch", "quality", "incomplete"]
 SECTIONS: dict[str, Kind] = {"pipeline": "etl", "stream": "stream", "batch": "batch", "validation": "quality"}
@@ -107,6 +108,22 @@ class ErrorBudget(Model):
         return None if isinstance(self.max, int) else Decimal(self.max[:-1].strip()) / 100
 
 
+def _kept_an_hour(value: timedelta | None) -> timedelta | None:
+    if value is not None and value < timedelta(hours=1):
+        raise ValueError("expected at least 1h (alerts count the failures of the last hour)")
+    return value
+
+
+Kept = Annotated[Duration | None, AfterValidator(_kept_an_hour)]
+
+
+class Retention(Model):
+    """How long things are kept that runs leave behind; what is not named is kept for ever."""
+
+    dead_letters: Kept = Field(default=None, description="Dead letters of runs that ended longer ago are deleted, such as 30d.")
+    events: Kept = Field(default=None, description="Events of the outbox that are older are deleted, delivered or not, such as 30d.")
+
+
 def _automation(value: Any) -> Any:
     return "automation" if value == "$.ServiceType.Automation" else value
 
@@ -149,6 +166,7 @@ class Definition(Model):
     dead_letters: Text | None = Field(
         default=None, description="Folder or URL for dead letters; default: dead-letters/ beside the state store."
     )
+    retention: Retention = Field(default_factory=Retention, description="How long dead letters and events are kept; default: for ever.")
 
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:

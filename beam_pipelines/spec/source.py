@@ -69,6 +69,11 @@ class Cursor(Model):
         description="How far before the last mark each run reads again: a duration; for a sequence, a count of numbers. Needs keys.",
     )
 
+    max_ceiling_lag: Duration = Field(
+        default=timedelta(minutes=10),
+        description="PostgreSQL: when an open transaction holds the ceiling back for longer, an alert names its session (default 10m).",
+    )
+
     @field_validator("overlap", mode="before")
     @classmethod
     def _read_overlap(cls, value: object, info: ValidationInfo) -> timedelta | int | None:

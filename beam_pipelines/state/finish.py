@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, func, select
 from beam_pipelines.errors import FatalError
 from beam_pipelines.state import outbox
 from beam_pipelines.state.event import ALERT, CHARGE, DELIVER, FAIL, alert_data, charge_data, deliver_data, fail_data
-from beam_pipelines.state.record import ACTIVE, ChargeLike, Metrics, Outcome, Watermark
+from beam_pipelines.state.record import ACTIVE, ChargeLike, Incident, Metrics, Outcome, Watermark
 from beam_pipelines.state.tables import (
     alerts,
     charges,
@@ -55,6 +55,8 @@ def finish(connection: Connection, run: str, outcome: Outcome, now: datetime) ->
         _charge(connection, row, outcome.charge, now)
     if outcome.failures:
         _alert(connection, row, quiet_before, now)
+    for incident in outcome.incidents:
+        _tell(connection, row, incident, now)
     return True
 
 
@@ -92,14 +94,7 @@ def _end_execution(connection: Connection, row: Row[Any], outcome: Outcome, ende
         "status": outcome.status,
         "completed_at": ended,
         "duration": duration,
-        "records_extracted": metrics.records_extracted,
-        "records_transformed": metrics.records_transformed,
-        "records_loaded": metrics.records_loaded,
-        "bytes_processed": metrics.bytes_processed,
-        "errors": metrics.errors,
-        "records_filtered": metrics.records_filtered,
-        "records_rejected": metrics.records_rejected,
-        "records_dead_lettered": metrics.records_dead_lettered,
+        **vars(metrics),
         "watermark": _watermark_of(outcome.watermarks),
         "error": outcome.error,
         "error_code": outcome.error_code,
@@ -205,11 +200,25 @@ def _alert(connection: Connection, row: Row[Any], quiet_before: bool, now: datet
     failures = _recent_failures(connection, row.service, now)
     if failures <= ALERT_FAILURES:
         return
-    newest = select(func.max(alerts.c.created_at, type_=alerts.c.created_at.type)).where(alerts.c.service == row.service)
+    newest = select(func.max(alerts.c.created_at, type_=alerts.c.created_at.type)).where(
+        (alerts.c.service == row.service) & alerts.c.incident.is_(None)
+    )
     last: datetime | None = connection.execute(newest).scalar()
     if not quiet_before and last is not None and now - last < ALERT_WINDOW:
         return
     message = f"Pipeline {row.name} has {failures} failures in last hour"
-    key = outbox.put(connection, row.service, row.run, ALERT, alert_data("high", message), now)
-    values = {"id": key, "service": row.service, "run": row.run, "severity": "high", "message": message}
-    connection.execute(alerts.insert().values(**values, failures=failures, created_at=now))
+    _say(connection, row, "high", message, now, failures=failures)
+
+
+def _tell(connection: Connection, row: Row[Any], incident: Incident, now: datetime) -> None:
+    """Alert of an incident, unless a run of the service has: its transactions come one at a time, so looking is enough."""
+    told = (alerts.c.service == row.service) & (alerts.c.incident == incident.key)
+    if connection.execute(select(alerts.c.id).where(told)).first() is None:
+        message = f"Pipeline {row.name}: {incident.message}"
+        _say(connection, row, incident.severity, message, now, failures=0, incident=incident.key)
+
+
+def _say(connection: Connection, row: Row[Any], severity: str, message: str, now: datetime, **more: Any) -> None:
+    key = outbox.put(connection, row.service, row.run, ALERT, alert_data(severity, message), now)
+    values = {"id": key, "service": row.service, "run": row.run, "severity": severity, "message": message}
+    connection.execute(alerts.insert().values(**values, **more, created_at=now))

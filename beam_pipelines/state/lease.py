@@ -19,7 +19,9 @@ from beam_pipelines.errors import ActiveRunError, FencedError
 from beam_pipelines.state.record import Lease, moment_text
 from beam_pipelines.state.tables import leases
 
-__all__ = ["acquire", "alive", "release", "renew", "this_process"]
+__all__ = ["EMBEDDED", "acquire", "alive", "release", "renew", "this_process"]
+
+EMBEDDED = "embedded"  # of a holder: nobody renews its lease or gives it back when its pipeline fails
 
 
 def this_process() -> dict[str, Any]:
@@ -43,7 +45,7 @@ def alive(pid: int) -> bool:
 
 
 def acquire(connection: Connection, service: str, run: str, ttl_seconds: float, holder: Mapping[str, Any], now: datetime) -> Lease:
-    """Take the lease of a service that is free, has run out, or belongs to a process of this host that is gone.
+    """Take the lease of a service that is free, has run out, belongs to a process of this host that is gone, or to the run that asks.
 
     To be called in a transaction that is the only one of its service.
 
@@ -53,7 +55,7 @@ def acquire(connection: Connection, service: str, run: str, ttl_seconds: float, 
     row = connection.execute(select(leases).where(leases.c.service == service)).first()
     token = row.token + 1 if row else 1
     until = now + timedelta(seconds=ttl_seconds)
-    if row and row.run is not None and row.until > now and not _is_dead(row.holder, holder):
+    if row and row.run not in (None, run) and row.until > now and not _is_dead(row.holder, holder):
         raise _active(row)
     values = {"run": run, "token": token, "holder": dict(holder), "since": now, "until": until}
     if row:
@@ -95,7 +97,11 @@ def _is_dead(holder: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
     if not isinstance(pid, int) or holder.get("host") is None or holder.get("host") != ours.get("host"):
         return False
     spaces = {side["pidSpace"] for side in (holder, ours) if side.get("pidSpace")}
-    return len(spaces) < 2 and not alive(pid)
+    if len(spaces) > 1:
+        return False
+    # A pipeline without a launcher that fails gives nothing back. The next one of the same process takes over, rather than wait for the
+    # lease to run out: should the first be alive after all, it is refused when it commits.
+    return not alive(pid) or (bool(holder.get(EMBEDDED)) and pid == ours.get("pid"))
 
 
 def _active(row: Row[Any]) -> ActiveRunError:

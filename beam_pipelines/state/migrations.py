@@ -70,6 +70,14 @@ STEPS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE {s}schedules (
             service TEXT PRIMARY KEY, expression TEXT NOT NULL, timezone TEXT NOT NULL, recorded_at TEXT NOT NULL)""",
     ),
+    (
+        "ALTER TABLE {s}alerts ADD COLUMN incident TEXT",
+        "CREATE UNIQUE INDEX alerts_by_incident ON {s}alerts (service, incident) WHERE incident IS NOT NULL",
+    ),
+    tuple(
+        f"ALTER TABLE {{s}}executions ADD COLUMN records_{what} BIGINT NOT NULL DEFAULT 0"
+        for what in ("inserted", "updated", "unchanged", "stale", "superseded", "deleted")
+    ),
 )
 
 _VERSION_TABLE = "CREATE TABLE {s}schema_version (version INTEGER PRIMARY KEY, store TEXT NOT NULL, applied_at TEXT NOT NULL)"

@@ -21,6 +21,7 @@ __all__ = [
     "Execution",
     "FailedRecord",
     "Failure",
+    "Incident",
     "Lease",
     "Metrics",
     "Outcome",
@@ -70,6 +71,12 @@ class Metrics:
         records_filtered: Rows that a filter dropped.
         records_rejected: Rows that a rule rejected.
         records_dead_lettered: Rows that an error sent to the dead letters.
+        records_inserted: Of the loaded: new in the target.
+        records_updated: Of the loaded: replaced an older version.
+        records_unchanged: Of the loaded: equal to what was there, and not written.
+        records_stale: Of the loaded: older than what was there, and not written.
+        records_superseded: Of the loaded: of several rows with one key, all but the newest.
+        records_deleted: Rows that a replace of the whole table removed; not part of the loaded.
     """
 
     records_extracted: int = 0
@@ -80,6 +87,12 @@ class Metrics:
     records_filtered: int = 0
     records_rejected: int = 0
     records_dead_lettered: int = 0
+    records_inserted: int = 0
+    records_updated: int = 0
+    records_unchanged: int = 0
+    records_stale: int = 0
+    records_superseded: int = 0
+    records_deleted: int = 0
 
     def to_json(self) -> dict[str, int]:
         return {
@@ -91,6 +104,12 @@ class Metrics:
             "recordsFiltered": self.records_filtered,
             "recordsRejected": self.records_rejected,
             "recordsDeadLettered": self.records_dead_lettered,
+            "recordsInserted": self.records_inserted,
+            "recordsUpdated": self.records_updated,
+            "recordsUnchanged": self.records_unchanged,
+            "recordsStale": self.records_stale,
+            "recordsSuperseded": self.records_superseded,
+            "recordsDeleted": self.records_deleted,
         }
 
 
@@ -304,6 +323,21 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Incident:
+    """Something that a person should look at, and is told of once, however many runs meet it.
+
+    Args:
+        key: The same for as long as it is the same incident.
+        message: What it is, since when, and what to do.
+        severity: `low`, `medium` or `high`.
+    """
+
+    key: str
+    message: str
+    severity: str = "medium"
+
+
+@dataclass(frozen=True)
 class Watermark:
     """Copy of a watermark; the truth is the target's ledger.
 
@@ -341,6 +375,7 @@ class Outcome:
         failures: Index of its dead letters.
         watermarks: As committed in the target's ledger (a run that failed may have committed some of its tables).
         charge: What it costs; charged on `success` only.
+        incidents: What it met that a person should look at.
     """
 
     status: FinalStatus
@@ -353,6 +388,7 @@ class Outcome:
     failures: tuple[Failure, ...] = ()
     watermarks: tuple[Watermark, ...] = ()
     charge: ChargeLike | None = None
+    incidents: tuple[Incident, ...] = ()
 
     def __post_init__(self) -> None:
         if self.status not in FINAL:
@@ -449,7 +485,12 @@ class PipelineMetric:
 
 @dataclass(frozen=True)
 class Alert:
-    """Said once when the failures of the last hour pass the limit."""
+    """Said once when the failures of the last hour pass the limit, and once of each incident.
+
+    Args:
+        failures: Of the last hour; 0 for an incident.
+        incident: `Incident.key`; None for failures.
+    """
 
     id: str
     service: str
@@ -458,6 +499,7 @@ class Alert:
     message: str
     failures: int
     created_at: datetime
+    incident: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -468,6 +510,7 @@ class Alert:
             "message": self.message,
             "failures": self.failures,
             "createdAt": moment_text(self.created_at),
+            "incident": self.incident,
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +16,7 @@ from beam_pipelines.state import outbox, query
 from beam_pipelines.state.database import Database
 from beam_pipelines.state.event import CREATED, Event, created_data, progress_data
 from beam_pipelines.state.finish import finish, put_watermark
+from beam_pipelines.state.forget import forget_events, forget_failed_records, runs_with_letters
 from beam_pipelines.state.migrations import migrate
 from beam_pipelines.state.record import (
     ACTIVE,
@@ -280,6 +281,23 @@ class StateStore:
                 some = events.c.id.in_(ids[first : first + _DELIVERED_AT_ONCE]) & events.c.delivered_at.is_(None)
                 marked += connection.execute(events.update().where(some).values(delivered_at=now)).rowcount
         return marked
+
+    # What is kept for a time only.
+
+    def letters_older_than(self, service: str, age: timedelta | None) -> dict[str, list[str]]:
+        """Places of dead letters by run, of the runs of a service that ended longer ago than `age` (None: of all)."""
+        with self._database.read() as connection:
+            return runs_with_letters(connection, service, None if age is None else self._now(connection) - age)
+
+    def forget_failed_records(self, service: str, runs: Sequence[str]) -> int:
+        """Take runs out of the index of dead letters, once their letters are deleted; returns how many letters that were."""
+        with self._database.write(service) as connection:
+            return forget_failed_records(connection, service, runs)
+
+    def forget_events(self, service: str, age: timedelta) -> tuple[int, int]:
+        """Delete events older than `age`, but for those of runs that have not ended; returns (deleted, of which undelivered)."""
+        with self._database.write(service) as connection:
+            return forget_events(connection, service, self._now(connection) - age)
 
     # Schedules: recorded and shown; nothing here waits for them.
 

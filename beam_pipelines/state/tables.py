@@ -55,6 +55,12 @@ executions = Table(
     Column("records_filtered", BigInteger, nullable=False),
     Column("records_rejected", BigInteger, nullable=False),
     Column("records_dead_lettered", BigInteger, nullable=False),
+    Column("records_inserted", BigInteger, nullable=False),
+    Column("records_updated", BigInteger, nullable=False),
+    Column("records_unchanged", BigInteger, nullable=False),
+    Column("records_stale", BigInteger, nullable=False),
+    Column("records_superseded", BigInteger, nullable=False),
+    Column("records_deleted", BigInteger, nullable=False),
     Column("guarantee", Message),
     Column("watermark", Json),
     Column("charge", Json),
@@ -140,6 +146,7 @@ alerts = Table(
     Column("message", Message, nullable=False),
     Column("failures", BigInteger, nullable=False),
     Column("created_at", Moment, nullable=False),
+    Column("incident", Text),  # null: failures
 )
 
 charges = Table(

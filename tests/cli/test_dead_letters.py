@@ -56,3 +56,27 @@ def test_where_nothing_failed_there_are_none(room):
     for words in (["list"], ["show", "--service", "service.yaml"]):
         answer = room("dead-letters", *words)
         assert (answer.code, answer.out) == (0, "there are no dead letters\n")
+
+
+def test_a_purge_deletes_files_and_index_of_runs_that_are_old_enough(copied):
+    run = json.loads((copied.folder / "record.json").read_text())["runId"]
+    file = copied.folder / ".beam_pipelines" / "dead-letters" / "customers" / f"{run}.jsonl"
+    answer = copied("dead-letters", "purge", "--older-than", "1h")
+    assert (answer.code, answer.out) == (0, "deleted 0 dead letters of 0 runs (0 files)\n")
+    assert file.exists()
+    import sqlite3
+
+    with sqlite3.connect(copied.folder / ".beam_pipelines" / "state.db") as store:
+        store.execute("UPDATE failed_records SET timestamp = '2020-01-01T00:00:00.000000+00:00', url = ?", [str(file)])
+    store.close()
+    gone = copied("dead-letters", "purge", "--older-than", "30d", "--output", "json").json()
+    assert gone == {"serviceId": "customers", "runs": 1, "letters": 12, "files": 1}
+    assert not file.exists()
+    assert copied("dead-letters", "list").out == "there are no dead letters\n"
+
+
+def test_a_purge_needs_an_age_of_an_hour_at_least(room):
+    for words, said in ((["--older-than", "59m"], "at least 1h"), (["--older-than", "old"], "expected a duration"), ([], "--older-than")):
+        answer = room("dead-letters", "purge", *words)
+        assert answer.code == 2
+        assert said in answer.err

@@ -111,3 +111,26 @@ def test_rows_that_went_on_with_nulls_are_counted_where_there_are_any():
     extract, transform, load = DONE.steps
     optional = replace(transform, transformations=(replace(transform.transformations[0], records_nulled=1_234),))
     assert "  with nulls     1,234 on which normalize failed" in written(replace(DONE, steps=(extract, optional, load)))
+
+
+def test_each_group_of_tables_has_its_guarantee():
+    text = "exactly-once for a, b: one transaction; no late commit\nat-least-once for c: mode insert"
+    said = "\n".join(line.strip() for line in written(replace(DONE, guarantee=text)))
+    assert (
+        "guarantee      exactly-once for a, b\n- one transaction\n- no late commit\nguarantee      at-least-once for c\n- mode insert"
+        in said
+    )
+
+
+def test_what_became_of_the_loaded_rows_is_told_where_there_are_any():
+    assert "  loaded         870 rows by merge" in written(DONE)
+    metrics = replace(DONE.metrics, records_inserted=1_200, records_stale=3, records_superseded=1, records_deleted=9)
+    lines = written(replace(DONE, metrics=metrics))
+    first = lines.index("  loaded         870 rows by merge")
+    assert [line.strip() for line in lines[first + 1 : first + 6]] == [
+        "- 1,200 inserted",
+        "- 3 stale: a newer version is there",
+        "- 1 superseded: the same key came again",
+        "- 9 deleted from the table before",
+        "filtered       100",
+    ]

@@ -93,6 +93,7 @@ def served_keys() -> Iterator[tuple[str, str]]:
         "TableDestination": destination.TableDestination,
         "MeteredPricing": pricing.MeteredPricing,
         "ErrorBudget": spec.ErrorBudget,
+        "Retention": spec.Retention,
         "Schedule": spec.Schedule,
     }
     not_served = {"stream", "batch", "validation"}

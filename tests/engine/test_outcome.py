@@ -12,10 +12,11 @@ from beam_pipelines.errors import FencedError, PlanError, Problem
 from beam_pipelines.io.connector import LedgerRow
 from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
 from beam_pipelines.runs.facts import Dead, Staged, StepFact
+from beam_pipelines.runs.held import Held
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec import parse
-from beam_pipelines.state.record import Failure
+from beam_pipelines.state.record import Failure, Incident
 
 RUN = "00000000000a"
 GIB = 1 << 30
@@ -73,6 +74,14 @@ def test_a_run_whose_loads_all_committed_succeeded() -> None:
     assert (metrics.records_extracted, metrics.records_transformed, metrics.records_loaded) == (100, 85, 80)
     assert (metrics.records_filtered, metrics.records_rejected, metrics.records_dead_lettered, metrics.errors) == (10, 0, 10, 10)
     assert metrics.bytes_processed == 3 * GIB
+    merged = (
+        metrics.records_inserted,
+        metrics.records_updated,
+        metrics.records_unchanged,
+        metrics.records_stale,
+        metrics.records_superseded,
+    )
+    assert (merged, sum(merged)) == ((50, 20, 6, 3, 1), metrics.records_loaded)
     # Each row that was read is in one of them.
     assert metrics.records_loaded + metrics.records_filtered + metrics.records_rejected + metrics.records_dead_lettered == 100
 
@@ -184,3 +193,14 @@ def test_an_exceeded_budget_that_only_warns_is_known_by_its_counts() -> None:
 )
 def test_a_run_is_in_when_there_was_something_and_all_of_it_committed(statuses: list[str], all_in: bool) -> None:
     assert all_committed([row(status, load) for status, load in zip(statuses, "abc", strict=False)]) is all_in
+
+
+def test_one_transaction_that_holds_several_tables_back_is_one_incident_whatever_became_of_the_run() -> None:
+    held, other = Held("transaction 7/1", 700.0, "process 7"), Held("prepared 'a'/2", 90_000.0, "'a'")
+    rows = [
+        replace(row("prepared", load), window=replace(row(load=load).window, held=what))
+        for load, what in (("a", held), ("b", held), ("c", None), ("d", other))
+    ]
+    outcome = outcome_of(job(), rows, status="lost")
+    assert outcome.incidents == (Incident("ceiling: transaction 7/1", "process 7"), Incident("ceiling: prepared 'a'/2", "'a'"))
+    assert outcome_of(job(), [row()]).incidents == ()

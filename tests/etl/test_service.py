@@ -77,3 +77,29 @@ def test_a_definition_made_in_python_is_refused_by_its_keys_alone(definition: Pa
         Service(loaded.definition.model_copy(update={"dead_letters": "s3://letters"}), definition.parent).run()
     assert "deadLetters: expected a local folder" in str(refused.value)
     assert str(definition) not in str(refused.value)
+
+
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
+def test_dead_letters_are_beside_the_state_store_however_it_is_named(definition: Path, tmp_path: Path, form: str) -> None:
+    write(definition, "    mode: upsert\n", "    mode: upsert\n    keyFields: [id]\nerrorBudget: {max: 100%}\n")
+    with sqlite3.connect(tmp_path / "crm.db") as crm:
+        crm.execute("INSERT INTO customers VALUES (2, 'old', '2026-01-01 00:00:00')")
+    crm.close()
+    place = tmp_path / "elsewhere" / "runs.db"
+    result = Service.load(definition, state=form.format(place)).run()
+    assert (result.exit_code, result.execution.metrics.records_dead_lettered) == (0, 1)
+    assert place.exists()
+    assert (tmp_path / "elsewhere" / "dead-letters" / "customers" / f"{result.execution.run}.jsonl").exists()
+    assert not (tmp_path / ".beam_pipelines").exists()
+
+
+def test_a_state_store_may_be_given_as_a_path_and_is_where_the_working_directory_says(
+    definition: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    service = Service.load(definition, state=Path("state/runs.db"))
+    assert service.state_url == f"sqlite:///{tmp_path}/state/runs.db"
+    assert service.beside == tmp_path / "state"
+    # A definition of the same name that is loaded elsewhere has its store beside itself.
+    assert Service.load(definition).state_url == f"sqlite:///{tmp_path}/.beam_pipelines/state.db"
+    assert Service.load(definition, state="postgresql://me@db/runs").beside == tmp_path / ".beam_pipelines"

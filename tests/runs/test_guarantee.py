@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from beam_pipelines.errors import PlanError
-from beam_pipelines.runs.guarantee import Guarantee, derive, require
+from beam_pipelines.runs.guarantee import Guarantee, derive, promises, require, weakest
 
 
 def of(mode: str, cursor: str | None = "at", **parts: Any) -> Guarantee:
@@ -95,3 +95,20 @@ def test_a_target_without_transactions_says_where_its_ledger_is() -> None:
     assert "the ledger is in the state store" in reasons
     assert "without its state store a service starts anew" in reasons
     assert "one transaction of the target" not in reasons
+
+
+def test_tables_with_the_same_guarantee_are_told_together() -> None:
+    strong, weak = of("upsert", versioned=True), of("insert", None)
+    made = promises({"a": strong, "b": weak, "c": of("upsert", versioned=True)})
+    assert [(one.level, one.guarantee) for one in made] == [("exactly-once for a, c", strong), ("at-least-once for b", weak)]
+    assert str(made[0]).startswith("exactly-once for a, c: rows, ledger and watermark")
+    assert weakest(made) == weak
+    require("exactly-once", made[0])
+    with pytest.raises(PlanError, match="at-least-once for b"):
+        require("exactly-once", made[1])
+
+
+def test_of_one_table_nothing_is_named() -> None:
+    (made,) = promises({"a": of("upsert")})
+    assert (made.level, str(made)) == ("exactly-once", str(of("upsert")))
+    assert weakest([made]) == of("upsert")

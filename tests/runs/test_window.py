@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.held import Held
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
 
@@ -34,6 +37,8 @@ def test_a_window_comes_back_from_the_ledger_as_it_was() -> None:
     back = Window.from_text(window.to_text())
     assert window == back
     assert schema == back.schema("map")
+    held = replace(window, held=Held("transaction 7/1", 12.5, "process 7 is idle"))
+    assert Window.from_text(held.to_text()) == held
 
 
 def test_a_context_comes_back_from_text() -> None:

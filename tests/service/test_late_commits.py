@@ -217,3 +217,43 @@ def test_a_prepared_transaction_holds_the_watermark_back_until_it_is_committed(o
     orders.postgres(source, "COMMIT PREPARED 'undecided'")
     orders.ran()
     assert same(orders, duckdb_of(orders)) == writers.commits + 1
+
+
+def test_a_transaction_that_holds_the_ceiling_back_is_told_of_once_by_name(
+    desk: Desk, postgres_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.postgres(
+        postgres_database,
+        "CREATE TABLE orders (id bigint PRIMARY KEY, updated_at timestamptz NOT NULL)",
+        "INSERT INTO orders SELECT i, now() - interval '1 hour' FROM generate_series(1, 10) i",
+    )
+    desk.connect(source=postgres_database)
+    source = {"table": "orders", "cursor": {"column": "updated_at", "maxCeilingLag": "100ms"}}
+    desk.etl(source, {"table": "orders", "mode": "upsert"})
+
+    def alerts() -> list[Any]:
+        with desk.store() as store:
+            found = store.alerts("desk")
+            assert [event.data["message"] for event in store.events(type="Alert.create")] == [one.message for one in found]
+        return found
+
+    desk.ran()
+    assert alerts() == []
+    with psycopg.connect(postgres_database, application_name="forgotten notebook") as idle:
+        (began,) = idle.execute("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')").fetchone()
+        pid = idle.info.backend_pid
+        desk.postgres(postgres_database, "SELECT pg_sleep(0.2)", "INSERT INTO orders VALUES (11, now())")
+        assert desk.ran()["metrics"]["recordsLoaded"] == 0
+        desk.ran()
+        (alert,) = alerts()
+        assert (alert.severity, alert.failures) == ("medium", 0)
+        assert f"a transaction has been open since {began} UTC (process {pid}, forgotten notebook, idle in transaction)" in alert.message
+        assert f"pg_terminate_backend({pid})" in alert.message
+        assert alert.message.removeprefix("Pipeline Desk: ") in caplog.text
+    # It has ended, and its rows come; another one is another incident.
+    assert desk.ran()["metrics"]["recordsLoaded"] == 1
+    with psycopg.connect(postgres_database) as other:
+        other.execute("SELECT 1")
+        desk.postgres(postgres_database, "SELECT pg_sleep(0.2)")
+        desk.ran()
+    assert [f"process {pid}" in alert.message for alert in alerts()] == [True, False]

@@ -141,3 +141,42 @@ def test_without_a_price_nothing_is_charged(desk: Desk, customer: str | None) ->
     record = desk.ran(customer=customer)
     assert record["charge"] is None
     assert "Payment.charge" not in [event["type"] for event in events(desk, record["runId"])]
+
+
+def test_what_is_older_than_the_retention_goes_at_the_end_of_the_next_run(either: Desk) -> None:
+    fill(either, 1, 20, bad=2)
+    either.etl(QUERY, {"table": "people", "mode": "upsert"}, retention={"deadLetters": "30d", "events": "30d"})
+    first = either.ran()["runId"]
+    assert len(either.letters()) == 2
+    then = "2026-01-01T00:00:00.000000+00:00"
+    either.sqlite(".beam_pipelines/state.db", f"UPDATE failed_records SET timestamp = '{then}'", f"UPDATE events SET time = '{then}'")
+    fill(either, 21, 30, bad=1, seconds_ago=500)
+    second = either.ran()["runId"]
+    assert [letter["runId"] for letter in either.letters()] == [second]
+    with either.store() as store:
+        assert {one.run for one in store.failed_records()} == {second}
+        assert {one.run for one in store.events()} == {second}
+        assert [one.metrics.records_dead_lettered for one in store.executions()] == [1, 2]
+        assert store.execution(first) is not None
+
+
+def test_the_record_says_what_became_of_the_loaded_rows(either: Desk) -> None:
+    """Ten people, two of whom change and two of whom are only read again; then the whole table is replaced."""
+
+    def merged(record: dict[str, Any]) -> dict[str, int]:
+        kinds = ("Inserted", "Updated", "Unchanged", "Stale", "Superseded", "Deleted")
+        return {kind: record["metrics"][f"records{kind}"] for kind in kinds if record["metrics"][f"records{kind}"]}
+
+    fill(either, 1, 10)
+    cursor = {"table": "people", "cursor": {"column": "updated_at", "stampedBy": "client", "overlap": "10s"}}
+    either.etl(cursor, {"table": "people", "mode": "upsert"})
+    assert merged(either.ran()) == {"Inserted": 10}
+    either.sqlite("source.db", "UPDATE people SET age = 99, updated_at = datetime('now', '-500 seconds') WHERE id < 3")
+    # The eight others stand above the watermark less the overlap.
+    record = either.ran()
+    assert merged(record) == {"Updated": 2, "Unchanged": 8}
+    assert record["metrics"]["recordsLoaded"] == 10
+    either.etl({"table": "people"}, {"table": "people", "mode": "replace"})
+    assert merged(either.ran(keep_watermark=True)) == {"Inserted": 10, "Deleted": 10}
+    with either.store() as store:
+        assert [merged(one.to_json()) for one in store.executions()][-1] == {"Inserted": 10}

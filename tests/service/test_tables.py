@@ -176,3 +176,23 @@ def test_a_pattern_of_nothing_names_what_is_there(desk: Desk) -> None:
     desk.etl({"tables": ["custmer*"]}, {"table": "{table}", "mode": "replace"})
     with pytest.raises(PlanError, match=r"matches 'custmer\*', got none .*'customers'"):
         desk.run()
+
+
+def test_each_table_has_the_guarantee_of_its_own_cursor(crm: Desk) -> None:
+    """Two kinds of stamp: one with a zone, one without, which rests on more."""
+    crm.postgres(crm.connections["source"], "ALTER TABLE crm.notes ALTER updated_at TYPE timestamp USING updated_at AT TIME ZONE 'UTC'")
+    plan = crm.service.plan()
+    zoned, zoneless = plan.promises
+    assert (zoned.loads, zoneless.loads) == (("raw_countries", "raw_customers"), ("raw_notes",))
+    assert {one.guarantee.level for one in plan.promises} == {"exactly-once"}
+    assert not any("time zone" in reason for reason in zoned.guarantee.reasons)
+    assert any("time zone" in reason for reason in zoneless.guarantee.reasons)
+    assert [one["tables"] for one in plan.to_json()["guarantees"]] == [["raw_countries", "raw_customers"], ["raw_notes"]]
+    record = crm.ran()
+    assert record["guarantee"] == f"{zoned}\n{zoneless}"
+    assert record["guarantee"].startswith("exactly-once for raw_countries, raw_customers: ")
+
+
+def test_tables_with_the_same_guarantee_are_told_in_one_line(crm: Desk) -> None:
+    (promise,) = crm.service.plan().promises
+    assert promise.level == "exactly-once for raw_countries, raw_customers, raw_notes"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -164,3 +165,13 @@ print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}), time.pro
     names, seconds = out.rsplit(" ", 1)
     assert names == "[]"
     assert float(seconds) < 0.6  # CPU of the whole process on a busy machine; about 0.25 alone
+
+
+def test_what_is_kept_is_kept_for_ever_or_for_an_hour_at_least() -> None:
+    kept = parse({"name": "X", **SECTIONS["etl"]}).definition.retention
+    assert (kept.dead_letters, kept.events) == (None, None)
+    kept = parse({"name": "X", **SECTIONS["etl"], "retention": {"deadLetters": "30d", "events": 3_600_000}}).definition.retention
+    assert (kept.dead_letters, kept.events) == (timedelta(days=30), timedelta(hours=1))
+    assert messages({"name": "X", **SECTIONS["etl"], "retention": {"deadLetters": "59m"}}) == [
+        "expected at least 1h (alerts count the failures of the last hour)"
+    ]

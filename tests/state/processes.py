@@ -51,7 +51,7 @@ def outcome(service: str = "customers", *, failures: int = 101) -> Outcome:
     )
     return Outcome(
         "success",
-        Metrics(1000, 899, 899, 3 * 1024**3, 0, records_dead_lettered=101),
+        Metrics(1000, 899, 899, 3 * 1024**3, 0, 0, 0, 101, 500, 300, 90, 7, 2, 40),
         steps,
         completed_at=START + timedelta(seconds=2),
         failures=(Failure("normalize", "function-failed", failures, "file:///dead/1.arrow", "expected an e-mail", "customers"),),

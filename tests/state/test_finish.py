@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from beam_pipelines.errors import FatalError
-from beam_pipelines.state import Execution, Failure, Metrics, Outcome, StateStore, Watermark
+from beam_pipelines.state import Execution, Failure, Incident, Metrics, Outcome, StateStore, Watermark
 from beam_pipelines.state.finish import charge_key
 
 
@@ -52,6 +52,12 @@ def test_a_finished_run_is_recorded_with_the_seeds_names(store: StateStore, proc
         "recordsFiltered": 0,
         "recordsRejected": 0,
         "recordsDeadLettered": 101,
+        "recordsInserted": 500,
+        "recordsUpdated": 300,
+        "recordsUnchanged": 90,
+        "recordsStale": 7,
+        "recordsSuperseded": 2,
+        "recordsDeleted": 40,
     }
     extract, transform, load = record["steps"]
     assert extract == {"phase": "extract", "success": True, "recordCount": 1000}
@@ -262,3 +268,33 @@ def test_rolling_forward_an_old_run_raises_no_alert_today(store: StateStore, clo
     clock.pass_(days=2)
     store.finish("r1", Outcome("success", completed_at=ended, failures=(Failure("a", "b", 500, "u"),)))
     assert store.alerts() == []
+
+
+def test_an_incident_is_told_once_however_many_runs_meet_it(store: StateStore, clock: Any) -> None:
+    stuck, other = Incident("ceiling: a", "process 7 holds rows back"), Incident("ceiling: b", "process 8 does", "high")
+    for run, met in (("r1", (stuck,)), ("r2", (stuck, other)), ("r3", ())):
+        store.begin(Execution("customers", run, clock.now, name="Customers"))
+        assert store.finish(run, Outcome("failed", incidents=met))
+        clock.pass_(hours=2)
+    store.begin(Execution("orders", "o1", clock.now))
+    store.finish("o1", Outcome("success", incidents=(stuck,)))
+    told = [(one.run, one.severity, one.message, one.failures, one.incident) for one in store.alerts("customers")]
+    assert told == [
+        ("r1", "medium", "Pipeline Customers: process 7 holds rows back", 0, "ceiling: a"),
+        ("r2", "high", "Pipeline Customers: process 8 does", 0, "ceiling: b"),
+    ]
+    assert [one.data for one in store.events("customers", type="Alert.create")] == [
+        {"severity": severity, "message": message} for _, severity, message, _, _ in told
+    ]
+    assert [one.run for one in store.alerts("orders")] == ["o1"]
+
+
+def test_an_incident_does_not_silence_the_alert_of_failures(store: StateStore, clock: Any) -> None:
+    assert run_with(store, clock, "r1", 101) == ["Pipeline Customer Data ETL has 101 failures in last hour"]
+    clock.pass_(minutes=50)
+    store.begin(Execution("customers", "r2", clock.now))
+    store.finish("r2", Outcome("success", incidents=(Incident("a", "held"),)))
+    clock.pass_(minutes=5)
+    run_with(store, clock, "r3", 60)
+    clock.pass_(minutes=6)  # r1's alert is more than an hour ago, the incident is not
+    assert run_with(store, clock, "r4", 60)[-1] == "Pipeline Customer Data ETL has 120 failures in last hour"

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from beam_pipelines.errors import ActiveRunError, FencedError
 from beam_pipelines.state import StateStore, this_process
+from beam_pipelines.state.lease import EMBEDDED
 
 ELSEWHERE = {"host": "other", "pid": 1234}
 
@@ -119,3 +122,29 @@ def test_of_two_processes_that_acquire_at_once_one_wins(store_url: str, child: C
         answers = sorted(one.hear() for one in children)
         assert answers[1] == "won"
         assert f"service 'service-{number}' is being run already" in answers[0]
+
+
+def test_a_run_that_asks_again_has_its_lease_anew(store: StateStore, clock: Any) -> None:
+    first = store.acquire("customers", "r1", ttl_seconds=60, holder=ELSEWHERE)
+    clock.pass_(seconds=30)
+    again = store.acquire("customers", "r1", ttl_seconds=60, holder=this_process())
+    assert (again.token, again.until) == (2, clock.now + timedelta(seconds=60))
+    assert not store.release(first)
+    assert store.release(again)
+
+
+def test_of_two_embedded_runs_of_one_process_the_later_has_the_lease(store: StateStore) -> None:
+    """The first one's pipeline may have failed, and left nobody to give the lease back."""
+    embedded = {**this_process(), EMBEDDED: True}
+    store.acquire("customers", "r1", ttl_seconds=3600, holder=embedded)
+    store.acquire("customers", "r2", ttl_seconds=3600, holder=this_process())
+    # One that has a launcher is alive as long as its process.
+    with pytest.raises(ActiveRunError):
+        store.acquire("customers", "r3", ttl_seconds=3600, holder=embedded)
+
+
+@pytest.mark.parametrize("other", [{"pid": os.getppid()}, {"host": "other"}, {"pidSpace": "boot/other"}])
+def test_an_embedded_run_of_another_process_keeps_its_lease(store: StateStore, other: dict[str, Any]) -> None:
+    store.acquire("customers", "r1", ttl_seconds=3600, holder={**this_process(), **other, EMBEDDED: True})
+    with pytest.raises(ActiveRunError):
+        store.acquire("customers", "r2", ttl_seconds=3600, holder=this_process())

@@ -84,3 +84,22 @@ def test_processes_that_open_a_new_store_at_once_make_it_once(store_url: str, ch
 def test_on_postgresql_the_tables_stay_out_of_the_users_schema(postgres_database: str, open_store: Callable[..., StateStore]) -> None:
     database = open_store(postgres_database)._database
     assert inspect(database.engine).get_table_names(schema="public") == []
+
+
+def test_a_store_of_every_older_version_is_brought_up_to_date_with_what_is_in_it(
+    store_url: str, open_store: Callable[..., StateStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beam_pipelines.state.migrations.STEPS", STEPS[:1])
+    database = open_store(store_url)._database
+    with database.write() as connection:
+        alert = "INSERT INTO {s}alerts VALUES ('e1', 'customers', 'r1', 'high', 'many', 101, '2026-03-01T09:00:00.000000+00:00')"
+        connection.execute(text(database.ddl(alert)))
+        columns = "run, service, name, kind, status, started_at, records_extracted, records_transformed, records_loaded, bytes_processed,"
+        columns += " errors, records_filtered, records_rejected, records_dead_lettered, event_sequence"
+        values = "'r1', 'customers', 'Customers', 'etl', 'success', '2026-03-01T09:00:00.000000+00:00', 9, 8, 7, 6, 5, 4, 3, 2, 1"
+        connection.execute(text(database.ddl(f"INSERT INTO {{s}}executions ({columns}) VALUES ({values})")))
+    monkeypatch.undo()
+    store = open_store(store_url)
+    assert [(one.run, one.failures, one.incident) for one in store.alerts()] == [("r1", 101, None)]
+    (run,) = store.executions()
+    assert (run.metrics.records_loaded, run.metrics.records_dead_lettered, run.metrics.records_inserted) == (7, 2, 0)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from beam_pipelines.columnar import types
-from beam_pipelines.errors import FatalError
+from beam_pipelines.errors import FatalError, TransientError
 from beam_pipelines.io.connector import Described, TargetTraits
-from beam_pipelines.io.duckdb.session import DuckDbSession, connect
+from beam_pipelines.io.duckdb.session import MEMORY, MERGE_MEMORY, MOST_MEMORY, DuckDbSession, connect, starved
 from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.ledger_target import service_staging
@@ -48,22 +48,29 @@ class DuckDbTarget(SqlTarget):
         self.path = path
         self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True, swaps=True)
         self.ledger = Ledger(ledger_schema)
+        self._memory = MEMORY
         self._files = StagingFolder(path.with_name(f"{path.name}.staging"))
 
     # Connections.
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        with connect(self.path) as session:
+        with connect(self.path, memory=self._memory) as session:
             session.execute("BEGIN TRANSACTION")
             try:
                 yield session
-            except BaseException:
+                session.execute("COMMIT")
+            except BaseException as error:
                 # After an error DuckDB has perhaps rolled back by itself already.
                 with _quiet():
                     session.execute("ROLLBACK")
+                if starved(error) and self._memory < MOST_MEMORY:
+                    self._memory *= 2
+                    _LOG.info(
+                        "%s: the load needs more memory than it was given, and is begun again with %d MB", self.path.name, self._memory
+                    )
+                    raise TransientError(f"the load needs more than {self._memory // 2} MB of memory: {error}", code="conflict") from error
                 raise
-            session.execute("COMMIT")
 
     @contextmanager
     def reading(self) -> Iterator[Session | None]:
@@ -178,9 +185,19 @@ class DuckDbTarget(SqlTarget):
         if plan.policy.mode == "replace" and plan.sql.keys and plan.indexed:
             # DuckDB checks a key against rows the same transaction deleted, so whole rows are replaced by MERGE instead.
             inserted = tx.execute(plan.sql.classify()).rows[0][1]
+            self._allow_merge(tx)
             tx.execute(_replacing(tx, plan))
             return Merged(inserted=inserted, updated=plan.rows - inserted, method="merge")
         return super().apply(tx, plan)
+
+    def upsert(self, tx: Session, plan: MergePlan, writes: int) -> str:
+        if writes and not plan.empty:
+            self._allow_merge(tx)
+        return super().upsert(tx, plan, writes)
+
+    def _allow_merge(self, tx: Session) -> None:
+        assert isinstance(tx, DuckDbSession)
+        tx.allow(max(self._memory, MERGE_MEMORY))
 
     def apply_rest(self, tx: Session, plan: MergePlan) -> tuple[Merged, list[Refused]]:
         refused: dict[int, Refused] = {}

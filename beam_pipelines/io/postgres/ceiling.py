@@ -26,22 +26,23 @@ import pyarrow as pa
 from beam_pipelines.errors import PlanError, TransientError
 from beam_pipelines.io.connector import CursorSpec
 from beam_pipelines.io.postgres import snapshot
+from beam_pipelines.runs.held import MAX_LAG_SECONDS, Held
 from beam_pipelines.runs.mark import Mark
 
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["MAX_LAG_SECONDS", "Ceiling", "CeilingFinder", "Clock"]
+__all__ = ["Ceiling", "CeilingFinder", "Clock"]
 
 log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 0.05  # between taking a transaction's time and showing it a backend runs microseconds; 50 ms outlasts a preempted one
+FRESH_SECONDS = 5.0  # rows stamped since the clock was noted wait for the next run
 WAIT_SECONDS = 30.0  # for open transactions where they must be waited for; longer ones are somebody's mistake, and named
 PREPARED_WAIT_SECONDS = 2.0  # two-phase commits stay prepared for milliseconds, unless their coordinator died
 PREPARED_LASTED = dt.timedelta(
     days=1
 )  # a prepared transaction does not tell when it began: it is taken to have begun at most so long before
-MAX_LAG_SECONDS = 600.0
 _LOOK_AHEAD = dt.timedelta(hours=3)  # no zone puts its clocks back by more
 _EPOCH = dt.datetime(1970, 1, 1)
 # Processes that write no rows of their own, by pg_stat_activity.backend_type. Others count, also types that are not known yet.
@@ -107,11 +108,13 @@ class Ceiling:
         mark: Rows below it are read; None: there is nothing to read.
         inclusive: The mark itself is read.
         by: How it was found, in words.
+        held: What holds it back for too long, None: nothing does.
     """
 
     mark: Mark | None
     inclusive: bool
     by: str
+    held: Held | None = None
 
 
 @dataclass(frozen=True)
@@ -132,24 +135,41 @@ class Clock:
     sees_all: bool
     zone: str
 
+    @classmethod
+    def note(cls, connection: psycopg.Connection[Any]) -> Clock:
+        """Ask the server now."""
+        row = _row(connection, _CLOCK)
+        return cls(int(row[0]), time.monotonic(), bool(row[1]), bool(row[2]), str(row[3]))
+
+    @property
+    def fresh(self) -> bool:
+        """A ceiling below it leaves nothing unread that anybody would miss."""
+        return time.monotonic() - self.noted < FRESH_SECONDS
+
 
 class CeilingFinder:
     """Finds the ceiling of one window.
 
     Args:
-        connection: In autocommit; the clock is noted at once, so that other work of Prepare can fill the time until it has settled.
+        connection: In autocommit.
+        clock: As it was noted before, so that other work fills the time until it has settled; None: it is noted now.
         wait_seconds: How long open transactions are waited for, where they must be.
-        max_lag_seconds: A ceiling further behind the clock is warned of.
+        max_lag_seconds: A ceiling further behind the clock is told of, in the log and in what is found.
     """
 
     def __init__(
-        self, connection: psycopg.Connection[Any], *, wait_seconds: float = WAIT_SECONDS, max_lag_seconds: float = MAX_LAG_SECONDS
+        self,
+        connection: psycopg.Connection[Any],
+        clock: Clock | None = None,
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+        max_lag_seconds: float = MAX_LAG_SECONDS,
     ) -> None:
         self._connection = connection
         self._wait_seconds = wait_seconds
         self._max_lag = max_lag_seconds
-        row = _row(connection, _CLOCK)
-        self.clock = Clock(int(row[0]), time.monotonic(), bool(row[1]), bool(row[2]), str(row[3]))
+        self._held: Held | None = None
+        self.clock = clock or Clock.note(connection)
 
     def find(self, cursor: CursorSpec, column: pa.DataType, precision: int, greatest: Callable[[], Any]) -> Ceiling:
         """Fix the ceiling.
@@ -179,7 +199,7 @@ class CeilingFinder:
         if not by:
             moment, by = self.clock.at, self._barrier()
         moment, by = self._below_prepared(moment, by)
-        return Ceiling(self._mark(moment, column, precision), False, by)
+        return Ceiling(self._mark(moment, column, precision), False, by, self._held)
 
     def _settle(self) -> None:
         time.sleep(max(0.0, SETTLE_SECONDS - (time.monotonic() - self.clock.noted)))
@@ -201,14 +221,11 @@ class CeilingFinder:
         if state == "disabled":  # track_activities is off for it
             return self.clock.at, ""
         holder = f"process {pid}{f', {application}' if application else ''}, {state or 'state unknown'}"
-        lag = (self.clock.at - began) / 1e6
-        if lag > self._max_lag:
-            log.warning(
-                "rows of the last %d minutes wait for a later run: a transaction has been open since then (%s): end it",
-                lag // 60,
-                holder,
-                extra={"ceiling_lag_seconds": lag, "holder_pid": pid},
-            )
+        self._lags(
+            int(began),
+            f"transaction {pid}/{began}",
+            f"a transaction has been open since {_time(int(began))} ({holder}): end it, for example by pg_terminate_backend({pid})",
+        )
         return int(began), f"the start of the oldest open transaction ({holder})"
 
     def _below_prepared(self, moment: int, by: str) -> tuple[int, str]:
@@ -225,15 +242,23 @@ class CeilingFinder:
             return moment, by
         gid, _, prepared = noted[0]
         held = int(prepared) - int(PREPARED_LASTED.total_seconds() * 1e6)
-        log.warning(
-            "rows since a day before %s wait for a later run: the prepared transaction %r may hold some back; commit it or roll it back",
-            _EPOCH + dt.timedelta(microseconds=int(prepared)),
-            gid,
-            extra={"ceiling_lag_seconds": (self.clock.at - held) / 1e6},
-        )
         if held >= moment:
             return moment, by
+        self._lags(
+            held,
+            f"prepared {gid}/{prepared}",
+            f"the prepared transaction {gid!r} of {_time(int(prepared))} may hold back rows of the day before: commit it or roll it back",
+        )
         return held, f"a day before the prepared transaction {gid!r} was prepared (it does not tell when it began)"
+
+    def _lags(self, ceiling: int, incident: str, why: str) -> None:
+        """Tell who holds the ceiling back, if it is further behind the clock than it may be."""
+        lag = (self.clock.at - ceiling) / 1e6
+        if lag <= self._max_lag:
+            return
+        message = f"rows of the last {lag // 60:.0f} minutes wait for a later run: {why}"
+        log.warning("%s", message, extra={"ceiling_lag_seconds": lag})
+        self._held = Held(incident, lag, message)
 
     def _barrier(self) -> str:
         """Wait until every transaction open now has ended."""
@@ -315,6 +340,10 @@ class CeilingFinder:
 def _row(connection: psycopg.Connection[Any], sql: str, parameters: dict[str, Any] | None = None) -> tuple[Any, ...]:
     row: tuple[Any, ...] | None = connection.execute(sql.encode(), parameters).fetchone()
     return row if row is not None else ()
+
+
+def _time(micros: int) -> str:
+    return (_EPOCH + dt.timedelta(microseconds=micros)).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _floor(micros: int, precision: int) -> int:

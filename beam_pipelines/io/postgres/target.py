@@ -44,6 +44,11 @@ _LOG = logging.getLogger(__name__)
 # A run that is paused inside its commit must not block its successor for ever: the server ends an idle transaction before the successor
 # gives up.
 IDLE_MS, LOCK_MS = 15_000, 60_000
+# The zone is what a time without one means where the column has one.
+_SETTINGS = f"""
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS};
+SET LOCAL lock_timeout = {LOCK_MS}; SET LOCAL work_mem = '256MB'; SET LOCAL jit = off; SET LOCAL TIME ZONE 'UTC'
+"""
 _DECLARED = b"postgresql:type"
 _TEXT = re.compile(r'text|character|name\b|citext|bpchar|"char"')
 # Types without an equality, and what their values are compared as.
@@ -95,15 +100,10 @@ class PostgresTarget(SqlTarget):
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        with contextlib.closing(self._server.connect(autocommit=False)) as connection:
+        connection = self._server.connect(autocommit=False)
+        try:
             session = PostgresSession(connection, self._server)
-            session.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            session.execute(f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}")
-            session.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
-            session.execute("SET LOCAL work_mem = '256MB'")
-            session.execute("SET LOCAL jit = off")
-            session.execute("SET LOCAL TIME ZONE 'UTC'")  # what a time without a zone means where the column has one
-            # Leaving the block by an error closes the connection, and the server rolls back.
+            session.execute(_SETTINGS)
             yield session
             with self._server.doing("committing"):
                 try:
@@ -113,6 +113,11 @@ class PostgresTarget(SqlTarget):
                     if refused is not None:
                         raise refused from None
                     raise
+        except BaseException:
+            # The server rolls back.
+            connection.close()
+            raise
+        self._server.done(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Session | None]:
@@ -129,7 +134,7 @@ class PostgresTarget(SqlTarget):
 
     def close(self) -> None:
         if self._reader is not None:
-            self._reader.close()
+            self._server.done(self._reader)
             self._reader = None
 
     # Catalog.
@@ -277,10 +282,8 @@ class PostgresTarget(SqlTarget):
             took(tx.execute(sql.insert()), plan.rows, sql)
             return Merged(inserted=plan.rows, method="insert")
         if not plan.indexed and sql.version is None and self._rewritable(tx, sql):
-            # Counted from the staged side before, from the target's side while deleting: they differ when a key is there twice.
-            known = tx.execute(sql.count_known()).rows[0][0]
-            deleted = tx.execute(sql.delete_matching()).count
-            if deleted > known:
+            deleted, keys = tx.execute(sql.delete_known()).rows[0]
+            if deleted > keys:
                 raise several(sql)
             took(tx.execute(sql.insert()), plan.rows, sql)
             return Merged(inserted=plan.rows - deleted, updated=deleted, method="delete+insert")

@@ -25,7 +25,7 @@ from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.names import PREFIX
 
 if TYPE_CHECKING:
-    from beam_pipelines.spec.source import DatabaseSource
+    from beam_pipelines.spec.source import Cursor, DatabaseSource
 
 __all__ = ["QUERY", "ParamStyle", "Relation", "decide_kind", "match_column", "nearest"]
 
@@ -74,7 +74,8 @@ class Relation:
                 )
             kind = stated.kind if "kind" in stated.model_fields_set else ""
             overlap = stated.overlap.total_seconds() if isinstance(stated.overlap, timedelta) else float(stated.overlap or 0)
-            cursor = CursorSpec(found or stated.column, kind, stated.stamped_by or _stamped_by(dialect), overlap)
+            stamper = stated.stamped_by or _stamped_by(dialect)
+            cursor = CursorSpec(found or stated.column, kind, stamper, overlap, _max_lag(stated, dialect, stamper))
         elif found is not None:
             cursor = CursorSpec(found, "", _stamped_by(dialect))
         elif source.increments:
@@ -248,6 +249,8 @@ def decide_kind(cursor: CursorSpec, column: pa.DataType) -> CursorSpec:
         raise PlanError(
             f"the cursor column {cursor.column!r} is of type {column}: expected kind {' or '.join(fits)}, got {kind}", code="cursor-invalid"
         )
+    if cursor.max_lag is not None and kind != "timestamp":
+        raise PlanError(f"maxCeilingLag is for timestamps: {cursor.column!r} is a {kind}", code="cursor-invalid")
     return replace(cursor, kind=kind)
 
 
@@ -276,6 +279,23 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if found:
         return f" (did you mean {' or '.join(repr(each) for each in found)}?)"
     return f" (there are: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''})" if names else " (there are none)"
+
+
+def _max_lag(stated: Cursor, dialect: str, stamper: str) -> float | None:
+    """Seconds, None when the definition does not say it. Elsewhere no open transaction holds a ceiling back.
+
+    Raises:
+        PlanError: It is said where it would do nothing.
+    """
+    if "max_ceiling_lag" not in stated.model_fields_set:
+        return None
+    if dialect != "postgresql" or stamper == "client":
+        where = "a cursor that clients stamp" if dialect == "postgresql" else dialect
+        raise PlanError(
+            f"maxCeilingLag watches open transactions of PostgreSQL, which hold back stamps that the database sets: not those of {where}",
+            code="cursor-invalid",
+        )
+    return stated.max_ceiling_lag.total_seconds()
 
 
 def _stamped_by(dialect: str) -> str:

@@ -173,6 +173,25 @@ def test_ceiling_far_behind_the_clock_is_warned_of(
         slow.execute("SELECT 1")
         run()
         assert f"process {slow.info.backend_pid}, slow app, idle in transaction" in caplog.text
+        first = run.fixed.held
+        run()
+        assert run.fixed.held.incident == first.incident  # the same as long as it is open
+        assert run.fixed.held.seconds > first.seconds
+        assert first.message in caplog.text
+    run()
+    assert run.fixed.held is None
+
+
+@pytest.mark.parametrize(("lag", "told"), [("0ms", True), ("1h", False), (None, False)])
+def test_how_far_the_ceiling_may_lag_is_for_the_cursor_to_say(
+    sql: Any, postgres_database: str, make_source: Any, poll: Any, lag: str | None, told: bool
+) -> None:
+    sql.execute("CREATE TABLE customers (id int PRIMARY KEY, updated_at timestamptz DEFAULT now())")
+    run = poll(make_source(table="customers", cursor={"column": "updated_at", **({"maxCeilingLag": lag} if lag else {})}))
+    with psycopg.connect(postgres_database) as slow:
+        slow.execute("SELECT 1")
+        run()
+        assert (run.fixed.held is not None) is told
 
 
 def test_transactions_of_other_databases_hold_nothing(sql: Any, postgres_url: str, make_source: Any, poll: Any) -> None:

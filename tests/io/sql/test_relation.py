@@ -366,3 +366,27 @@ def test_identifiers_are_quoted_by_dialect() -> None:
     for bad in ("", ".", "a.", "a..b", 'a"b', "a.b.c.d", "a\0"):
         with pytest.raises(PlanError):
             split_table(bad)
+
+
+def test_how_far_a_ceiling_may_lag_is_said_where_something_can_hold_it_back() -> None:
+    def lag(dialect: str = "postgresql", **cursor: Any) -> float | None:
+        found = relation(dialect, table="t", cursor={"column": "at", **cursor}).cursor
+        assert found is not None
+        return decide_kind(found, pa.timestamp("us", "UTC")).max_lag
+
+    assert lag() is None
+    assert lag(maxCeilingLag="5m") == 300.0
+    assert lag(maxCeilingLag=0) == 0.0
+    for stated, said in (
+        ({"dialect": "sqlite"}, "not those of sqlite"),
+        ({"dialect": "mysql"}, "not those of mysql"),
+        ({"stampedBy": "client", "overlap": "1h"}, "not those of a cursor that clients stamp"),
+        ({"kind": "date", "overlap": "1d"}, "'at' is a date"),
+    ):
+        with pytest.raises(PlanError, match=said) as refused:
+            lag(maxCeilingLag="5m", **stated)
+        assert refused.value.code == "cursor-invalid"
+    numbers = relation("postgresql", table="t", cursor={"column": "id", "maxCeilingLag": "5m"}).cursor
+    assert numbers is not None
+    with pytest.raises(PlanError, match="'id' is a sequence"):
+        decide_kind(numbers, pa.int64())

@@ -1,0 +1,118 @@
+"""`Etl`: the ETL service as one transform of a user's own pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.pvalue import PBegin, PCollection
+from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner, SwitchingDirectRunner
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from beam_pipelines.engine.embedded import Asked, RunEmbedded
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.letters import Archive
+from beam_pipelines.engine.options import check_runner
+from beam_pipelines.engine.refusal import refusal
+from beam_pipelines.errors import PlanError
+from beam_pipelines.etl.service import Service
+from beam_pipelines.io.url import DatabaseUrl
+from beam_pipelines.runs.context import RunContext
+
+__all__ = ["Etl"]
+
+
+class Etl(beam.PTransform[PBegin, PCollection]):
+    """Run an ETL service once, as a part of a pipeline.
+
+    Bounded. Gives one element, the record of the run as `--output json` prints it, once its rows are committed; whatever hangs on it comes
+    after the commit. The guarantee is that of the service. Rows that fail become dead letters, as ever. A run that fails raises in the
+    pipeline, and is recorded. Each time the pipeline runs, the service does.
+
+    The pipeline is not the service's own, so nothing renews its lease, nobody hears of progress, and a source's ranges are read without a
+    common snapshot. See `docs/python.md`.
+
+    Args:
+        service: A definition's file, or a service.
+        connections: Connections file; default: `connections.yaml` beside the definition.
+        state: The state store: a path, a URL without a password, or the name of a connection. Default: beside the definition.
+        full_refresh: Forget the watermark and read everything.
+        keep_watermark: Go on from the watermark although source or target changed.
+        yes: A full refresh of an insert service may replace the table.
+        customer: Who pays.
+        request: What asked for the run.
+        lease_seconds: How long no other run of the service may begin while this one has not ended. One that is still at work after that
+            may be given up by another, and then commits nothing.
+
+    Raises:
+        SpecError: The definition has mistakes, or cannot be run so; raised when the transform is made or applied.
+    """
+
+    def __init__(
+        self,
+        service: Service | str | Path,
+        *,
+        connections: str | Path | None = None,
+        state: str | Path | None = None,
+        full_refresh: bool = False,
+        keep_watermark: bool = False,
+        yes: bool = False,
+        customer: str | None = None,
+        request: str | None = None,
+        lease_seconds: float = 3600.0,
+    ) -> None:
+        super().__init__()
+        if lease_seconds <= 0:
+            raise ValueError(f"expected lease_seconds above 0, got {lease_seconds}")
+        if isinstance(service, Service):
+            if connections is not None or state is not None:
+                raise ValueError("expected connections and state with a definition's file, got them beside a Service, which has its own")
+            self._service = service
+        else:
+            self._service = Service.load(service, connections=connections, state=str(state) if state is not None else None)
+        self._context = RunContext(
+            run="",
+            started_at="",
+            connections=str(self._service.connections_file) if self._service.connections_file else None,
+            folder=str(self._service.folder),
+            state=self._place(),
+            local=False,
+            full_refresh=full_refresh,
+            keep_watermark=keep_watermark,
+        )
+        self._asked = Asked(str(self._service.beside), lease_seconds, yes, customer, request)
+
+    def _place(self) -> str:
+        """The state store as the pipeline may name it: what is in a pipeline is read by many."""
+        from beam_pipelines.io.connections import Connections
+
+        given = self._service.state
+        if given and "://" not in given and given in Connections(self._service.connections_file):
+            return given
+        url = self._service.state_url
+        parsed = DatabaseUrl.parse(url)
+        if parsed is not None and parsed.secrets():
+            raise PlanError(
+                f"a state store with a password ({parsed.display()}) cannot stand in a pipeline: name it as a connection, and give its name"
+                " as state",
+                code="connection-invalid",
+            )
+        return url
+
+    def default_label(self) -> str:
+        return f"Etl {self._service.id}"
+
+    def expand(self, begin: PBegin) -> PCollection:
+        definition = self._service.definition
+        check_runner(begin.pipeline.options)
+        if not isinstance(begin.pipeline.runner, (SwitchingDirectRunner, BundleBasedDirectRunner, FnApiRunner)):
+            name = type(begin.pipeline.runner).__name__
+            raise PlanError(f"{name} is not served: in this version Etl runs on the DirectRunner", code="runner-refused")
+        job = Job.of(definition, self._service.folder)
+        with self._service.placing():
+            if definition.kind != "etl":
+                raise refusal("pipeline", f"expected one, for Etl runs it; this definition is of kind {definition.kind!r}", "not-served")
+            Archive.of(definition.dead_letters, self._service.beside)
+            for step in job.steps():
+                step.needs_sample  # noqa: B018 - finds the user's function, or says that there is none
+        return begin | "Run" >> RunEmbedded(Job(job.text, job.folder, context=self._context), self._asked)

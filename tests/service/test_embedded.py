@@ -1,0 +1,213 @@
+"""The service as one transform of a user's own pipeline: no launcher, the same rows, record, charge and dead letters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.portable_runner import PortableRunner
+
+from beam_pipelines.errors import BeamPipelinesError, FatalError, FencedError, PlanError
+from beam_pipelines.etl import Etl
+from beam_pipelines.etl.service import Service
+
+Desk = Any
+
+QUERY = {"query": "SELECT * FROM people WHERE updated_at > ?", "incremental": True}
+STEPS = [{"id": "adults", "type": "filter", "condition": "age >= 18"}, {"id": "greet", "type": "function"}]
+FUNCTIONS = """
+def greet(row: dict) -> dict:
+    return {"id": row["id"], "greeting": f"hello {row['id']}", "updated_at": row["updated_at"]}
+"""
+
+
+def fill(desk: Desk, first: int, last: int, *, bad: int = 0, seconds_ago: int = 1000) -> None:
+    desk.sqlite(
+        "source.db",
+        "CREATE TABLE IF NOT EXISTS people (id INTEGER PRIMARY KEY, age INTEGER, updated_at TIMESTAMP NOT NULL)",
+        f"WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})"
+        f" INSERT INTO people SELECT i, CASE WHEN i < {first + bad} THEN 'young' ELSE i END,"
+        f" datetime('now', '-{seconds_ago} seconds') FROM n",
+    )
+
+
+def greetings(desk: Desk, **more: Any) -> Path:
+    desk.functions(FUNCTIONS)
+    price = {"model": "per-record", "rate": "0.01"}
+    path: Path = desk.etl(QUERY, {"table": "people", "mode": "upsert", "keyFields": ["id"]}, STEPS, pricing=price, **more)
+    return path
+
+
+def run(desk: Desk, out: Path, etl: Etl, *, runner: str = "FnApiRunner") -> list[dict[str, Any]]:
+    """A pipeline of a user's: the service, what hangs on its record, and something of its own beside it."""
+    with beam.Pipeline(runner=runner, options=PipelineOptions(list(desk.options))) as pipeline:
+        record = pipeline | etl
+        record | "Tell" >> beam.Map(lambda record, to: Path(to).write_text(json.dumps(record)), str(out))
+        mine = pipeline | beam.Create([1, 2, 3]) | beam.CombineGlobally(sum)
+        mine | "Mine" >> beam.Map(lambda total, to: Path(to).write_text(str(total)), f"{out}.mine")
+    assert Path(f"{out}.mine").read_text() == "6"
+    return [json.loads(out.read_text())]
+
+
+def test_a_full_load_and_an_increment_beside_other_transforms(either: Desk, tmp_path: Path) -> None:
+    fill(either, 1, 200, bad=3)
+    path, out = greetings(either), tmp_path / "record.json"
+    (first,) = run(either, out, Etl(path, customer="acme", request="r-1"))
+    assert first["status"] == "success"
+    # 3 of 200 ages are words, 14 are below 18.
+    assert {"recordsExtracted": 200, "recordsLoaded": 183, "recordsFiltered": 14, "recordsDeadLettered": 3}.items() <= first[
+        "metrics"
+    ].items()
+    assert (first["customerId"], first["requestId"], first["charge"]["amount"]) == ("acme", "r-1", "2.00")
+    assert len(either.letters()) == 3
+    fill(either, 201, 250, seconds_ago=500)
+    (second,) = run(either, out, Etl(Service.load(path)))
+    assert (second["metrics"]["recordsExtracted"], second["metrics"]["recordsLoaded"]) == (50, 50)
+    assert either.duckdb("target.duckdb", "SELECT count(*), count(DISTINCT id), max(greeting) FROM people") == [(233, 233, "hello 99")]
+    with either.store() as store:
+        kept = store.executions("desk")
+        assert [one.to_json() for one in kept] == [second, first]
+        assert len(store.charges("desk")) == 2
+        kinds = [event.type for event in store.events("desk", run=first["runId"])]
+        assert kinds == ["ServiceRequest.created", "ServiceResult.deliver", "Payment.charge"]
+    # The command goes on from where the pipeline stopped.
+    assert either.ran()["metrics"]["recordsExtracted"] == 0
+
+
+def test_one_pipeline_may_run_often_and_hold_several_services(desk: Desk, tmp_path: Path) -> None:
+    fill(desk, 1, 20)
+    desk.etl({"table": "people"}, {"table": "all_people", "mode": "replace"})
+    other = desk.define({**json.loads((desk.folder / "service.json").read_text()), "name": "Other"}, "other.json")
+    definition = json.loads(other.read_text())
+    definition["pipeline"]["destination"]["table"] = "others"
+    other.write_text(json.dumps(definition))
+    pipeline = beam.Pipeline(runner="FnApiRunner")
+    records = (pipeline | Etl(desk.folder / "service.json"), pipeline | Etl(other))
+    (
+        records
+        | beam.Flatten()
+        | beam.Map(lambda record, to: Path(to, record["runId"]).write_text(record["serviceId"]), str(tmp_path / "runs"))
+    )
+    (tmp_path / "runs").mkdir()
+    for _ in range(2):
+        pipeline.run().wait_until_finish()
+    assert sorted(path.read_text() for path in (tmp_path / "runs").iterdir()) == ["desk", "desk", "other", "other"]
+    assert desk.duckdb("target.duckdb", "SELECT (SELECT count(*) FROM all_people), (SELECT count(*) FROM others)") == [(20, 20)]
+    with desk.store() as store:
+        assert [one.status for one in store.executions()] == ["success"] * 4
+
+
+def test_a_run_that_fails_raises_in_the_pipeline_and_is_recorded(either: Desk, tmp_path: Path) -> None:
+    fill(either, 1, 20, bad=5)
+    path = greetings(either, errorBudget={"max": 4})
+    with pytest.raises(FatalError, match="5 of 20 rows failed, the error budget allows 4") as failed:
+        run(either, tmp_path / "record.json", Etl(path))
+    assert failed.value.code == "budget-exceeded"
+    with either.store() as store:
+        (execution,) = store.executions("desk")
+    assert (execution.status, execution.error_code) == ("failed", "budget-exceeded")
+    assert len(either.letters()) == 5
+    assert not (tmp_path / "record.json").exists()
+    # Its lease is given back: the command runs at once.
+    assert either.run().exit_code == 1
+
+
+def test_what_prepare_refuses_is_recorded(desk: Desk, tmp_path: Path) -> None:
+    fill(desk, 1, 5)
+    desk.etl({"table": "people"}, {"table": "people", "mode": "upsert", "keyFields": ["nowhere"]})
+    with pytest.raises(PlanError, match="'nowhere' is not among the columns"):
+        run(desk, tmp_path / "record.json", Etl(desk.folder / "service.json"))
+    with desk.store() as store:
+        assert [(one.status, one.error_code) for one in store.executions("desk")] == [("failed", "key-missing")]
+
+
+def test_a_pipeline_that_fails_elsewhere_leaves_a_run_that_the_next_one_settles(desk: Desk, tmp_path: Path) -> None:
+    fill(desk, 1, 20)
+    desk.functions("def broken(row: dict) -> dict:\n    raise SystemExit(3)\n")
+    steps = [{"id": "broken", "type": "function", "output": {"id": "bigint"}}]
+    path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps)
+    with pytest.raises(BaseException, match="3"):
+        run(desk, tmp_path / "record.json", Etl(path))
+    desk.functions("def broken(row: dict) -> dict:\n    return {'id': row['id']}\n")
+    # The same process, so its lease is no obstacle.
+    (record,) = run(desk, tmp_path / "record.json", Etl(path))
+    assert record["metrics"]["recordsLoaded"] == 20
+    with desk.store() as store:
+        assert [one.status for one in store.executions("desk")] == ["success", "lost"]
+    assert desk.duckdb("target.duckdb", "SELECT count(*) FROM people") == [(20,)]
+
+
+def test_another_process_waits_for_the_lease_and_a_run_that_was_given_up_commits_nothing(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(desk, 1, 20)
+    # A row function that looks like a night's work: meanwhile the command is tried, and another pipeline takes over.
+    desk.functions(
+        "import subprocess, sys, pathlib\n"
+        "def slow(row: dict) -> dict:\n"
+        "    if row['id'] == 1 and not pathlib.Path('tried').exists():\n"
+        "        done = subprocess.run([sys.executable, '-m', 'beam_pipelines.etl', '--service', 'service.json'], capture_output=True)\n"
+        "        pathlib.Path('tried').write_text(str(done.returncode))\n"
+        "    return {'id': row['id']}\n"
+    )
+    steps = [{"id": "slow", "type": "function", "output": {"id": "bigint"}}]
+    path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps)
+    monkeypatch.chdir(desk.folder)
+    (record,) = run(desk, tmp_path / "record.json", Etl(path))
+    assert (desk.folder / "tried").read_text() == "4"
+    assert record["metrics"]["recordsLoaded"] == 20
+    (desk.folder / "tried").unlink()
+    with pytest.raises(FencedError, match="its lease had run out, and another run of the service gave it up"):
+        run(desk, tmp_path / "record.json", Etl(path, lease_seconds=0.001))
+    assert (desk.folder / "tried").read_text() == "0"
+    with desk.store() as store:
+        assert [one.status for one in store.executions("desk")] == ["success", "lost", "success"]
+    assert desk.duckdb("target.duckdb", "SELECT count(*) FROM people") == [(40,)]
+
+
+def test_what_cannot_be_run_so_is_refused_when_the_pipeline_is_made(desk: Desk) -> None:
+    path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, [{"id": "nobody", "type": "function"}])
+    with pytest.raises(BeamPipelinesError, match="nobody"):
+        beam.Pipeline(runner="FnApiRunner") | Etl(path)
+    path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"})
+    with pytest.raises(PlanError, match="PrismRunner is not served"):
+        beam.Pipeline(options=PipelineOptions(["--runner=PrismRunner"])) | Etl(path)
+    with pytest.raises(PlanError, match="PortableRunner is not served"):
+        beam.Pipeline(runner=PortableRunner()) | Etl(path)
+    with pytest.raises(PlanError, match="multi_threading is refused"):
+        beam.Pipeline(options=PipelineOptions(["--direct_running_mode=multi_threading"])) | Etl(path)
+    with pytest.raises(PlanError, match="name it as a connection"):
+        Etl(path, state="postgresql://me:s3cret@db/runs")
+    with pytest.raises(ValueError, match="lease_seconds above 0"):
+        Etl(path, lease_seconds=0)
+    with pytest.raises(ValueError, match="beside a Service"):
+        Etl(Service.load(path), state="x.db")
+
+
+def test_on_postgresql_the_state_store_is_named_and_no_secret_is_in_the_pipeline(
+    either: Desk, postgres_database: str, tmp_path: Path
+) -> None:
+    either.postgres(
+        postgres_database,
+        "CREATE TABLE people (id int PRIMARY KEY, age int, updated_at timestamptz NOT NULL)",
+        "INSERT INTO people SELECT i, i, now() - interval '1 hour' FROM generate_series(1, 100) i",
+    )
+    either.connect(source=postgres_database, target=postgres_database, runs=postgres_database)
+    path = either.etl(QUERY, {"table": "greetings", "mode": "upsert", "keyFields": ["id"]}, STEPS)
+    either.functions(FUNCTIONS)
+    pipeline = beam.Pipeline(runner="FnApiRunner")
+    pipeline | Etl(path, state="runs")
+    assert postgres_database.encode() not in pipeline.to_runner_api().SerializeToString()
+    (record,) = run(either, tmp_path / "record.json", Etl(path, state="runs"))
+    assert record["metrics"]["recordsLoaded"] == 83
+    assert "each from a snapshot of its own" in record["guarantee"]
+    assert "snapshot" not in either.service.plan().guarantee.reasons[-1]
+    assert either.postgres(postgres_database, "SELECT status FROM beam_pipelines.executions") == [("success",)]
+    either.postgres(postgres_database, "UPDATE people SET updated_at = now() WHERE id = 50")
+    (again,) = run(either, tmp_path / "record.json", Etl(path, state="runs"))
+    assert (again["metrics"]["recordsExtracted"], again["metrics"]["recordsLoaded"]) == (1, 1)
+    assert either.postgres(postgres_database, "SELECT count(*) FROM greetings") == [(83,)]
