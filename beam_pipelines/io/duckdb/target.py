@@ -48,6 +48,7 @@ class DuckDbTarget(SqlTarget):
         self.path = path
         self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True, swaps=True)
         self.ledger = Ledger(ledger_schema)
+        self.place = f"duckdb:///{path}" + (f"#{ledger_schema}" if ledger_schema else "")
         self._memory = MEMORY
         self._files = StagingFolder(path.with_name(f"{path.name}.staging"))
 
