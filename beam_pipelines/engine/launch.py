@@ -119,10 +119,11 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
         plan = make_plan(job, context)
         check_refresh(ask, plan)
         with StateStore(ask.state) as store, _leased(store, job.service, run), contextlib.closing(job.open_target(context)) as target:
-            settled = recover.roll_forward(job, store, target, archive, run)
-            recover.check_ahead(job, store, target, accepted=ask.full_refresh or ask.keep_watermark)
+            accepted = ask.full_refresh or ask.keep_watermark
+            settled = recover.roll_forward(job, store, target, archive, run, accepted=accepted)
+            recover.check_ahead(job, store, target, accepted=accepted)
             record_schedule(store, job)
-            store.begin(beginning(ask, run, started, plan))
+            store.begin(beginning(ask, run, started, plan, target.place))
             error = _run_pipeline(ask, replace(context, store=store.id), store, listener)
             return finish(ask, store, target, archive, run, tuple(settled), error)
 
@@ -144,7 +145,7 @@ def record_schedule(store: StateStore, job: Job) -> None:
     store.set_schedule(job.service, Schedule(job.service, asked.expression, asked.timezone) if asked is not None else None)
 
 
-def beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Execution:
+def beginning(ask: Launch, run: str, started: datetime, plan: Plan, place: str) -> Execution:
     """The record of a run that begins."""
     return Execution(
         service=ask.job.service,
@@ -155,6 +156,7 @@ def beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Execution
         request=ask.request,
         customer=ask.customer,
         guarantee="\n".join(map(str, plan.promises)),
+        place=place or None,
     )
 
 

@@ -242,6 +242,7 @@ def choose_keys(
             job, columns, policy, match_column(cursor.column, described.schema.names, window.table) if cursor else None
         ),
         source_key=described.primary_key,
+        origin_key=tuple((c, exact[c]) for c in primary) if set(primary) <= set(exact) else (),
         unique_on=traced_key if set(traced_key) == set(keys) and traced_key else (),
     )
 

@@ -284,6 +284,35 @@ def test_a_ledger_that_was_sent_elsewhere_stops_the_next_run_until_it_is_moved(l
     assert loaded.target("SELECT id, name FROM c ORDER BY id") == AFTER
 
 
+def test_a_connection_that_was_edited_after_a_run_died_does_not_make_it_lost(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.sqlite("source.db", "CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1), (2)")
+    desk.etl({"table": "t"}, {"table": "t", "mode": "upsert"})
+    run = "00000000000a"
+
+    def died(ask: Any, context: RunContext, *_: Any) -> None:
+        monkeypatch.setenv(VARIABLE, context.to_text())
+        run_here(ask.job)
+        monkeypatch.delenv(VARIABLE)
+        raise SystemExit  # after the commit, before the record
+
+    with monkeypatch.context() as patched:
+        patched.setattr("beam_pipelines.engine.launch._run_pipeline", died)
+        patched.setattr("beam_pipelines.engine.launch.new_run", lambda: run)
+        with pytest.raises(SystemExit):
+            desk.run()
+    with desk.store() as store:
+        assert [(one.run, one.place) for one in store.unfinished("desk")] == [(run, f"duckdb:///{desk.folder / 'target.duckdb'}")]
+    desk.connect(target="another.duckdb")
+    with pytest.raises(PlanError, match="nobody there knows whether it committed"):
+        desk.run()
+    desk.connect(target="target.duckdb")
+    assert desk.run().settled == (run,)
+    with desk.store() as store:
+        settled = store.execution(run)
+    assert settled is not None
+    assert (settled.status, settled.metrics.records_loaded) == ("success", 2)
+
+
 @pytest.mark.parametrize("target", ["target.duckdb", "postgresql"])
 def test_dead_letters_removed_before_the_launcher_came_for_them_do_not_keep_the_service_from_starting(
     desk: Desk, postgres_database: str, target: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -41,12 +41,14 @@ class DuckDbTarget(SqlTarget):
     """
 
     system = "duckdb"
+    numbered_from = 1  # by row_number()
     creates_primary_key = False  # MERGE needs none, and DuckDB's key index makes a bulk load several times slower
 
     def __init__(self, path: Path, *, ledger_schema: str | None = None) -> None:
         self.path = path
         self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True, swaps=True)
         self.ledger = Ledger(ledger_schema)
+        self.place = f"duckdb:///{path}" + (f"#{ledger_schema}" if ledger_schema else "")
         self._memory = MEMORY
         self._files = StagingFolder(path.with_name(f"{path.name}.staging"))
 

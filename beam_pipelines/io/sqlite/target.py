@@ -72,6 +72,7 @@ class SqliteTarget(SqlTarget):
         self.path = path
         self.traits = TargetTraits("sqlite", transactional=True, local=True, folds_case=True, swaps=True)
         self.ledger = Ledger()
+        self.place = f"sqlite:///{path}"
         self._files = StagingFolder(path.with_name(f"{path.name}.staging"))
         self._attached: tuple[Staged, ...] = ()
 
