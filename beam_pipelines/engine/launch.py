@@ -231,20 +231,27 @@ def _in_environment(context: RunContext) -> Iterator[None]:
 
 
 class _PhaseEvents:
-    """`PipelineProgress.updated`, at most one a phase every two seconds (phases overlap): the outbox is no progress bar."""
+    """`PipelineProgress.updated`, at most one a phase every two seconds (phases overlap): the outbox is no progress bar.
+
+    And the status `committing`, from the moment the commit begins.
+    """
 
     _EVERY = 2.0
 
     def __init__(self, store: StateStore, run: str) -> None:
         self._store, self._run = store, run
         self._due: dict[str, float] = {}
+        self._committing = False
 
     def heard(self, progress: Progress) -> None:
+        if progress.phase == "commit" and not self._committing:
+            self._committing = True
+            self._try(lambda: self._store.set_status(self._run, "committing"))
         if progress.seconds < self._due.get(progress.phase, 0.0):
             return
         self._due[progress.phase] = progress.seconds + self._EVERY
-        try:
-            self._store.progress(
+        self._try(
+            lambda: self._store.progress(
                 self._run,
                 progress.phase,
                 "running",
@@ -252,6 +259,12 @@ class _PhaseEvents:
                 processed_bytes=progress.bytes,
                 total_bytes=progress.total_bytes or None,
             )
+        )
+
+    @staticmethod
+    def _try(write: Callable[[], object]) -> None:
+        try:
+            write()
         except BeamPipelinesError as busy:
             _LOG.debug("progress is not recorded: %s", busy)
 
