@@ -23,7 +23,7 @@ from beam_pipelines.io.sql.session import Outcome, Session, quote
 from beam_pipelines.io.sql.swap import swapped
 from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name, took
 from beam_pipelines.io.sqlite.connect import BUSY_SECONDS, translate
-from beam_pipelines.io.sqlite.values import columns_of
+from beam_pipelines.io.sqlite.values import columns_of, not_numbers
 from beam_pipelines.io.staging_files import FileStager, StagingFolder
 from beam_pipelines.runs.facts import Staged
 from beam_pipelines.runs.window import Window
@@ -61,6 +61,16 @@ def translate_write(error: sqlite3.Error, path: Path) -> BeamPipelinesError:
     if "readonly" in text:
         return SpecError(f"{path} may not be written by this user", code="connection-invalid")
     return translate(error, path, BUSY_SECONDS)
+
+
+class SqliteStager(FileStager):
+    """Writes one staging file of values that SQLite keeps."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        bad = not_numbers(batch)
+        if bad:
+            raise DataError("SQLite has no NaN: it would become null", code="target-refused", details={"rows": bad})
+        super().write(batch)
 
 
 class SqliteTarget(SqlTarget):
@@ -198,7 +208,7 @@ class SqliteTarget(SqlTarget):
     # Staging.
 
     def stager(self, name: str, schema: pa.Schema, order: int) -> FileStager:
-        return self._files.stager(name, schema, order)
+        return SqliteStager(self._files, name, schema, order)
 
     def staging(self, service: str) -> list[str]:
         return service_staging(service, self._files.names())
