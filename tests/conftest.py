@@ -19,6 +19,18 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("soak" if config.getoption("markexpr") == "soak" else "gate")
 
 
+@pytest.fixture(scope="module", params=["kernels", "engine"])
+def evaluated_by(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run each test of a module twice: with expressions lowered to Arrow's kernels where they can be, and all by DuckDB."""
+    from beam_pipelines.columnar.expression import scope
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scope, "_TERMS", {})
+        if request.param == "engine":
+            patch.setattr(scope, "lower", lambda *_: None)
+        yield request.param
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL 18 server on loopback; the wheel carries it, so a missing one is a failure, not a skip."""

@@ -10,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
+from beam_pipelines.columnar import memory
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import TARGET, windows_of
@@ -41,6 +42,7 @@ class _CommitFn(PlainFn):
         with contextlib.closing(Reporter("commit")) as report:
             report.open(context)
             report.flush()
+        memory.give_back()  # by now nothing is read any more, and a database in this process may want it
         job = self._job.at(context)
         with contextlib.closing(job.open_target(context)) as target:
             yield from commit_loads(job, context, target, texts, list(facts))

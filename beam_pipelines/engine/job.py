@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from beam_pipelines import __version__
 from beam_pipelines.engine import artifact
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
@@ -119,8 +120,12 @@ class Job:
         return Functions(Path(self.folder) if self.folder else None, self.definition.functions)
 
     def code(self) -> str:
-        """A digest of the steps as declared and of the modules their functions are in: what was sampled of them belongs to it."""
+        """A digest of this package's release, the steps as declared and the modules their functions are in.
+
+        The schemas that were planned or sampled of the steps belong to it.
+        """
         digest = hashlib.sha256(orjson.dumps([step.model_dump(mode="json", by_alias=True) for step in self.definition.steps]))
+        digest.update(__version__.encode())
         for step in self.definition.steps:
             if step.type == "function":
                 found = self.functions.find(step.id, getattr(step, "handler", None))

@@ -21,12 +21,12 @@ from beam_pipelines.engine.outcome import exceeds_budget, outcome_of
 from beam_pipelines.engine.plan import Plan, make_plan
 from beam_pipelines.engine.progress import Progress, Receiver
 from beam_pipelines.errors import BeamPipelinesError, FatalError, FencedError, PlanError
-from beam_pipelines.io import keepers
+from beam_pipelines.io import keepers, spares
 from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.context import VARIABLE, RunContext
 from beam_pipelines.runs.names import new_run
 from beam_pipelines.state import lease as leases
-from beam_pipelines.state.record import Execution, Lease, Outcome
+from beam_pipelines.state.record import Execution, Outcome
 from beam_pipelines.state.store import StateStore
 
 __all__ = ["Launch", "Result", "beginning", "check_refresh", "finish", "launch", "record_schedule"]
@@ -114,22 +114,18 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
         full_refresh=ask.full_refresh,
         keep_watermark=ask.keep_watermark,
     )
-    plan = make_plan(job, context)
-    check_refresh(ask, plan)
     archive = letters.Archive.of(job.definition.dead_letters, ask.beside)
-    with _ONE_RUN, StateStore(ask.state) as store:
-        lease = store.acquire(job.service, run, ttl_seconds=_LEASE, holder=leases.this_process())
-        try:
-            target = job.open_target(context)
-            with contextlib.closing(target), _renewing(store, lease):
-                settled = recover.roll_forward(job, store, target, archive, run)
-                recover.check_ahead(job, store, target, accepted=ask.full_refresh or ask.keep_watermark)
-                record_schedule(store, job)
-                store.begin(beginning(ask, run, started, plan))
-                error = _run_pipeline(ask, replace(context, store=store.id), store, listener)
-                return finish(ask, store, target, archive, run, tuple(settled), error)
-        finally:
-            store.release(lease)
+    with _ONE_RUN, spares.kept():
+        plan = make_plan(job, context)
+        check_refresh(ask, plan)
+        with StateStore(ask.state) as store, _leased(store, job.service, run), contextlib.closing(job.open_target(context)) as target:
+            accepted = ask.full_refresh or ask.keep_watermark
+            settled = recover.roll_forward(job, store, target, archive, run, accepted=accepted)
+            recover.check_ahead(job, store, target, accepted=accepted)
+            record_schedule(store, job)
+            store.begin(beginning(ask, run, started, plan, target.place))
+            error = _run_pipeline(ask, replace(context, store=store.id), store, listener)
+            return finish(ask, store, target, archive, run, tuple(settled), error)
 
 
 def check_refresh(ask: Launch, plan: Plan) -> None:
@@ -149,7 +145,7 @@ def record_schedule(store: StateStore, job: Job) -> None:
     store.set_schedule(job.service, Schedule(job.service, asked.expression, asked.timezone) if asked is not None else None)
 
 
-def beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Execution:
+def beginning(ask: Launch, run: str, started: datetime, plan: Plan, place: str) -> Execution:
     """The record of a run that begins."""
     return Execution(
         service=ask.job.service,
@@ -160,12 +156,17 @@ def beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Execution
         request=ask.request,
         customer=ask.customer,
         guarantee="\n".join(map(str, plan.promises)),
+        place=place or None,
     )
 
 
 @contextlib.contextmanager
-def _renewing(store: StateStore, lease: Lease) -> Iterator[None]:
-    """Keep the lease while the run goes on. A lost lease is only logged: the target's fence decides who commits."""
+def _leased(store: StateStore, service: str, run: str) -> Iterator[None]:
+    """Hold the lease of a service, and keep it while the run goes on.
+
+    A lease that is lost is only logged: the target's fence decides who commits.
+    """
+    lease = store.acquire(service, run, ttl_seconds=_LEASE, holder=leases.this_process())
     stopped = threading.Event()
 
     def renew() -> None:
@@ -183,6 +184,7 @@ def _renewing(store: StateStore, lease: Lease) -> Iterator[None]:
     finally:
         stopped.set()
         thread.join()
+        store.release(lease)
 
 
 def _run_pipeline(ask: Launch, context: RunContext, store: StateStore, listener: Callable[[Progress], None] | None) -> BaseException | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -16,6 +16,7 @@ from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Target
 from beam_pipelines.io.sql.relation import decide_kind, match_column
+from beam_pipelines.io.sql.swap import obstructed
 from beam_pipelines.pricing import metered_steps
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee, Promise, derive, promises, require, weakest
@@ -123,6 +124,8 @@ def make_plan(job: Job, context: RunContext) -> Plan:
             # Derived at once: what a source assumes of a cursor is about the table that was described last.
             guarantees[load] = _guarantee(job, context, policy, source, target, cursor, about.schema, steps)
         made = promises(guarantees)
+        if policy.swap:
+            _check_swap(target, described)
         readings = _readings(job, context, described, source, target)
         for promise in made:
             require(definition.delivery, promise)
@@ -155,12 +158,25 @@ def _check_mode(job: Job, policy: Policy, source: Source, target: Target) -> Non
             "replace without keyFields replaces the whole table, but the source gives only what is new; use upsert, or give keyFields",
             "mode-refused",
         )
-    if policy.swap:
-        raise refusal("pipeline.destination.strategy", "swap is not served yet; delete-insert replaces in one transaction", "not-served")
+    if policy.swap and not target.traits.swaps:
+        raise refusal(
+            "pipeline.destination.strategy",
+            f"swap renames a new table into place, which is served for PostgreSQL, DuckDB and SQLite, not for {target.traits.system};"
+            " delete-insert replaces in one transaction as well",
+            "mode-refused",
+        )
     if cursor is None:
         return
     if not source.traits.incremental:
         raise refusal("pipeline.source", f"{source.traits.system} cannot be read incrementally", "cursor-invalid")
+
+
+def _check_swap(target: Target, loads: Iterable[str]) -> None:
+    """Refuse, before anything is read, what Commit would refuse."""
+    for load in loads:
+        obstacles = target.obstacles(load)
+        if obstacles:
+            raise refusal("pipeline.destination.strategy", obstructed(load, obstacles), "mode-refused")
 
 
 def _check_overlap(cursor: CursorSpec, policy: Policy, source: Source) -> None:
@@ -244,6 +260,7 @@ def _guarantee(
     return derive(
         mode=policy.mode,
         whole=policy.whole,
+        swap=policy.swap,
         transactional=target.traits.transactional,
         cursor=cursor.column if cursor else None,
         kind=cursor.kind if cursor else "timestamp",

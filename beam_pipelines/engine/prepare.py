@@ -25,9 +25,10 @@ from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Window, schema_to_text
 from beam_pipelines.transforms.step import Step
 
-__all__ = ["TARGET", "NothingToSampleError", "Prepare", "fingerprint", "prepare", "windows_of"]
+__all__ = ["KEYS", "TARGET", "NothingToSampleError", "Prepare", "fingerprint", "prepare", "windows_of"]
 
 CODE = "~"  # key of the digest of steps and functions, beside the schemas that were sampled of them
+KEYS = "#"  # key of the names of the columns that name a row
 TARGET = "*"  # key of the target's schema among a window's schemas: no step can be called so
 _SAMPLE = 1000  # rows that tell what a function returns; more would be a read of its own
 
@@ -73,8 +74,8 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         return target.prepare(window.with_schema("", described.schema).with_schema(TARGET, pa.schema([])), context)
     window = window.with_schema(TARGET, target.stored(window.schema(TARGET)))
     there = target.describe(load)
-    _same_target(context, target, head, there, load)
-    window = choose_keys(job, window, policy, described, there, cursor)
+    _same_target(context, head, there, load)
+    window = _same_keys(job, context, head, choose_keys(job, window, policy, described, there, cursor))
     _check_fit(window, target, policy, there)
     fixed = source.fix(table, cursor, low, window.inclusive, _parts(described))
     window = replace(
@@ -106,13 +107,27 @@ def _same_fingerprint(context: RunContext, head: Standing, now: str, load: str) 
         )
 
 
-def _same_target(context: RunContext, target: Target, head: Standing, there: Described | None, load: str) -> None:
-    if there is None and head.mark and target.traits.transactional and not (context.full_refresh or context.keep_watermark):
+def _same_target(context: RunContext, head: Standing, there: Described | None, load: str) -> None:
+    if there is None and head.mark and not (context.full_refresh or context.keep_watermark):
         raise PlanError(
-            f"the target table {load!r} is gone, though the ledger knows its rows up to the watermark {head.mark}: run with"
-            " --full-refresh to read everything again, or with --keep-watermark to load only what is new into a new table",
+            f"the target {load!r} is gone, though the ledger knows its rows up to the watermark {head.mark}: run with"
+            " --full-refresh to read everything again, or with --keep-watermark to load only what is new into a new one",
             code="table-missing",
         )
+
+
+def _same_keys(job: Job, context: RunContext, head: Standing, window: Window) -> Window:
+    """Note the columns that name a row, and refuse others than the last commit's where nobody has said so: a key was changed by hand."""
+    keys, before = ", ".join(sorted(window.key_fields)), head.schemas.get(KEYS)
+    given = bool(getattr(job.destination, "key_fields", ()))
+    if before and keys and before != keys and not (given or context.full_refresh or context.keep_watermark):
+        raise refusal(
+            "pipeline.destination.keyFields",
+            f"the rows of {window.load!r} were named by {before} so far, and would be by {keys} now, for a primary key was changed: give"
+            " keyFields, or run with --keep-watermark to go on with the new ones, or with --full-refresh",
+            "key-missing",
+        )
+    return replace(window, schemas={**window.schemas, KEYS: keys})
 
 
 def _low(cursor: CursorSpec | None, head: Standing, context: RunContext) -> Mark | None:
@@ -136,14 +151,21 @@ class NothingToSampleError(Exception):
 
 
 def plan_schemas(job: Job, window: Window, source: Source, described: Described, head: Standing, context: RunContext) -> Window:
-    """Plan the schema after every step; what a function returns is sampled once, kept with the fingerprint, and enforced from then on."""
+    """Plan the schema after every step; what a function returns is sampled once, kept with the fingerprint, and enforced from then on.
+
+    Where neither source nor steps changed since the last commit, its schemas stand, and nothing is planned again.
+    """
     code = job.code()
-    # What was sampled belongs to the code that made it, and to the source it came from; a full refresh begins anew.
+    # What was planned belongs to the code that planned it, and to the source it came from; a full refresh begins anew.
     stands = head.fingerprint == window.fingerprint and head.schemas.get(CODE) == code and not context.full_refresh
     known = head.schemas if stands else {}
     schema = origin.visible_schema(described.schema)
-    window = replace(window.with_schema("", schema), schemas={"": schema_to_text(schema), CODE: code})
-    same = known.get("") == schema_to_text(schema)
+    text = schema_to_text(schema)
+    window = replace(window, schemas={"": text, CODE: code})
+    same = known.get("") == text
+    if same and set(job.step_ids) <= set(known):
+        planned = replace(window, schemas={**window.schemas, **{step: known[step] for step in job.step_ids}})
+        return planned.with_schema(TARGET, named(job, planned.schema(job.step_ids[-1] if job.step_ids else "")))
     sample: pa.RecordBatch | None = None
     steps = job.steps()
     if any(step.needs_sample and not (same and step.id in known) for step in steps):
@@ -220,6 +242,7 @@ def choose_keys(
             job, columns, policy, match_column(cursor.column, described.schema.names, window.table) if cursor else None
         ),
         source_key=described.primary_key,
+        origin_key=tuple((c, exact[c]) for c in primary) if set(primary) <= set(exact) else (),
         unique_on=traced_key if set(traced_key) == set(keys) and traced_key else (),
     )
 
@@ -268,8 +291,18 @@ def _check_fit(window: Window, target: Target, policy: Policy, there: Described 
             )
     if len(set(names)) != len(names):
         raise refusal("pipeline.destination", f"two columns arrive in {window.load!r} under one name: {', '.join(names)}", "mode-refused")
-    if there is not None and not policy.evolve:
-        fold = str.lower if target.traits.folds_case else str
+    if there is None:
+        return
+    fold = str.lower if target.traits.folds_case else str
+    gone = [key for key in window.key_fields if fold(key) not in {fold(known) for known in there.schema.names}]
+    if gone and policy.mode != "insert":
+        raise refusal(
+            "pipeline.destination.keyFields",
+            f"{window.load!r} has no column {', '.join(map(repr, gone))}, so no row of it could be found by its key: add it, with values,"
+            " or give other keyFields",
+            "key-missing",
+        )
+    if not policy.evolve:
         new = [name for name in names if fold(name) not in {fold(known) for known in there.schema.names}]
         if new:
             raise refusal(

@@ -195,7 +195,7 @@ class Standing:
         mark: The watermark, None when nothing was committed or the load has no cursor.
         fingerprint: That the mark belongs to, empty at first.
         run: The run that committed last, empty at first.
-        schemas: Planned schemas of the last commit, by step id, as `schema_to_text` writes them.
+        schemas: Planned schemas of the last commit, by step id, as `schema_to_text` writes them; what else Prepare compares, by a sign.
     """
 
     generation: int = 0
@@ -237,6 +237,7 @@ class TargetTraits:
         folds_case: Column names that differ only in case are the same to it.
         modes: Modes it serves.
         longest_name: Bytes of the longest name of a table that it keeps whole, None: no limit.
+        swaps: A whole table can be replaced by a new one that is renamed into place.
     """
 
     system: str
@@ -245,6 +246,7 @@ class TargetTraits:
     folds_case: bool = False
     modes: tuple[str, ...] = ("insert", "upsert", "replace")
     longest_name: int | None = None
+    swaps: bool = False
 
 
 class Stager(Protocol):
@@ -270,9 +272,13 @@ class Target(Protocol):
     """One connection to what a definition's `destination` names."""
 
     traits: TargetTraits
+    place: str  # where the ledger is, without secrets; empty where it is in the state store
 
     def describe(self, table: str) -> Described | None:
         """Schema and primary key of the target table; None when there is none."""
+
+    def obstacles(self, table: str) -> list[str]:
+        """What hangs on a table and would not follow when another takes its place (`the view 'sales'`); empty where none is there."""
 
     def stored(self, schema: pa.Schema) -> pa.Schema:
         """The schema that rows are cast to before they are staged: what the target keeps of each type.

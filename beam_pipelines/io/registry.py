@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beam_pipelines.errors import PlanError, SpecError
+from beam_pipelines.errors import PlanError, Problem, SpecError
 from beam_pipelines.io.connections import Connection, Connections
 
 if TYPE_CHECKING:
@@ -113,14 +113,26 @@ def open_target(model: Any, connections: Connections, folder: Path | None = None
     system = system_of(model, connections)
     made = _load(_TARGETS.get(system, _PORTABLE_TARGET), system)
     connection = _connection(model, connections)
+    ledger_schema = getattr(model, "ledger_schema", None)
+    if ledger_schema and system not in ("postgresql", "duckdb"):
+        raise PlanError(
+            "the ledger cannot be where the definition says",
+            code="mode-refused",
+            problems=[
+                Problem(f"expected ledgerSchema on PostgreSQL or DuckDB only, got it on {system}", "pipeline.destination.ledgerSchema")
+            ],
+        )
     target: Target
     if system == "parquet":
         target = made(model, connection, folder, context)
-    elif system in ("sqlite", "duckdb"):
+    elif system == "duckdb":
         assert connection is not None  # their model names one
+        target = made(connection.path, ledger_schema=ledger_schema)
+    elif system == "sqlite":
+        assert connection is not None
         target = made(connection.path)
     elif system == "postgresql":
-        target = made(connection)
+        target = made(connection, ledger_schema=ledger_schema)
     else:
         target = made(connection, batch_size=model.batch_size)
     return target

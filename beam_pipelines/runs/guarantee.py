@@ -72,6 +72,7 @@ def derive(
     cursor: str | None,
     kind: str = "timestamp",
     overlap: float = 0.0,
+    swap: bool = False,
     versioned: bool | None = False,
     assumptions: Sequence[str] = (),
 ) -> Guarantee:
@@ -84,6 +85,7 @@ def derive(
         cursor: Column that says what is new; None: every run reads everything.
         kind: What the cursor is: `timestamp`, `date` or `sequence`.
         overlap: What is read again below the watermark: seconds (of a sequence, units).
+        swap: A new table is renamed into the place of the old one.
         versioned: A version column keeps older rows from overwriting newer ones; None: it does if the functions keep it.
         assumptions: What the source says its part rests on; who sets the cursor is among it.
     """
@@ -95,6 +97,10 @@ def derive(
         reasons.append(_VERSIONS[versioned])
     if whole:
         reasons.append("the table becomes what is read: rows that were deleted in the source go")
+        if swap:
+            reasons.append(
+                "a new table is renamed into its place: grants, and views that know the old one by more than its name, do not follow"
+            )
     else:
         reasons.append("rows that were deleted in the source stay in the target")
     if cursor is not None:

@@ -57,6 +57,10 @@ class TableDestination(Model):
         description="How replace exchanges a whole table; swap renames a new one into place (views and grants do not follow).",
     )
     allow_empty: Flag = Field(default=False, description="Let replace empty the whole table when the source is empty.")
+    ledger_schema: Text | None = Field(
+        default=None,
+        description="Schema of the ledger tables (PostgreSQL, DuckDB), made if it is missing; default: where new tables of the user go.",
+    )
     schema_policy: Literal["evolve", "freeze"] = Field(
         default="evolve",
         validation_alias="schema",

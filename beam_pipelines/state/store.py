@@ -327,6 +327,7 @@ class StateStore:
 def _columns(execution: Execution) -> dict[str, Any]:
     """The row of an execution that begins."""
     values = {
-        name: getattr(execution, name) for name in ("service", "run", "kind", "status", "request", "customer", "started_at", "guarantee")
+        name: getattr(execution, name)
+        for name in ("service", "run", "kind", "status", "request", "customer", "started_at", "guarantee", "place")
     }
     return {**values, "name": execution.name or execution.service, **vars(execution.metrics), "event_sequence": 0}

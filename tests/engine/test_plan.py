@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from beam_pipelines.engine.plan import Plan
 from beam_pipelines.errors import PlanError
+from beam_pipelines.io import registry
+from beam_pipelines.io.duckdb.target import DuckDbTarget
 
 World = Any
 TABLE = {"type": "database", "connection": "crm", "table": "customers"}
@@ -180,8 +184,33 @@ def test_whole_table_replace_of_an_increment(world: World) -> None:
     assert refused(world, mode="replace")[:2] == ("mode-refused", "pipeline.destination.mode")
 
 
-def test_swap_which_is_not_served(world: World) -> None:
-    assert refused(world, TABLE, mode="replace", strategy="swap")[:2] == ("not-served", "pipeline.destination.strategy")
+def test_swap_where_the_target_cannot_rename_tables(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(registry._TARGETS, "duckdb")
+    monkeypatch.setitem(registry._TARGETS, "duckdb", "tests.engine.test_plan:swapless")
+    code, path, message = refused(world, TABLE, mode="replace", strategy="swap")
+    assert (code, path) == ("mode-refused", "pipeline.destination.strategy")
+    assert "not for duckdb; delete-insert" in message
+
+
+def swapless(path: Path) -> DuckDbTarget:
+    """A target that cannot swap, as those by SQLAlchemy."""
+    target = DuckDbTarget(path)
+    target.traits = replace(target.traits, swaps=False)
+    return target
+
+
+def test_swap_of_a_table_that_others_refer_to(world: World) -> None:
+    with duckdb.connect(str(world.folder / "target.duckdb")) as target:
+        target.execute("CREATE TABLE customers (id BIGINT PRIMARY KEY); CREATE TABLE orders (id BIGINT REFERENCES customers (id))")
+    code, path, message = refused(world, TABLE, mode="replace", strategy="swap")
+    assert (code, path) == ("mode-refused", "pipeline.destination.strategy")
+    assert "the foreign key of 'orders'" in message
+
+
+def test_swap_says_what_does_not_follow(world: World) -> None:
+    found = plan(world, TABLE, mode="replace", strategy="swap")
+    assert any("grants" in reason and "do not follow" in reason for reason in found.guarantee.reasons)
+    assert not any("grants" in reason for reason in plan(world, TABLE, mode="replace").guarantee.reasons)
 
 
 def test_files_that_would_be_merged_by_key(world: World) -> None:

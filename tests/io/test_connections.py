@@ -51,6 +51,19 @@ def test_the_system_follows_from_the_url(tmp_path: Path, written: str, system: s
     assert connections(tmp_path, f"x: {written}").get("x").system == system
 
 
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [
+        ("postgres://u:s3cr3t@h:5433/crm?sslmode=require&password=s3cr3t", "postgresql://h:5433/crm"),
+        ("postgresql+psycopg://u@h/crm?application_name=x", "postgresql://h/crm"),
+        ("postgresql:///crm?host=/var/run&port=5433&user=u", "postgresql:///crm?host=/var/run&port=5433"),
+        ("mysql+pymysql://u:s3cr3t@h/d", "mysql://h/d"),
+    ],
+)
+def test_the_place_of_a_database_stays_when_user_password_or_settings_change(tmp_path: Path, written: str, place: str) -> None:
+    assert connections(tmp_path, f"x: {written}").get("x").place == place
+
+
 def test_relative_files_are_beside_the_connections_file(tmp_path: Path) -> None:
     known = connections(
         tmp_path, "a: crm.db\nb: sqlite:///data/../crm.db\nc: duckdb:///w.duckdb\nd: {path: ./in}\ne: file:in\nf: sqlite:////abs/x.db"

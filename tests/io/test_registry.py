@@ -140,3 +140,11 @@ def test_opening_a_sqlite_source_imports_no_other_client(tmp_path: Path) -> None
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("name", "system"), [("crm", "sqlite"), ("my", "mysql")])
+def test_a_ledger_in_a_schema_is_refused_where_there_are_none(known: Connections, name: str, system: str) -> None:
+    model = DatabaseDestination(connection=name, table="t", ledger_schema="ops")
+    with pytest.raises(PlanError, match=f"ledgerSchema on PostgreSQL or DuckDB only, got it on {system}") as refused:
+        registry.open_target(model, known)
+    assert refused.value.problems[0].path == "pipeline.destination.ledgerSchema"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.local import run_here
+from beam_pipelines.errors import PlanError
 from beam_pipelines.runs.context import VARIABLE, RunContext
 from beam_pipelines.state import Execution
 
@@ -121,6 +126,191 @@ def test_a_column_whose_type_was_changed_takes_what_casts_and_refuses_the_rest(l
     stopped = loaded.desk.run()
     assert (stopped.exit_code, stopped.execution.error_code) == (1, "target-refused")
     assert loaded.target("SELECT n FROM c WHERE id = 1") == [(1,)]
+
+
+def test_rows_deleted_from_the_target_come_back_only_when_the_source_changes_them(loaded: Changed) -> None:
+    loaded.target("DELETE FROM c WHERE id IN (2, 3)")
+    loaded.change()
+    loaded.desk.ran()
+    assert loaded.target("SELECT id, name FROM c ORDER BY id") == [row for row in AFTER if row[0] != 3]
+
+
+def remade(loaded: Changed, columns: str) -> None:
+    """The target's table as somebody else made it, with the rows it had."""
+    loaded.target(
+        "ALTER TABLE c RENAME TO old",
+        f"CREATE TABLE c ({columns}, n BIGINT, updated_at TIMESTAMP)",
+        "INSERT INTO c SELECT * FROM old",
+        "DROP TABLE old",
+    )
+
+
+def test_a_primary_key_that_was_removed_leaves_the_rows_their_key(loaded: Changed) -> None:
+    remade(loaded, "id BIGINT, name VARCHAR(40)")
+    loaded.change()
+    loaded.desk.ran()
+    assert loaded.target("SELECT id, name FROM c ORDER BY id") == AFTER
+
+
+def test_another_primary_key_stops_the_next_run_with_a_choice(loaded: Changed) -> None:
+    remade(loaded, "id BIGINT, name VARCHAR(40) PRIMARY KEY")
+    loaded.change()
+    stopped = loaded.desk.run()
+    assert (stopped.exit_code, stopped.execution.error_code) == (2, "key-missing")
+    assert "named by id so far, and would be by name now" in stopped.execution.error
+    loaded.desk.ran(keep_watermark=True)
+    assert loaded.desk.ran()["metrics"]["recordsLoaded"] == 0
+    # Both 1 and 2 are called `changed` now, and the newer of equals is the later one.
+    assert loaded.target("SELECT name, id FROM c ORDER BY name, id")[0] == ("changed", 2)
+
+
+def test_a_key_column_that_was_dropped_stops_the_next_run(loaded: Changed) -> None:
+    loaded.target("ALTER TABLE c RENAME TO old", "CREATE TABLE c AS SELECT name, n, updated_at FROM old", "DROP TABLE old")
+    loaded.change()
+    stopped = loaded.desk.run()
+    assert (stopped.exit_code, stopped.execution.error_code) == (2, "key-missing")
+    assert "'c' has no column 'id'" in stopped.execution.error
+    assert loaded.target("SELECT count(*) FROM c") == [(5,)]
+
+
+@pytest.mark.parametrize("which", ["_beam_pipelines_heads", "_beam_pipelines_loads"])
+def test_a_ledger_table_that_was_dropped(loaded: Changed, which: str) -> None:
+    loaded.target(f"DROP TABLE {which}")
+    loaded.change()
+    if which == "_beam_pipelines_heads":
+        with pytest.raises(PlanError, match="knows commit 1 of 'c', the target's ledger only 0"):
+            loaded.desk.run()
+    # The other holds nothing that a later run needs.
+    loaded.desk.ran(full_refresh=which == "_beam_pipelines_heads")
+    assert loaded.target("SELECT id, name FROM c ORDER BY id") == AFTER
+
+
+# Parquet: a folder is the table, and its files are the rows.
+
+
+@pytest.fixture
+def filed(desk: Desk) -> Desk:
+    """A service that has written five rows into a folder, and has three more to write."""
+    desk.sqlite(
+        "source.db",
+        "CREATE TABLE c (id INTEGER PRIMARY KEY, name TEXT, updated_at TIMESTAMP)",
+        "INSERT INTO c SELECT value, 'n' || value, datetime('now', '-1000 seconds') FROM json_each('[1,2,3,4,5]')",
+    )
+    desk.etl({"query": "SELECT * FROM c WHERE updated_at > ?", "incremental": True}, {})
+    definition = json.loads((desk.folder / "service.json").read_text())
+    definition["pipeline"]["destination"] = {"type": "file", "path": "out/c", "format": "parquet"}
+    desk.define(definition)
+    desk.ran()
+    desk.sqlite("source.db", "UPDATE c SET name = 'changed', updated_at = datetime('now', '-10 seconds') WHERE id <= 3")
+    return desk
+
+
+def read(desk: Desk) -> list[tuple[Any, ...]]:
+    rows = pq.read_table(desk.folder / "out" / "c", columns=["id", "name"]).to_pylist()
+    return sorted((row["id"], row["name"]) for row in rows)
+
+
+FIRST = [(number, f"n{number}") for number in range(1, 6)]
+SECOND = [(number, "changed") for number in range(1, 4)]
+
+
+def test_a_folder_that_was_removed_stops_the_next_run_with_a_choice(filed: Desk) -> None:
+    shutil.rmtree(filed.folder / "out")
+    stopped = filed.run()
+    assert (stopped.exit_code, stopped.execution.error_code) == (2, "table-missing")
+    assert "'out/c' is gone" in stopped.execution.error
+    assert not (filed.folder / "out").exists()
+    assert filed.ran(full_refresh=True, yes=True)["metrics"]["recordsLoaded"] == 5
+    assert read(filed) == sorted([*SECOND, *FIRST[3:]])
+    shutil.rmtree(filed.folder / "out")
+    assert filed.ran(keep_watermark=True)["metrics"]["recordsLoaded"] == 0
+
+
+def test_files_that_were_taken_away_are_as_rows_that_were_deleted(filed: Desk) -> None:
+    for file in (filed.folder / "out" / "c").glob("*.parquet"):
+        file.unlink()
+    assert filed.ran()["metrics"]["recordsLoaded"] == 3
+    assert read(filed) == SECOND
+
+
+def test_a_folder_of_which_nothing_arrived_yet_is_there_all_the_same(filed: Desk) -> None:
+    """A run of which every row was filtered moves the watermark: the next one must not take that for a folder that was removed."""
+    definition = json.loads((filed.folder / "service.json").read_text())
+    definition["id"] = "other"
+    definition["pipeline"]["destination"]["path"] = "out/other"
+    definition["pipeline"]["transformations"] = [{"id": "none", "type": "filter", "condition": "id > 100"}]
+    filed.define(definition)
+    assert filed.ran()["metrics"]["recordsExtracted"] == 5
+    assert list((filed.folder / "out" / "other").iterdir()) == []
+    filed.sqlite("source.db", "INSERT INTO c VALUES (101, 'new', datetime('now', '-5 seconds'))")
+    assert filed.ran()["metrics"]["recordsLoaded"] == 1
+
+
+def test_a_file_put_there_by_hand_is_let_alone_whatever_it_is(filed: Desk) -> None:
+    folder = filed.folder / "out" / "c"
+    pq.write_table(pa.table({"id": ["a"], "more": [1.5]}), folder / "by hand.parquet")
+    (folder / "broken.parquet").write_bytes(b"PAR1")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert filed.ran()["metrics"]["recordsLoaded"] == 3
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert len(list(folder.iterdir())) == len(before) + 1
+
+
+def test_the_type_of_a_column_must_stay_among_the_files(filed: Desk) -> None:
+    definition = json.loads((filed.folder / "service.json").read_text())
+    definition["pipeline"]["transformations"] = [
+        {"id": "text", "type": "map", "unmapped": "keep", "mappings": {"id": {"source": "id", "converter": "string"}}}
+    ]
+    filed.define(definition)
+    stopped = filed.run()
+    assert (stopped.exit_code, stopped.execution.error_code) == (2, "schema-changed")
+    assert read(filed) == FIRST
+
+
+@pytest.mark.parametrize("loaded", ["duckdb", "postgresql"], indirect=True)
+def test_a_ledger_that_was_sent_elsewhere_stops_the_next_run_until_it_is_moved(loaded: Changed) -> None:
+    loaded.desk.etl(
+        {"query": "SELECT * FROM c WHERE updated_at > ?", "incremental": True}, {"table": "c", "mode": "upsert", "ledgerSchema": "ops"}
+    )
+    loaded.change()
+    with pytest.raises(PlanError, match="the target was restored, or is another one") as stopped:
+        loaded.desk.run()
+    assert stopped.value.code == "ledger-behind"
+    moved = "postgres" in loaded.desk.connections["target"]
+    if moved:
+        names = ("_beam_pipelines_loads", "_beam_pipelines_heads")
+        loaded.target("CREATE SCHEMA ops", *(f"ALTER TABLE {name} SET SCHEMA ops" for name in names))
+    assert loaded.desk.ran(full_refresh=not moved)["metrics"]["recordsLoaded"] == (3 if moved else 6)
+    assert loaded.target("SELECT id, name FROM c ORDER BY id") == AFTER
+
+
+def test_a_connection_that_was_edited_after_a_run_died_does_not_make_it_lost(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.sqlite("source.db", "CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1), (2)")
+    desk.etl({"table": "t"}, {"table": "t", "mode": "upsert"})
+    run = "00000000000a"
+
+    def died(ask: Any, context: RunContext, *_: Any) -> None:
+        monkeypatch.setenv(VARIABLE, context.to_text())
+        run_here(ask.job)
+        monkeypatch.delenv(VARIABLE)
+        raise SystemExit  # after the commit, before the record
+
+    with monkeypatch.context() as patched:
+        patched.setattr("beam_pipelines.engine.launch._run_pipeline", died)
+        patched.setattr("beam_pipelines.engine.launch.new_run", lambda: run)
+        with pytest.raises(SystemExit):
+            desk.run()
+    with desk.store() as store:
+        assert [(one.run, one.place) for one in store.unfinished("desk")] == [(run, f"duckdb:///{desk.folder / 'target.duckdb'}")]
+    desk.connect(target="another.duckdb")
+    with pytest.raises(PlanError, match="nobody there knows whether it committed"):
+        desk.run()
+    desk.connect(target="target.duckdb")
+    assert desk.run().settled == (run,)
+    with desk.store() as store:
+        settled = store.execution(run)
+    assert settled is not None
+    assert (settled.status, settled.metrics.records_loaded) == ("success", 2)
 
 
 @pytest.mark.parametrize("target", ["target.duckdb", "postgresql"])

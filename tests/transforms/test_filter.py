@@ -15,6 +15,8 @@ from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.spec.step import FilterStep
 from beam_pipelines.transforms.filter import Filter
 
+pytestmark = pytest.mark.usefixtures("evaluated_by")
+
 BATCH = pa.record_batch(
     {
         "id": [1, 2, 3, 4, 5],

@@ -14,6 +14,8 @@ from beam_pipelines.errors import PlanError
 from beam_pipelines.spec.step import MapStep
 from beam_pipelines.transforms.map import Map
 
+pytestmark = pytest.mark.usefixtures("evaluated_by")
+
 BATCH = pa.record_batch(
     {
         "id": pa.array([1, 2, 3], pa.int32()),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["TABLE", "Engine"]
+__all__ = ["TABLE", "Engine", "one_chunk"]
 
 TABLE = "__batch"
 MEMORY = "512MB"  # results of one statement; more than a batch (8 MiB) and its widest expressions need, little beside a worker's own
@@ -113,7 +113,7 @@ class Engine:
             raise
         finally:
             self._connection.unregister(TABLE)
-        return [_one(column) for column in result.columns]
+        return [one_chunk(column) for column in result.columns]
 
     def types(self, columns: Sequence[str], table: pa.Table) -> list[str]:
         """Return DuckDB's names of the types of SQL expressions over `table`, without evaluating them."""
@@ -133,7 +133,8 @@ class Engine:
             self._held = None
 
 
-def _one(column: pa.ChunkedArray) -> pa.Array:
+def one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array."""
     if column.num_chunks == 1:
         return column.chunk(0)
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

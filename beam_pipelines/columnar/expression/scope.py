@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from beam_pipelines.columnar.expression.binding import bind, check_constant_parts, try_out
 from beam_pipelines.columnar.expression.bound import ROW_BYTES, ROW_FACTOR, limit
-from beam_pipelines.columnar.expression.engine import Engine
+from beam_pipelines.columnar.expression.engine import Engine, one_chunk
+from beam_pipelines.columnar.expression.kernel import Kernel, joined, lower
 from beam_pipelines.columnar.expression.order import check_constants, order_nan
 from beam_pipelines.columnar.expression.probe import Probe, probes, reasons, suspects
 from beam_pipelines.columnar.expression.readable import UNREADABLE, unreadable
@@ -58,6 +59,7 @@ class Term:
         used: Indices of the schema's fields that it reads, ascending.
         guard: Condition, as SQL, that is true for rows on which its values could get too large; None when no row can do that.
         probes: The parts that can fail; none: a null needs no second look.
+        kernel: The same in Arrow compute, where that is known to give the same; asked first.
     """
 
     node: Node
@@ -66,6 +68,7 @@ class Term:
     used: tuple[int, ...]
     guard: str | None
     probes: tuple[Probe, ...]
+    kernel: Kernel | None = None
 
 
 class Scope:
@@ -151,6 +154,7 @@ class Scope:
             used,
             " OR ".join(guards) or None,
             tuple(probe for term in terms for probe in term.probes),
+            joined(kind, [term.kernel if str(term.type) == "bool" else None for term in terms]),
         )
 
     def _compile(self, node: Node, text: str) -> Term:
@@ -163,10 +167,12 @@ class Scope:
         parts = list(suspects(node))
         check_constant_parts(self._engine, parts, self.schema.names)
         asked = probes(parts, self._engine.render(parts), text)
-        node = order_nan(node, types)
+        lowered = lower(node, empty.schema)
+        node = order_nan(node, types)  # changes it
         sql, *guards = self._engine.render([node, guard] if guard else [node])
         kind = try_out(self._engine, node, sql, empty.schema, self.schema.names)
-        return Term(node, kind, sql, used, guards[0] if guards else None, asked)
+        kernel = lowered[0] if lowered and lowered[1] == kind and not guards else None
+        return Term(node, kind, sql, used, guards[0] if guards else None, asked, kernel)
 
     def _table(self, batch: pa.RecordBatch, used: Sequence[int]) -> pa.Table:
         """Return the used fields as the engine's slots; values are not copied unless the engine cannot read their type."""
@@ -213,14 +219,22 @@ class Scope:
         return self._evaluate(terms, table)
 
     def _evaluate(self, terms: Sequence[Term], table: pa.Table) -> list[Evaluated]:
-        """Evaluate what needs no guard in one statement, and the rest each by itself."""
-        free = [number for number, term in enumerate(terms) if not term.guard]
-        done = dict(zip(free, self._run([terms[number] for number in free], table), strict=True))
+        """Evaluate by kernels what they can, what needs no guard in one statement, and the rest each by itself."""
+        done = self._by_kernel(terms, table)
+        free = [number for number, term in enumerate(terms) if not term.guard and number not in done]
+        done.update(zip(free, self._run([terms[number] for number in free], table), strict=True))
         for number, term in enumerate(terms):
-            if term.guard:
+            if number not in done:
                 large = pc.indices_nonzero(self._engine.query([f"coalesce({term.guard}, false)"], table)[0]).to_pylist()
                 done[number] = self._without(term, table, dict.fromkeys(large, _TOO_LARGE)) if large else self._run([term], table)[0]
         return [done[number] for number in range(len(terms))]
+
+    def _by_kernel(self, terms: Sequence[Term], table: pa.Table) -> dict[int, Evaluated]:
+        """Return what Arrow's own kernels can say, by the term's number; nothing of it can have failed."""
+        kernels = [(number, term.kernel) for number, term in enumerate(terms) if term.kernel is not None]
+        slots = {name: one_chunk(column) for name, column in zip(table.column_names, table.columns, strict=True)} if kernels else {}
+        answers = [(number, kernel(slots)) for number, kernel in kernels]
+        return {number: Evaluated(array, [], []) for number, array in answers if array is not None}
 
     def _without(self, term: Term, table: pa.Table, excluded: dict[int, str]) -> Evaluated:
         """Evaluate a term on all rows but some, which fail for the reasons given."""

@@ -11,14 +11,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from beam_pipelines.columnar import types
-from beam_pipelines.errors import FatalError
+from beam_pipelines.errors import FatalError, TransientError
 from beam_pipelines.io.connector import Described, TargetTraits
-from beam_pipelines.io.duckdb.session import DuckDbSession, connect
+from beam_pipelines.io.duckdb.session import MEMORY, MERGE_MEMORY, MOST_MEMORY, DuckDbSession, connect, starved
 from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.ledger_target import service_staging
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.session import Session, quote, quote_table
+from beam_pipelines.io.sql.swap import swapped
 from beam_pipelines.io.sql.target import MergePlan, Refused, SqlTarget, letters_name
 from beam_pipelines.io.staging_files import FileStager, StagingFolder
 from beam_pipelines.runs.counts import Merged
@@ -28,6 +29,7 @@ from beam_pipelines.runs.window import Window
 __all__ = ["DuckDbTarget"]
 
 _LOG = logging.getLogger(__name__)
+_NAMED = "lower(table_name) = lower(?) AND lower(schema_name) = lower(?)"  # DuckDB compares names so
 
 
 class DuckDbTarget(SqlTarget):
@@ -35,32 +37,41 @@ class DuckDbTarget(SqlTarget):
 
     Args:
         path: The database file; made when the first run is prepared.
-        schema: Schema of the ledger tables, None: `main`.
+        ledger_schema: Schema of the ledger tables, None: `main`.
     """
 
     system = "duckdb"
+    numbered_from = 1  # by row_number()
     creates_primary_key = False  # MERGE needs none, and DuckDB's key index makes a bulk load several times slower
 
-    def __init__(self, path: Path, *, schema: str | None = None) -> None:
+    def __init__(self, path: Path, *, ledger_schema: str | None = None) -> None:
         self.path = path
-        self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True)
-        self.ledger = Ledger(schema)
+        self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True, swaps=True)
+        self.ledger = Ledger(ledger_schema)
+        self.place = f"duckdb:///{path}" + (f"#{ledger_schema}" if ledger_schema else "")
+        self._memory = MEMORY
         self._files = StagingFolder(path.with_name(f"{path.name}.staging"))
 
     # Connections.
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        with connect(self.path) as session:
+        with connect(self.path, memory=self._memory) as session:
             session.execute("BEGIN TRANSACTION")
             try:
                 yield session
-            except BaseException:
+                session.execute("COMMIT")
+            except BaseException as error:
                 # After an error DuckDB has perhaps rolled back by itself already.
                 with _quiet():
                     session.execute("ROLLBACK")
+                if starved(error) and self._memory < MOST_MEMORY:
+                    self._memory *= 2
+                    _LOG.info(
+                        "%s: the load needs more memory than it was given, and is begun again with %d MB", self.path.name, self._memory
+                    )
+                    raise TransientError(f"the load needs more than {self._memory // 2} MB of memory: {error}", code="conflict") from error
                 raise
-            session.execute("COMMIT")
 
     @contextmanager
     def reading(self) -> Iterator[Session | None]:
@@ -86,25 +97,42 @@ class DuckDbTarget(SqlTarget):
 
     def has_table(self, tx: Session, table: str) -> bool:
         schema, _, name = table.replace('"', "").rpartition(".")
-        found = tx.execute("SELECT 1 FROM duckdb_tables() WHERE lower(table_name) = lower(?) AND schema_name = ?", (name, schema or "main"))
+        found = tx.execute(f"SELECT 1 FROM duckdb_tables() WHERE {_NAMED}", (name, schema or "main"))
         return bool(found.rows)
 
     def columns(self, tx: Session, table: str) -> Described | None:
         schema, _, name = table.rpartition(".")
         found = tx.execute(
-            "SELECT column_name, data_type, is_nullable FROM duckdb_columns() WHERE lower(table_name) = lower(?) AND schema_name = ?"
-            " ORDER BY column_index",
+            f"SELECT column_name, data_type, is_nullable FROM duckdb_columns() WHERE {_NAMED} ORDER BY column_index",
             (name, schema or "main"),
         )
         if not found.rows:
             return None
         fields = [pa.field(column, types.from_duckdb(kind), nullable=bool(nullable)) for column, kind, nullable in found.rows]
         key = tx.execute(
-            "SELECT constraint_column_names FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY'"
-            " AND lower(table_name) = lower(?) AND schema_name = ?",
+            f"SELECT constraint_column_names FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY' AND {_NAMED}",
             (name, schema or "main"),
         )
         return Described(pa.schema(fields), tuple(key.rows[0][0]) if key.rows else ())
+
+    def obstacles_in(self, tx: Session, table: str) -> list[str]:
+        schema, _, name = table.rpartition(".")
+        if not self.has_table(tx, table):
+            return ["it is a view"]
+        found = tx.execute(
+            "SELECT DISTINCT table_name FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY'"
+            " AND lower(referenced_table) = lower(?) AND lower(schema_name) = lower(?) ORDER BY 1",
+            (name, schema or "main"),
+        )
+        return [f"the foreign key of {other!r}" for (other,) in found.rows]
+
+    def swapping(self, tx: Session, window: Window) -> AbstractContextManager[tuple[str, int]]:
+        schema, _, name = window.load.rpartition(".")
+        ((table_sql,),) = tx.execute(f"SELECT sql FROM duckdb_tables() WHERE NOT temporary AND {_NAMED}", (name, schema or "main")).rows
+        indexes = tx.execute(
+            f"SELECT index_name, sql FROM duckdb_indexes() WHERE sql IS NOT NULL AND {_NAMED}", (name, schema or "main")
+        ).rows
+        return swapped(tx, window.load, aside=f"_bp_old_{window.run}", table_sql=table_sql, indexes=indexes)
 
     # Staging.
 
@@ -158,9 +186,19 @@ class DuckDbTarget(SqlTarget):
         if plan.policy.mode == "replace" and plan.sql.keys and plan.indexed:
             # DuckDB checks a key against rows the same transaction deleted, so whole rows are replaced by MERGE instead.
             inserted = tx.execute(plan.sql.classify()).rows[0][1]
+            self._allow_merge(tx)
             tx.execute(_replacing(tx, plan))
             return Merged(inserted=inserted, updated=plan.rows - inserted, method="merge")
         return super().apply(tx, plan)
+
+    def upsert(self, tx: Session, plan: MergePlan, writes: int) -> str:
+        if writes and not plan.empty:
+            self._allow_merge(tx)
+        return super().upsert(tx, plan, writes)
+
+    def _allow_merge(self, tx: Session) -> None:
+        assert isinstance(tx, DuckDbSession)
+        tx.allow(max(self._memory, MERGE_MEMORY))
 
     def apply_rest(self, tx: Session, plan: MergePlan) -> tuple[Merged, list[Refused]]:
         refused: dict[int, Refused] = {}
@@ -190,7 +228,7 @@ def _refusals(tx: Session, plan: MergePlan) -> list[tuple[str, str]]:
     schema, _, table = sql.table.rpartition(".")
     found = tx.execute(
         "SELECT constraint_type, constraint_text, expression, constraint_column_names, referenced_table, referenced_column_names"
-        " FROM duckdb_constraints() WHERE lower(table_name) = lower(?) AND schema_name = ?",
+        f" FROM duckdb_constraints() WHERE {_NAMED}",
         (table, schema or "main"),
     ).rows
     constraints = [

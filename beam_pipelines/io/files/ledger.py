@@ -42,12 +42,9 @@ class FileLedger(Ledger):
 
     def __init__(self, schema: str | None = None) -> None:
         super().__init__(schema)
-        self._schema = schema
         self.moves = f"{quote(schema)}.{MOVES}" if schema else MOVES
 
     def create(self, tx: Session) -> None:
-        if self._schema:
-            tx.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(self._schema)}")
         super().create(tx)
         tx.execute(
             f"CREATE TABLE IF NOT EXISTS {self.moves} (service TEXT NOT NULL, load TEXT NOT NULL, run TEXT NOT NULL,"

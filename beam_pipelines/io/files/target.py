@@ -76,7 +76,7 @@ class _Place:
 
 
 class ParquetTarget(LedgerTarget):
-    """Parquet files of this machine.
+    """Parquet files of this machine, whose ledger is in the state store.
 
     Args:
         model: The destination of the definition.
@@ -87,6 +87,8 @@ class ParquetTarget(LedgerTarget):
     Raises:
         PlanError: `insert` into one file, a path with `*`, or a compression that Parquet has not.
     """
+
+    place = ""
 
     def __init__(
         self, model: FileDestination, connection: Connection | None, folder: Path | None = None, context: RunContext | None = None
@@ -177,7 +179,7 @@ class ParquetTarget(LedgerTarget):
     # What is there.
 
     def describe(self, table: str) -> Described | None:
-        """The columns of the file written last; files may differ."""
+        """The columns of the file written last; files may differ. A folder without one is there, like a table without rows."""
         for path in sorted(self._place(table).files(), key=lambda path: (-path.stat().st_mtime_ns, path.name)):
             try:
                 schema = pq.read_schema(path)
@@ -185,7 +187,8 @@ class ParquetTarget(LedgerTarget):
                 _LOG.warning("%s is no Parquet file, and passed over: %s", path, broken)
                 continue
             return Described(pa.schema(list(schema)))
-        return None
+        place = self._place(table)
+        return Described(pa.schema([])) if place.file is None and place.folder.is_dir() else None
 
     def stored(self, schema: pa.Schema) -> pa.Schema:
         return pa.schema([pa.field(field.name, written(field.type, field.name), field.nullable) for field in schema])
@@ -245,6 +248,9 @@ class ParquetTarget(LedgerTarget):
 
     def _made_ready(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[Staged, ...]:
         """The staged files as they will be moved: joined into one where the target is one file, an empty one where the table is emptied."""
+        if tally.read:
+            # Also when no row arrives: a watermark moves on, and a folder that is not there later was removed by somebody.
+            _make(self._place_of(window).folder)
         parts = tuple(part for part in tally.staged if part.rows)
         for part in parts:
             self._staging.count(part)
@@ -297,6 +303,16 @@ class ParquetTarget(LedgerTarget):
                 ) from failed
             with self.transaction() as tx:
                 self.ledger.kept(tx, service, load, run)
+
+
+def _make(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sync(folder.parent)
+    except OSError as failed:
+        raise FatalError(f"the folder {str(folder)!r} cannot be made: {failed.strerror or failed}", code="commit-failed") from failed
 
 
 def _keep(move: Move) -> None:

@@ -37,6 +37,7 @@ __all__ = ["Ceiling", "CeilingFinder", "Clock"]
 log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 0.05  # between taking a transaction's time and showing it a backend runs microseconds; 50 ms outlasts a preempted one
+FRESH_SECONDS = 5.0  # rows stamped since the clock was noted wait for the next run
 WAIT_SECONDS = 30.0  # for open transactions where they must be waited for; longer ones are somebody's mistake, and named
 PREPARED_WAIT_SECONDS = 2.0  # two-phase commits stay prepared for milliseconds, unless their coordinator died
 PREPARED_LASTED = dt.timedelta(
@@ -134,25 +135,41 @@ class Clock:
     sees_all: bool
     zone: str
 
+    @classmethod
+    def note(cls, connection: psycopg.Connection[Any]) -> Clock:
+        """Ask the server now."""
+        row = _row(connection, _CLOCK)
+        return cls(int(row[0]), time.monotonic(), bool(row[1]), bool(row[2]), str(row[3]))
+
+    @property
+    def fresh(self) -> bool:
+        """A ceiling below it leaves nothing unread that anybody would miss."""
+        return time.monotonic() - self.noted < FRESH_SECONDS
+
 
 class CeilingFinder:
     """Finds the ceiling of one window.
 
     Args:
-        connection: In autocommit; the clock is noted at once, so that other work of Prepare can fill the time until it has settled.
+        connection: In autocommit.
+        clock: As it was noted before, so that other work fills the time until it has settled; None: it is noted now.
         wait_seconds: How long open transactions are waited for, where they must be.
         max_lag_seconds: A ceiling further behind the clock is told of, in the log and in what is found.
     """
 
     def __init__(
-        self, connection: psycopg.Connection[Any], *, wait_seconds: float = WAIT_SECONDS, max_lag_seconds: float = MAX_LAG_SECONDS
+        self,
+        connection: psycopg.Connection[Any],
+        clock: Clock | None = None,
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+        max_lag_seconds: float = MAX_LAG_SECONDS,
     ) -> None:
         self._connection = connection
         self._wait_seconds = wait_seconds
         self._max_lag = max_lag_seconds
         self._held: Held | None = None
-        row = _row(connection, _CLOCK)
-        self.clock = Clock(int(row[0]), time.monotonic(), bool(row[1]), bool(row[2]), str(row[3]))
+        self.clock = clock or Clock.note(connection)
 
     def find(self, cursor: CursorSpec, column: pa.DataType, precision: int, greatest: Callable[[], Any]) -> Ceiling:
         """Fix the ceiling.

@@ -6,6 +6,7 @@ URL. So of a refusal only the SQLSTATE and the text of classes that hold no data
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from beam_pipelines.errors import BeamPipelinesError, FatalError, PlanError, TransientError
+from beam_pipelines.io import spares
 
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["APPLICATION", "STYLE", "Server", "translate"]
+__all__ = ["APPLICATION", "IDLE", "STYLE", "Server", "translate"]
 
 APPLICATION = "beam_pipelines"
 CONNECT_SECONDS = 10  # a server that is there answers in milliseconds, one across an ocean in less than one
@@ -26,6 +28,8 @@ STYLE = (
     "SELECT set_config('datestyle', 'ISO, MDY', false), set_config('intervalstyle', 'postgres', false),"
     " set_config('bytea_output', 'hex', false), set_config('extra_float_digits', '1', false)"
 )
+# What DISCARD ALL does, but for prepared statements: the driver counts on those it made.
+_FORGET = "CLOSE ALL; UNLISTEN *; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DISCARD TEMP"
 _SILENT = ("22", "23", "P0", "XX")  # classes whose messages may quote values of rows: data, constraints, RAISE, internal
 _WORDS = {  # what the common ones of these say, for their own text is not passed on
     "22001": "a text is longer than its type",
@@ -35,6 +39,7 @@ _WORDS = {  # what the common ones of these say, for their own text is not passe
     "22012": "a division by zero",
     "22P02": "a text does not read as the type it is cast to",
 }
+IDLE = 0  # libpq's PQTRANS_IDLE, written out: psycopg is imported only to connect
 _LOST = ("08", "57P", "58")  # connection, shutdown and crash, system errors: all pass
 
 
@@ -61,7 +66,7 @@ class Server:
         return "postgresql://" + self.url.partition("://")[2]
 
     def connect(self, *, autocommit: bool = True) -> psycopg.Connection[Any]:
-        """Open a connection of psycopg.
+        """Open a connection of psycopg, or take one that another part of the run is done with; `done` lets go of it.
 
         Raises:
             TransientError: The server is away or has no room (`unreachable`).
@@ -70,10 +75,34 @@ class Server:
         """
         driver = _psycopg()
         with self.doing("connecting"):
-            connection: psycopg.Connection[Any] = driver.connect(self.libpq, autocommit=True, **self._defaults())
-            connection.execute(STYLE)
+            connection = self._spare()
+            if connection is None:
+                connection = driver.connect(self.libpq, autocommit=True, **self._defaults())
+                connection.execute(STYLE)
             connection.autocommit = autocommit
             return connection
+
+    def done(self, connection: psycopg.Connection[Any]) -> None:
+        """Let go of a connection: spare it for the next part of the run as if it were new, or close it. Never fails."""
+        with contextlib.suppress(Exception):
+            if not connection.closed and connection.pgconn.transaction_status == IDLE:
+                connection.autocommit = True
+                connection.execute(_FORGET)
+                if spares.give(self.libpq, connection):
+                    return
+        with contextlib.suppress(Exception):
+            connection.close()
+
+    def _spare(self) -> psycopg.Connection[Any] | None:
+        """A spared connection that the server still knows."""
+        while (connection := spares.take(self.libpq)) is not None:
+            try:
+                connection.execute(STYLE)
+            except Exception:  # noqa: BLE001 - gone while it was idle, however that shows
+                connection.close()
+            else:
+                return connection
+        return None
 
     def adbc_uri(self) -> str:
         """The URL for ADBC, which takes no settings but those in it."""

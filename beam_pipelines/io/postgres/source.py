@@ -14,13 +14,14 @@ from beam_pipelines.columnar.cast import conform
 from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.size import gather, split
 from beam_pipelines.errors import FatalError, PlanError
+from beam_pipelines.io import spares
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits
 from beam_pipelines.io.postgres import catalog, ranges, snapshot
-from beam_pipelines.io.postgres.ceiling import WAIT_SECONDS, Ceiling, CeilingFinder
+from beam_pipelines.io.postgres.ceiling import WAIT_SECONDS, Ceiling, CeilingFinder, Clock
 from beam_pipelines.io.postgres.columns import ODD, Column, expressions, honest
 from beam_pipelines.io.postgres.fetch import by_adbc, by_psycopg
-from beam_pipelines.io.postgres.session import Server
+from beam_pipelines.io.postgres.session import IDLE, Server
 from beam_pipelines.io.sql.relation import Relation, decide_kind, match_column
 from beam_pipelines.io.sql.source import SqlSource, missing_columns
 from beam_pipelines.runs.context import RunContext
@@ -37,7 +38,6 @@ __all__ = ["PostgresSource"]
 
 SMALL_ROWS = 20_000  # psycopg reads so many in the time that ADBC takes to be imported and to connect
 RANGE_ROWS = 50_000  # fewer rows are read sooner than another connection is opened
-_IDLE = 0  # libpq's PQTRANS_IDLE, written out: psycopg is imported only to connect
 _BELOW_ALL = -(2**63) + 1
 
 
@@ -137,6 +137,10 @@ class PostgresSource(SqlSource):
         return replace(self.relation, patterns=patterns).matches(self.table_names())
 
     def describe(self, table: str) -> Described:
+        if self.cursor is not None and self._noted_clock() is None:
+            with self.server.doing("asking for the time"):
+                # Long before the ceiling is fixed: until then it settles.
+                spares.note(self._clock_place, Clock.note(self._connection()))
         read = self._look(table, self.cursor)
         with self.server.doing(f"describing {table!r}"):
             expected = catalog.estimate(self._connection(), read.relation.select(table)[0])
@@ -217,17 +221,26 @@ class PostgresSource(SqlSource):
 
     def close(self) -> None:
         if self._open is not None:
-            self._open.close()
+            self.server.done(self._open)
             self._open = None
 
     def _connection(self) -> psycopg.Connection[Any]:
         """The source's own connection, opened anew if the server closed it while it was idle."""
-        if self._open is not None and not self._open.closed and self._open.pgconn.transaction_status == _IDLE:
+        if self._open is not None and not self._open.closed and self._open.pgconn.transaction_status == IDLE:
             with suppress(self._open.OperationalError):
                 self._open.execute("")
         if self._open is None or self._open.closed:
             self._open = self.server.connect()
         return self._open
+
+    @property
+    def _clock_place(self) -> str:
+        return f"clock {self.server.libpq}"
+
+    def _noted_clock(self) -> Clock | None:
+        """The server's clock as this run noted it when it first looked at the source; None when it did not, or long ago."""
+        clock: Clock | None = spares.noted(self._clock_place)
+        return clock if clock is not None and clock.fresh else None
 
     def _look(self, table: str, cursor: CursorSpec | None) -> _Read:
         """Ask the catalog for the columns, and spell the cursor's column as it does."""
@@ -262,7 +275,7 @@ class PostgresSource(SqlSource):
 
     def _finder(self, connection: psycopg.Connection[Any], cursor: CursorSpec) -> CeilingFinder:
         lag = self._max_lag_seconds if cursor.max_lag is None else cursor.max_lag
-        return CeilingFinder(connection, wait_seconds=self._wait_seconds, max_lag_seconds=lag)
+        return CeilingFinder(connection, self._noted_clock(), wait_seconds=self._wait_seconds, max_lag_seconds=lag)
 
     def _ceiling(self, finder: CeilingFinder, table: str, read: _Read) -> Ceiling:
         cursor = read.relation.cursor

@@ -119,10 +119,14 @@ class PostgresStager:
     # Small: psycopg.
 
     def _copy(self) -> None:
-        with self._server.connect(autocommit=False) as connection, self._server.doing(f"staging {self._name}"):
-            connection.execute(create_statement(self._table, self._schema))
-            copy_rows(connection, self._table, self._waiting)
-            connection.commit()
+        connection = self._server.connect(autocommit=False)
+        try:
+            with self._server.doing(f"staging {self._name}"):
+                connection.execute(create_statement(self._table, self._schema))
+                copy_rows(connection, self._table, self._waiting)
+                connection.commit()
+        finally:
+            self._server.done(connection)
         self._waiting = []
 
     # Large: ADBC.

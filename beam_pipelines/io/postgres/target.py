@@ -20,6 +20,7 @@ from beam_pipelines.columnar import types
 from beam_pipelines.errors import BalanceError, DataError, FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, TargetTraits
+from beam_pipelines.io.postgres import swap
 from beam_pipelines.io.postgres.session import Server
 from beam_pipelines.io.postgres.stage import PostgresStager, copy_rows, create_statement, refusal, staging_type
 from beam_pipelines.io.sql import refusals
@@ -43,6 +44,11 @@ _LOG = logging.getLogger(__name__)
 # A run that is paused inside its commit must not block its successor for ever: the server ends an idle transaction before the successor
 # gives up.
 IDLE_MS, LOCK_MS = 15_000, 60_000
+# The zone is what a time without one means where the column has one.
+_SETTINGS = f"""
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS};
+SET LOCAL lock_timeout = {LOCK_MS}; SET LOCAL work_mem = '256MB'; SET LOCAL jit = off; SET LOCAL TIME ZONE 'UTC'
+"""
 _DECLARED = b"postgresql:type"
 _TEXT = re.compile(r'text|character|name\b|citext|bpchar|"char"')
 # Types without an equality, and what their values are compared as.
@@ -76,14 +82,18 @@ class PostgresTarget(SqlTarget):
 
     Args:
         connection: Its connection.
+        ledger_schema: Schema of the ledger tables; None: the one that new tables of this user go to.
     """
 
     system = "postgresql"
+    numbered_from = 1  # by row_number()
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, ledger_schema: str | None = None) -> None:
+        _check_name("ledgerSchema", ledger_schema or "")
         self._server = Server(connection.url, connection.display, connection.redact)
-        self.traits = TargetTraits("postgresql", transactional=True, local=False, folds_case=False, longest_name=63)
-        self.ledger = Ledger()
+        self.traits = TargetTraits("postgresql", transactional=True, local=False, folds_case=False, longest_name=63, swaps=True)
+        self.ledger = Ledger(ledger_schema)
+        self.place = connection.place + (f"#{ledger_schema}" if ledger_schema else "")
         self._attached: tuple[Staged, ...] = ()
         self._reader: psycopg.Connection[Any] | None = None
 
@@ -91,15 +101,10 @@ class PostgresTarget(SqlTarget):
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        with contextlib.closing(self._server.connect(autocommit=False)) as connection:
+        connection = self._server.connect(autocommit=False)
+        try:
             session = PostgresSession(connection, self._server)
-            session.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            session.execute(f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}")
-            session.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
-            session.execute("SET LOCAL work_mem = '256MB'")
-            session.execute("SET LOCAL jit = off")
-            session.execute("SET LOCAL TIME ZONE 'UTC'")  # what a time without a zone means where the column has one
-            # Leaving the block by an error closes the connection, and the server rolls back.
+            session.execute(_SETTINGS)
             yield session
             with self._server.doing("committing"):
                 try:
@@ -109,6 +114,11 @@ class PostgresTarget(SqlTarget):
                     if refused is not None:
                         raise refused from None
                     raise
+        except BaseException:
+            # The server rolls back.
+            connection.close()
+            raise
+        self._server.done(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Session | None]:
@@ -125,7 +135,7 @@ class PostgresTarget(SqlTarget):
 
     def close(self) -> None:
         if self._reader is not None:
-            self._reader.close()
+            self._server.done(self._reader)
             self._reader = None
 
     # Catalog.
@@ -154,11 +164,14 @@ class PostgresTarget(SqlTarget):
 
     def stored(self, schema: pa.Schema) -> pa.Schema:
         for name in schema.names:
-            if len(name.encode()) > _NAME_BYTES:
-                raise PlanError(
-                    f"column {name!r}: PostgreSQL cuts names at {_NAME_BYTES} bytes; rename it in a map step", code="spec-invalid"
-                )
+            _check_name("column", name, "; rename it in a map step")
         return super().stored(schema)
+
+    def obstacles_in(self, tx: Session, table: str) -> list[str]:
+        return swap.obstacles(tx, table)
+
+    def swapping(self, tx: Session, window: Window) -> AbstractContextManager[tuple[str, int]]:
+        return swap.swapped(tx, window.load, window.run)
 
     # Staging.
 
@@ -270,10 +283,8 @@ class PostgresTarget(SqlTarget):
             took(tx.execute(sql.insert()), plan.rows, sql)
             return Merged(inserted=plan.rows, method="insert")
         if not plan.indexed and sql.version is None and self._rewritable(tx, sql):
-            # Counted from the staged side before, from the target's side while deleting: they differ when a key is there twice.
-            known = tx.execute(sql.count_known()).rows[0][0]
-            deleted = tx.execute(sql.delete_matching()).count
-            if deleted > known:
+            deleted, keys = tx.execute(sql.delete_known()).rows[0]
+            if deleted > keys:
                 raise several(sql)
             took(tx.execute(sql.insert()), plan.rows, sql)
             return Merged(inserted=plan.rows - deleted, updated=deleted, method="delete+insert")
@@ -331,6 +342,11 @@ class PostgresTarget(SqlTarget):
         known = self.columns(tx, table)
         required = [field.name for field in known.schema if not field.nullable] if known else []
         return [*(refusals.Constraint("NOT NULL", "NOT NULL", (name,)) for name in required), *constraints]
+
+
+def _check_name(what: str, name: str, remedy: str = "") -> None:
+    if len(name.encode()) > _NAME_BYTES:
+        raise PlanError(f"{what} {name!r}: PostgreSQL cuts names at {_NAME_BYTES} bytes{remedy}", code="spec-invalid")
 
 
 def _declared(field: pa.Field) -> str:

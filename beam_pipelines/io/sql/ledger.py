@@ -29,7 +29,7 @@ class Ledger:
     """Statements on the two ledger tables; each method runs in the caller's transaction.
 
     Args:
-        schema: Database schema that holds the tables; None: the connection's default.
+        schema: Database schema that holds the tables, made with them where it is missing; None: the connection's default.
         text: Column type of long text (`TEXT` but for databases that have none).
         key: Column type of the key columns.
     """
@@ -39,10 +39,13 @@ class Ledger:
     def __init__(self, schema: str | None = None, *, text: str = "TEXT", key: str = "TEXT") -> None:
         prefix = f"{quote(schema)}." if schema else ""
         self.loads, self.heads = f"{prefix}{LEDGER}", f"{prefix}{HEADS}"
-        self._text, self._key = text, key
+        self._schema, self._text, self._key = schema, text, key
 
     def create(self, tx: Session) -> None:
         """Create the tables where they are missing."""
+        # PostgreSQL asks for the right to make a schema even IF it EXISTS.
+        if self._schema and not tx.execute("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = ?", (self._schema,)).rows:
+            tx.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(self._schema)}")
         for statement in self.statements("IF NOT EXISTS "):
             tx.execute(statement)
 

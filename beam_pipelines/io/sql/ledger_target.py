@@ -46,6 +46,7 @@ class LedgerTarget(ABC):
     """A target whose commits are decided by a ledger in a database."""
 
     traits: TargetTraits
+    place: str
     ledger: Ledger
     retries = 5
     refused: pa.RecordBatch | None = None  # dead letters of the rows that the merge under way could not load
@@ -92,6 +93,9 @@ class LedgerTarget(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of connections; may be called twice."""
+
+    def obstacles(self, table: str) -> list[str]:  # noqa: ARG002 - most swap nothing
+        return []
 
     def fulfil(self, service: str) -> None:  # noqa: B027 - most have nothing to do
         """Do what committed merges of the service have promised; nothing where the merge is part of the transaction.

@@ -121,9 +121,16 @@ class MergeSql:
         insert = f" WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
         return f"MERGE INTO {self.target} AS t USING {self.staged} AS s ON {self.match()}{update}{insert}"
 
-    def count_known(self) -> str:
-        """Query: how many staged rows have a key that the target has."""
-        return f"SELECT count(*) FROM {self.staged} AS s WHERE EXISTS (SELECT 1 FROM {self.target} AS t WHERE {self.match()})"
+    def delete_known(self) -> str:
+        """Delete as `delete_matching` does, where staged keys are unique; one row (deleted, distinct keys of them)."""
+        keys = [f"t.{quote(key)}" for key in self.keys]
+        names = [f"k{number}" for number in range(len(keys))]
+        given = ", ".join(f"{key} AS {name}" for key, name in zip(keys, names, strict=True))
+        distinct = f"({', '.join(names)})" if len(names) > 1 else names[0]
+        return (
+            f"WITH gone AS (DELETE FROM {self.target} AS t USING {self.staged} AS s WHERE {self.match()} RETURNING {given})"
+            f" SELECT count(*), count(DISTINCT {distinct}) FROM gone"
+        )
 
     def delete_matching(self) -> str:
         """Delete the target's rows whose key is staged (`replace` with keys: whole rows)."""

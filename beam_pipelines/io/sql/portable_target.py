@@ -113,6 +113,7 @@ class PortableTarget(SqlTarget):
         folds = self._database.name in ("mysql", "mssql", "sqlite")
         self.traits = TargetTraits(name, transactional=True, local=name == "sqlite", folds_case=folds)
         self.ledger = PortableLedger(self._database)
+        self.place = connection.place
         self._ready: dict[tuple[str, ...], _Ready | FatalError] = {}
         self._kinds: dict[str, dict[str, Any]] = {}  # SQLAlchemy types of the target's columns, by staging table
 

@@ -15,12 +15,14 @@ from typing import TypeVar
 import pyarrow as pa
 
 from beam_pipelines.columnar import types
-from beam_pipelines.errors import BalanceError, DataError
+from beam_pipelines.errors import BalanceError, DataError, FatalError
 from beam_pipelines.io.connector import Described, Policy
 from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.ledger_target import Judged, LedgerTarget, refused_row
 from beam_pipelines.io.sql.merge import ROW, MergeSql
+from beam_pipelines.io.sql.origins import origins
 from beam_pipelines.io.sql.session import Outcome, Session, quote, quote_table
+from beam_pipelines.io.sql.swap import obstructed
 from beam_pipelines.runs.counts import Merged, Tally
 from beam_pipelines.runs.facts import Dead, Staged
 from beam_pipelines.runs.names import StagingName
@@ -69,10 +71,26 @@ class MergePlan:
     span: tuple[int, int] | None = None
 
 
+@dataclass(frozen=True)
+class _Into:
+    """The table that rows are written to.
+
+    Args:
+        window: Of the load.
+        table: The load's own table, or the one that takes its place.
+        known: Its columns and key.
+    """
+
+    window: Window
+    table: str
+    known: Described
+
+
 class SqlTarget(LedgerTarget):
     """A database as target: ledger, staging by attempt, one commit transaction."""
 
     system: str
+    numbered_from = 0  # the least `_bp_row`
 
     # What each database gives.
 
@@ -118,24 +136,34 @@ class SqlTarget(LedgerTarget):
             return self.columns(tx, table) if tx is not None else None
 
     def merge(self, tx: Session, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> Merged:
-        deleted = 0
-        known = self.columns(tx, window.load)
+        known, made = self.columns(tx, window.load), False
         if known is None and tally.read:
             # Also when no row arrives: a watermark moves on, and a table that is not there later was dropped by somebody.
             self.create_table(tx, window, schema, policy)
-            known = self.columns(tx, window.load)
+            known, made = self.columns(tx, window.load), True
         if known is None:
             return Merged(method="nothing to load")
-        if policy.whole:
-            deleted = tx.execute(f"DELETE FROM {quote_table(window.load)}").count
+        if not policy.whole:
+            return self._load(tx, _Into(window, window.load, known), policy, schema, tally)
+        if policy.swap and not made:
+            obstacles = self.obstacles_in(tx, window.load)
+            if obstacles:
+                raise Judged("mode-refused", obstructed(window.load, obstacles))
+            with self.swapping(tx, window) as (fresh, deleted):
+                merged = self._load(tx, _Into(window, fresh, known), policy, schema, tally)
+            return replace(merged, deleted=deleted, method="swap")
+        deleted = tx.execute(f"DELETE FROM {quote_table(window.load)}").count
+        return replace(self._load(tx, _Into(window, window.load, known), policy, schema, tally), deleted=max(deleted, 0))
+
+    def _load(self, tx: Session, into: _Into, policy: Policy, schema: pa.Schema, tally: Tally) -> Merged:
         if not tally.staged_rows:
-            return Merged(deleted=max(deleted, 0), method="nothing to load")
-        known = self._fit(tx, window, policy, schema, known)
+            return Merged(method="nothing to load")
+        window, table, known = into.window, into.table, self._fit(tx, into, policy, schema)
         plain = policy.whole or policy.mode == "insert"
         repeated = not plain and not _unique(window)
         relation = self.attach(tx, tally.staged, schema, once=policy.stop and plain, numbered=repeated or not policy.stop)
         sql = MergeSql(
-            window.load,
+            table,
             relation,
             tuple(schema.names),
             () if plain else window.key_fields,
@@ -148,11 +176,24 @@ class SqlTarget(LedgerTarget):
             sql, superseded = self.pick_winners(tx, sql, window, tally.staged_rows)
         fold = str.lower if self.traits.folds_case else str
         indexed = bool(known.primary_key) and set(map(fold, known.primary_key)) <= set(map(fold, sql.keys))
-        plan = MergePlan(sql, policy, tally.staged_rows - superseded, self.is_empty(tx, window.load), indexed)
-        merged = self._apply(tx, window, plan, schema)
-        return replace(merged, superseded=superseded, deleted=max(deleted, 0))
+        plan = MergePlan(sql, policy, tally.staged_rows - superseded, self.is_empty(tx, table), indexed)
+        return replace(self._apply(tx, window, plan, schema, tally), superseded=superseded)
 
-    def _apply(self, tx: Session, window: Window, plan: MergePlan, schema: pa.Schema) -> Merged:
+    # Whole-table replace by a new table (`strategy: swap`).
+
+    def obstacles(self, table: str) -> list[str]:
+        with self.reading() as tx:
+            return self.obstacles_in(tx, table) if tx is not None and self.has_table(tx, table) else []
+
+    def obstacles_in(self, tx: Session, table: str) -> list[str]:  # noqa: ARG002
+        """What hangs on a table and would be lost with it, or keep to it; databases that swap say."""
+        return []
+
+    def swapping(self, tx: Session, window: Window) -> AbstractContextManager[tuple[str, int]]:  # noqa: ARG002
+        """Give an empty table like the target's, which has its place and name when the block ends, and the number of rows that go."""
+        raise FatalError(f"{self.traits.system} does not swap tables, and the plan should have said so", code="internal")
+
+    def _apply(self, tx: Session, window: Window, plan: MergePlan, schema: pa.Schema, tally: Tally) -> Merged:
         if plan.policy.stop:
             try:
                 return self.apply(tx, plan)
@@ -172,6 +213,7 @@ class SqlTarget(LedgerTarget):
             codes=[one.code for one in refused],
             messages=[one.message for one in refused],
             at=datetime.fromisoformat(window.started_at),
+            origins=origins(window, rows, [one.row - self.numbered_from for one in refused], tally.staged),
         )
         self.refused = letters
         staged = self.keep_letters(tx, window, letters)
@@ -309,8 +351,9 @@ class SqlTarget(LedgerTarget):
 
     creates_primary_key = True
 
-    def _fit(self, tx: Session, window: Window, policy: Policy, schema: pa.Schema, known: Described) -> Described:
-        """Add the columns the target lacks, or refuse them."""
+    def _fit(self, tx: Session, into: _Into, policy: Policy, schema: pa.Schema) -> Described:
+        """Add the columns the table lacks, or refuse them."""
+        load, known = into.window.load, into.known
         fold = str.lower if self.traits.folds_case else str
         there = {fold(name) for name in known.schema.names}
         new = [field for field in schema if fold(field.name) not in there]
@@ -318,13 +361,11 @@ class SqlTarget(LedgerTarget):
             return known
         names = ", ".join(repr(field.name) for field in new)
         if not policy.evolve:
-            raise Judged(
-                "schema-frozen", f"the rows have columns that {window.load!r} lacks ({names}), and schema: freeze refuses to add them"
-            )
+            raise Judged("schema-frozen", f"the rows have columns that {load!r} lacks ({names}), and schema: freeze refuses to add them")
         for field in new:
-            self.add_column(tx, window.load, field)
-        _LOG.info("added to %s: %s", window.load, names)
-        again = self.columns(tx, window.load)
+            self.add_column(tx, into.table, field)
+        _LOG.info("added to %s: %s", load, names)
+        again = self.columns(tx, into.table)
         return again or known
 
     def add_column(self, tx: Session, table: str, field: pa.Field) -> None:

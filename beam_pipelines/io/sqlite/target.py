@@ -19,6 +19,7 @@ from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.ledger_target import service_staging
 from beam_pipelines.io.sql.merge import ROW
 from beam_pipelines.io.sql.session import Outcome, Session, quote
+from beam_pipelines.io.sql.swap import swapped
 from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name, took
 from beam_pipelines.io.sqlite.connect import BUSY_SECONDS, translate
 from beam_pipelines.io.sqlite.values import columns_of
@@ -69,8 +70,9 @@ class SqliteTarget(SqlTarget):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.traits = TargetTraits("sqlite", transactional=True, local=True, folds_case=True)
+        self.traits = TargetTraits("sqlite", transactional=True, local=True, folds_case=True, swaps=True)
         self.ledger = Ledger()
+        self.place = f"sqlite:///{path}"
         self._files = StagingFolder(path.with_name(f"{path.name}.staging"))
         self._attached: tuple[Staged, ...] = ()
 
@@ -136,6 +138,45 @@ class SqliteTarget(SqlTarget):
     def casts(self, schema: pa.Schema, known: Described) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
         # Columns have an affinity, not a type: SQLite converts by itself what converts without loss, and a CAST would turn 'abc' into 0.
         return ()
+
+    def obstacles_in(self, tx: Session, table: str) -> list[str]:
+        if not self.has_table(tx, table):
+            return ["it is a view"]
+        found = tx.execute(
+            "SELECT DISTINCT m.name FROM sqlite_master AS m JOIN pragma_foreign_key_list(m.name) AS f"
+            " WHERE m.type = 'table' AND lower(f.\"table\") = lower(?) ORDER BY 1",
+            (table.rpartition(".")[2],),
+        )
+        return [f"the foreign key of {other!r}" for (other,) in found.rows]
+
+    @contextmanager
+    def swapping(self, tx: Session, window: Window) -> Iterator[tuple[str, int]]:
+        name, aside = window.load.rpartition(".")[2], f"_bp_old_{window.run}"
+        made = tx.execute(
+            "SELECT type, name, sql FROM sqlite_master WHERE lower(tbl_name) = lower(?) AND sql IS NOT NULL ORDER BY rowid", (name,)
+        ).rows
+        table_sql = next(sql for kind, _, sql in made if kind == "table")
+        # Else a rename rewrites the views that name the table, and they would follow the old one. It ends with this connection.
+        tx.execute("PRAGMA legacy_alter_table = ON")
+        counted = bool(tx.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'").rows)
+        handed = tx.execute("SELECT seq FROM sqlite_sequence WHERE lower(name) = lower(?)", (name,)).rows if counted else []
+        with swapped(
+            tx,
+            window.load,
+            aside=aside,
+            table_sql=table_sql,
+            indexes=[(index, sql) for kind, index, sql in made if kind == "index"],
+            triggers=[sql for kind, _, sql in made if kind == "trigger"],
+        ) as fresh:
+            yield fresh
+        for (last,) in handed:
+            # AUTOINCREMENT hands out no number twice, in the new table neither.
+            tx.execute("DELETE FROM sqlite_sequence WHERE lower(name) = lower(?) AND seq < ?", (name, last))
+            tx.execute(
+                "INSERT INTO sqlite_sequence (name, seq) SELECT name, ? FROM sqlite_master WHERE type = 'table' AND lower(name) = lower(?)"
+                " AND NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE lower(name) = lower(?))",
+                (last, name, name),
+            )
 
     # Staging.
 

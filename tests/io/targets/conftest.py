@@ -304,12 +304,14 @@ SYSTEMS = ("duckdb", "sqlite", "postgresql", "portable-sqlite", "portable-postgr
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "files_too: what targets without transactions must do as well")
+    config.addinivalue_line("markers", "only(*systems): what some systems alone can do")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         files = ("parquet",) if metafunc.definition.get_closest_marker("files_too") else ()
-        metafunc.parametrize("place", SYSTEMS + files, indirect=True)
+        only = metafunc.definition.get_closest_marker("only")
+        metafunc.parametrize("place", only.args if only else SYSTEMS + files, indirect=True)
 
 
 @pytest.fixture(scope="session")
