@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 PROGRAM = """
 import gc, sys
@@ -50,3 +53,14 @@ def test_a_process_that_has_beam_is_left_as_it_is() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["True", "True"]
+
+
+@pytest.mark.parametrize(("chosen", "used"), [({}, "system"), ({"ARROW_DEFAULT_MEMORY_POOL": "mimalloc"}, "mimalloc")])
+def test_arrow_takes_its_memory_from_the_c_library_unless_the_user_chose(chosen: dict[str, str], used: str) -> None:
+    program = "from beam_pipelines.engine.start import choose_allocator; choose_allocator(); import pyarrow;"
+    program += " print(pyarrow.default_memory_pool().backend_name)"
+    environment = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**environment, **chosen})
+
+    assert done.stdout.split() == [used]
