@@ -461,6 +461,12 @@ def explore(subjects: Sequence[T], faults: Iterable[Fault], scenario: Callable[[
     threads = [threading.Thread(target=work, args=(subject,), name=f"explore-{number}") for number, subject in enumerate(subjects)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    finally:
+        # Interrupted: what is under way is ended, nothing more is begun.
+        with contextlib.suppress(queue.Empty):
+            while True:
+                waiting.get_nowait()
     return sorted(broken)
