@@ -299,6 +299,10 @@ def _kind(value: Any) -> tuple[str, str, str]:
     unknown = [str(key) for key in value if key not in known]
     if unknown:
         return "", f"unknown key {unknown[0]!r}; expected {', '.join(known)}", _near(unknown, known)
+    for key, item in value.items():
+        if isinstance(item, (Mapping, list)):
+            what = "a list" if isinstance(item, list) else "a mapping"
+            return "", f"expected text as {key!r}, got {what}", "secrets are written as text: ${env:NAME} or ${file:PATH}"
     return kind, "", ""
 
 

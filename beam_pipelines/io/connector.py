@@ -63,12 +63,14 @@ class Described:
         primary_key: Columns of its primary key, empty when there is none or it is unknown.
         rows: Estimated rows, None when unknown.
         bytes: Estimated bytes, None when unknown.
+        generated: Columns that the database always computes itself, and takes from nobody (of targets).
     """
 
     schema: pa.Schema
     primary_key: tuple[str, ...] = ()
     rows: int | None = None
     bytes: int | None = None
+    generated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

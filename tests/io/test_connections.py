@@ -261,6 +261,14 @@ def test_inline_passwords_and_references_are_told_apart(tmp_path: Path) -> None:
         ("ok: x.db\nok: y.db", 2, 1, "twice"),
         ("ok: x.db\n  bad: [", 2, 6, ""),
         ("- a\n- b", 1, 1, "expected names"),
+        (
+            "b: {url: postgresql://h/d, password: {env: CRM_PASSWORD}}",
+            1,
+            4,
+            "expected text as 'password', got a mapping (secrets are written",
+        ),
+        ("b: {path: ./in, accessKey: [AKIA77]}", 1, 4, "expected text as 'accessKey', got a list"),
+        ("b: " + "[" * 100_000, 1, 69, "expected at most 64 levels"),
     ],
 )
 def test_a_malformed_file_says_where(tmp_path: Path, text: str, line: int, column: int, says: str) -> None:
@@ -270,6 +278,8 @@ def test_a_malformed_file_says_where(tmp_path: Path, text: str, line: int, colum
     assert (problem.file, problem.line) == (str(tmp_path / "connections.yaml"), line)
     assert problem.column == column
     assert says in str(raised.value)
+    assert "CRM_PASSWORD" not in str(raised.value)
+    assert "AKIA77" not in str(raised.value)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

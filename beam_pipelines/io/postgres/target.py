@@ -146,8 +146,8 @@ class PostgresTarget(SqlTarget):
 
     def columns(self, tx: Session, table: str) -> Described | None:
         found = tx.execute(
-            "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull FROM pg_attribute a"
-            " WHERE a.attrelid = to_regclass(?) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+            "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '' OR a.attidentity = 'a'"
+            " FROM pg_attribute a WHERE a.attrelid = to_regclass(?) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             (quote_table(table),),
         ).rows
         if not found:
@@ -159,9 +159,10 @@ class PostgresTarget(SqlTarget):
             (quote_table(table),),
         ).rows
         fields = [
-            pa.field(name, types.from_postgres(kind), nullable=not required, metadata={_DECLARED: kind}) for name, kind, required in found
+            pa.field(name, types.from_postgres(kind), nullable=not required, metadata={_DECLARED: kind})
+            for name, kind, required, _ in found
         ]
-        return Described(pa.schema(fields), tuple(name for (name,) in key))
+        return Described(pa.schema(fields), tuple(name for (name,) in key), generated=tuple(row[0] for row in found if row[3]))
 
     def stored(self, schema: pa.Schema) -> pa.Schema:
         for name in schema.names:

@@ -153,10 +153,11 @@ class PortableTarget(SqlTarget):
         assert isinstance(tx, PortableSession)
         schema, name = split(table)
         fields = [pa.field(column["name"], _arrow(column["type"]), nullable=bool(column.get("nullable", True))) for column in found]
+        generated = tuple(column["name"] for column in found if column.get("computed"))
         with contextlib.suppress(NotImplementedError):
             key = sa.inspect(tx.connection).get_pk_constraint(name, schema)
-            return Described(pa.schema(fields), tuple(key.get("constrained_columns") or ()))
-        return Described(pa.schema(fields))
+            return Described(pa.schema(fields), tuple(key.get("constrained_columns") or ()), generated=generated)
+        return Described(pa.schema(fields), generated=generated)
 
     def _reflected(self, tx: Session, table: str) -> list[Any]:
         assert isinstance(tx, PortableSession)

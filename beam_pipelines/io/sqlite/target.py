@@ -146,12 +146,17 @@ class SqliteTarget(EmbeddedTarget):
         return bool(tx.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND lower(name) = lower(?)", (name,)).rows)
 
     def columns(self, tx: Session, table: str) -> Described | None:
-        found = tx.execute('SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (table.rpartition(".")[2],)).rows
+        found = tx.execute('SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo(?)', (table.rpartition(".")[2],)).rows
         if not found:
             return None
-        fields = [pa.field(name, types.from_sqlite(declared or ""), nullable=not required) for name, declared, required, _ in found]
-        keys = sorted((position, name) for name, _, _, position in found if position)
-        return Described(pa.schema(fields), tuple(name for _, name in keys))
+        fields = [
+            pa.field(name, types.from_sqlite(declared or ""), nullable=not required)
+            for name, declared, required, _, hidden in found
+            if not hidden
+        ]
+        keys = sorted((position, name) for name, _, _, position, _ in found if position)
+        generated = tuple(name for name, _, _, _, hidden in found if hidden in (2, 3))  # https://sqlite.org/pragma.html: virtual, stored
+        return Described(pa.schema(fields), tuple(name for _, name in keys), generated=generated)
 
     def casts(self, schema: pa.Schema, known: Described) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
         # Columns have an affinity, not a type: SQLite converts by itself what converts without loss, and a CAST would turn 'abc' into 0.
