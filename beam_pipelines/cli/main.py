@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from beam_pipelines import __version__
 from beam_pipelines.cli import command, connections, dead_letters, plan, preview, process, run, runs, schema, state, validate
 from beam_pipelines.cli.arguments import Parser
-from beam_pipelines.engine.start import spare_the_collector
+from beam_pipelines.engine.start import choose_allocator, spare_the_collector
 
 __all__ = ["main"]
 
@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:
         spare_the_collector()
+        choose_allocator()
         process.leave(command.execute(_parser(), sys.argv[1:]))
     return command.execute(_parser(), argv)
 

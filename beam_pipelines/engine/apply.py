@@ -1,4 +1,7 @@
-"""Apply one step to every batch: count in and out, stage the rows that fail. What the step does is a pure function in `transforms`."""
+"""Apply steps to every batch: count in and out, stage the rows that fail. What a step does is a pure function in `transforms`.
+
+Adjacent filters and maps are one DoFn (`transforms.fused`); each still counts for itself.
+"""
 
 from __future__ import annotations
 
@@ -12,41 +15,53 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
-from beam_pipelines.columnar import cast, origin, size
+from beam_pipelines.columnar import origin
 from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.prepare import windows_of
+from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.runs.window import Window
-from beam_pipelines.transforms.step import Step
+from beam_pipelines.transforms.fused import Fused
+from beam_pipelines.transforms.step import Applied, Step
 
-__all__ = ["ApplyStep"]
+__all__ = ["ApplySteps"]
 
 
 @dataclass
 class _Open:
-    step: Step
-    schema: pa.Schema
-    fact: StepFact
+    steps: list[Step]
+    fused: Fused
+    facts: list[StepFact]
 
 
 class _ApplyFn(BundleFn):
-    def __init__(self, job: Job, index: int) -> None:
-        super().__init__(job, job.step_ids[index], "transform")
-        self._index = index
+    def __init__(self, job: Job, steps: range) -> None:
+        super().__init__(job, job.step_ids[steps[-1]], "transform")
+        self._steps = steps
+
+    def setup(self) -> None:
+        super().setup()
+        self._earlier = [Reporter(self._job.step_ids[index], "transform") for index in self._steps[:-1]]
 
     def start_bundle(self) -> None:
         super().start_bundle()
+        for report in self._earlier:
+            report.open(self.context)
         self._leave()
 
     def teardown(self) -> None:
         self._leave()
+        for report in self._earlier:
+            report.close()
         super().teardown()
 
     def _leave(self) -> None:
         """Close the steps that a bundle which failed left open."""
         for one in getattr(self, "_open", {}).values():
-            with contextlib.suppress(Exception):  # a user's clean-up: what went wrong was raised where it did
-                one.step.close()
+            for step in one.steps:
+                with contextlib.suppress(Exception):  # a user's clean-up: what went wrong was raised where it did
+                    step.close()
         self._open: dict[str, _Open] = {}
 
     def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
@@ -55,68 +70,74 @@ class _ApplyFn(BundleFn):
             outputs = self._apply(load, batch, texts)
         yield from outputs
 
-    def _apply(self, load: str, batch: pa.RecordBatch, texts: dict[str, str]) -> list[pa.RecordBatch]:
-        one = self._open.get(load) or self._begin(load, self.window(load, texts))
-        applied = one.step.apply(batch)
-        dead = 0
+    def _apply(self, load: str, batch: pa.RecordBatch, texts: dict[str, str]) -> tuple[pa.RecordBatch, ...]:
+        one = self._open.get(load) or self._begin(load, windows_of({load: texts[load]})[load])
+        results = one.fused.apply(batch)
+        rows_in = batch.num_rows
+        for position, (applied, report) in enumerate(zip(results, [*self._earlier, self._report], strict=True)):
+            one.facts[position] = self._counted(one.facts[position], load, rows_in, applied)
+            rows_in = applied.rows_out
+            report.add(rows_in)
+        return results[-1].batches
+
+    def _counted(self, fact: StepFact, load: str, rows_in: int, applied: Applied) -> StepFact:
+        """Stage the dead letters of one step and batch, and add up its counts."""
+        error = fact.error
         for rows in applied.dead:
-            self.letter(rows.batch, rows.rows, load, one.step.id, rows.codes, rows.messages)
-            dead += len(rows.rows)
-            one.fact = replace(one.fact, error=one.fact.error or f"{rows.codes[0]}: {rows.messages[0]}")
-        outputs: list[pa.RecordBatch] = []
-        for out in applied.batches:
-            conformed = cast.conform(out, one.schema)
-            if conformed.bad:
-                self.letter(out, conformed.bad, load, one.step.id, ["cast-failed"] * len(conformed.bad), conformed.reasons)
-                dead += len(conformed.bad)
-            if conformed.batch.num_rows:
-                outputs += size.split(conformed.batch)
-        rows_out = sum(out.num_rows for out in outputs)
-        fact = one.fact
-        one.fact = replace(
+            self.letter(rows.batch, rows.rows, load, fact.step, rows.codes, rows.messages)
+            error = error or f"{rows.codes[0]}: {rows.messages[0]}"
+        return replace(
             fact,
-            records_in=fact.records_in + batch.num_rows,
-            records_out=fact.records_out + rows_out,
+            records_in=fact.records_in + rows_in,
+            records_out=fact.records_out + applied.rows_out,
             filtered=fact.filtered + applied.filtered,
             rejected=fact.rejected + applied.rejected,
-            dead=fact.dead + dead,
+            dead=fact.dead + applied.rows_dead,
             nulled=fact.nulled + applied.nulled,
             made=fact.made + applied.made,
+            error=error,
         )
-        self._report.add(rows_out)
-        return outputs
 
     def _begin(self, load: str, window: Window) -> _Open:
-        before = self._job.step_ids[self._index - 1] if self._index else ""
-        step = self._job.steps()[self._index]
-        schema = window.schema(step.id)
-        step.open(window.schema(before), schema, datetime.fromisoformat(window.started_at))
-        one = self._open[load] = _Open(step, schema, StepFact(load, step.id))
+        ids, every = self._job.step_ids, self._job.steps()
+        steps = [every[index] for index in self._steps]
+        schemas = [window.schema(ids[self._steps[0] - 1] if self._steps[0] else ""), *(window.schema(step.id) for step in steps)]
+        names = [step.id for step in steps]
+        facts = [StepFact(load, name, fused_with=tuple(other for other in names if other != name)) for name in names]
+        with contextlib.ExitStack() as opened:
+            for step, before, after in zip(steps, schemas, schemas[1:], strict=False):
+                step.open(before, after, datetime.fromisoformat(window.started_at))
+                opened.callback(step.close)
+            one = self._open[load] = _Open(steps, Fused(steps, schemas[1:]), facts)
+            opened.pop_all()
         return one
 
     def finish_bundle(self) -> Iterator[Any]:
         for load, one in self._open.items():
-            one.step.close()
-            letters = self.close_letters(load)
-            told = replace(one.fact, letters=letters, seconds=self._seconds.get(load, 0.0))
-            yield TaggedOutput(FACTS, in_global_window(told))
+            for step in one.steps:
+                step.close()
+            for fact in one.facts:
+                letters = self.close_letters(load, fact.step)
+                told = replace(fact, letters=letters, seconds=self._seconds.get(load, 0.0))
+                yield TaggedOutput(FACTS, in_global_window(told))
         self._open = {}
-        self._report.flush()
+        for report in (*self._earlier, self._report):
+            report.flush()
 
 
-class ApplyStep(beam.PTransform):
-    """One step of a definition, by its position.
+class ApplySteps(beam.PTransform):
+    """Steps of a definition that run as one.
 
     Args:
         job: The service.
-        index: Position of the step.
+        steps: Their positions.
         windows: One element, `{load: window as text}`.
     """
 
-    def __init__(self, job: Job, index: int, windows: PCollection) -> None:
+    def __init__(self, job: Job, steps: range, windows: PCollection) -> None:
         super().__init__()
-        self._job, self._index, self._windows = job, index, windows
+        self._job, self._steps, self._windows = job, steps, windows
 
     def expand(self, rows: PCollection) -> Any:
-        apply = beam.ParDo(_ApplyFn(self._job, self._index), AsSingleton(self._windows))
+        apply = beam.ParDo(_ApplyFn(self._job, self._steps), AsSingleton(self._windows))
         return rows | "Apply" >> apply.with_output_types(pa.RecordBatch, **{FACTS: StepFact}).with_outputs(FACTS, main="rows")

@@ -94,7 +94,7 @@ class BundleFn(PlainFn):
         """Drop what a bundle that failed left open: nothing of it counts."""
         for box in getattr(self, "_letters", {}).values():
             box.abort()
-        self._letters: dict[str, LetterBox] = {}
+        self._letters: dict[tuple[str, str], LetterBox] = {}
 
     def teardown(self) -> None:
         self._drop_letters()
@@ -125,9 +125,9 @@ class BundleFn(PlainFn):
         self, batch: pa.RecordBatch, rows: Sequence[int], load: str, step: str, codes: Sequence[str], messages: Sequence[str]
     ) -> None:
         """Stage dead letters for some rows of a batch."""
-        box = self._letters.get(load)
+        box = self._letters.get((load, step))
         if box is None:
-            box = self._letters[load] = LetterBox(self.target, self._job.service, self.context.run)
+            box = self._letters[load, step] = LetterBox(self.target, self._job.service, self.context.run)
         box.add(
             dead.letters(
                 batch,
@@ -141,13 +141,13 @@ class BundleFn(PlainFn):
             )
         )
 
-    def close_letters(self, load: str) -> tuple[Dead, ...]:
-        box = self._letters.pop(load, None)
-        return box.finish() if box else ()
+    def close_letters(self, load: str, step: str | None = None) -> tuple[Dead, ...]:
+        """End the dead letters of a load; `step`: only those of that step."""
+        ended = [key for key in self._letters if key[0] == load and step in (None, key[1])]
+        return tuple(dead for key in ended for dead in self._letters.pop(key).finish())
 
     def dead_count(self, load: str) -> int:
-        box = self._letters.get(load)
-        return box.count if box else 0
+        return sum(box.count for (of, _), box in self._letters.items() if of == load)
 
     @contextmanager
     def timed(self, load: str) -> Iterator[None]:

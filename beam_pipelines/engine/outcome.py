@@ -112,6 +112,7 @@ def _steps(row: LedgerRow, several: bool) -> list[Step]:
             records_rejected=step.rejected,
             records_dead_lettered=step.dead,
             records_nulled=step.nulled,
+            fused_with=step.fused_with,
         )
         for step in tally.steps
     )

@@ -6,13 +6,14 @@ import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
 
 from beam_pipelines.columnar import coder
-from beam_pipelines.engine.apply import ApplyStep
+from beam_pipelines.engine.apply import ApplySteps
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.commit import Commit
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import Prepare
 from beam_pipelines.engine.read import Read
 from beam_pipelines.engine.stage import Stage
+from beam_pipelines.transforms.fused import groups
 
 __all__ = ["RunLoads", "loaded"]
 
@@ -39,8 +40,9 @@ def loaded(job: Job, windows: PCollection) -> PCollection:
     """Read, transform and stage what the windows say; gives the facts of every bundle."""
     read = windows | "Read" >> Read(job)
     rows, facts = read.rows, [read[FACTS]]
-    for index, step in enumerate(job.step_ids):
-        applied = rows | f"Step {step}" >> ApplyStep(job, index, windows)
+    for steps in groups(job.definition.steps):
+        label = " + ".join(job.step_ids[index] for index in steps)
+        applied = rows | f"Step {label}" >> ApplySteps(job, steps, windows)
         rows = applied.rows
         facts.append(applied[FACTS])
     facts.append(rows | "Stage" >> Stage(job, windows))

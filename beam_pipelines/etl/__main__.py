@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from beam_pipelines.engine.start import spare_the_collector
+from beam_pipelines.engine.start import choose_allocator, spare_the_collector
 
 if __name__ == "__main__":
     spare_the_collector()
+    choose_allocator()
 
     from beam_pipelines.cli.etl import main
     from beam_pipelines.cli.process import leave

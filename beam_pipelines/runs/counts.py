@@ -164,11 +164,16 @@ class LoadCounts:
         tally["newest"] = Mark.from_json(tally["newest"])
         tally["staged"] = tuple(Staged(**part) for part in tally["staged"])
         tally["letters"] = _letters(tally["letters"])
-        tally["steps"] = tuple(StepFact(**{**step, "letters": _letters(step["letters"])}) for step in tally["steps"])
+        tally["steps"] = tuple(_step(step) for step in tally["steps"])
         merged["letters"] = _letters(merged["letters"])
         return cls(
             Tally(**tally), Merged(**merged), Mark.from_json(data["watermark"]), data["budget_exceeded"], data["message"], data["code"]
         )
+
+
+def _step(data: dict[str, Any]) -> StepFact:
+    # Ledger rows of runs before steps were fused do not say with which.
+    return StepFact(**{**data, "letters": _letters(data["letters"]), "fused_with": tuple(data.get("fused_with", ()))})
 
 
 def _letters(data: Iterable[dict[str, Any]]) -> tuple[Dead, ...]:

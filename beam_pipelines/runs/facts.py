@@ -90,6 +90,7 @@ class StepFact:
         seconds: Time spent.
         letters: Where the dead rows are.
         error: First error of a row, code and message without payload.
+        fused_with: Ids of the steps that it ran as one with, whose time it shares.
     """
 
     load: str
@@ -104,6 +105,7 @@ class StepFact:
     seconds: float = 0.0
     letters: tuple[Dead, ...] = ()
     error: str | None = None
+    fused_with: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.columnar.expression import Scope, Term
 from beam_pipelines.errors import FatalError
@@ -46,22 +47,41 @@ class Filter:
         self._scope = Scope(schema_in, now)
         self._term = compile_condition(self._condition, self._scope, self._path)
 
-    def apply(self, batch: pa.RecordBatch) -> Applied:
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns that the condition reads."""
+        scope, term = self._opened()
+        return frozenset(scope.schema.names[index] for index in term.used)
+
+    def _opened(self) -> tuple[Scope, Term]:
         if self._scope is None or self._term is None:
             raise FatalError(f"step {self.id!r} was not opened", code="internal")
-        found = self._scope.evaluate([self._term], batch)[0]
+        return self._scope, self._term
+
+    def apply(self, batch: pa.RecordBatch, columns: frozenset[str] | None = None) -> Applied:
+        """Keep the rows on which the condition is true.
+
+        Args:
+            batch: With hidden columns.
+            columns: What goes on of the rows, beside the hidden columns; None: all of it.
+        """
+        scope, term = self._opened()
+        found = scope.evaluate([term], batch)[0]
         mask = found.array if pa.types.is_boolean(found.array.type) else pa.nulls(batch.num_rows, pa.bool_())
         mask = pc.fill_null(mask, False)
         if found.bad and not self.required:
             mask = pc.or_(mask, _at(found.bad, batch.num_rows))
-        kept = _kept(batch, mask)
+        every = pc.all(mask, min_count=0).as_py()
+        kept = batch if columns is None else _narrowed(batch, columns)
+        kept = kept if every else _kept(kept, mask)
         dead = dead_rows(
             batch, {row: ("expression-failed", why) for row, why in zip(found.bad, found.reasons, strict=True)} if self.required else {}
         )
         failed = len(found.bad)
         filtered = batch.num_rows - kept.num_rows - (failed if self.required else 0)
         batches = (kept,) if kept.num_rows else ()
-        return Applied(batches, filtered=filtered, nulled=0 if self.required else failed, dead=dead)
+        nulled = 0 if self.required else failed
+        return Applied(batches, filtered=filtered, nulled=nulled, dead=dead, kept=None if every else mask)
 
     def close(self) -> None:
         if self._scope is not None:
@@ -77,10 +97,12 @@ def _at(rows: list[int], length: int) -> pa.Array:
     return pa.array(mask)
 
 
+def _narrowed(batch: pa.RecordBatch, columns: frozenset[str]) -> pa.RecordBatch:
+    names = [name for name in batch.schema.names if name in columns or name.startswith(origin.PREFIX)]
+    return batch.select(names) if names else batch  # without a column there is no number of rows
+
+
 def _kept(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
-    """Return the rows where `mask` is true; the batch itself when that is all of them."""
-    if pc.all(mask, min_count=0).as_py():
-        return batch
     try:
         return batch.filter(mask)
     except pa.ArrowNotImplementedError:  # views and run-end encoding

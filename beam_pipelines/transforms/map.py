@@ -104,6 +104,17 @@ class Map:
             self._engine.close()
         self._engine = self._scope = None
 
+    @property
+    def columns(self) -> frozenset[str] | None:
+        """The columns that the map reads; None: all of them go on, too."""
+        if self._scope is None:
+            raise FatalError(f"step {self.id!r} was not opened", code="internal")
+        if self._model.unmapped == "keep":
+            return None
+        names = self._scope.schema.names
+        sources = {one.source.name for one in self._fields if one.source}
+        return frozenset(sources | {names[index] for one in self._fields if one.term for index in one.term.used})
+
     def apply(self, batch: pa.RecordBatch) -> Applied:
         columns = self._columns(batch)
         failed, arrays = columns.failed, columns.arrays

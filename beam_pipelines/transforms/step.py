@@ -43,6 +43,7 @@ class Applied:
             part of the rows of `batches`.
         made: Rows above one for one.
         dead: Rows that failed.
+        kept: Of a filter, which rows of the batch went on; None: all of them, or the step is no filter.
     """
 
     batches: tuple[pa.RecordBatch, ...]
@@ -51,6 +52,7 @@ class Applied:
     nulled: int = 0
     made: int = 0
     dead: tuple[DeadRows, ...] = ()
+    kept: pa.Array | None = None
 
     @property
     def rows_out(self) -> int:

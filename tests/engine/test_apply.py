@@ -84,6 +84,27 @@ def shelf() -> Shelf:
     return Shelf()
 
 
+def fused(tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> _ApplyFn:
+    """A filter and a map as one."""
+    monkeypatch.setenv(VARIABLE, RunContext("00000000000a", "2026-01-01T00:00:00+00:00", folder=str(tmp_path)).to_text())
+    pipeline = {
+        "source": {"type": "database", "connection": "crm", "table": "customers"},
+        "transformations": [
+            {"id": "some", "type": "filter", "condition": "id > 1"},
+            {
+                "id": "halves",
+                "type": "map",
+                "mappings": {"id": {"source": "id"}, "half": {"expression": "factorial(CAST(age AS INT)) * 1.0e0"}},
+            },
+        ],
+        "destination": {"type": "database", "connection": "target", "table": "{table}"},
+    }
+    made = Desk(Job.of(parse({"name": "Customers", "pipeline": pipeline}).definition).text, str(tmp_path), shelf=shelf)
+    fn = _ApplyFn(made, range(2))
+    fn.setup()
+    return fn
+
+
 @pytest.fixture
 def halves(tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> _ApplyFn:
     monkeypatch.setenv(VARIABLE, RunContext("00000000000a", "2026-01-01T00:00:00+00:00", folder=str(tmp_path)).to_text())
@@ -97,7 +118,7 @@ def halves(tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> _Ap
         "destination": {"type": "database", "connection": "target", "table": "{table}"},
     }
     made = Desk(Job.of(parse({"name": "Customers", "pipeline": pipeline}).definition).text, str(tmp_path), shelf=shelf)
-    fn = _ApplyFn(made, 1)
+    fn = _ApplyFn(made, range(1, 2))
     fn.setup()
     return fn
 
@@ -177,3 +198,26 @@ def test_what_a_failed_bundle_left_open_is_left_before_the_next(halves: _ApplyFn
     list(halves.process(batch([1]), TEXTS))
     halves.teardown()
     assert (tmp_path / "log").read_text() == "in out " * 3
+
+
+def test_steps_that_run_as_one_count_for_themselves_and_share_their_time(
+    tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, (some, halves) = applied(fused(tmp_path, shelf, monkeypatch), batch([1, 2, 3, 10**18, 4]), batch([5, 6, 3]))
+    assert [row for one in out for row in one.column("half").to_pylist()] == [6.0, 24.0, 6.0]
+    assert (some.step, some.records_in, some.records_out, some.filtered, some.dead) == ("some", 8, 4, 4, 0)
+    assert (halves.step, halves.records_in, halves.records_out, halves.filtered, halves.dead) == ("halves", 4, 3, 0, 1)
+    assert (some.fused_with, halves.fused_with) == (("halves",), ("some",))
+    assert some.seconds == halves.seconds > 0
+    assert (some.letters, [letter.codes for letter in halves.letters]) == ((), [{"expression-failed": 1}])
+    (letter,) = shelf.letters
+    assert (letter["step"], json.loads(letter["payload"]), json.loads(letter["origin"])["key"]) == (
+        "halves",
+        {"id": 3, "age": 10**18},
+        {"id": 3},
+    )
+
+
+def test_a_run_of_a_function_is_fused_with_nothing(halves: _ApplyFn) -> None:
+    _, (fact,) = applied(halves, batch([1]))
+    assert fact.fused_with == ()

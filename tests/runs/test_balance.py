@@ -29,7 +29,7 @@ def bundles(draw: st.DrawFn) -> list[ReadFact | StepFact | StagedFact]:
     first = StepFact("t", "one", out, out)
     filtered, died = min(filtered, out), min(died, max(0, out - filtered))
     second_out = out + made - filtered - died
-    second = StepFact("t", "two", out, second_out, filtered=filtered, dead=died, made=made, letters=dead(died))
+    second = StepFact("t", "two", out, second_out, filtered=filtered, dead=died, made=made, letters=dead(died), fused_with=("one",))
     kept = min(kept, second_out)
     stage = StagedFact("t", second_out, (Staged("s", kept),), second_out - kept, dead(second_out - kept))
     return [*facts, first, second, stage]

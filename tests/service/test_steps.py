@@ -113,6 +113,8 @@ def test_each_step_tells_what_it_took_gave_and_lost(people: Desk) -> None:
     assert "nowhere" not in checked["error"], "an error in the record holds no payload"
     assert "expression-failed" in money["error"]
     assert adults.get("error") is None
+    assert [one.get("fusedWith") for one in (checked, money, adults)] == [None, ["adults"], ["money"]]
+    assert money["duration"] == adults["duration"]
     metrics = record["metrics"]
     assert tuple(metrics["records" + key] for key in ("Extracted", "Transformed", "Loaded", "Filtered", "DeadLettered")) == (
         100,
@@ -143,6 +145,19 @@ def test_rows_that_fail_are_dead_letters_of_the_step_they_fail_in_as_they_came_t
     with people.store() as store:
         indexed = {(one.step, one.code): one.count for one in store.failed_records("desk")}
     assert indexed == {("checked", "function-failed"): 9, ("money", "expression-failed"): 2}
+
+
+def test_a_row_that_dies_in_a_step_that_was_fused_is_shown_as_it_came_to_it(people: Desk) -> None:
+    people.etl({"table": "people"}, {"table": "people", "mode": "insert"}, [FILTER, MAP], errorBudget={"max": "50%"})
+    record = people.ran()
+    adults, money = (one_transformation(record, step) for step in ("adults", "money"))
+    keys = ("recordsIn", "recordsOut", "recordsFiltered", "recordsDeadLettered")
+    # Ids 1..17 are filtered, 7 among them; 77 has a spend that is no number.
+    assert tuple(adults[key] for key in keys) == (100, 83, 17, 0)
+    assert tuple(money[key] for key in keys) == (83, 82, 0, 1)
+    (letter,) = people.letters()
+    assert (letter["step"], letter["code"], letter["origin"]) == ("money", "expression-failed", {"source": "people", "key": {"id": 77}})
+    assert letter["record"] == {"id": 77, "name": "Person 77", "age": 77, "email": "p77@example.com", "spend": "a lot"}
 
 
 def test_a_step_that_is_not_required_passes_rows_with_its_columns_null(people: Desk) -> None:

@@ -20,7 +20,7 @@ from beam_pipelines.columnar import types
 from beam_pipelines.errors import BalanceError, DataError, FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, TargetTraits
-from beam_pipelines.io.postgres import swap
+from beam_pipelines.io.postgres import swap, waits
 from beam_pipelines.io.postgres.session import Server
 from beam_pipelines.io.postgres.stage import PostgresStager, copy_rows, create_statement, refusal, staging_type
 from beam_pipelines.io.sql import refusals
@@ -105,7 +105,8 @@ class PostgresTarget(SqlTarget):
         try:
             session = PostgresSession(connection, self._server)
             session.execute(_SETTINGS)
-            yield session
+            with waits.told(self._server, connection):
+                yield session
             with self._server.doing("committing"):
                 try:
                     connection.commit()
