@@ -159,8 +159,7 @@ class StateStore:
             False when the run has ended or is unknown: nothing is told of it any more.
         """
         with self._database.write() as connection:
-            now = self._now(connection)
-            return all(outbox.put_progress(connection, run, one.phase, one.to_json(), now) for one in phases)
+            return outbox.put_progress(connection, run, phases, self._now(connection))
 
     def finish(self, run: str, outcome: Outcome) -> bool:
         """Record how a run ended, exactly once, in one transaction with all that follows.
