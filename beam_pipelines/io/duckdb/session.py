@@ -17,7 +17,7 @@ from beam_pipelines.io.sql.session import Outcome
 __all__ = ["MEMORY", "MERGE_MEMORY", "MOST_MEMORY", "DuckDbSession", "connect", "starved", "translate"]
 
 LOCK_WAIT = 30.0  # seconds: longer than a dashboard's query, shorter than anybody's patience
-# MB that statements may hold before they spill beside the file. Measured with 10 million rows: as fast as with 256, and 150 MB less at peak.
+# MB that statements may hold before they spill beside the file. Measured with 10 million rows: as fast as with 256, 150 MB less at peak.
 # What does not spill is a row group for each column: from about 100 columns on a load is begun again with more.
 MEMORY = 96
 MERGE_MEMORY = 256  # MB: what MERGE pins does not spill; of a million rows into as many it needs 160
