@@ -179,7 +179,7 @@ class Functions:
                 beside = f"beside the definition ({self.folder}) or " if self.folder else ""
                 raise self._missing(f"no module {name!r} {beside}on Python's path", path) from error
             raise self._missing(f"{name!r} cannot be imported: {error}", path, "install it beside beam-pipelines") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._missing(f"{name!r} cannot be imported: {_where(error)}", path) from error
 
 
@@ -201,13 +201,13 @@ def _load(file: Path, folder: Path, path: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise Functions(folder)._missing(f"{file} cannot be imported: {_where(error, file)}", path) from error
     return module
 
 
-def _where(error: Exception, file: Path | None = None) -> str:
+def _where(error: BaseException, file: Path | None = None) -> str:
     """Return an import's error with the line of the user's file."""
     line = error.lineno if isinstance(error, SyntaxError) else None
     trace = error.__traceback__
@@ -215,7 +215,8 @@ def _where(error: Exception, file: Path | None = None) -> str:
         if file is not None and trace.tb_frame.f_code.co_filename == str(file):
             line = trace.tb_lineno
         trace = trace.tb_next
-    return f"{type(error).__name__}: {error}" + (f" (line {line})" if line else "")
+    said = "it ends the process" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
+    return said + (f" (line {line})" if line else "")
 
 
 def _near(name: str, *modules: ModuleType) -> str:

@@ -213,3 +213,11 @@ def test_functions_travel_by_their_names(tmp_path: Path) -> None:
 def test_functions_can_be_pickled_by_reference_within_a_process(tmp_path: Path) -> None:
     found = Functions(write(tmp_path / "a", functions="def f(row): return 1")).find("f")
     assert pickle.loads(pickle.dumps(found.code)) is found.code
+
+
+@pytest.mark.parametrize("leaving", ["import sys; sys.exit(0)", "raise SystemExit"])
+def test_a_file_that_ends_the_process_when_it_is_imported_is_refused_by_name_and_line(tmp_path: Path, leaving: str) -> None:
+    folder = write(tmp_path / "a", functions=f"# one\n{leaving}\ndef clean(row): return row", shared=leaving)
+    said = str(missing(Functions(folder), "clean"))
+    assert f"{folder / 'functions.py'} cannot be imported: it ends the process (line 2)" in said
+    assert "it ends the process" in str(missing(Functions(folder), "clean", "shared:clean"))

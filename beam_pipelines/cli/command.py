@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from beam_pipelines.cli import failure, log
 from beam_pipelines.cli.arguments import Parser, wants_json
 from beam_pipelines.cli.output import Output
-from beam_pipelines.cli.process import CANCELLED, interruptible
+from beam_pipelines.cli.process import CANCELLED, interruptible, not_left_early
 from beam_pipelines.cli.redaction import Redactor
 from beam_pipelines.cli.session import Session
-from beam_pipelines.errors import SpecError
+from beam_pipelines.errors import FatalError, SpecError
 
 __all__ = ["execute"]
 
@@ -35,13 +35,19 @@ def execute(parser: Parser, argv: Sequence[str]) -> int:
     with Output.opened(as_json=getattr(arguments, "output", "text") == "json", redact=redact) as out:
         session = Session(out, redact)
         try:
-            with interruptible():
+            with interruptible(), not_left_early():
                 return int(arguments.handler(arguments, session))
         except KeyboardInterrupt:
             failure.say("cancelled: what a run left, if one had begun, the next run of the service settles")
             if out.as_json:
                 out.json({"error": "cancelled", "errorCode": "cancelled", "exitCode": CANCELLED})
             return CANCELLED
+        except SystemExit as leave:
+            # A function of the service wanted to end the process where nobody turned that into an error of its own.
+            stopped = FatalError("code of the service ended the process before the command was done", code="function-failed")
+            stopped.__cause__ = leave
+            failure.answer(stopped, out, session.definition)
+            return stopped.exit_code
         except Exception as error:  # noqa: BLE001 - the one place where every error ends: it is told, and becomes the exit code
             failure.answer(error, out, session.definition)
             return failure.exit_code_of(error)

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-__all__ = ["CANCELLED", "Interrupted", "interruptible", "leave"]
+__all__ = ["CANCELLED", "Interrupted", "interruptible", "leave", "not_left_early"]
 
 CANCELLED = 130  # exit code of a run that was stopped (contracts, section 5): 128 + SIGINT
 _ONE_PRESS = 1.0  # seconds: wrappers (make, uv, timeout) pass on the signal that the terminal sends to the whole group as well
+_exit = os._exit  # the real one, also while `not_left_early` has taken its place
 _came: list[float] = []  # when the signal came that interrupts this process
 
 
@@ -47,7 +48,7 @@ def interruptible(notice: str = "") -> Iterator[None]:
             return
         if _came:
             os.write(2, b"leaving at once; the next run settles what this one left\n")
-            os._exit(CANCELLED)
+            _exit(CANCELLED)
         _came.append(now)
         if notice:
             os.write(2, f"{notice}\n".encode())
@@ -70,6 +71,33 @@ def interruptible(notice: str = "") -> Iterator[None]:
                 _came.clear()  # the outermost: what comes now is about something else
 
 
+@contextlib.contextmanager
+def not_left_early() -> Iterator[None]:
+    """While the block runs, `os._exit` called by a function of the service does not make a command look like one that ended well.
+
+    In the main thread it becomes `sys.exit`, which fails the command. In another one nobody would notice that, so the process ends, but
+    says why, and never with 0. Processes that are forked from this one leave as they like.
+    """
+    mine = os.getpid()
+
+    def refused(status: int) -> NoReturn:
+        if os.getpid() == mine:
+            if threading.current_thread() is threading.main_thread():
+                raise SystemExit(status)
+            os.write(
+                2,
+                f"error: os._exit({status}) was called before the command was done; if a run had begun, the next one settles it\n".encode(),
+            )
+            status = status or 1
+        _exit(status)
+
+    os._exit = refused
+    try:
+        yield
+    finally:
+        os._exit = _exit
+
+
 def leave(code: int) -> NoReturn:
     """End the process without taking the interpreter apart, which takes Beam's modules a quarter of a second.
 
@@ -85,7 +113,7 @@ def leave(code: int) -> NoReturn:
     for close in (atexit._run_exitfuncs, logging.shutdown, _flush):
         with contextlib.suppress(BaseException):
             close()
-    os._exit(code)
+    _exit(code)
 
 
 def _flush() -> None:

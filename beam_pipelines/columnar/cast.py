@@ -14,9 +14,15 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.column import Mask, convert_column
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.columnar.convert import family
+from beam_pipelines.columnar.types.common import BARE_DECIMAL
 from beam_pipelines.errors import FatalError
 
 __all__ = ["Conformed", "conform", "convert_column"]
+
+_BARE = (
+    "; a number without a declared precision keeps 29 digits before the point and 9 behind it: for others CAST it in the query, such as to"
+    " numeric(38, 20) or text"
+)
 
 
 @dataclass(frozen=True)
@@ -125,4 +131,5 @@ def _reason(planned: pa.Field, given: pa.DataType) -> str:
         "decimal": "a number that does not fit exactly",
         "bytes": "bytes that do not read as one",
     }.get(family(given), f"{given} that does not fit")
-    return f"column {planned.name!r}: expected {planned.type}, got {what}"
+    remedy = _BARE if planned.type == pa.decimal128(*BARE_DECIMAL) else ""
+    return f"column {planned.name!r}: expected {planned.type}, got {what}{remedy}"

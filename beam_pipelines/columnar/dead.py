@@ -41,6 +41,7 @@ def letters(
     messages: Sequence[str],
     at: dt.datetime,
     max_cell_bytes: int = MAX_CELL_BYTES,
+    origins: Sequence[dict[str, Any]] | None = None,
 ) -> pa.RecordBatch:
     """Write the dead letters of some rows of a batch.
 
@@ -52,6 +53,7 @@ def letters(
         codes: One error code a row.
         messages: One message a row, without payload.
         at: When, aware.
+        origins: One a row, where the batch has no hidden columns to tell.
         max_cell_bytes: A cell above it is kept as its first 64 KiB and its length: `{"$truncated": {"bytes": n, "head": text}}`.
 
     Returns:
@@ -59,7 +61,7 @@ def letters(
     """
     if not len(rows) == len(codes) == len(messages):
         raise ValueError(f"expected one code and one message a row, got {len(rows)} rows, {len(codes)} codes and {len(messages)} messages")
-    origins = [orjson.dumps(place).decode() for place in origin.describe(batch, rows)]
+    told = [orjson.dumps(place).decode() for place in (origin.describe(batch, rows) if origins is None else origins)]
     count = len(rows)
     columns = [
         pa.array([load] * count, pa.string()),
@@ -67,7 +69,7 @@ def letters(
         pa.array([at] * count, SCHEMA.field("at").type),
         pa.array(list(codes), pa.string()),
         pa.array(list(messages), pa.string()),
-        pa.array(origins, pa.string()),
+        pa.array(told, pa.string()),
         pa.array(_payloads(take(origin.visible(batch), rows), max_cell_bytes), pa.string()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

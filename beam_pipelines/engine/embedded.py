@@ -153,10 +153,11 @@ class _BeginFn(PlainFn):
             return
         plan = make_plan(run.job, run.context)
         check_refresh(run.launch, plan)
-        recover.roll_forward(run.job, store, target, run.archive, run.context.run)
-        recover.check_ahead(run.job, store, target, accepted=run.context.full_refresh or run.context.keep_watermark)
+        accepted = run.context.full_refresh or run.context.keep_watermark
+        recover.roll_forward(run.job, store, target, run.archive, run.context.run, accepted=accepted)
+        recover.check_ahead(run.job, store, target, accepted=accepted)
         record_schedule(store, run.job)
-        store.begin(beginning(run.launch, run.context.run, datetime.fromisoformat(run.context.started_at), plan))
+        store.begin(beginning(run.launch, run.context.run, datetime.fromisoformat(run.context.started_at), plan, target.place))
 
 
 class _EndFn(PlainFn):

@@ -26,6 +26,7 @@ from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.context import VARIABLE, RunContext
 from beam_pipelines.runs.names import new_run
 from beam_pipelines.state import lease as leases
+from beam_pipelines.state.event import PhaseProgress
 from beam_pipelines.state.record import Execution, Outcome
 from beam_pipelines.state.store import StateStore
 
@@ -119,10 +120,11 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
         plan = make_plan(job, context)
         check_refresh(ask, plan)
         with StateStore(ask.state) as store, _leased(store, job.service, run), contextlib.closing(job.open_target(context)) as target:
-            settled = recover.roll_forward(job, store, target, archive, run)
-            recover.check_ahead(job, store, target, accepted=ask.full_refresh or ask.keep_watermark)
+            accepted = ask.full_refresh or ask.keep_watermark
+            settled = recover.roll_forward(job, store, target, archive, run, accepted=accepted)
+            recover.check_ahead(job, store, target, accepted=accepted)
             record_schedule(store, job)
-            store.begin(beginning(ask, run, started, plan))
+            store.begin(beginning(ask, run, started, plan, target.place))
             error = _run_pipeline(ask, replace(context, store=store.id), store, listener)
             return finish(ask, store, target, archive, run, tuple(settled), error)
 
@@ -144,7 +146,7 @@ def record_schedule(store: StateStore, job: Job) -> None:
     store.set_schedule(job.service, Schedule(job.service, asked.expression, asked.timezone) if asked is not None else None)
 
 
-def beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Execution:
+def beginning(ask: Launch, run: str, started: datetime, plan: Plan, place: str) -> Execution:
     """The record of a run that begins."""
     return Execution(
         service=ask.job.service,
@@ -155,6 +157,7 @@ def beginning(ask: Launch, run: str, started: datetime, plan: Plan) -> Execution
         request=ask.request,
         customer=ask.customer,
         guarantee="\n".join(map(str, plan.promises)),
+        place=place or None,
     )
 
 
@@ -196,7 +199,8 @@ def _run_pipeline(ask: Launch, context: RunContext, store: StateStore, listener:
         if listener is not None:
             listener(progress)
 
-    with Receiver(heard) as receiver, _in_environment(replace(context, progress=receiver.port)):
+    # What is told last is told when nothing is heard any more.
+    with contextlib.closing(phases), Receiver(heard) as receiver, _in_environment(replace(context, progress=receiver.port)):
         try:
             run_here(ask.job, ask.options)
         except KeyboardInterrupt as interrupt:
@@ -229,27 +233,40 @@ def _in_environment(context: RunContext) -> Iterator[None]:
 
 
 class _PhaseEvents:
-    """`PipelineProgress.updated`, at most one a phase every two seconds (phases overlap): the outbox is no progress bar."""
+    """`PipelineProgress.updated`, every two seconds and at the end: the outbox is no progress bar.
+
+    And the status `committing`, from the moment the commit begins.
+    """
 
     _EVERY = 2.0
 
     def __init__(self, store: StateStore, run: str) -> None:
         self._store, self._run = store, run
-        self._due: dict[str, float] = {}
+        self._due = self._EVERY
+        self._untold: dict[str, PhaseProgress] = {}
+        self._committing = False
 
     def heard(self, progress: Progress) -> None:
-        if progress.seconds < self._due.get(progress.phase, 0.0):
-            return
-        self._due[progress.phase] = progress.seconds + self._EVERY
+        if progress.phase == "commit" and not self._committing:
+            self._committing = True
+            self._try(lambda: self._store.set_status(self._run, "committing"))
+        self._untold[progress.phase] = PhaseProgress(
+            progress.phase, "running", progress.extracted, progress.bytes, progress.total_bytes or None
+        )
+        if progress.seconds >= self._due:
+            self._due = progress.seconds + self._EVERY
+            self.close()
+
+    def close(self) -> None:
+        """Tell what has not been told, in one transaction."""
+        untold, self._untold = list(self._untold.values()), {}
+        if untold:
+            self._try(lambda: self._store.progress(self._run, *untold))
+
+    @staticmethod
+    def _try(write: Callable[[], object]) -> None:
         try:
-            self._store.progress(
-                self._run,
-                progress.phase,
-                "running",
-                progress.extracted,
-                processed_bytes=progress.bytes,
-                total_bytes=progress.total_bytes or None,
-            )
+            write()
         except BeamPipelinesError as busy:
             _LOG.debug("progress is not recorded: %s", busy)
 

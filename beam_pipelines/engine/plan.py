@@ -297,7 +297,7 @@ def _notes(job: Job, policy: Policy, steps: Sequence[Step], target: Target) -> l
     notes = []
     if policy.whole and not target.traits.transactional and not job.load_of("{table}").lower().endswith((".parquet", ".pq")):
         notes.append("while the files of the folder are exchanged, a reader may see old and new ones; one file as path has no such moment")
-    if any(step.needs_sample for step in steps):
+    if True in [step.needs_sample for step in steps]:  # of each, for it finds the function
         notes.append(
             "what functions without a declared output return is sampled from at most 1,000 rows at the first run, and enforced from then on"
         )

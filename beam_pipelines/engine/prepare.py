@@ -242,6 +242,7 @@ def choose_keys(
             job, columns, policy, match_column(cursor.column, described.schema.names, window.table) if cursor else None
         ),
         source_key=described.primary_key,
+        origin_key=tuple((c, exact[c]) for c in primary) if set(primary) <= set(exact) else (),
         unique_on=traced_key if set(traced_key) == set(keys) and traced_key else (),
     )
 
@@ -293,6 +294,13 @@ def _check_fit(window: Window, target: Target, policy: Policy, there: Described 
     if there is None:
         return
     fold = str.lower if target.traits.folds_case else str
+    generated = [name for name in names if fold(name) in {fold(known) for known in there.generated}]
+    if generated:
+        raise refusal(
+            "pipeline.destination.table",
+            f"{window.load!r} computes {', '.join(map(repr, generated))} itself, and takes no value for it: leave it out in a map step",
+            "mode-refused",
+        )
     gone = [key for key in window.key_fields if fold(key) not in {fold(known) for known in there.schema.names}]
     if gone and policy.mode != "insert":
         raise refusal(

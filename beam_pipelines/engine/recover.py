@@ -9,6 +9,7 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outcome import all_committed, outcome_of
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import Target
+from beam_pipelines.state.record import Execution
 from beam_pipelines.state.store import StateStore
 
 __all__ = ["check_ahead", "roll_forward"]
@@ -16,7 +17,7 @@ __all__ = ["check_ahead", "roll_forward"]
 _LOG = logging.getLogger(__name__)
 
 
-def roll_forward(job: Job, store: StateStore, target: Target, archive: letters.Archive, run: str) -> list[str]:
+def roll_forward(job: Job, store: StateStore, target: Target, archive: letters.Archive, run: str, *, accepted: bool) -> list[str]:
     """Write what runs that died did not live to write: record, events, charge and dead letters of those that committed.
 
     The others are `lost`. The caller holds the service's lease, so no other run of this store is alive.
@@ -27,18 +28,26 @@ def roll_forward(job: Job, store: StateStore, target: Target, archive: letters.A
         target: Whose ledger is the truth.
         archive: Where dead letters go.
         run: The caller's own run, left alone.
+        accepted: The user has chosen (`--full-refresh` or `--keep-watermark`): a run whose ledger is elsewhere is given up.
 
     Returns:
         Ids of the runs that were settled.
+
+    Raises:
+        PlanError: `ledger-behind`: a run that died wrote to another target than this one, so nobody here knows whether it committed.
     """
     settled = []
     for execution in store.unfinished(job.service):
         if execution.run == run:
             continue
+        unknown = _elsewhere(job, execution, target)
+        if unknown is not None and not accepted:
+            raise unknown
         rows = target.give_up(job.service, execution.run)
         # What somebody removed from staging must not keep the service from ever starting again.
         failures = letters.export(target, archive, job.service, rows, missing_ok=True)
-        outcome = outcome_of(job, rows, failures, status="failed" if any(row.status == "failed" for row in rows) else "lost")
+        status = "failed" if any(row.status == "failed" for row in rows) else "lost"
+        outcome = outcome_of(job, rows, failures, unknown, status)
         if store.finish(execution.run, outcome):
             settled.append(execution.run)
             _LOG.info(
@@ -46,6 +55,22 @@ def roll_forward(job: Job, store: StateStore, target: Target, archive: letters.A
             )
         letters.drop(target, rows)
     return settled
+
+
+def _elsewhere(job: Job, execution: Execution, target: Target) -> PlanError | None:
+    """The error of a run whose target was another one; None where this target's ledger can tell how it ended.
+
+    A place may be spelled anew (a folder that was moved, another name of a host): the ledger that has the run is the right one.
+    """
+    if execution.place in (None, target.place) or target.rows(job.service, execution.run):
+        return None
+    return PlanError(
+        f"run {execution.run}, which died, wrote to {execution.place}, but the destination leads to {target.place or 'files'} now, and"
+        " nobody there knows whether it committed. Lead the connection back and run once, which settles it; or run with --full-refresh to"
+        " read everything again, or with --keep-watermark to go on from what this target has: then it is recorded as lost, whatever it"
+        " loaded",
+        code="ledger-behind",
+    )
 
 
 def check_ahead(job: Job, store: StateStore, target: Target, *, accepted: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -100,6 +100,7 @@ class _Open:
     schema: pa.Schema
     keys: list[int]
     rows_in: int = 0
+    through: int = 0
 
 
 class _StageFn(BundleFn):
@@ -124,6 +125,7 @@ class _StageFn(BundleFn):
         with self.timed(load):
             one = self._open.get(load) or self._begin(load, self.window(load, texts), batch)
             one.rows_in += batch.num_rows
+            one.through = max(one.through, _part(batch))
             batch = self._without_null_keys(one, _renamed(batch, one.schema), load)
             conformed = cast.conform(batch, one.schema)
             if conformed.bad:
@@ -136,9 +138,8 @@ class _StageFn(BundleFn):
     def _begin(self, load: str, window: Window, batch: pa.RecordBatch) -> _Open:
         schema = window.schema(TARGET)
         name = str(StagingName.of(window.service, window.run, new_attempt()))
-        part = int((batch.schema.metadata or {}).get(b"bp:part", b"0"))
         keys = [schema.names.index(key) for key in window.key_fields]
-        one = self._open[load] = _Open(_Writer(self.target.stager(name, schema, part)), schema, keys)
+        one = self._open[load] = _Open(_Writer(self.target.stager(name, schema, _part(batch))), schema, keys)
         return one
 
     def _without_null_keys(self, one: _Open, batch: pa.RecordBatch, load: str) -> pa.RecordBatch:
@@ -155,7 +156,7 @@ class _StageFn(BundleFn):
 
     def finish_bundle(self) -> Iterator[Any]:
         for load, one in self._open.items():
-            staged = one.writer.finish()
+            staged = replace(one.writer.finish(), through=one.through)
             for bad in one.writer.bad:
                 self.letter(bad.batch, bad.rows, load, "load", ["target-refused"] * len(bad.rows), [bad.message] * len(bad.rows))
             dead = self.dead_count(load)
@@ -163,6 +164,11 @@ class _StageFn(BundleFn):
             yield in_global_window(StagedFact(load, one.rows_in, (staged,), dead, letters, self._seconds.get(load, 0.0)))
         self._open = {}
         self._report.flush()
+
+
+def _part(batch: pa.RecordBatch) -> int:
+    """Index of the range that the rows were read from."""
+    return int((batch.schema.metadata or {}).get(b"bp:part", b"0"))
 
 
 def _renamed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

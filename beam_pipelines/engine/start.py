@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import importlib.abc
 import importlib.machinery
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
+from typing import Any
 
 __all__ = ["choose_allocator", "import_beam", "spare_the_collector"]
 
@@ -17,6 +20,8 @@ __all__ = ["choose_allocator", "import_beam", "spare_the_collector"]
 # Beam does without each of them where their clients are not installed. They can still be imported later, by who wants them.
 _WITHHELD = ("apache_beam.io.gcp.bigquery", "apache_beam.io.gcp.gcsfilesystem", "pymongo")
 _REGRETS = "apache_beam.io.mongodbio"  # warns that it has no client
+# What it imports, cannot do without, and does not call before a pipeline goes to Dataflow or has type hints of classes.
+_DEFERRED = ("httplib2", "beartype.door", "beartype.roar")
 _OBJECTS = 1_000_000  # more than all imports make: collecting while they last finds nothing, and takes a tenth of a small run
 
 
@@ -35,7 +40,7 @@ def choose_allocator() -> None:
 
 
 def import_beam() -> None:
-    """Import Beam, if it is not yet, without its clients of MongoDB and Google Cloud."""
+    """Import Beam, if it is not yet, without its clients of MongoDB and Google Cloud, and with stand-ins for what it calls later."""
     if "apache_beam" in sys.modules:
         return
     regretful = logging.getLogger(_REGRETS)
@@ -43,7 +48,8 @@ def import_beam() -> None:
     regretful.setLevel(logging.ERROR)
     sys.meta_path.insert(0, withheld)
     try:
-        import apache_beam  # noqa: F401
+        with _deferred():
+            import apache_beam  # noqa: F401
     finally:
         sys.meta_path.remove(withheld)
         regretful.setLevel(level)
@@ -61,3 +67,51 @@ class _Withheld(importlib.abc.MetaPathFinder):
         if fullname in _WITHHELD:
             raise ModuleNotFoundError(f"no module {fullname!r} while Beam is imported", name=fullname)
         return None
+
+
+@contextlib.contextmanager
+def _deferred() -> Iterator[None]:
+    """While Beam is imported, let stand-ins be found for modules that nobody has imported; afterwards the modules themselves."""
+    made = {name: _StandIn(name) for name in _DEFERRED if name not in sys.modules}
+    for name in ("beartype.door", "beartype.roar"):
+        if name in made:
+            made[name].__dict__.update(is_subhint=_is_subhint, BeartypeDoorException=_BeartypeDoorException)
+    sys.modules.update(made)
+    try:
+        yield
+    finally:
+        for stand_in in made.values():
+            stand_in.leave()
+
+
+class _StandIn(ModuleType):
+    """A module that is imported when something of it is first wanted."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self.leave()
+        return getattr(importlib.import_module(self.__name__), name)
+
+    def leave(self) -> None:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+
+
+class _BeartypeDoorException(Exception):  # noqa: N818 - the name is beartype's
+    """What Beam catches in the place of beartype's own."""
+
+
+def _is_subhint(sub: object, base: object) -> bool:
+    """Beartype's function of this name, for Beam."""
+    for name in _DEFERRED:
+        stand_in = sys.modules.get(name)
+        if isinstance(stand_in, _StandIn):
+            stand_in.leave()
+    from beartype.door import is_subhint
+    from beartype.roar import BeartypeDoorException
+
+    try:
+        return bool(is_subhint(sub, base))
+    except BeartypeDoorException as error:
+        raise _BeartypeDoorException(str(error)) from error

@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from beam_pipelines.errors import PlanError, Problem, SpecError
 from beam_pipelines.io.secret import HIDDEN, Secrets, references
@@ -101,6 +101,13 @@ class Connection:
         if self.kind == "url" or ("url" in self._raw and isinstance(self._raw["url"], str)):
             return _shown_url(str(self._raw["url"]), self._raw.get("user"))
         return json.dumps(_shown(self._raw), ensure_ascii=False, default=str)
+
+    @property
+    def place(self) -> str:
+        """Which database it is: system, host, port and name, or the file; without user, password and settings."""
+        parsed = self._parsed()
+        where = [(name, value) for name, value in parse_qsl(parsed.query) if name in ("host", "hostaddr", "port", "dbname")]
+        return f"{parsed.system}://{parsed.rest}" + (f"?{urlencode(where, safe='/')}" if where else "")
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -292,6 +299,10 @@ def _kind(value: Any) -> tuple[str, str, str]:
     unknown = [str(key) for key in value if key not in known]
     if unknown:
         return "", f"unknown key {unknown[0]!r}; expected {', '.join(known)}", _near(unknown, known)
+    for key, item in value.items():
+        if isinstance(item, (Mapping, list)):
+            what = "a list" if isinstance(item, list) else "a mapping"
+            return "", f"expected text as {key!r}, got {what}", "secrets are written as text: ${env:NAME} or ${file:PATH}"
     return kind, "", ""
 
 

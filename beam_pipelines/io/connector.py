@@ -63,12 +63,14 @@ class Described:
         primary_key: Columns of its primary key, empty when there is none or it is unknown.
         rows: Estimated rows, None when unknown.
         bytes: Estimated bytes, None when unknown.
+        generated: Columns that the database always computes itself, and takes from nobody (of targets).
     """
 
     schema: pa.Schema
     primary_key: tuple[str, ...] = ()
     rows: int | None = None
     bytes: int | None = None
+    generated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -272,6 +274,7 @@ class Target(Protocol):
     """One connection to what a definition's `destination` names."""
 
     traits: TargetTraits
+    place: str  # where the ledger is, without secrets; empty where it is in the state store
 
     def describe(self, table: str) -> Described | None:
         """Schema and primary key of the target table; None when there is none."""

@@ -1,45 +1,136 @@
-"""Staging as Arrow IPC files beside the target, for databases that one process at a time may open.
+"""Staging as files beside the target: workers write attempt-named files, and Commit alone touches what they are for.
 
-Workers write attempt-named files without touching the database; Commit alone opens it. A file counts once its manifest names it, and a
-manifest is yielded only after the file was synced and renamed from its `.part` name.
+A file counts once its manifest names it, and a manifest is yielded only after the file was synced and renamed from its `.part` name, and
+the name synced too. What is common to all formats is here, with the format of databases that one process at a time may open: Arrow IPC.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from beam_pipelines.errors import FatalError
 from beam_pipelines.runs.facts import Staged
 
-__all__ = ["FileStager", "StagingFolder", "staging_failed", "sync"]
+__all__ = ["FileStager", "FilesOfStaging", "StagedFileWriter", "StagingFolder", "readable", "sync"]
 
 
-class StagingFolder:
+class FilesOfStaging:
     """The folder of a target's staging files.
 
     Args:
-        folder: Made when the first file is written.
+        folder: Made when the first file is written, removed with the last.
     """
+
+    suffix: str  # of a file that is whole, with its dot
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, name: str) -> Path:
-        return self.folder / f"{name}.arrow"
+        """Where the finished file is."""
+        return self.folder / f"{name}{self.suffix}"
 
-    def stager(self, name: str, schema: pa.Schema, order: int) -> FileStager:
-        return FileStager(self, name, schema, order)
+    def part(self, name: str) -> Path:
+        """Where it is while it is written."""
+        return self.folder / f"{name}.part"
 
     def names(self) -> list[str]:
         """Names of all staging objects, unfinished ones included."""
-        if not self.folder.is_dir():
-            return []
-        return sorted({entry.name.split(".")[0] for entry in self.folder.iterdir() if entry.name.endswith((".arrow", ".part"))})
+        with contextlib.suppress(FileNotFoundError):
+            return sorted({entry.name.split(".")[0] for entry in self.folder.iterdir() if entry.name.endswith((self.suffix, ".part"))})
+        return []
+
+    def drop(self, names: Sequence[str]) -> None:
+        for name in names:
+            for path in (self.path(name), self.part(name)):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+
+class StagedFileWriter(ABC):
+    """Writes one staging file.
+
+    Args:
+        home: Its folder.
+        name: Staging name.
+        schema: Of every batch.
+        order: Sort key of the object among those of its load.
+    """
+
+    def __init__(self, home: FilesOfStaging, name: str, schema: pa.Schema, order: int) -> None:
+        self._home, self._name, self._schema, self._order = home, name, schema, order
+        self._rows = 0
+        self._sink: Any = None
+        self._writer: Any = None
+        with self._failing():
+            self._sink = self._open()
+            self._writer = self._begun(self._sink)
+
+    @abstractmethod
+    def _begun(self, sink: pa.NativeFile) -> Any:
+        """The format's writer into the file."""
+
+    @abstractmethod
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a batch."""
+
+    def _open(self) -> pa.NativeFile:
+        for last in (False, True):
+            self._home.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                return pa.OSFile(str(self._home.part(self._name)), "wb")
+            except FileNotFoundError:
+                # Another run may have removed the empty folder in between.
+                if last:
+                    raise
+        raise AssertionError("one of the two tries returns or raises")
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as failed:
+            self.abort()
+            raise FatalError(
+                f"staging into {self._home.folder} failed after {self._rows} rows: {failed.strerror or failed};"
+                " nothing of this run counts, free space and run again",
+                code="stage-failed",
+            ) from failed
+
+    def finish(self) -> Staged:
+        with self._failing():
+            self._writer.close()
+            self._sink.close()
+            part, final = self._home.part(self._name), self._home.path(self._name)
+            sync(part)
+            os.replace(part, final)
+            sync(self._home.folder)
+            size = final.stat().st_size
+        return Staged(self._name, self._rows, size, self._order)
+
+    def abort(self) -> None:
+        for opened in (self._writer, self._sink):
+            with contextlib.suppress(Exception):
+                opened.close()
+        with contextlib.suppress(OSError):
+            self._home.part(self._name).unlink()
+
+
+class StagingFolder(FilesOfStaging):
+    """Staging files of Arrow IPC."""
+
+    suffix = ".arrow"
+
+    def stager(self, name: str, schema: pa.Schema, order: int) -> FileStager:
+        return FileStager(self, name, schema, order)
 
     def read(self, staged: Staged) -> Iterator[pa.RecordBatch]:
         """Rows of a closed staging object, in order; memory holds one batch.
@@ -50,14 +141,9 @@ class StagingFolder:
         return self._batches(staged, pa.OSFile)
 
     def _batches(self, staged: Staged, opened: Callable[[str], pa.NativeFile]) -> Iterator[pa.RecordBatch]:
-        try:
-            with opened(str(self.path(staged.name))) as source, pa.ipc.open_file(source) as reader:
-                for index in range(reader.num_record_batches):
-                    yield reader.get_batch(index)
-        except (OSError, pa.ArrowInvalid) as lost:
-            raise FatalError(
-                f"expected the staging file {staged.name} with {staged.rows} rows, but it cannot be read: {lost}", code="staging-lost"
-            ) from lost
+        with readable(staged), opened(str(self.path(staged.name))) as source, pa.ipc.open_file(source) as reader:
+            for index in range(reader.num_record_batches):
+                yield reader.get_batch(index)
 
     def count(self, staged: Staged) -> int:
         """Rows in the file, from its footer and batch headers: mapped, so that no value is read.
@@ -67,72 +153,32 @@ class StagingFolder:
         """
         return sum(batch.num_rows for batch in self._batches(staged, pa.memory_map))
 
-    def drop(self, names: Sequence[str]) -> None:
-        for name in names:
-            for path in (self.path(name), self.folder / f"{name}.part"):
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
-        with contextlib.suppress(OSError):
-            self.folder.rmdir()
 
+class FileStager(StagedFileWriter):
+    """Writes one staging file of Arrow IPC."""
 
-class FileStager:
-    """Writes one staging file.
-
-    Args:
-        home: Its folder.
-        name: Staging name.
-        schema: Of every batch.
-        order: Sort key of the object among those of its load.
-    """
-
-    def __init__(self, home: StagingFolder, name: str, schema: pa.Schema, order: int) -> None:
-        self._home, self._name, self._schema, self._order = home, name, schema, order
-        self._part = home.folder / f"{name}.part"
-        self._rows = 0
-        with self._failing():
-            home.folder.mkdir(parents=True, exist_ok=True)
-            self._sink = pa.OSFile(str(self._part), "wb")
-            self._writer = pa.ipc.new_file(self._sink, schema)
-
-    @contextlib.contextmanager
-    def _failing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as failed:
-            self.abort()
-            raise staging_failed(self._home.folder, self._rows, failed) from failed
+    def _begun(self, sink: pa.NativeFile) -> Any:
+        return pa.ipc.new_file(sink, self._schema)
 
     def write(self, batch: pa.RecordBatch) -> None:
         with self._failing():
             self._writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=self._schema))
             self._rows += batch.num_rows
 
-    def finish(self) -> Staged:
-        with self._failing():
-            self._writer.close()
-            self._sink.close()
-            sync(self._part)
-            final = self._home.path(self._name)
-            os.replace(self._part, final)
-            size = final.stat().st_size
-        return Staged(self._name, self._rows, size, self._order)
 
-    def abort(self) -> None:
-        for name in ("_writer", "_sink"):
-            with contextlib.suppress(Exception):
-                getattr(self, name).close()
-        with contextlib.suppress(OSError):
-            self._part.unlink()
+@contextlib.contextmanager
+def readable(staged: Staged) -> Iterator[None]:
+    """Make what goes wrong with reading a staging file the error of one that is lost.
 
-
-def staging_failed(folder: Path, rows: int, failed: OSError) -> FatalError:
-    """The error of a stager that could not write: disk full, folder gone."""
-    return FatalError(
-        f"staging into {folder} failed after {rows} rows: {failed.strerror or failed};"
-        " nothing of this run counts, free space and run again",
-        code="stage-failed",
-    )
+    Raises:
+        FatalError: The file is gone or broken (`staging-lost`).
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as lost:
+        raise FatalError(
+            f"expected the staging file {staged.name} with {staged.rows} rows, but it cannot be read: {lost}", code="staging-lost"
+        ) from lost
 
 
 def sync(path: Path) -> None:

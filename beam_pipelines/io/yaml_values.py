@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from beam_pipelines.errors import Code, Problem, SpecError
+from beam_pipelines.spec import nesting
 
 __all__ = ["Marked", "parse"]
 
@@ -35,12 +36,13 @@ def parse(text: str, file: str, code: Code) -> Marked:
     Raises:
         SpecError: It is not YAML, or a key stands twice; with line and column, and nothing of the text, which may be a secret.
     """
-    from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-    yaml = YAML(typ="safe", pure=True)
+    yaml = nesting.parser()
     try:
         node = yaml.compose(text)
+    except nesting.TooDeepError as deep:
+        raise _error(str(deep), file, deep.line, deep.column, code) from None
     except MarkedYAMLError as bad:
         mark = bad.problem_mark or bad.context_mark
         raise _error(str(bad.problem or bad.context), file, mark.line + 1 if mark else 0, mark.column + 1 if mark else 0, code) from None

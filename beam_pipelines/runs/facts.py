@@ -23,12 +23,14 @@ class Staged:
         rows: Rows in it, checked against the object itself in Commit (unlogged tables are empty after a crash of the server).
         bytes: Size as written, for the record only.
         order: Sort key among the staged objects of a load: index of the first range in it; later rows win ties of an upsert.
+        through: Index of the last range in it, as far as it is above `order`.
     """
 
     name: str
     rows: int
     bytes: int = 0
     order: int = 0
+    through: int = 0
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,8 @@ class Window:
         full: The window holds the whole source, whatever the watermark was.
         schemas: Planned schema by step id (`""` is the source), as `schema_to_text` writes them.
         source_key: Columns of the *source* that tell its rows apart (its primary key), empty when unknown.
+        origin_key: What tells the source's rows apart: its column, and the column of the target that it arrives in unchanged; empty when
+            unknown, or when one of them does not arrive so.
         unique_on: Columns of the target known to be unique among the rows read (the source's primary key where it arrives), or empty.
         key_fields: Columns of the target that identify a row, as decided when the run was prepared.
         version_column: Column of the target that orders versions of a row, None: no guard.
@@ -95,6 +97,7 @@ class Window:
     full: bool = True
     schemas: dict[str, str] = field(default_factory=dict)
     source_key: tuple[str, ...] = ()
+    origin_key: tuple[tuple[str, str], ...] = ()
     unique_on: tuple[str, ...] = ()
     key_fields: tuple[str, ...] = ()
     version_column: str | None = None
@@ -127,4 +130,5 @@ class Window:
         data["held"] = Held.from_json(data.get("held"))
         for names in ("source_key", "unique_on", "key_fields"):
             data[names] = tuple(data.get(names, ()))
+        data["origin_key"] = tuple((source, target) for source, target in data.get("origin_key", ()))
         return cls(**data)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from beam_pipelines.errors import Problem, SpecError
+from beam_pipelines.spec import nesting
 from beam_pipelines.spec.position import KeyPath, Position, Positions, format_path
 from beam_pipelines.spec.values import shown
 
@@ -22,7 +23,6 @@ __all__ = ["MAX_BYTES", "Document", "read"]
 
 MAX_BYTES = 1 << 20  # 1 MiB: a hundred times the largest definition we know of; the parser is pure Python
 _MAX_VALUES = 50_000  # values after aliases are expanded: nine lines of aliases of aliases make a billion
-_MAX_DEPTH = 64
 # What JSON allows and YAML does not, or takes for the end of a line: replaced to find positions, where only lengths count.
 _YAML_UNKNOWN = re.compile("[^\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff")
 _TAG = "tag:yaml.org,2002:"
@@ -74,18 +74,19 @@ def _json(text: str, name: str) -> Any:
     except json.JSONDecodeError as error:
         raise _unreadable(f"expected JSON: {_lower(error.msg)}", name, error.lineno, error.colno) from error
     except RecursionError as error:
-        raise _unreadable(f"expected at most {_MAX_DEPTH} levels", name) from error
+        raise _unreadable(f"expected at most {nesting.MAX_DEPTH} levels", name) from error
     except UnicodeEncodeError as error:
         raise _unreadable("expected text, got one half of a surrogate pair", name) from error
     return value
 
 
 def _compose(text: str, name: str) -> Node | None:
-    from ruamel.yaml import YAML  # here: importing a model must not pay for the parser
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # here: importing a model must not pay for the parser
 
     try:
-        node: Node | None = YAML(typ="safe", pure=True).compose(text)
+        node: Node | None = nesting.parser().compose(text)
+    except nesting.TooDeepError as error:
+        raise _unreadable(str(error), name, error.line, error.column) from error
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
@@ -93,8 +94,6 @@ def _compose(text: str, name: str) -> Node | None:
         raise _unreadable(f"expected YAML: {_lower(' '.join(parts))}", name, line, column) from error
     except YAMLError as error:
         raise _unreadable(f"expected YAML: {_lower(str(error).splitlines()[0])}", name) from error
-    except RecursionError as error:
-        raise _unreadable(f"expected at most {_MAX_DEPTH} levels", name) from error
     return node
 
 
@@ -126,8 +125,8 @@ class _Walk:
         self.count += 1
         if self.count > _MAX_VALUES:
             raise _unreadable(f"expected at most {_MAX_VALUES} values once aliases are expanded", self.name, *_place(node))
-        if len(above) > _MAX_DEPTH:
-            raise _unreadable(f"expected at most {_MAX_DEPTH} levels", self.name, *_place(node))
+        if len(above) > nesting.MAX_DEPTH:
+            raise _unreadable(f"expected at most {nesting.MAX_DEPTH} levels", self.name, *_place(node))
         if id(node) in above:
             raise _unreadable("expected an alias of something else, got one of what it stands in", self.name, *_place(node))
         self.document.positions.values[path] = _position(node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beam_pipelines.state.event import Event
+from beam_pipelines.state.event import Event, PhaseProgress
 from beam_pipelines.state.lease import this_process
 from beam_pipelines.state.record import (
     ACTIVE,
@@ -39,6 +39,7 @@ __all__ = [
     "Lease",
     "Metrics",
     "Outcome",
+    "PhaseProgress",
     "PipelineMetric",
     "Schedule",
     "ServiceRequest",

@@ -22,13 +22,13 @@ __all__ = [
     "FAIL",
     "PROGRESS",
     "Event",
+    "PhaseProgress",
     "alert_data",
     "charge_data",
     "created_data",
     "deliver_data",
     "event_id",
     "fail_data",
-    "progress_data",
 ]
 
 CREATED = "ServiceRequest.created"
@@ -98,16 +98,32 @@ def created_data(execution: Execution) -> dict[str, Any]:
     }
 
 
-def progress_data(
-    phase: str, status: str, record_count: int | None, processed_bytes: int | None, total_bytes: int | None
-) -> dict[str, Any]:
-    """`PipelineProgress.updated` without its `requestId`; what is not known is left out, `progress` is the share of the bytes."""
-    data: dict[str, Any] = {"phase": phase, "status": status}
-    counts = {"recordCount": record_count, "processedBytes": processed_bytes, "totalBytes": total_bytes}
-    data |= {name: count for name, count in counts.items() if count is not None}
-    if processed_bytes is not None and total_bytes:
-        data["progress"] = processed_bytes / total_bytes
-    return data
+@dataclass(frozen=True)
+class PhaseProgress:
+    """How far a phase of a run is.
+
+    Args:
+        phase: `extract`, `transform`, `load`, ...
+        status: `running`, `completed`, ...
+        records: Rows so far, None when not known.
+        bytes: Bytes so far.
+        total_bytes: Bytes to come in all.
+    """
+
+    phase: str
+    status: str
+    records: int | None = None
+    bytes: int | None = None
+    total_bytes: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """`PipelineProgress.updated` without its `requestId`; what is not known is left out, `progress` is the share of the bytes."""
+        data: dict[str, Any] = {"phase": self.phase, "status": self.status}
+        counts = {"recordCount": self.records, "processedBytes": self.bytes, "totalBytes": self.total_bytes}
+        data |= {name: count for name, count in counts.items() if count is not None}
+        if self.bytes is not None and self.total_bytes:
+            data["progress"] = self.bytes / self.total_bytes
+        return data
 
 
 def deliver_data(request: str | None, metrics: Metrics, duration: int, steps: tuple[Step, ...]) -> dict[str, Any]:

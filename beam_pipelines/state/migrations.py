@@ -78,6 +78,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
         f"ALTER TABLE {{s}}executions ADD COLUMN records_{what} BIGINT NOT NULL DEFAULT 0"
         for what in ("inserted", "updated", "unchanged", "stale", "superseded", "deleted")
     ),
+    ("ALTER TABLE {s}executions ADD COLUMN place TEXT",),
 )
 
 _VERSION_TABLE = "CREATE TABLE {s}schema_version (version INTEGER PRIMARY KEY, store TEXT NOT NULL, applied_at TEXT NOT NULL)"

@@ -231,6 +231,7 @@ class Execution:
         charge: `Charge.to_json()`; None when nothing was charged.
         error: Why it failed, without payload.
         error_code: A code of `beam_pipelines.errors`.
+        place: Where the target's ledger was, without secrets; None: unknown, or in the state store.
     """
 
     service: str
@@ -250,6 +251,7 @@ class Execution:
     charge: dict[str, Any] | None = None
     error: str | None = None
     error_code: str | None = None
+    place: str | None = None
 
     def __post_init__(self) -> None:
         aware(self.started_at)

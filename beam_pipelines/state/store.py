@@ -14,7 +14,7 @@ from beam_pipelines.errors import FatalError
 from beam_pipelines.state import lease as leasing
 from beam_pipelines.state import outbox, query
 from beam_pipelines.state.database import Database
-from beam_pipelines.state.event import CREATED, Event, created_data, progress_data
+from beam_pipelines.state.event import CREATED, Event, PhaseProgress, created_data
 from beam_pipelines.state.finish import finish, put_watermark
 from beam_pipelines.state.forget import forget_events, forget_failed_records, runs_with_letters
 from beam_pipelines.state.migrations import migrate
@@ -152,24 +152,14 @@ class StateStore:
         with self._database.write() as connection:
             return bool(connection.execute(executions.update().where(active).values(status=status)).rowcount)
 
-    def progress(
-        self,
-        run: str,
-        phase: str,
-        status: str,
-        record_count: int | None = None,
-        *,
-        processed_bytes: int | None = None,
-        total_bytes: int | None = None,
-    ) -> bool:
+    def progress(self, run: str, *phases: PhaseProgress) -> bool:
         """Put `PipelineProgress.updated` into the outbox; of each phase only the newest is kept until it is delivered.
 
         Returns:
             False when the run has ended or is unknown: nothing is told of it any more.
         """
-        data = progress_data(phase, status, record_count, processed_bytes, total_bytes)
         with self._database.write() as connection:
-            return outbox.put_progress(connection, run, phase, data, self._now(connection))
+            return outbox.put_progress(connection, run, phases, self._now(connection))
 
     def finish(self, run: str, outcome: Outcome) -> bool:
         """Record how a run ended, exactly once, in one transaction with all that follows.
@@ -327,6 +317,7 @@ class StateStore:
 def _columns(execution: Execution) -> dict[str, Any]:
     """The row of an execution that begins."""
     values = {
-        name: getattr(execution, name) for name in ("service", "run", "kind", "status", "request", "customer", "started_at", "guarantee")
+        name: getattr(execution, name)
+        for name in ("service", "run", "kind", "status", "request", "customer", "started_at", "guarantee", "place")
     }
     return {**values, "name": execution.name or execution.service, **vars(execution.metrics), "event_sequence": 0}

@@ -67,6 +67,7 @@ executions = Table(
     Column("error", Message),
     Column("error_code", Text),
     Column("event_sequence", BigInteger, nullable=False),  # number of the run's last event
+    Column("place", Text),  # where the target's ledger was
 )
 
 execution_steps = Table(

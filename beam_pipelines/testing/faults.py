@@ -1,54 +1,44 @@
-"""Crash points, enumerated: every call of a run to target, state store and files can be made to fail, to hang, or to be the process's last.
+"""Crash points, enumerated: every call of a run to target, state store, source and files can be made to fail, to hang, or to be the last.
 
-A run is made in a process of its own (forked from one that has everything imported, so that thousands of runs are affordable). Each call
-goes through a *seam*: a method of ours, or of a library, that is wrapped in that process only. Calls are named by kind, thread and number
-(`duckdb#3`, `stage@stage#0`), so a name means the same call in every run of the same input; a `Fault` names one of them.
+A run is made in a process of its own, forked from one that has made a run already, so that thousands of runs are affordable. Each call
+goes through a *seam* (`testing.seams`): a driver, wrapped in that process only. Calls are named by who makes them (`testing.rooms`), what
+they do, thread and number (`target.commit:duckdb.COMMIT#0`), so a name means the same call in every run of the same input; a `Fault` names
+one of them. `explore` goes through many, and after each lets a next run recover and a subject say whether all is well.
 
 The idea of enumerating rather than sampling is that of FoundationDB's and TigerBeetle's simulators; here the parts are the real ones.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import multiprocessing
 import os
+import queue
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as ready
 from pathlib import Path
-from typing import Any, Literal
+from types import FrameType, ModuleType
+from typing import Any, Literal, Protocol, TypeVar
 
-__all__ = ["KINDS", "SEAMS", "Child", "Ended", "Fault", "Kind", "installed", "start"]
+from beam_pipelines.testing.rooms import caller
+from beam_pipelines.testing.seams import wrapped
 
-Kind = Literal["die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after"]
+__all__ = ["KINDS", "Always", "Child", "Ended", "Fault", "Kind", "Subject", "can_fail", "explore", "installed", "recovers", "start"]
+
+Kind = Literal["die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after", "die-within"]
 KINDS: tuple[Kind, ...] = ("die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after")
-
-# (module, attribute path, label): what a run calls outside itself. A module that is not installed is passed over.
-SEAMS: tuple[tuple[str, str, str], ...] = (
-    ("beam_pipelines.io.duckdb.session", "DuckDbSession.execute", "duckdb"),
-    ("beam_pipelines.io.sqlite.target", "SqliteSession.execute", "sqlite"),
-    ("beam_pipelines.io.postgres.target", "PostgresSession.execute", "postgres"),
-    ("beam_pipelines.io.postgres.stage", "PostgresStager.write", "stage"),
-    ("beam_pipelines.io.postgres.stage", "PostgresStager.finish", "stage"),
-    ("beam_pipelines.io.staging_files", "FileStager.write", "stage"),
-    ("beam_pipelines.io.staging_files", "FileStager.finish", "stage"),
-    ("beam_pipelines.io.staging_files", "StagingFolder.drop", "stage"),
-    ("sqlalchemy.engine.default", "DefaultDialect.do_execute", "state"),
-    ("sqlalchemy.engine.default", "DefaultDialect.do_commit", "state"),
-    ("os", "replace", "file"),
-    ("os", "fsync", "file"),
-)
-
-
 _UNORDERED = ("progress", "lease")  # threads whose calls come by the clock: nothing depends on them
-
-
-class InjectedError(OSError):
-    """What a call that fails on purpose raises where the seam's own errors are not known."""
+_starting = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -57,102 +47,186 @@ class Fault:
 
     Args:
         point: Name of the call, as a run without a fault lists it.
-        kind: `die` ends the process by SIGKILL, `fail` raises, `hang` stops the process (SIGSTOP); before or after the call's effect.
+        kind: `die` ends the process by SIGKILL, `fail` raises what the driver raises when its other side goes away, `hang` stops the
+            process (SIGSTOP); before the call, or after it was done. `die-within` is a SIGKILL from beside, `seconds` after the call began.
+        seconds: For `die-within`.
     """
 
     point: str
     kind: Kind
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Always:
+    """A function that can be sent to a child as a patch: it gives the same, whatever it is asked."""
+
+    value: Any
+
+    def __call__(self, *_args: Any, **_named: Any) -> Any:
+        return self.value
+
+
+def can_fail(point: str) -> bool:
+    """Whether the call can raise: letting go of a connection cannot."""
+    return not point.partition("#")[0].partition("@")[0].endswith(".close") or ":file." in point or ":arrow." in point
 
 
 @dataclass
 class _Trace:
     fault: Fault | None
     pipe: Connection | None
+    watched: Path | None = None
     calls: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+    effects: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, int] | None = None
+    one_call: threading.Lock = field(default_factory=threading.Lock)
+    depth: threading.local = field(default_factory=threading.local)
 
-    def around(self, label: str, call: Callable[[], Any]) -> Any:
+    def around(self, name: str, call: Callable[[], Any], failure: Callable[[], BaseException]) -> Any:
         thread = threading.current_thread()
-        if thread.name in _UNORDERED:
+        if getattr(self.depth, "deep", False) or thread.name in _UNORDERED or isinstance(thread, threading._DummyThread):
             return call()
+        place = caller()
+        if place is None and not _temporary():
+            self.elsewhere.append(name)
+        if place is None or (".fetch" in name and not place.startswith("source.")):
+            return call()  # results that are in memory already, or nobody's of ours
+        point = self._named(f"{place}:{name}", thread)
+        self.depth.deep = True
+        try:
+            with self._watching(point):
+                return self._made(point, call, failure)
+        finally:
+            self.depth.deep = False
+
+    def _named(self, label: str, thread: threading.Thread) -> str:
         place = label if thread is threading.main_thread() else f"{label}@{thread.name}"
         number = self.counts.get(place, 0)
         self.counts[place] = number + 1
-        name = f"{place}#{number}"
-        self.calls.append(name)
-        mine = self.fault is not None and self.fault.point == name
-        if mine and self.fault is not None and self.fault.kind.endswith("before"):
-            self._strike(label)
-        result = call()
-        if mine and self.fault is not None and self.fault.kind.endswith("after"):
-            self._strike(label)
-        return result
+        self.calls.append(f"{place}#{number}")
+        return self.calls[-1]
 
-    def _strike(self, label: str) -> None:
+    def _made(self, point: str, call: Callable[[], Any], failure: Callable[[], BaseException]) -> Any:
+        if self.fault is None or self.fault.point != point:
+            return call()
+        if self.pipe is not None:
+            self.pipe.send(("struck", point))
+        if self.fault.kind == "die-within":
+            _die_in(self.fault.seconds)
+        if self.fault.kind.endswith("before"):
+            self._strike(point, failure)
+        try:
+            return call()
+        finally:
+            # A call that raises by itself (a file that is gone already) is a call as well.
+            if not self.fault.kind.endswith("before"):
+                self._strike(point, failure)
+
+    def _strike(self, point: str, failure: Callable[[], BaseException]) -> None:
         assert self.fault is not None
+        if self.fault.kind == "die-within":
+            signal.pause()
         if self.fault.kind.startswith("die"):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.fault.kind.startswith("hang"):
             if self.pipe is not None:
-                self.pipe.send(("hung", label))
+                self.pipe.send(("hung", point))
             os.kill(os.getpid(), signal.SIGSTOP)
             return
-        raise _failure(label)
+        raise failure()
+
+    @contextmanager
+    def _watching(self, point: str) -> Iterator[None]:
+        """See which calls change the watched folder; and what changes while no call is made: somebody reaches the disk by another way."""
+        if self.watched is None:
+            yield
+            return
+        with self.one_call:  # what changes would be anybody's else
+            now = _listing(self.watched)
+            if self.seen is not None and now != self.seen:
+                self.unseen.append(f"before {point}: {', '.join(_changed(now, self.seen))}")
+            try:
+                yield
+            finally:
+                self.seen = _listing(self.watched)
+                if self.seen != now:
+                    self.effects.append(point)
 
 
-def _failure(label: str) -> Exception:
-    """The error that this kind of call really raises when the thing behind it goes away."""
-    if label == "state":
-        import sqlite3
+def _listing(folder: Path) -> dict[str, int]:
+    """A checksum of every file: sizes and times do not tell two writes of one tick apart. Readers write in SQLite's shared memory."""
+    found: dict[str, int] = {}
+    for place, _, names in os.walk(folder):
+        found[place] = 0
+        for name in names:
+            path = os.path.join(place, name)
+            if not name.endswith("-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    found[path] = zlib.crc32(Path(path).read_bytes())
+    return found
 
-        return sqlite3.OperationalError("disk I/O error (injected)")
-    if label in ("duckdb", "sqlite", "postgres"):
-        from beam_pipelines.errors import TransientError
 
-        return TransientError("the connection was lost (injected)")
-    return InjectedError(5, "Input/output error (injected)")
+def _changed(now: dict[str, int], before: dict[str, int]) -> list[str]:
+    return sorted(path for path in now.keys() | before.keys() if now.get(path) != before.get(path))
+
+
+def _temporary() -> bool:
+    """Whether the call is for a temporary folder that the standard library or Beam makes for itself."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if not module.startswith(("beam_pipelines.testing.", "shutil", "os", "pathlib", "contextlib", "weakref")):
+            return module.startswith(("tempfile", "apache_beam."))
+        frame = frame.f_back
+    return False
+
+
+def _die_in(seconds: float) -> None:
+    """Have a helper process kill this one: by a thread, a call that holds the interpreter's lock would always live to its end."""
+    victim = os.getpid()
+    if os.fork() == 0:
+        time.sleep(seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+        os._exit(0)
 
 
 @contextmanager
-def installed(fault: Fault | None, pipe: Connection | None = None) -> Iterator[list[str]]:
-    """Wrap every seam of this process for as long as the block runs; gives the names of the calls made, in order."""
-    trace = _Trace(fault, pipe)
-    undo: list[Callable[[], None]] = []
-    for module, path, label in SEAMS:
-        try:
-            owner: Any = importlib.import_module(module)
-        except ImportError:
-            continue
-        *parents, name = path.split(".")
-        for parent in parents:
-            owner = getattr(owner, parent)
-        undo.append(_wrap(owner, name, label, trace))
-    undo.append(_silence())
-    try:
-        yield trace.calls
-    finally:
-        for one in undo:
-            one()
+def installed(fault: Fault | None, pipe: Connection | None = None, watched: Path | None = None) -> Iterator[_Trace]:
+    """Wrap every seam of this process for as long as the block runs; gives the trace, which lists the calls made, in order."""
+    trace = _Trace(fault, pipe, watched)
+    with wrapped(trace.around), _silence():
+        yield trace
 
 
-def _silence() -> Callable[[], None]:
+@contextmanager
+def _silence() -> Iterator[None]:
     """Keep progress out of the state store: a process that is stopped while its progress thread writes would hold the store's lock."""
-    from beam_pipelines.engine import launch
-
-    original = launch._PhaseEvents.heard
-    launch._PhaseEvents.heard = lambda *_: None  # type: ignore[method-assign]
-    return lambda: setattr(launch._PhaseEvents, "heard", original)
+    with _patched({"beam_pipelines.engine.launch:_PhaseEvents.heard": Always(None)}):
+        yield
 
 
-def _wrap(owner: Any, name: str, label: str, trace: _Trace) -> Callable[[], None]:
-    original = getattr(owner, name)
-
-    @functools.wraps(original)
-    def seam(*args: Any, **kwargs: Any) -> Any:
-        return trace.around(label, lambda: original(*args, **kwargs))
-
-    setattr(owner, name, seam)
-    return lambda: setattr(owner, name, original)
+@contextmanager
+def _patched(values: Mapping[str, Any]) -> Iterator[None]:
+    """Set `module:attribute` for as long as the block runs."""
+    undo: list[tuple[Any, str, Any]] = []
+    try:
+        for place, value in values.items():
+            module, _, path = place.partition(":")
+            owner: Any = importlib.import_module(module)
+            *parents, name = path.split(".")
+            for parent in parents:
+                owner = getattr(owner, parent)
+            undo.append((owner, name, getattr(owner, name)))
+            setattr(owner, name, value)
+        yield
+    finally:
+        for owner, name, value in reversed(undo):
+            setattr(owner, name, value)
 
 
 @dataclass(frozen=True)
@@ -161,15 +235,21 @@ class Ended:
 
     Args:
         exit_code: Its exit code, or minus the signal that ended it.
-        calls: Labels of the calls it made; empty when it was killed.
+        calls: Names of the calls it made; empty when it was killed.
         record: The run's record, None when it did not get that far.
         error: Message of what ended it.
+        effects: Those of the calls that changed something in the watched folder, by the time they were done.
+        elsewhere: Calls to drivers that no room made.
+        unseen: Changes in the watched folder that no call made.
     """
 
     exit_code: int
     calls: tuple[str, ...] = ()
     record: dict[str, Any] | None = None
     error: str | None = None
+    effects: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
 
 class Child:
@@ -177,6 +257,7 @@ class Child:
 
     def __init__(self, process: Any, pipe: Connection) -> None:
         self._process, self._pipe = process, pipe
+        self.struck = False  # its fault has happened, as far as has been heard
 
     @property
     def pid(self) -> int:
@@ -191,8 +272,10 @@ class Child:
                 return False
             if message[0] == "hung":
                 return True
-            self._ended = message
-            return False
+            if message[0] == "ended":
+                self._ended = message
+                return False
+            self.struck = True
         return False
 
     def wake(self) -> None:
@@ -201,14 +284,13 @@ class Child:
 
     def kill(self) -> None:
         """End it by SIGKILL, stopped or not."""
-        if self._process.exitcode is None:
+        if self._code() is None:
             os.kill(self.pid, signal.SIGKILL)
-            self._process.join(10)
+            self._code(10)
 
     def kill_after(self, seconds: float) -> None:
         """End it by SIGKILL, unless it ends by itself within `seconds` of its start."""
-        self._process.join(seconds)
-        if self._process.exitcode is None:
+        if self._code(seconds) is None:
             self.kill()
 
     def wait(self, seconds: float = 120.0) -> Ended:
@@ -224,28 +306,52 @@ class Child:
             except EOFError:
                 break
             message = got if got[0] == "ended" else None
-        self._process.join(seconds)
-        if self._process.exitcode is None:
+            self.struck = self.struck or got[0] == "struck"
+        code = self._code(seconds)
+        if code is None:
             raise TimeoutError(f"the run in process {self.pid} goes on after {seconds} s")
-        if message is None:
-            return Ended(self._process.exitcode)
-        return Ended(self._process.exitcode, *message[1:])
+        self._pipe.close()
+        return Ended(code, *(message[1:] if message else ()))
+
+    def _code(self, seconds: float = 0.0) -> int | None:
+        """Its exit code, None while it goes on for `seconds`."""
+        ready([self._process.sentinel], seconds)
+        with _starting:  # an exit code can be read once, and who starts a process reads those of all others
+            code: int | None = self._process.exitcode
+        return code
 
 
-def start(definition: Path, fault: Fault | None = None, **run: Any) -> Child:
+def start(
+    definition: Path, fault: Fault | None = None, *, patches: Mapping[str, Any] | None = None, watched: Path | None = None, **run: Any
+) -> Child:
     """Start a run of a service in a process of its own.
 
     Args:
         definition: Path of the definition.
         fault: What goes wrong; None: nothing, the calls are recorded.
+        patches: Values to set in the process, by `module:attribute` (a limit of minutes as one of seconds, say).
+        watched: Folder in which every change must be some call's.
         run: Arguments of `Service.run`, and `state` and `connections` of `Service.load`.
     """
     context = _context()
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_run, args=(str(definition), fault, theirs, run), daemon=True)
-    process.start()
-    theirs.close()
+    with _starting:
+        ours, theirs = context.Pipe()
+        arguments = (str(definition), fault, theirs, dict(patches or {}), watched, run)
+        process = context.Process(target=_run, args=arguments, daemon=True)
+        with _nameless_program():
+            process.start()
+        theirs.close()
     return Child(process, ours)
+
+
+@contextmanager
+def _nameless_program() -> Iterator[None]:
+    """Keep children from importing this program's main module again, which they have no use for: for pytest it takes longer than a run."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @functools.cache
@@ -255,13 +361,15 @@ def _context() -> Any:
     return context
 
 
-def _run(definition: str, fault: Fault | None, pipe: Connection, run: dict[str, Any]) -> None:
+def _run(
+    definition: str, fault: Fault | None, pipe: Connection, patches: dict[str, Any], watched: Path | None, run: dict[str, Any]
+) -> None:
     from beam_pipelines.errors import BeamPipelinesError
     from beam_pipelines.etl.service import Service
 
     code, record, error = 1, None, None
     placed = {key: run.pop(key) for key in ("state", "connections") if key in run}
-    with installed(fault, pipe) as calls:
+    with _patched(patches), installed(fault, pipe, watched) as trace:
         try:
             result = Service.load(definition, **placed).run(**run)
             code, record = result.exit_code, result.to_json()
@@ -270,6 +378,85 @@ def _run(definition: str, fault: Fault | None, pipe: Connection, run: dict[str, 
             code, error = refused.exit_code, str(refused)
         except Exception as broken:  # noqa: BLE001 - told to the parent, which judges it
             code, error = 1, f"{type(broken).__name__}: {broken}"
-    pipe.send(("ended", tuple(calls), record, error))
+    told = (tuple(trace.calls), record, error, tuple(trace.effects), tuple(trace.elsewhere), tuple(trace.unseen))
+    pipe.send(("ended", *told))
     pipe.close()
     os._exit(code)
+
+
+class Subject(Protocol):
+    """What is put to the test: a service with all it needs, which can be set back to where its faulty run begins."""
+
+    def reset(self) -> None:
+        """Set everything back."""
+
+    def start(self, fault: Fault | None = None) -> Child:
+        """Start a run."""
+
+    def check(self) -> None:
+        """Hold what is there to what must be, once a run without a fault has followed.
+
+        Raises:
+            AssertionError: Something is wrong.
+        """
+
+
+def recovers(subject: Subject, fault: Fault, seconds: float = 120.0) -> None:
+    """Let a fault happen to a run, let the next run recover, and check. A run that hangs is killed where it hangs.
+
+    Raises:
+        AssertionError: The fault did not happen, the next run fails, or what is there then is not what must be.
+    """
+    subject.reset()
+    child = subject.start(fault)
+    if fault.kind.startswith("hang") and child.hung(seconds):
+        child.kill()
+    first = child.wait(seconds)
+    ended = f"the run ended with {first.exit_code}: {first.error}"
+    if not child.struck:
+        raise AssertionError(f"the call was not made, for its name is not stable; {ended}")
+    after = subject.start().wait(seconds)
+    if after.exit_code != 0:
+        raise AssertionError(f"{ended}; the next run ends with {after.exit_code}: {after.error}")
+    try:
+        subject.check()
+    except AssertionError as wrong:
+        raise AssertionError(f"{ended}; {wrong}") from wrong
+
+
+T = TypeVar("T", bound=Subject)
+
+
+def explore(subjects: Sequence[T], faults: Iterable[Fault], scenario: Callable[[T, Fault], None] = recovers) -> list[str]:
+    """Go through many faults.
+
+    Args:
+        subjects: Alike, and apart from each other: as many faults are tried at a time.
+        faults: What goes wrong.
+        scenario: What is made of one fault; raises when something is wrong.
+
+    Returns:
+        What is wrong, one text a fault; empty when all is well.
+    """
+    waiting: queue.SimpleQueue[Fault] = queue.SimpleQueue()
+    for fault in faults:
+        waiting.put(fault)
+    broken: list[str] = []
+
+    def work(subject: T) -> None:
+        while True:
+            try:
+                fault = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                scenario(subject, fault)
+            except Exception as wrong:  # noqa: BLE001 - told with the fault that it is of; the others go on
+                broken.append(f"{fault.kind} at {fault.point}: {type(wrong).__name__}: {wrong}")
+
+    threads = [threading.Thread(target=work, args=(subject,), name=f"explore-{number}") for number, subject in enumerate(subjects)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(broken)

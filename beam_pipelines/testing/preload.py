@@ -1,15 +1,47 @@
-"""Imported once by the fork server of `testing.faults`: what every run needs, and nothing that starts a thread."""
+"""Imported once by the fork server of `testing.faults`: a process that has everything imported and has made a run, to be forked from.
+
+What a first run pays for (imports, schemas of the definition, compiled statements) is paid here once, not by each of thousands of runs.
+"""
 
 from __future__ import annotations
 
-import apache_beam
-import duckdb
-import sqlalchemy
-from apache_beam.runners.portability import fn_api_runner
+import contextlib
+import gc
+import importlib
+import json
+import sqlite3
+import tempfile
+from pathlib import Path
 
-import beam_pipelines.engine.launch
-import beam_pipelines.engine.pipeline
-import beam_pipelines.etl.service
+from beam_pipelines.etl.service import Service
 
 __all__: list[str] = []
-_LOADED = (apache_beam, duckdb, sqlalchemy, fn_api_runner, beam_pipelines)
+
+
+def _run_once() -> None:
+    """Make a run that leaves no thread behind: SQLite to SQLite, DuckDB and Parquet."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        with contextlib.closing(sqlite3.connect(folder / "source.db")) as source:
+            source.execute("CREATE TABLE t (id INTEGER, at TIMESTAMP)")
+            source.execute("INSERT INTO t VALUES (1, '2020-01-01 00:00:00'), ('one', '2020-01-01 00:00:00')")
+            source.commit()
+        connections = {"source": "source.db", "sqlite": "target.db", "duckdb": "target.duckdb"}
+        (folder / "connections.yaml").write_text(json.dumps(connections))
+        query = {"type": "database", "connection": "source", "query": "SELECT * FROM t WHERE at > ?", "incremental": True}
+        lands = [{"type": "database", "connection": name, "table": "t", "mode": "insert"} for name in ("sqlite", "duckdb")]
+        for number, land in enumerate([*lands, {"type": "file", "path": "out", "format": "parquet", "mode": "insert"}]):
+            definition = folder / f"service{number}.json"
+            definition.write_text(json.dumps({"name": f"s{number}", "pipeline": {"source": query, "destination": land}}))
+            Service.load(definition).run()
+
+
+for _module in ("psycopg", "adbc_driver_postgresql.dbapi", "sqlalchemy.dialects.postgresql.psycopg", "beam_pipelines.io.postgres.target"):
+    with contextlib.suppress(ImportError):  # an extra that is not installed: services that need it say so
+        importlib.import_module(_module)
+importlib.import_module("beam_pipelines.io.sql.portable_target")
+_run_once()
+# What is there now stays: a collection in a child would touch, and so copy, every page of it.
+gc.collect()
+gc.freeze()
+gc.disable()

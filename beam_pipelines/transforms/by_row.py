@@ -62,6 +62,8 @@ def _called(caller: Caller, rows: Sequence[dict[str, Any] | None]) -> tuple[list
         try:
             # A copy: code may change the row it was given before it fails, and its message must hide what was there.
             made = _outputs(caller, caller.call(dict(row)))
+        except (SystemExit, GeneratorExit) as leave:
+            raise caller.left(leave) from leave
         except Exception as error:  # noqa: BLE001 (the dead-letter boundary: whatever a user's code raises costs one row)
             failed[position] = caller.failure(error, row)
             continue

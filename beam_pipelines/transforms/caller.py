@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.column import convert_column
-from beam_pipelines.errors import BeamPipelinesError, Code, DataError
+from beam_pipelines.errors import BeamPipelinesError, Code, DataError, FatalError
 from beam_pipelines.functions import UserFunction
 from beam_pipelines.transforms.failure import explain
 
@@ -65,14 +65,27 @@ class Caller:
         return self.planned if self.planned is not None else pa.schema([])
 
     def failure(self, error: Exception, row: Mapping[str, Any]) -> Failure:
-        """Return why a row failed; errors that are not about the row (try again, stop, no memory) are raised again."""
+        """Return why a row failed; errors that are not about the row (try again, stop) are raised again.
+
+        A MemoryError that the code met is about the row: what it asked for was not given, and nothing was lost. Should memory be short
+        for every row, the error budget says so.
+        """
         if isinstance(error, Refused):
             return error.failure
         if isinstance(error, DataError):
             return error.code, error.message
-        if isinstance(error, (BeamPipelinesError, MemoryError)):
+        if isinstance(error, BeamPipelinesError):
             raise error
         return "function-failed", explain(error, row, [*self.before.names, *self.schema.names])
+
+    def left(self, leave: BaseException) -> FatalError:
+        """The error for code that wanted to end the process: that is no fault of a row, and must not look like a run that ended well."""
+        where = explain(leave).rpartition(" (")[2].rstrip(")")
+        return FatalError(
+            f"{self.code.name} wanted to end the process ({where}), so the run was stopped: to leave a row out return None, to fail a row"
+            " raise an exception",
+            code="function-failed",
+        )
 
     def passed(self, batch: pa.RecordBatch) -> list[pa.Array]:
         """Return the planned columns of rows that failed: their own value where they have the field and it fits, else null."""

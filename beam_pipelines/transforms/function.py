@@ -59,9 +59,10 @@ class Function:
         Raises:
             PlanError: The code cannot be found.
         """
-        if self._model.output is not None or self._code().output is not None:
+        code = self._code()
+        if self._model.output is not None or code.output is not None:
             return False
-        return self._code().by == "batch" or not has_shape(self._code().returns)
+        return code.by == "batch" or not has_shape(code.returns)
 
     def plan(self, schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:
         code = self._code()
@@ -116,7 +117,7 @@ class Function:
                 call = stack.enter_context(self._code().opened())
             except BeamPipelinesError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 message = f"step {self.id!r}: {self._code().name} cannot be set up: {explain(error)}"
                 raise FatalError(message, code="function-failed") from error
             yield Caller(call, self._code(), before, planned, passes=planned is not None and not self.required)

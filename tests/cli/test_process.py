@@ -127,3 +127,39 @@ def test_a_job_that_was_started_with_sigint_ignored_goes_on_ignoring_it(tmp_path
     out, _ = process.communicate(timeout=20)
     assert out == ""
     assert process.returncode == 0
+
+
+EARLY = """
+import os, sys, threading
+from beam_pipelines.cli.process import not_left_early
+with not_left_early():
+    if sys.argv[1] == "main":
+        try:
+            os._exit(0)
+        except SystemExit as leave:
+            print("stopped", leave.code)
+    elif sys.argv[1] == "thread":
+        thread = threading.Thread(target=os._exit, args=(int(sys.argv[2]),))
+        thread.start()
+        thread.join()
+    elif sys.argv[1] == "fork":
+        child = os.fork()
+        if not child:
+            os._exit(int(sys.argv[2]))
+        print("child", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+os._exit(7)
+"""
+
+
+def early(*words: str) -> tuple[int, str, str]:
+    done = subprocess.run([sys.executable, "-u", "-c", EARLY, *words], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout.strip(), done.stderr
+
+
+def test_a_function_cannot_make_a_command_look_well_by_leaving_early():
+    assert early("main") == (7, "stopped 0", "")
+    for status, code in ((0, 1), (5, 5)):
+        returned, _, said = early("thread", str(status))
+        assert returned == code
+        assert f"os._exit({status}) was called before the command was done" in said
+    assert early("fork", "4") == (7, "child 4", "")

@@ -292,3 +292,24 @@ def test_worker_processes_log_as_this_process_does_and_beam_is_quiet(room):
     assert "an aside" in [line["message"] for line in logged if line["level"] == "info"]
     assert [line["message"] for line in logged if line["level"] == "warning"] == ["it is 'seven', über"]
     assert {line["runId"] for line in logged} == {answer.json()["runId"]}
+
+
+@pytest.mark.parametrize("leaving", ["os._exit(0)", "sys.exit()"])
+def test_a_function_that_ends_the_process_fails_the_run_and_says_so(room, leaving):
+    room.change("transformations: []", "transformations: [{id: leave, type: function, output: {id: bigint}}]")
+    room.write("functions.py", f"import os, sys\n\n\ndef leave(row):\n    {leaving}\n")
+    answer = room("run", "service.yaml")
+    assert answer.code == 1
+    assert "functions.py: leave wanted to end the process (functions.py, line 5)" in answer.err
+    (run,) = room("runs", "--output", "json").json()
+    assert (run["status"], run["errorCode"]) == ("failed", "function-failed")
+
+
+@pytest.mark.parametrize("command", [["run", "service.yaml"], ["plan", "service.yaml"], ["validate", "service.yaml"]])
+@pytest.mark.parametrize("leaving", ["os._exit(0)", "sys.exit(0)"])
+def test_a_file_of_functions_that_ends_the_process_is_refused_by_every_command(room, command, leaving):
+    room.change("transformations: []", "transformations: [{id: leave, type: function, output: {id: bigint}}]")
+    room.write("functions.py", f"import os, sys\n{leaving}\n")
+    answer = room(*command)
+    assert answer.code == 2
+    assert f"{room.folder}/functions.py cannot be imported: it ends the process (line 2)" in answer.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from beam_pipelines.state.store import StateStore
 from beam_pipelines.testing import faults
 
 TARGETS = ("duckdb", "postgresql", "sqlite")
+# In the runs of children, SQLite as a database that only SQLAlchemy knows.
+PORTABLE = {"beam_pipelines.io.registry:_TARGETS": {"sqlite": "beam_pipelines.testing.dialect:portable_sqlite"}}
 
 
 class RepeatingService(Service):
@@ -56,12 +59,19 @@ class World:
                     "incremental": True,
                 },
                 "transformations": steps or [],
-                "destination": {"type": "database", "connection": "target", "table": "customers", "mode": mode, **destination},
+                "destination": {**self.place, "mode": mode, **destination},
             },
         }
         if price:
             text["pricing"] = {"model": "per-gb", "rate": 1.0, "minimumCharge": 0.1}
         return self.put(text)
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where the rows go."""
+        if self.system == "parquet":
+            return {"type": "file", "path": "out", "format": "parquet"}
+        return {"type": "database", "connection": "target", "table": "customers"}
 
     def put(self, definition: dict[str, Any]) -> Path:
         self.definition.write_text(json.dumps(definition))
@@ -86,7 +96,11 @@ class World:
     # The CRM.
 
     def crm(self, statement: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
-        with sqlite3.connect(self.folder / "crm.db") as connection:
+        return self.sqlite(self.folder / "crm.db", statement, parameters)
+
+    @staticmethod
+    def sqlite(file: Path, statement: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+        with sqlite3.connect(file) as connection:
             rows = connection.execute(statement, parameters).fetchall()
         connection.close()
         return rows
@@ -113,11 +127,15 @@ class World:
         if self.system == "duckdb":
             with duckdb.connect(str(self.folder / "target.duckdb")) as connection:
                 return connection.execute(statement).fetchall()
-        if self.system == "sqlite":
-            with sqlite3.connect(self.folder / "target.db") as lite:
-                rows = lite.execute(statement).fetchall()
-            lite.close()
-            return rows
+        if self.system == "parquet":
+            with duckdb.connect() as memory:
+                if list((self.folder / "out").glob("*.parquet")):
+                    memory.execute(f"CREATE VIEW customers AS SELECT * FROM read_parquet('{self.folder}/out/*.parquet')")
+                else:
+                    memory.execute("CREATE TABLE customers (id BIGINT, name TEXT, email TEXT, age BIGINT, amount DOUBLE)")
+                return memory.execute(statement).fetchall()
+        if self.system in ("sqlite", "portable"):
+            return self.sqlite(self.folder / "target.db", statement)
         with psycopg.connect(self.url, autocommit=True) as server:
             cursor = server.execute(statement)
             return cursor.fetchall() if cursor.description else []
@@ -136,17 +154,22 @@ class World:
         if self.system == "postgresql":
             found = self.target("SELECT tablename FROM pg_tables WHERE starts_with(tablename, '_bp_')")
             return [name for (name,) in found]
+        if self.system == "portable":
+            found = self.target("SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 4) = '_bp_'")
+            return [name for (name,) in found]
+        if self.system == "parquet":
+            return sorted(entry.name for entry in (self.folder / "out").rglob(".bp_staging/*"))
         folder = self.folder / ("target.duckdb.staging" if self.system == "duckdb" else "target.db.staging")
         return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
     # The record.
 
-    def store(self) -> StateStore:
-        return StateStore(f"sqlite:///{self.folder / '.beam_pipelines' / 'state.db'}")
+    def store(self, url: str | None = None) -> StateStore:
+        return StateStore(url or f"sqlite:///{self.folder / '.beam_pipelines' / 'state.db'}")
 
     def letters(self) -> list[dict[str, Any]]:
         """Every dead letter of every run."""
-        files = sorted((self.folder / ".beam_pipelines" / "dead-letters").rglob("*.jsonl"))
+        files = sorted(self.folder.rglob("dead-letters/*/*.jsonl"))
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
     @contextmanager
@@ -168,7 +191,8 @@ class World:
             PostgresSession.execute = original  # type: ignore[method-assign]
 
     def start(self, fault: faults.Fault | None = None, **run: Any) -> faults.Child:
-        child = faults.start(self.definition, fault, **run)
+        patches = {**(PORTABLE if self.system == "portable" else {}), **run.pop("patches", {})}
+        child = faults.start(self.definition, fault, patches=patches, **run)
         self.children.append(child)
         return child
 
@@ -185,25 +209,57 @@ class World:
 
     def fresh(self) -> None:
         """Forget target, state and dead letters; the CRM stays. The state store is there already, empty: making it is tested elsewhere."""
-        import shutil
-
         shutil.rmtree(self.folder / ".beam_pipelines", ignore_errors=True)
         empty = self.folder / "empty_state.db"
         if not empty.exists():
             StateStore(f"sqlite:///{empty}").close()
         (self.folder / ".beam_pipelines").mkdir()
         shutil.copy(empty, self.folder / ".beam_pipelines" / "state.db")
+        shutil.rmtree(self.folder / "out", ignore_errors=True)
         for name in ("target.duckdb", "target.db"):
-            (self.folder / name).unlink(missing_ok=True)
-            (self.folder / f"{name}.wal").unlink(missing_ok=True)
+            for suffix in ("", ".wal", "-wal", "-shm", "-journal"):
+                (self.folder / f"{name}{suffix}").unlink(missing_ok=True)
             shutil.rmtree(self.folder / f"{name}.staging", ignore_errors=True)
         if self.system == "postgresql":
             self.target("DROP SCHEMA public CASCADE")
             self.target("CREATE SCHEMA public")
 
+    # Going back to one moment, quicker than by going there again.
+
+    def save(self) -> None:
+        """Keep everything as it is now, for `restore`."""
+        shutil.rmtree(self.saved, ignore_errors=True)
+        shutil.copytree(self.folder, self.saved)
+        if self.system == "postgresql":
+            self.target("DROP SCHEMA IF EXISTS saved CASCADE")
+            self.target("ALTER SCHEMA public RENAME TO saved")
+            self._copied()
+
+    def restore(self) -> None:
+        """Go back to what was saved."""
+        for entry in self.folder.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        shutil.copytree(self.saved, self.folder, dirs_exist_ok=True)
+        if self.system == "postgresql":
+            self.target("DROP SCHEMA public CASCADE")
+            self._copied()
+
+    @property
+    def saved(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}-saved")
+
+    def _copied(self) -> None:
+        with psycopg.connect(self.url, autocommit=True) as server:
+            tables = [name for (name,) in server.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'saved'")]
+            server.execute("CREATE SCHEMA public")
+            for name in tables:
+                server.execute(f'CREATE TABLE public."{name}" (LIKE saved."{name}" INCLUDING ALL)')
+                server.execute(f'INSERT INTO public."{name}" SELECT * FROM saved."{name}"')
+
 
 def make_world(folder: Path, system: str, url: str) -> World:
-    target = {"duckdb": "target.duckdb", "sqlite": "target.db", "postgresql": url}[system]
+    folder.mkdir(exist_ok=True)
+    target = {"duckdb": "target.duckdb", "sqlite": "target.db", "portable": "target.db", "parquet": "unused.db", "postgresql": url}[system]
     (folder / "connections.yaml").write_text(json.dumps({"crm": "crm.db", "target": target}))
     world = World(folder, system, url, folder / "service.json")
     world.crm(
@@ -214,13 +270,18 @@ def make_world(folder: Path, system: str, url: str) -> World:
 
 
 @pytest.fixture
-def worlds(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], World]]:
-    """Make the world of this test, for one kind of target; its CRM is empty."""
+def worlds(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., World]]:
+    """Make the world of this test, for one kind of target, or several that are apart by a number; its CRM is empty."""
     made: list[World] = []
 
-    def make(system: str) -> World:
+    def make(system: str, number: int = 0) -> World:
         url = request.getfixturevalue("postgres_database") if system == "postgresql" else ""
-        made.append(make_world(tmp_path, system, url))
+        if url and number:
+            with psycopg.connect(url, autocommit=True) as admin:
+                admin.execute(f"DROP DATABASE IF EXISTS also_{number} WITH (FORCE)")
+                admin.execute(f"CREATE DATABASE also_{number}")
+            url = f"{url.rpartition('/')[0]}/also_{number}"
+        made.append(make_world(tmp_path.with_name(f"{tmp_path.name}-{number}") if number else tmp_path, system, url))
         return made[-1]
 
     yield make

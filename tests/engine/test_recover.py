@@ -34,6 +34,7 @@ class Ledger:
     entries: list[LedgerRow] = field(default_factory=list)
     staged: dict[str, pa.RecordBatch] = field(default_factory=dict)
     standing: dict[str, Standing] = field(default_factory=dict)
+    place: str = "duckdb:////here.duckdb"
 
     def rows(self, service: str, run: str) -> list[LedgerRow]:
         return [entry for entry in self.entries if entry.run == run]
@@ -102,8 +103,8 @@ def events(store: StateStore, run: str) -> list[str]:
     return [event.type for event in store.events("customers", run=run)]
 
 
-def forward(job: Job, store: StateStore, ledger: Any, archive: Archive) -> list[str]:
-    return roll_forward(job, store, ledger, archive, MINE)
+def forward(job: Job, store: StateStore, ledger: Any, archive: Archive, *, accepted: bool = False) -> list[str]:
+    return roll_forward(job, store, ledger, archive, MINE, accepted=accepted)
 
 
 def test_a_run_that_committed_and_died_gets_its_record_charge_events_and_dead_letters(
@@ -218,6 +219,49 @@ def test_every_dead_run_is_settled_and_the_caller_s_own_is_left_alone(job: Job, 
     assert sorted(forward(job, store, ledger, archive)) == ["00000000000a", "00000000000b"]
     statuses = {one.run: one.status for one in store.executions("customers")}
     assert statuses == {"00000000000a": "lost", "00000000000b": "success", MINE: "running"}
+
+
+ELSEWHERE = "postgresql://db.example.com/warehouse#ops"
+
+
+def wrote_to(store: StateStore, run: str, place: str | None) -> None:
+    store.begin(Execution("customers", run, AT, place=place))
+
+
+def test_of_a_run_that_wrote_elsewhere_nothing_is_assumed(job: Job, store: StateStore, archive: Archive) -> None:
+    ledger, run = Ledger(), "00000000000a"
+    wrote_to(store, run, ELSEWHERE)
+    with pytest.raises(PlanError, match="nobody there knows whether it committed") as stopped:
+        forward(job, store, ledger, archive)
+    assert stopped.value.code == "ledger-behind"
+    assert all(part in str(stopped.value) for part in (ELSEWHERE, ledger.place, "--full-refresh", "--keep-watermark"))
+    assert [one.run for one in store.unfinished("customers")] == [run]
+    # Led back, it is settled; or the user gives it up.
+    back = Ledger(place=ELSEWHERE)
+    back.add(run, "committed")
+    assert forward(job, store, back, archive) == [run]
+    assert store.execution(run).status == "success"  # type: ignore[union-attr]
+
+
+def test_a_run_that_wrote_elsewhere_is_given_up_when_the_user_says_so(job: Job, store: StateStore, archive: Archive) -> None:
+    run = "00000000000a"
+    wrote_to(store, run, ELSEWHERE)
+    assert forward(job, store, Ledger(), archive, accepted=True) == [run]
+    execution = store.execution(run)
+    assert execution is not None
+    assert (execution.status, execution.error_code) == ("lost", "ledger-behind")
+    assert ELSEWHERE in str(execution.error)
+
+
+@pytest.mark.parametrize("place", [ELSEWHERE, None, Ledger.place])
+def test_a_ledger_that_has_the_run_settles_it_however_its_place_is_spelled(
+    job: Job, store: StateStore, archive: Archive, place: str | None
+) -> None:
+    ledger, run = Ledger(), "00000000000a"
+    wrote_to(store, run, place)
+    ledger.add(run, "committed")
+    assert forward(job, store, ledger, archive) == [run]
+    assert store.execution(run).status == "success"  # type: ignore[union-attr]
 
 
 def copied(store: StateStore, generation: int, table: str = "customers") -> None:

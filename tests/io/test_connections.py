@@ -51,6 +51,19 @@ def test_the_system_follows_from_the_url(tmp_path: Path, written: str, system: s
     assert connections(tmp_path, f"x: {written}").get("x").system == system
 
 
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [
+        ("postgres://u:s3cr3t@h:5433/crm?sslmode=require&password=s3cr3t", "postgresql://h:5433/crm"),
+        ("postgresql+psycopg://u@h/crm?application_name=x", "postgresql://h/crm"),
+        ("postgresql:///crm?host=/var/run&port=5433&user=u", "postgresql:///crm?host=/var/run&port=5433"),
+        ("mysql+pymysql://u:s3cr3t@h/d", "mysql://h/d"),
+    ],
+)
+def test_the_place_of_a_database_stays_when_user_password_or_settings_change(tmp_path: Path, written: str, place: str) -> None:
+    assert connections(tmp_path, f"x: {written}").get("x").place == place
+
+
 def test_relative_files_are_beside_the_connections_file(tmp_path: Path) -> None:
     known = connections(
         tmp_path, "a: crm.db\nb: sqlite:///data/../crm.db\nc: duckdb:///w.duckdb\nd: {path: ./in}\ne: file:in\nf: sqlite:////abs/x.db"
@@ -248,6 +261,14 @@ def test_inline_passwords_and_references_are_told_apart(tmp_path: Path) -> None:
         ("ok: x.db\nok: y.db", 2, 1, "twice"),
         ("ok: x.db\n  bad: [", 2, 6, ""),
         ("- a\n- b", 1, 1, "expected names"),
+        (
+            "b: {url: postgresql://h/d, password: {env: CRM_PASSWORD}}",
+            1,
+            4,
+            "expected text as 'password', got a mapping (secrets are written",
+        ),
+        ("b: {path: ./in, accessKey: [AKIA77]}", 1, 4, "expected text as 'accessKey', got a list"),
+        ("b: " + "[" * 100_000, 1, 69, "expected at most 64 levels"),
     ],
 )
 def test_a_malformed_file_says_where(tmp_path: Path, text: str, line: int, column: int, says: str) -> None:
@@ -257,6 +278,8 @@ def test_a_malformed_file_says_where(tmp_path: Path, text: str, line: int, colum
     assert (problem.file, problem.line) == (str(tmp_path / "connections.yaml"), line)
     assert problem.column == column
     assert says in str(raised.value)
+    assert "CRM_PASSWORD" not in str(raised.value)
+    assert "AKIA77" not in str(raised.value)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -482,3 +482,15 @@ def test_source_and_target_in_one_file(either: Desk, file: str) -> None:
     ask(file, f"UPDATE t SET x = 'changed', updated_at = {newer} WHERE id = 2")
     assert either.ran()["metrics"]["recordsLoaded"] == 1
     assert ask(file, "SELECT id, x FROM c ORDER BY id") == [(1, "a"), (2, "changed")]
+
+
+def test_not_a_number_into_sqlite_costs_its_row(desk: Desk) -> None:
+    desk.connect(source="source.duckdb", target="target.db")
+    desk.duckdb("source.duckdb", "CREATE TABLE t (id INTEGER PRIMARY KEY, x DOUBLE)", "INSERT INTO t VALUES (1, 1), (2, 'nan'), (3, NULL)")
+    desk.etl({"table": "t"}, {"table": "t", "mode": "upsert"}, errorBudget={"max": "100%"})
+    record = desk.ran()
+    assert (record["metrics"]["recordsLoaded"], record["metrics"]["recordsDeadLettered"]) == (2, 1)
+    (letter,) = desk.letters()
+    assert (letter["code"], letter["origin"]) == ("target-refused", {"source": "t", "key": {"id": 2}})
+    assert "SQLite has no NaN" in letter["error"]
+    assert desk.sqlite("target.db", "SELECT * FROM t ORDER BY id") == [(1, 1.0), (3, None)]

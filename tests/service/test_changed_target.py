@@ -284,6 +284,35 @@ def test_a_ledger_that_was_sent_elsewhere_stops_the_next_run_until_it_is_moved(l
     assert loaded.target("SELECT id, name FROM c ORDER BY id") == AFTER
 
 
+def test_a_connection_that_was_edited_after_a_run_died_does_not_make_it_lost(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.sqlite("source.db", "CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1), (2)")
+    desk.etl({"table": "t"}, {"table": "t", "mode": "upsert"})
+    run = "00000000000a"
+
+    def died(ask: Any, context: RunContext, *_: Any) -> None:
+        monkeypatch.setenv(VARIABLE, context.to_text())
+        run_here(ask.job)
+        monkeypatch.delenv(VARIABLE)
+        raise SystemExit  # after the commit, before the record
+
+    with monkeypatch.context() as patched:
+        patched.setattr("beam_pipelines.engine.launch._run_pipeline", died)
+        patched.setattr("beam_pipelines.engine.launch.new_run", lambda: run)
+        with pytest.raises(SystemExit):
+            desk.run()
+    with desk.store() as store:
+        assert [(one.run, one.place) for one in store.unfinished("desk")] == [(run, f"duckdb:///{desk.folder / 'target.duckdb'}")]
+    desk.connect(target="another.duckdb")
+    with pytest.raises(PlanError, match="nobody there knows whether it committed"):
+        desk.run()
+    desk.connect(target="target.duckdb")
+    assert desk.run().settled == (run,)
+    with desk.store() as store:
+        settled = store.execution(run)
+    assert settled is not None
+    assert (settled.status, settled.metrics.records_loaded) == ("success", 2)
+
+
 @pytest.mark.parametrize("target", ["target.duckdb", "postgresql"])
 def test_dead_letters_removed_before_the_launcher_came_for_them_do_not_keep_the_service_from_starting(
     desk: Desk, postgres_database: str, target: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -313,3 +342,59 @@ def test_dead_letters_removed_before_the_launcher_came_for_them_do_not_keep_the_
     assert settled is not None
     assert (settled.status, settled.metrics.records_loaded, settled.metrics.records_dead_lettered) == ("success", 2, 1)
     assert "1 dead letters are lost" in caplog.text
+
+
+GENERATED = {
+    "sqlite": "CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, age INTEGER GENERATED ALWAYS AS (id * 2) {kind})",
+    "duckdb": "CREATE TABLE people (id BIGINT PRIMARY KEY, name VARCHAR, age BIGINT GENERATED ALWAYS AS (id * 2))",
+    "postgresql": "CREATE TABLE people (id bigint PRIMARY KEY, name text, age bigint GENERATED ALWAYS AS (id * 2) STORED)",
+}
+
+
+@pytest.mark.parametrize(("system", "kind"), [("sqlite", "STORED"), ("sqlite", "VIRTUAL"), ("duckdb", ""), ("postgresql", "")])
+@pytest.mark.parametrize("mode", ["insert", "upsert"])
+def test_a_column_that_the_target_computes_is_refused_before_anything_is_read_and_may_be_left_out(
+    desk: Desk, request: pytest.FixtureRequest, system: str, kind: str, mode: str
+) -> None:
+    desk.sqlite(
+        "source.db",
+        "CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, age INTEGER)",
+        "INSERT INTO people VALUES (1, 'Ann', 30), (2, 'Bob', 40)",
+    )
+    create = GENERATED[system].replace("{kind}", kind)
+    if system == "sqlite":
+        desk.connect(target="target.db")
+        desk.sqlite("target.db", create)
+    elif system == "duckdb":
+        desk.duckdb("target.duckdb", create)
+    else:
+        url = request.getfixturevalue("postgres_database")
+        desk.postgres(url, create)
+        desk.connect(target=url)
+    destination = {"table": "people", "mode": mode}
+    desk.etl({"table": "people"}, destination)
+    failed = desk.run()
+    assert (failed.exit_code, failed.execution.error_code) == (2, "mode-refused")
+    assert "'people' computes 'age' itself, and takes no value for it: leave it out in a map step" in str(failed.error)
+    assert failed.execution.metrics.records_extracted == 0
+    steps = [{"id": "known", "type": "map", "mappings": {"id": {"source": "id"}, "name": {"source": "name"}}}]
+    desk.etl({"table": "people"}, destination, steps)
+    desk.ran()
+    query = "SELECT id, name, age FROM people ORDER BY id"
+    if system == "sqlite":
+        rows = desk.sqlite("target.db", query)
+    elif system == "duckdb":
+        rows = desk.duckdb("target.duckdb", query)
+    else:
+        rows = desk.postgres(desk.connections["target"], query)
+    assert rows == [(1, "Ann", 2), (2, "Bob", 4)]
+
+
+def test_an_identity_column_that_takes_no_values_is_refused_too(desk: Desk, postgres_database: str) -> None:
+    desk.sqlite("source.db", "CREATE TABLE people (id INTEGER PRIMARY KEY)", "INSERT INTO people VALUES (1)")
+    desk.connect(target=postgres_database)
+    desk.postgres(postgres_database, "CREATE TABLE people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)")
+    desk.etl({"table": "people"}, {"table": "people", "mode": "insert"})
+    assert "'people' computes 'id' itself" in str(desk.run().error)
+    desk.postgres(postgres_database, "ALTER TABLE people ALTER id SET GENERATED BY DEFAULT")
+    assert desk.ran()["metrics"]["recordsLoaded"] == 1

@@ -180,3 +180,18 @@ def test_the_record_says_what_became_of_the_loaded_rows(either: Desk) -> None:
     assert merged(either.ran(keep_watermark=True)) == {"Inserted": 10, "Deleted": 10}
     with either.store() as store:
         assert [merged(one.to_json()) for one in store.executions()][-1] == {"Inserted": 10}
+
+
+def test_a_run_is_committing_from_the_moment_its_commit_begins(either: Desk) -> None:
+    fill(either, 1, 100)
+    either.etl(QUERY, {"table": "people", "mode": "upsert"})
+    seen: list[tuple[str, str]] = []
+
+    def look(progress: Any) -> None:
+        with either.store() as store:
+            seen.append((progress.phase, store.executions("desk")[0].status))
+
+    result = either.run(listener=look)
+    assert dict(seen)["commit"] == "committing"
+    assert {status for phase, status in seen if phase != "commit"} == {"running"}
+    assert result.execution.status == "success"

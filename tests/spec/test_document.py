@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -126,9 +127,29 @@ def test_a_document_that_contains_itself_is_refused(text: str) -> None:
     assert "alias of" in refused(text)[2]
 
 
-@pytest.mark.parametrize(("text", "is_json"), [("[" * 100 + "]" * 100, False), ("[" * 50_000 + "]" * 50_000, True)])
-def test_depth_is_bounded(text: str, is_json: bool) -> None:
+@pytest.mark.parametrize(
+    ("text", "is_json"),
+    [
+        ("[" * 100 + "]" * 100, False),
+        ("[" * 50_000 + "]" * 50_000, True),
+        ("[" * 100_000, False),
+        ("{a: " * 100_000, False),
+        ("- " * 100_000, False),
+        ("{[" * 50_000, False),
+        ("".join(f"{'  ' * level}a:\n" for level in range(700)), False),
+    ],
+)
+def test_depth_is_bounded_and_what_is_below_costs_no_time(text: str, is_json: bool) -> None:
+    began = time.process_time()
     assert "at most 64 levels" in refused(text, is_json=is_json)[2]
+    assert time.process_time() - began < 1
+
+
+def test_sixty_four_levels_are_read() -> None:
+    value: Any = read("{a: " * 64 + "1" + "}" * 64, "x", is_json=False).value
+    for _ in range(64):
+        value = value["a"]
+    assert value == 1
 
 
 @pytest.mark.parametrize(

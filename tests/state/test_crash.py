@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from beam_pipelines.state import StateStore
+from beam_pipelines.state import PhaseProgress, StateStore
 
 
 def trace(store: StateStore, run: str) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def test_threads_share_a_store(store_url: str, open_store: Callable[..., StateSt
     store.begin(processes.execution("r1"))
 
     def work(number: int) -> bool:
-        return store.progress("r1", f"phase-{number % 4}", "running", number)
+        return store.progress("r1", PhaseProgress(f"phase-{number % 4}", "running", number))
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(40)))

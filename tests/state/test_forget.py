@@ -4,7 +4,7 @@ from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
-from beam_pipelines.state import Execution, Failure, Outcome, StateStore
+from beam_pipelines.state import Execution, Failure, Outcome, PhaseProgress, StateStore
 
 DAY = timedelta(days=1)
 
@@ -55,5 +55,5 @@ def test_old_events_go_delivered_or_not_and_those_of_runs_at_work_stay(store: St
     assert sorted({one.run for one in store.events()}) == ["o1", "r2", "r3"]
     assert store.forget_events("customers", DAY) == (0, 0)
     # The numbers of a run go on where they were.
-    store.progress("r2", "extract", "running")
+    store.progress("r2", PhaseProgress("extract", "running"))
     assert [one.sequence for one in store.events(run="r2")] == [1, 2]

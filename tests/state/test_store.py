@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from beam_pipelines.errors import FatalError
-from beam_pipelines.state import Execution, Failure, Outcome, Schedule, StateStore, Step, Transformation, Watermark
+from beam_pipelines.state import Execution, Failure, Outcome, PhaseProgress, Schedule, StateStore, Step, Transformation, Watermark
 
 
 def test_a_run_that_begins_is_running_and_its_request_is_told(store: StateStore, processes: ModuleType) -> None:
@@ -52,9 +52,9 @@ def test_a_run_moves_between_states_until_it_ends(store: StateStore, processes: 
 
 def test_of_progress_only_the_newest_of_each_phase_waits_for_delivery(store: StateStore, processes: ModuleType) -> None:
     store.begin(processes.execution("r1"))
-    assert store.progress("r1", "extract", "running")
-    assert store.progress("r1", "extract", "running", 500)
-    assert store.progress("r1", "load", "running", 10, processed_bytes=25, total_bytes=100)
+    assert store.progress("r1", PhaseProgress("extract", "running"))
+    assert store.progress("r1", PhaseProgress("extract", "running", 500))
+    assert store.progress("r1", PhaseProgress("load", "running", 10, 25, 100))
     events = store.events(run="r1", type="PipelineProgress.updated")
     assert [one.data for one in events] == [
         {"requestId": "q-7", "phase": "extract", "status": "running", "recordCount": 500},
@@ -73,11 +73,11 @@ def test_of_progress_only_the_newest_of_each_phase_waits_for_delivery(store: Sta
 
 def test_progress_that_was_delivered_is_kept(store: StateStore, processes: ModuleType, clock: Any) -> None:
     store.begin(processes.execution("r1"))
-    store.progress("r1", "extract", "running", 1)
+    store.progress("r1", PhaseProgress("extract", "running", 1))
     (first,) = store.events(type="PipelineProgress.updated")
     assert store.mark_delivered([first.id, first.id, "unknown"]) == 1
     assert store.mark_delivered([first.id]) == 0
-    store.progress("r1", "extract", "running", 2)
+    store.progress("r1", PhaseProgress("extract", "running", 2))
     assert [(one.data["recordCount"], one.delivered_at) for one in store.events(type="PipelineProgress.updated")] == [
         (1, clock.now),
         (2, None),
@@ -88,8 +88,8 @@ def test_progress_that_was_delivered_is_kept(store: StateStore, processes: Modul
 def test_nothing_is_told_of_a_run_after_its_end(store: StateStore, processes: ModuleType) -> None:
     store.begin(processes.execution("r1"))
     store.finish("r1", Outcome("success"))
-    assert not store.progress("r1", "load", "running", 5)
-    assert not store.progress("unknown", "load", "running", 5)
+    assert not store.progress("r1", PhaseProgress("load", "running", 5))
+    assert not store.progress("unknown", PhaseProgress("load", "running", 5))
     assert [one.type for one in store.events()] == ["ServiceRequest.created", "ServiceResult.deliver"]
 
 
@@ -209,7 +209,7 @@ def test_both_databases_keep_the_same_text(
     for url in (f"{tmp_path}/state.db", postgres_database):
         store = open_store(url, clock=processes.clock)
         store.begin(processes.execution("r1"))
-        store.progress("r1", "extract", "running", 5)
+        store.progress("r1", PhaseProgress("extract", "running", 5))
         store.finish("r1", processes.outcome())
         database, rows = store._database, {}
         with database.read() as connection:

@@ -63,6 +63,20 @@ def again(row):
 def stop(row):
     raise FatalError("no credit left")
 
+def leaves(row):
+    raise SystemExit(0)
+
+def leaves_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+    exit()
+
+def greedy(row):
+    return {"id": row["id"] if row["id"] != 3 else len(bytearray(1 << 62))}
+
+def greedy_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+    if 3 in batch.column("id").to_pylist():
+        raise MemoryError
+    return batch.select(["id"])
+
 def doubled(batch: pa.RecordBatch) -> pa.RecordBatch:
     if 2 in batch.column("id").to_pylist():
         raise ValueError("no twos")
@@ -348,3 +362,24 @@ def test_where_a_batch_is_cut_does_not_matter(
         "typed": {"id": "bigint", "n": "bigint"},
     }.get(name, {"id": "bigint", "name": "text"})
     cut_anywhere({"id": name, "type": "function", "required": required, "output": output}, batch, cut, functions)
+
+
+@pytest.mark.parametrize("name", ["leaves", "leaves_batch"])
+def test_code_that_wants_to_end_the_process_stops_the_run(run: Callable[..., Any], functions: Functions, name: str) -> None:
+    with pytest.raises(FatalError, match=rf"functions\.py: {name} wanted to end the process \(functions\.py, line \d+\)") as stopped:
+        run({"id": name, "type": "function", "output": {"id": "bigint"}}, BATCH, functions)
+    assert (stopped.value.code, stopped.value.exit_code) == ("function-failed", 1)
+
+
+@pytest.mark.parametrize("name", ["greedy", "greedy_batch"])
+def test_a_row_that_asks_for_more_memory_than_there_is_costs_itself(run: Callable[..., Any], functions: Functions, name: str) -> None:
+    done = run({"id": name, "type": "function", "output": {"id": "int"}}, BATCH, functions)
+    assert [row["id"] for row in done.rows] == [1, 2, 4, 5]
+    assert list(done.dead) == [2]
+    assert done.dead[2][0] == "function-failed"
+    assert done.dead[2][1].startswith("MemoryError")
+
+
+def test_a_function_is_looked_for_even_when_its_output_is_declared(functions: Functions) -> None:
+    with pytest.raises(PlanError, match="no code for the function step"):
+        step(functions, "nowhere", output={"id": "bigint"}).needs_sample  # noqa: B018

@@ -41,12 +41,14 @@ class DuckDbTarget(SqlTarget):
     """
 
     system = "duckdb"
+    numbered_from = 1  # by row_number()
     creates_primary_key = False  # MERGE needs none, and DuckDB's key index makes a bulk load several times slower
 
     def __init__(self, path: Path, *, ledger_schema: str | None = None) -> None:
         self.path = path
         self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True, swaps=True)
         self.ledger = Ledger(ledger_schema)
+        self.place = f"duckdb:///{path}" + (f"#{ledger_schema}" if ledger_schema else "")
         self._memory = MEMORY
         self._files = StagingFolder(path.with_name(f"{path.name}.staging"))
 
@@ -101,17 +103,18 @@ class DuckDbTarget(SqlTarget):
     def columns(self, tx: Session, table: str) -> Described | None:
         schema, _, name = table.rpartition(".")
         found = tx.execute(
-            f"SELECT column_name, data_type, is_nullable FROM duckdb_columns() WHERE {_NAMED} ORDER BY column_index",
+            f"SELECT column_name, data_type, is_nullable, is_generated FROM duckdb_columns() WHERE {_NAMED} ORDER BY column_index",
             (name, schema or "main"),
         )
         if not found.rows:
             return None
-        fields = [pa.field(column, types.from_duckdb(kind), nullable=bool(nullable)) for column, kind, nullable in found.rows]
+        fields = [pa.field(column, types.from_duckdb(kind), nullable=bool(nullable)) for column, kind, nullable, _ in found.rows]
         key = tx.execute(
             f"SELECT constraint_column_names FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY' AND {_NAMED}",
             (name, schema or "main"),
         )
-        return Described(pa.schema(fields), tuple(key.rows[0][0]) if key.rows else ())
+        generated = tuple(column for column, _, _, computed in found.rows if computed)
+        return Described(pa.schema(fields), tuple(key.rows[0][0]) if key.rows else (), generated=generated)
 
     def obstacles_in(self, tx: Session, table: str) -> list[str]:
         schema, _, name = table.rpartition(".")

@@ -6,9 +6,7 @@ folder of Parquet takes for data.
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import pyarrow.parquet as pq
 
 from beam_pipelines.columnar.kinds import is_bytes, is_text
 from beam_pipelines.errors import FatalError
-from beam_pipelines.io.staging_files import staging_failed, sync
+from beam_pipelines.io.staging_files import FilesOfStaging, StagedFileWriter, readable
 from beam_pipelines.runs.facts import Staged
 
 __all__ = ["FOLDER", "ParquetStager", "ParquetStaging"]
@@ -31,7 +29,7 @@ GROUP_BYTES = 64 * 1024 * 1024
 _DICTIONARY_BYTES = 128 * 1024
 
 
-class ParquetStaging:
+class ParquetStaging(FilesOfStaging):
     """The staging files of a target.
 
     Args:
@@ -39,25 +37,14 @@ class ParquetStaging:
         compression: As pyarrow names it.
     """
 
+    suffix = ".staged"
+
     def __init__(self, folder: Path, compression: str) -> None:
-        self.folder, self.compression = folder, compression
-
-    def path(self, name: str) -> Path:
-        """Where the finished file is."""
-        return self.folder / f"{name}.staged"
-
-    def part(self, name: str) -> Path:
-        """Where it is while it is written."""
-        return self.folder / f"{name}.part"
+        super().__init__(folder)
+        self.compression = compression
 
     def stager(self, name: str, schema: pa.Schema, order: int) -> ParquetStager:
-        return ParquetStager(self, name, schema, order)
-
-    def names(self) -> list[str]:
-        """Names of all staging objects, unfinished ones included."""
-        with contextlib.suppress(FileNotFoundError):
-            return sorted({entry.name.split(".")[0] for entry in self.folder.iterdir() if entry.name.endswith((".staged", ".part"))})
-        return []
+        return ParquetStager(self, name, schema, order, self.compression)
 
     def read(self, staged: Staged) -> Iterator[pa.RecordBatch]:
         """Rows of a finished file, in order; memory holds little more than a batch.
@@ -65,7 +52,7 @@ class ParquetStaging:
         Raises:
             FatalError: The file is gone or broken (`staging-lost`).
         """
-        with _present(staged), pq.ParquetFile(self.path(staged.name), pre_buffer=False) as file:
+        with readable(staged), pq.ParquetFile(self.path(staged.name), pre_buffer=False) as file:
             yield from file.iter_batches()
 
     def count(self, staged: Staged) -> int:
@@ -74,74 +61,38 @@ class ParquetStaging:
         Raises:
             FatalError: The file is gone or broken, or holds another number of rows than its manifest says (`staging-lost`).
         """
-        with _present(staged):
+        with readable(staged):
             rows = int(pq.read_metadata(self.path(staged.name)).num_rows)
         if rows != staged.rows:
             raise FatalError(f"expected {staged.rows} rows in the staging file {staged.name}, found {rows}", code="staging-lost")
         return rows
 
-    def drop(self, names: Sequence[str]) -> None:
-        for name in names:
-            for path in (self.path(name), self.part(name)):
-                path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.folder.rmdir()
 
-
-@contextlib.contextmanager
-def _present(staged: Staged) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, pa.ArrowInvalid) as lost:
-        raise FatalError(
-            f"expected the staging file {staged.name} with {staged.rows} rows, but it cannot be read: {lost}", code="staging-lost"
-        ) from lost
-
-
-class ParquetStager:
-    """Writes one staging file.
+class ParquetStager(StagedFileWriter):
+    """Writes one staging file, a row group at a time.
 
     Args:
         home: Its folder.
         name: Staging name.
         schema: Of every batch.
         order: Sort key of the object among those of its load.
+        compression: As pyarrow names it.
     """
 
-    def __init__(self, home: ParquetStaging, name: str, schema: pa.Schema, order: int) -> None:
-        self._home, self._name, self._schema, self._order = home, name, schema, order
+    def __init__(self, home: ParquetStaging, name: str, schema: pa.Schema, order: int, compression: str) -> None:
+        self._compression = compression
         self._waiting: list[pa.RecordBatch] = []
-        self._rows = self._held_rows = self._held_bytes = 0
-        self._sink: Any = None
-        self._writer: Any = None
-        with self._failing():
-            self._sink = self._open()
-            self._writer = pq.ParquetWriter(
-                self._sink,
-                schema,
-                compression=home.compression,
-                use_dictionary=[field.name for field in schema if _repeats(field.type)],
-                dictionary_pagesize_limit=_DICTIONARY_BYTES,
-            )
+        self._held_rows = self._held_bytes = 0
+        super().__init__(home, name, schema, order)
 
-    def _open(self) -> pa.NativeFile:
-        for last in (False, True):
-            self._home.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                return pa.OSFile(str(self._home.part(self._name)), "wb")
-            except FileNotFoundError:
-                # Another run may have removed the empty folder in between.
-                if last:
-                    raise
-        raise AssertionError("one of the two tries returns or raises")
-
-    @contextlib.contextmanager
-    def _failing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as failed:
-            self.abort()
-            raise staging_failed(self._home.folder, self._rows, failed) from failed
+    def _begun(self, sink: pa.NativeFile) -> Any:
+        return pq.ParquetWriter(
+            sink,
+            self._schema,
+            compression=self._compression,
+            use_dictionary=[field.name for field in self._schema if _repeats(field.type)],
+            dictionary_pagesize_limit=_DICTIONARY_BYTES,
+        )
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._waiting.append(pa.RecordBatch.from_arrays(batch.columns, schema=self._schema))
@@ -160,23 +111,11 @@ class ParquetStager:
 
     def finish(self) -> Staged:
         self._flush()
-        with self._failing():
-            self._writer.close()
-            self._sink.close()
-            part, final = self._home.part(self._name), self._home.path(self._name)
-            sync(part)
-            os.replace(part, final)
-            sync(self._home.folder)
-            size = final.stat().st_size
-        return Staged(self._name, self._rows, size, self._order)
+        return super().finish()
 
     def abort(self) -> None:
         self._waiting = []
-        for open_ in (self._writer, self._sink):
-            with contextlib.suppress(Exception):
-                open_.close()
-        with contextlib.suppress(OSError):
-            self._home.part(self._name).unlink()
+        super().abort()
 
 
 def _repeats(kind: pa.DataType) -> bool:

@@ -76,7 +76,7 @@ class _Place:
 
 
 class ParquetTarget(LedgerTarget):
-    """Parquet files of this machine.
+    """Parquet files of this machine, whose ledger is in the state store.
 
     Args:
         model: The destination of the definition.
@@ -87,6 +87,8 @@ class ParquetTarget(LedgerTarget):
     Raises:
         PlanError: `insert` into one file, a path with `*`, or a compression that Parquet has not.
     """
+
+    place = ""
 
     def __init__(
         self, model: FileDestination, connection: Connection | None, folder: Path | None = None, context: RunContext | None = None

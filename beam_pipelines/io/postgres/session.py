@@ -28,6 +28,8 @@ STYLE = (
     "SELECT set_config('datestyle', 'ISO, MDY', false), set_config('intervalstyle', 'postgres', false),"
     " set_config('bytea_output', 'hex', false), set_config('extra_float_digits', '1', false)"
 )
+# What DISCARD ALL does, but for prepared statements: the driver counts on those it made.
+_FORGET = "CLOSE ALL; UNLISTEN *; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DISCARD TEMP"
 _SILENT = ("22", "23", "P0", "XX")  # classes whose messages may quote values of rows: data, constraints, RAISE, internal
 _WORDS = {  # what the common ones of these say, for their own text is not passed on
     "22001": "a text is longer than its type",
@@ -85,7 +87,7 @@ class Server:
         with contextlib.suppress(Exception):
             if not connection.closed and connection.pgconn.transaction_status == IDLE:
                 connection.autocommit = True
-                connection.execute("DISCARD ALL")
+                connection.execute(_FORGET)
                 if spares.give(self.libpq, connection):
                     return
         with contextlib.suppress(Exception):

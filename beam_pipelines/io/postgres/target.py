@@ -20,7 +20,7 @@ from beam_pipelines.columnar import types
 from beam_pipelines.errors import BalanceError, DataError, FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, TargetTraits
-from beam_pipelines.io.postgres import swap
+from beam_pipelines.io.postgres import swap, waits
 from beam_pipelines.io.postgres.session import Server
 from beam_pipelines.io.postgres.stage import PostgresStager, copy_rows, create_statement, refusal, staging_type
 from beam_pipelines.io.sql import refusals
@@ -86,12 +86,14 @@ class PostgresTarget(SqlTarget):
     """
 
     system = "postgresql"
+    numbered_from = 1  # by row_number()
 
     def __init__(self, connection: Connection, *, ledger_schema: str | None = None) -> None:
         _check_name("ledgerSchema", ledger_schema or "")
         self._server = Server(connection.url, connection.display, connection.redact)
         self.traits = TargetTraits("postgresql", transactional=True, local=False, folds_case=False, longest_name=63, swaps=True)
         self.ledger = Ledger(ledger_schema)
+        self.place = connection.place + (f"#{ledger_schema}" if ledger_schema else "")
         self._attached: tuple[Staged, ...] = ()
         self._reader: psycopg.Connection[Any] | None = None
 
@@ -103,7 +105,8 @@ class PostgresTarget(SqlTarget):
         try:
             session = PostgresSession(connection, self._server)
             session.execute(_SETTINGS)
-            yield session
+            with waits.told(self._server, connection):
+                yield session
             with self._server.doing("committing"):
                 try:
                     connection.commit()
@@ -143,8 +146,8 @@ class PostgresTarget(SqlTarget):
 
     def columns(self, tx: Session, table: str) -> Described | None:
         found = tx.execute(
-            "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull FROM pg_attribute a"
-            " WHERE a.attrelid = to_regclass(?) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+            "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '' OR a.attidentity = 'a'"
+            " FROM pg_attribute a WHERE a.attrelid = to_regclass(?) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             (quote_table(table),),
         ).rows
         if not found:
@@ -156,9 +159,10 @@ class PostgresTarget(SqlTarget):
             (quote_table(table),),
         ).rows
         fields = [
-            pa.field(name, types.from_postgres(kind), nullable=not required, metadata={_DECLARED: kind}) for name, kind, required in found
+            pa.field(name, types.from_postgres(kind), nullable=not required, metadata={_DECLARED: kind})
+            for name, kind, required, _ in found
         ]
-        return Described(pa.schema(fields), tuple(name for (name,) in key))
+        return Described(pa.schema(fields), tuple(name for (name,) in key), generated=tuple(row[0] for row in found if row[3]))
 
     def stored(self, schema: pa.Schema) -> pa.Schema:
         for name in schema.names:

@@ -46,6 +46,7 @@ class LedgerTarget(ABC):
     """A target whose commits are decided by a ledger in a database."""
 
     traits: TargetTraits
+    place: str
     ledger: Ledger
     retries = 5
     refused: pa.RecordBatch | None = None  # dead letters of the rows that the merge under way could not load

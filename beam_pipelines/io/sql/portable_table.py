@@ -86,11 +86,12 @@ def _values(column: pa.Array, zoned: bool) -> list[Any]:
 
 
 def unstorable(batch: pa.RecordBatch, database: PortableDatabase) -> list[int]:
-    """Rows with a number that the database cannot hold, which drivers refuse without saying which: NaN and the infinities on MySQL."""
-    if database.name != "mysql":
+    """Rows with a number that the database cannot hold: NaN and the infinities on MySQL, whose driver does not say which, NaN on SQLite."""
+    if database.name not in ("mysql", "sqlite"):
         return []
+    kept = math.isfinite if database.name == "mysql" else lambda value: not math.isnan(value)
     floats = [column.to_pylist() for column in batch.columns if pa.types.is_floating(column.type)]
-    return [row for row, values in enumerate(zip(*floats, strict=True)) if any(v is not None and not math.isfinite(v) for v in values)]
+    return [row for row, values in enumerate(zip(*floats, strict=True)) if any(v is not None and not kept(v) for v in values)]
 
 
 def to_batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:

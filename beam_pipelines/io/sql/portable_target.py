@@ -113,6 +113,7 @@ class PortableTarget(SqlTarget):
         folds = self._database.name in ("mysql", "mssql", "sqlite")
         self.traits = TargetTraits(name, transactional=True, local=name == "sqlite", folds_case=folds)
         self.ledger = PortableLedger(self._database)
+        self.place = connection.place
         self._ready: dict[tuple[str, ...], _Ready | FatalError] = {}
         self._kinds: dict[str, dict[str, Any]] = {}  # SQLAlchemy types of the target's columns, by staging table
 
@@ -147,10 +148,11 @@ class PortableTarget(SqlTarget):
         assert isinstance(tx, PortableSession)
         schema, name = split(table)
         fields = [pa.field(column["name"], _arrow(column["type"]), nullable=bool(column.get("nullable", True))) for column in found]
+        generated = tuple(column["name"] for column in found if column.get("computed"))
         with contextlib.suppress(NotImplementedError):
             key = sa.inspect(tx.connection).get_pk_constraint(name, schema)
-            return Described(pa.schema(fields), tuple(key.get("constrained_columns") or ()))
-        return Described(pa.schema(fields))
+            return Described(pa.schema(fields), tuple(key.get("constrained_columns") or ()), generated=generated)
+        return Described(pa.schema(fields), generated=generated)
 
     def _reflected(self, tx: Session, table: str) -> list[Any]:
         assert isinstance(tx, PortableSession)

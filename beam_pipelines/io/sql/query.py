@@ -191,6 +191,8 @@ def _one_select(statements: list[Any]) -> exp.Query:
             raise PlanError(f"expected a query that only reads, got {type(node).__name__.upper()} in it")
         if isinstance(node, exp.Lock):
             raise PlanError("expected a query that only reads, got FOR UPDATE or FOR SHARE in it: remove it")
+    if not root.selects:  # PostgreSQL takes it, and gives rows of nothing
+        raise PlanError("expected columns between SELECT and FROM, got none")
     return root
 
 

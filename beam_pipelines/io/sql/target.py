@@ -20,6 +20,7 @@ from beam_pipelines.io.connector import Described, Policy
 from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.ledger_target import Judged, LedgerTarget, refused_row
 from beam_pipelines.io.sql.merge import ROW, MergeSql
+from beam_pipelines.io.sql.origins import origins
 from beam_pipelines.io.sql.session import Outcome, Session, quote, quote_table
 from beam_pipelines.io.sql.swap import obstructed
 from beam_pipelines.runs.counts import Merged, Tally
@@ -89,6 +90,7 @@ class SqlTarget(LedgerTarget):
     """A database as target: ledger, staging by attempt, one commit transaction."""
 
     system: str
+    numbered_from = 0  # the least `_bp_row`
 
     # What each database gives.
 
@@ -175,7 +177,7 @@ class SqlTarget(LedgerTarget):
         fold = str.lower if self.traits.folds_case else str
         indexed = bool(known.primary_key) and set(map(fold, known.primary_key)) <= set(map(fold, sql.keys))
         plan = MergePlan(sql, policy, tally.staged_rows - superseded, self.is_empty(tx, table), indexed)
-        return replace(self._apply(tx, window, plan, schema), superseded=superseded)
+        return replace(self._apply(tx, window, plan, schema, tally), superseded=superseded)
 
     # Whole-table replace by a new table (`strategy: swap`).
 
@@ -191,7 +193,7 @@ class SqlTarget(LedgerTarget):
         """Give an empty table like the target's, which has its place and name when the block ends, and the number of rows that go."""
         raise FatalError(f"{self.traits.system} does not swap tables, and the plan should have said so", code="internal")
 
-    def _apply(self, tx: Session, window: Window, plan: MergePlan, schema: pa.Schema) -> Merged:
+    def _apply(self, tx: Session, window: Window, plan: MergePlan, schema: pa.Schema, tally: Tally) -> Merged:
         if plan.policy.stop:
             try:
                 return self.apply(tx, plan)
@@ -211,6 +213,7 @@ class SqlTarget(LedgerTarget):
             codes=[one.code for one in refused],
             messages=[one.message for one in refused],
             at=datetime.fromisoformat(window.started_at),
+            origins=origins(window, rows, [one.row - self.numbered_from for one in refused], tally.staged),
         )
         self.refused = letters
         staged = self.keep_letters(tx, window, letters)

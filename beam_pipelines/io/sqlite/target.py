@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from beam_pipelines.columnar import types
-from beam_pipelines.errors import BeamPipelinesError, DataError, FatalError, SpecError
+from beam_pipelines.errors import BeamPipelinesError, DataError, FatalError, SpecError, TransientError
 from beam_pipelines.io.connector import Described, TargetTraits
 from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.ledger import Ledger
@@ -22,12 +23,15 @@ from beam_pipelines.io.sql.session import Outcome, Session, quote
 from beam_pipelines.io.sql.swap import swapped
 from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name, took
 from beam_pipelines.io.sqlite.connect import BUSY_SECONDS, translate
-from beam_pipelines.io.sqlite.values import columns_of
+from beam_pipelines.io.sqlite.values import columns_of, not_numbers
 from beam_pipelines.io.staging_files import FileStager, StagingFolder
 from beam_pipelines.runs.facts import Staged
 from beam_pipelines.runs.window import Window
 
 __all__ = ["SqliteTarget"]
+
+_LOG = logging.getLogger(__name__)
+TOLD_AFTER = 2.0  # seconds: a lock between two commits is held for less
 
 
 class SqliteSession:
@@ -59,6 +63,16 @@ def translate_write(error: sqlite3.Error, path: Path) -> BeamPipelinesError:
     return translate(error, path, BUSY_SECONDS)
 
 
+class SqliteStager(FileStager):
+    """Writes one staging file of values that SQLite keeps."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        bad = not_numbers(batch)
+        if bad:
+            raise DataError("SQLite has no NaN: it would become null", code="target-refused", details={"rows": bad})
+        super().write(batch)
+
+
 class SqliteTarget(SqlTarget):
     """A SQLite file.
 
@@ -72,6 +86,7 @@ class SqliteTarget(SqlTarget):
         self.path = path
         self.traits = TargetTraits("sqlite", transactional=True, local=True, folds_case=True, swaps=True)
         self.ledger = Ledger()
+        self.place = f"sqlite:///{path}"
         self._files = StagingFolder(path.with_name(f"{path.name}.staging"))
         self._attached: tuple[Staged, ...] = ()
 
@@ -93,14 +108,27 @@ class SqliteTarget(SqlTarget):
     def transaction(self) -> Iterator[Session]:
         with contextlib.closing(self._connect()) as connection:
             session = SqliteSession(connection, self.path)
-            session.execute("BEGIN IMMEDIATE")
+            self._wait(session, "BEGIN IMMEDIATE")
             try:
                 yield session
-                session.execute("COMMIT")
+                self._wait(session, "COMMIT")
             except BaseException:
                 with contextlib.suppress(BeamPipelinesError):
                     session.execute("ROLLBACK")
                 raise
+
+    def _wait(self, session: SqliteSession, statement: str) -> None:
+        """Run what may have to wait for others; after two seconds the log says so. SQLite does not know who they are."""
+        session.execute(f"PRAGMA busy_timeout = {TOLD_AFTER * 1000:.0f}")
+        try:
+            session.execute(statement)
+        except TransientError as busy:
+            if busy.code != "locked":
+                raise
+            what = "another writer" if statement.startswith("BEGIN") else "a reader that does not end, or another writer"
+            _LOG.warning("waiting for a lock on %s: held by %s", self.path, what)
+            session.execute(f"PRAGMA busy_timeout = {(BUSY_SECONDS - TOLD_AFTER) * 1000:.0f}")
+            session.execute(statement)
 
     @contextmanager
     def reading(self) -> Iterator[Session | None]:
@@ -127,12 +155,17 @@ class SqliteTarget(SqlTarget):
         return bool(tx.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND lower(name) = lower(?)", (name,)).rows)
 
     def columns(self, tx: Session, table: str) -> Described | None:
-        found = tx.execute('SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (table.rpartition(".")[2],)).rows
+        found = tx.execute('SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo(?)', (table.rpartition(".")[2],)).rows
         if not found:
             return None
-        fields = [pa.field(name, types.from_sqlite(declared or ""), nullable=not required) for name, declared, required, _ in found]
-        keys = sorted((position, name) for name, _, _, position in found if position)
-        return Described(pa.schema(fields), tuple(name for _, name in keys))
+        fields = [
+            pa.field(name, types.from_sqlite(declared or ""), nullable=not required)
+            for name, declared, required, _, hidden in found
+            if not hidden
+        ]
+        keys = sorted((position, name) for name, _, _, position, _ in found if position)
+        generated = tuple(name for name, _, _, _, hidden in found if hidden in (2, 3))  # https://sqlite.org/pragma.html: virtual, stored
+        return Described(pa.schema(fields), tuple(name for _, name in keys), generated=generated)
 
     def casts(self, schema: pa.Schema, known: Described) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
         # Columns have an affinity, not a type: SQLite converts by itself what converts without loss, and a CAST would turn 'abc' into 0.
@@ -180,7 +213,7 @@ class SqliteTarget(SqlTarget):
     # Staging.
 
     def stager(self, name: str, schema: pa.Schema, order: int) -> FileStager:
-        return self._files.stager(name, schema, order)
+        return SqliteStager(self._files, name, schema, order)
 
     def staging(self, service: str) -> list[str]:
         return service_staging(service, self._files.names())

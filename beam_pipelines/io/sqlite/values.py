@@ -8,13 +8,23 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["columns_of"]
+__all__ = ["columns_of", "not_numbers"]
+
+
+def not_numbers(batch: pa.RecordBatch) -> list[int]:
+    """Rows with a NaN in a column of floating-point numbers: SQLite stores null for it, without a word."""
+    bad: set[int] = set()
+    for column in batch.columns:
+        if pa.types.is_floating(column.type):
+            bad.update(pc.indices_nonzero(pc.fill_null(pc.is_nan(column), False)).to_pylist())
+    return sorted(bad)
 
 
 def columns_of(batch: pa.RecordBatch) -> list[list[Any]]:
     """The columns of a batch as lists of values that sqlite3 can bind.
 
-    Timestamps with a zone become UTC and end in `Z`; booleans 0 and 1; unsigned 64-bit numbers above 2^63 text.
+    Timestamps with a zone become UTC and end in `Z`; booleans 0 and 1; unsigned 64-bit numbers above 2^63 text; NaN within nested values
+    null, as JSON has no other.
     """
     return [_column(column) for column in batch.columns]
 

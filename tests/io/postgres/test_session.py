@@ -61,6 +61,15 @@ def test_nothing_of_its_last_use_stays_with_a_connection(server: Server) -> None
         assert again.execute("SELECT to_regclass('left_over')").fetchone() == (None,)
 
 
+def test_statements_that_the_driver_prepared_are_there_still(server: Server) -> None:
+    with spares.kept():
+        for _ in range(3):
+            connection = server.connect()
+            for number in range(10):
+                assert connection.execute("SELECT %s::int", [number]).fetchone() == (number,)
+            server.done(connection)
+
+
 def test_a_transaction_that_was_left_open_is_never_handed_on(server: Server, sql: psycopg.Connection[Any]) -> None:
     sql.execute("CREATE TABLE t (i int)")
     with spares.kept():

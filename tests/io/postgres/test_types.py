@@ -149,6 +149,19 @@ def test_value_that_arrow_cannot_hold_costs_its_row_only(
     assert [value is None for value in got.column("c").to_pylist()] == [False, True, False]
     assert len(run.bad) == 1
     assert "column 'c'" in run.bad[0]
+    if declared == "numeric":
+        assert "keeps 29 digits before the point and 9 behind it: for others CAST it in the query" in str(run.bad)
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_a_numeric_that_is_cast_as_the_reason_says_is_kept(sql: Any, make_source: Any, poll: Any, small: bool) -> None:
+    sql.execute("CREATE TABLE t (id int PRIMARY KEY, c numeric); INSERT INTO t VALUES (1, 1.6666666666666667), (2, 1e40)")
+    query = "SELECT id, CAST(CASE WHEN id = 1 THEN c END AS numeric(38, 20)) AS c, CAST(c AS text) AS t FROM t"
+    run = poll(make_source(query=query, options={"small_rows": 10**9 if small else 0}), "query")
+    got = run().sort_by("id")
+    assert run.bad == []
+    assert got.column("c").to_pylist() == [Decimal("1.66666666666666670000"), None]
+    assert got.column("t").to_pylist() == ["1.6666666666666667", "1" + "0" * 40]
 
 
 def test_array_of_two_dimensions_is_not_flattened(sql: Any, make_source: Any, poll: Any) -> None:

@@ -147,6 +147,7 @@ def test_column_of_another_table_of_the_same_name_is_not_taken_for_the_cursor() 
         ("SELECT * FROM customers WHERE id IN (SELECT customer FROM orders WHERE updated_at > ?)", "does not give it|not the output"),
         ("SELECT * FROM orders WHERE EXISTS (SELECT * FROM customers WHERE updated_at > ?)", "not the output"),
         ("WITH n AS (SELECT * FROM customers WHERE updated_at > ?) SELECT a.* FROM n a JOIN n b ON a.id = b.id", "used 2 times"),
+        ("SELECT FROM customers WHERE updated_at > ?", "expected columns between SELECT and FROM, got none"),
         ("DELETE FROM customers WHERE updated_at > ?", "begins with SELECT or WITH, got 'DELETE'"),
         ("SELECT * FROM customers WHERE updated_at > ?; DROP TABLE customers", "2 statements"),
         ("SELECT * FROM customers WHERE updated_at > ? FOR UPDATE", "only reads"),

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from beam_pipelines.errors import FatalError
+from beam_pipelines.io.files.stage import ParquetStaging
+from beam_pipelines.io.staging_files import StagingFolder
+
+SCHEMA = pa.schema([("id", pa.int64())])
+BATCH = pa.record_batch([[1, 2, 3]], schema=SCHEMA)
+NAME = "_bp_00000000_000000000001_0000000000000001"
+
+
+@pytest.fixture(params=[StagingFolder, lambda folder: ParquetStaging(folder, "none")], ids=["ipc", "parquet"])
+def staging(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    make: Callable[[Path], Any] = request.param
+    return make(tmp_path / "staging")
+
+
+def test_a_file_is_there_once_it_is_finished(staging: Any) -> None:
+    stager = staging.stager(NAME, SCHEMA, 7)
+    stager.write(BATCH)
+    assert staging.names() == [NAME]
+    assert not staging.path(NAME).exists()
+    staged = stager.finish()
+    assert (staged.name, staged.rows, staged.order) == (NAME, 3, 7)
+    assert staged.bytes == staging.path(NAME).stat().st_size
+    assert (staging.count(staged), list(staging.read(staged))) == (3, [BATCH])
+    staging.drop([NAME, "_bp_nothing"])
+    assert not staging.folder.exists()
+    with pytest.raises(FatalError, match=f"{NAME} with 3 rows") as lost:
+        staging.count(staged)
+    assert lost.value.code == "staging-lost"
+
+
+def test_the_file_and_then_its_name_are_synced_before_it_counts(staging: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        calls.append(f"sync {Path(os.readlink(f'/proc/self/fd/{handle}')).name}")
+        fsync(handle)
+
+    def renamed(source: Any, target: Any) -> None:
+        calls.append(f"rename to {Path(target).name}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    stager = staging.stager(NAME, SCHEMA, 0)
+    stager.write(BATCH)
+    stager.finish()
+    assert calls == [f"sync {NAME}.part", f"rename to {staging.path(NAME).name}", "sync staging"]
+
+
+def test_a_folder_that_another_run_removes_as_it_is_made_is_made_again(staging: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    mkdir, times = Path.mkdir, []
+
+    def swept(path: Path, *arguments: Any, **more: Any) -> None:
+        mkdir(path, *arguments, **more)
+        times.append(path)
+        if len(times) == 1:
+            shutil.rmtree(path)
+
+    monkeypatch.setattr(Path, "mkdir", swept)
+    stager = staging.stager(NAME, SCHEMA, 0)
+    stager.write(BATCH)
+    assert stager.finish().rows == 3
+    assert len(times) == 2
+
+
+def test_what_cannot_be_written_is_said_and_leaves_nothing(staging: Any) -> None:
+    staging.folder.parent.joinpath("staging").write_text("a file in its place")
+    with pytest.raises(FatalError, match="failed after 0 rows") as failed:
+        staging.stager(NAME, SCHEMA, 0)
+    assert failed.value.code == "stage-failed"
+
+
+def test_an_aborted_file_is_gone(staging: Any) -> None:
+    stager = staging.stager(NAME, SCHEMA, 0)
+    stager.write(BATCH)
+    stager.abort()
+    stager.abort()
+    assert staging.names() == []

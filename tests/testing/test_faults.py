@@ -1,0 +1,69 @@
+"""Going through faults: every one is tried, and what goes wrong is told with the fault that it is of."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from beam_pipelines.testing import faults
+from beam_pipelines.testing.faults import Always, Child, Fault, can_fail, explore
+
+
+class Nothing:
+    """A subject that nothing happens to."""
+
+    def reset(self) -> None: ...
+
+    def start(self, fault: Fault | None = None) -> Child:
+        raise NotImplementedError
+
+    def check(self) -> None: ...
+
+
+def test_every_fault_is_tried_once_and_what_is_broken_is_named() -> None:
+    tried: list[str] = []
+
+    def scenario(_subject: Nothing, fault: Fault) -> None:
+        tried.append(fault.point)
+        if fault.point in ("a#3", "a#5"):
+            raise AssertionError(f"lost a row at {fault.point}")
+
+    told = explore([Nothing(), Nothing()], [Fault(f"a#{number}", "die-after") for number in range(9)], scenario)
+    assert sorted(tried) == [f"a#{number}" for number in range(9)]
+    assert told == [f"die-after at a#{n}: AssertionError: lost a row at a#{n}" for n in (3, 5)]
+
+
+@pytest.mark.parametrize(
+    ("point", "fails"),
+    [
+        ("target.commit:duckdb.COMMIT#0", True),
+        ("target.commit:duckdb.close#0", False),
+        ("state.__exit__:sqlite.close#0", False),
+        ("staging.finish:arrow.close@stage#0", True),
+    ],
+)
+def test_letting_go_of_a_connection_cannot_fail(point: str, fails: bool) -> None:
+    assert can_fail(point) is fails
+
+
+def test_what_changes_outside_of_calls_is_noticed(tmp_path: Path) -> None:
+    trace = faults._Trace(None, None, tmp_path)
+
+    def write() -> None:
+        (tmp_path / "seen").write_text("a")
+
+    with trace._watching("first#0"):
+        write()
+    with trace._watching("second#0"):
+        pass
+    (tmp_path / "unseen").write_text("b")
+    with trace._watching("third#0"):
+        pass
+    assert trace.effects == ["first#0"]
+    assert trace.unseen == [f"before third#0: {tmp_path / 'unseen'}"]
+
+
+def test_a_patch_can_be_sent_to_a_child() -> None:
+    assert pickle.loads(pickle.dumps(Always(2)))("whatever", more=1) == 2
