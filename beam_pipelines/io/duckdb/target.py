@@ -65,11 +65,11 @@ class DuckDbTarget(EmbeddedTarget):
                 with _quiet():
                     session.execute("ROLLBACK")
                 if starved(error) and self._memory < MOST_MEMORY:
-                    self._memory *= 2
+                    had, self._memory = self._memory, min(2 * self._memory, MOST_MEMORY)
                     _LOG.info(
                         "%s: the load needs more memory than it was given, and is begun again with %d MB", self.path.name, self._memory
                     )
-                    raise TransientError(f"the load needs more than {self._memory // 2} MB of memory: {error}", code="conflict") from error
+                    raise TransientError(f"the load needs more than {had} MB of memory: {error}", code="conflict") from error
                 raise
 
     def opened(self) -> AbstractContextManager[Session]:
