@@ -37,7 +37,7 @@ __all__ = ["KINDS", "Always", "Child", "Ended", "Fault", "Kind", "Subject", "can
 
 Kind = Literal["die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after", "die-within"]
 KINDS: tuple[Kind, ...] = ("die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after")
-_UNORDERED = ("progress", "lease")  # threads whose calls come by the clock: nothing depends on them
+_UNORDERED = ("progress", "lease", "waits")  # threads whose calls come by the clock: nothing depends on them
 _starting = threading.Lock()
 
 
