@@ -19,7 +19,7 @@ WORLDS = [
     for system in ("duckdb", "postgresql", "sqlite", "parquet", "portable")
     for path in ("full", "increment", "replace", "replace-by-keys")
     if (system, path) != ("parquet", "replace-by-keys")
-] + [("postgresql", "copy"), ("postgresql", "bulk-copy")]
+] + [("postgresql", "copy"), ("postgresql", "bulk-copy"), ("postgresql", "full-with-server-state")]
 PART = 24  # but for first loads, one in so many of the calls that change nothing fails
 _HARMLESS = {"SELECT", "SET", "SHOW", "connect", "set_autocommit", "enter"}  # of PostgreSQL, whose files are not watched
 
