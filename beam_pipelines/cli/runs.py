@@ -88,10 +88,12 @@ def _show(arguments: argparse.Namespace, session: Session) -> int:
     with place.open() as store:
         execution = find_run(store, arguments.run)
         failed = store.failed_records(run=execution.run, limit=None)
+        alerts = store.alerts(run=execution.run)
     if session.out.as_json:
-        session.out.json({**execution.to_json(), "deadLetters": [one.to_json() for one in failed]})
+        beside = {"deadLetters": [one.to_json() for one in failed], "alerts": [one.to_json() for one in alerts]}
+        session.out.json({**execution.to_json(), **beside})
     else:
-        summary.write(session.out, execution, failed)
+        summary.write(session.out, execution, failed, [("alert", one.message) for one in alerts])
     return 0
 
 

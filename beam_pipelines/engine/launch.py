@@ -248,8 +248,7 @@ class _PhaseEvents:
 
     def heard(self, progress: Progress) -> None:
         if progress.phase == "commit" and not self._committing:
-            self._committing = True
-            self._try(lambda: self._store.set_status(self._run, "committing"))
+            self._committing = self._try(lambda: self._store.set_status(self._run, "committing"))
         self._untold[progress.phase] = PhaseProgress(
             progress.phase, "running", progress.extracted, progress.bytes, progress.total_bytes or None
         )
@@ -264,11 +263,13 @@ class _PhaseEvents:
             self._try(lambda: self._store.progress(self._run, *untold))
 
     @staticmethod
-    def _try(write: Callable[[], object]) -> None:
+    def _try(write: Callable[[], object]) -> bool:
         try:
             write()
         except BeamPipelinesError as busy:
             _LOG.debug("progress is not recorded: %s", busy)
+            return False
+        return True
 
 
 def finish(

@@ -163,11 +163,13 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
     text = schema_to_text(schema)
     window = replace(window, schemas={"": text, CODE: code})
     same = known.get("") == text
-    if same and set(job.step_ids) <= set(known):
+    steps = job.steps()
+    # What a function declares may stand in a module that its digest does not know: it is asked each time.
+    declared = any(step.type == "function" and not step.needs_sample for step in steps)
+    if same and not declared and set(job.step_ids) <= set(known):
         planned = replace(window, schemas={**window.schemas, **{step: known[step] for step in job.step_ids}})
         return planned.with_schema(TARGET, named(job, planned.schema(job.step_ids[-1] if job.step_ids else "")))
     sample: pa.RecordBatch | None = None
-    steps = job.steps()
     if any(step.needs_sample and not (same and step.id in known) for step in steps):
         sample = cast.conform(source.sample(window.table, _SAMPLE), schema).batch
         if not sample.num_rows:

@@ -8,60 +8,72 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["give", "kept", "note", "noted", "take"]
+__all__ = ["IDLE_SECONDS", "give", "kept", "note", "noted", "take"]
+
+IDLE_SECONDS = 30.0
 
 _lock = threading.Lock()
-_runs = 0
-_spare: dict[str, list[Any]] = {}
-_notes: dict[str, Any] = {}
+_left: _Left | None = None  # None: no run is under way
+
+
+@dataclass
+class _Left:
+    connections: dict[str, list[tuple[float, Any]]] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """Keep what is left until the block ends; connections are closed then."""
-    global _runs
+    """Keep what is left until the block ends; connections are closed then. One run at a time in a process does so."""
+    global _left
     with _lock:
-        _runs += 1
+        before, _left = _left, _Left()
     try:
         yield
     finally:
         with _lock:
-            _runs -= 1
-            left = [] if _runs else [one for many in _spare.values() for one in many]
-            if not _runs:
-                _spare.clear()
-                _notes.clear()
-        for one in left:
+            ended, _left = _left, before
+        for _, connection in [one for many in ended.connections.values() for one in many] if ended else []:
             with contextlib.suppress(Exception):
-                one.close()
+                connection.close()
 
 
 def take(place: str) -> Any | None:
-    """A connection that was given for a place, as it was left; None when there is none."""
-    with _lock:
-        many = _spare.get(place)
-        return many.pop() if many else None
+    """A connection that was given for a place lately, as it was left; None when there is none.
+
+    One that was idle for long is closed instead: firewalls forget such connections, and a statement on it would wait for minutes.
+    """
+    while True:
+        with _lock:
+            many = _left.connections.get(place) if _left else None
+            since, connection = many.pop() if many else (0.0, None)
+        if connection is None or time.monotonic() - since < IDLE_SECONDS:
+            return connection
+        with contextlib.suppress(Exception):
+            connection.close()
 
 
 def give(place: str, connection: Any) -> bool:
     """Leave a connection to whoever next wants one to the same place; False when no run is under way: close it."""
     with _lock:
-        if _runs:
-            _spare.setdefault(place, []).append(connection)
-        return bool(_runs)
+        if _left:
+            _left.connections.setdefault(place, []).append((time.monotonic(), connection))
+        return _left is not None
 
 
 def note(place: str, value: Any) -> None:
     """Leave what was found out about a place; forgotten at once when no run is under way."""
     with _lock:
-        if _runs:
-            _notes[place] = value
+        if _left:
+            _left.notes[place] = value
 
 
 def noted(place: str) -> Any | None:
     """What was found out about a place; None when nothing was."""
     with _lock:
-        return _notes.get(place)
+        return _left.notes.get(place) if _left else None

@@ -123,9 +123,9 @@ def find_metrics(connection: Connection, *, service: str | None, limit: int | No
     return [PipelineMetric(**row._mapping) for row in connection.execute(query.limit(limit))]
 
 
-def find_alerts(connection: Connection, *, service: str | None) -> list[Alert]:
+def find_alerts(connection: Connection, *, service: str | None, run: str | None) -> list[Alert]:
     """Alerts, oldest first (by time, then id)."""
-    query = _where(select(alerts), alerts, service=service).order_by(alerts.c.created_at, alerts.c.id)
+    query = _where(select(alerts), alerts, service=service, run=run).order_by(alerts.c.created_at, alerts.c.id)
     return [Alert(**row._mapping) for row in connection.execute(query)]
 
 

@@ -237,10 +237,10 @@ class StateStore:
         with self._database.read() as connection:
             return query.find_metrics(connection, service=service, limit=limit)
 
-    def alerts(self, service: str | None = None) -> list[Alert]:
+    def alerts(self, service: str | None = None, run: str | None = None) -> list[Alert]:
         """Alerts, oldest first."""
         with self._database.read() as connection:
-            return query.find_alerts(connection, service=service)
+            return query.find_alerts(connection, service=service, run=run)
 
     def requests(self, service: str | None = None) -> list[ServiceRequest]:
         """Who asked for runs, oldest first."""

@@ -37,7 +37,7 @@ __all__ = ["KINDS", "Always", "Child", "Ended", "Fault", "Kind", "Subject", "can
 
 Kind = Literal["die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after", "die-within"]
 KINDS: tuple[Kind, ...] = ("die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after")
-_UNORDERED = ("progress", "lease")  # threads whose calls come by the clock: nothing depends on them
+_UNORDERED = ("progress", "lease", "waits")  # threads whose calls come by the clock: nothing depends on them
 _starting = threading.Lock()
 
 
@@ -83,7 +83,8 @@ class _Trace:
     effects: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     seen: dict[str, int] | None = None
-    one_call: threading.Lock = field(default_factory=threading.Lock)
+    looking: threading.Lock = field(default_factory=threading.Lock)
+    inside: int = 0
     depth: threading.local = field(default_factory=threading.local)
 
     def around(self, name: str, call: Callable[[], Any], failure: Callable[[], BaseException]) -> Any:
@@ -145,15 +146,18 @@ class _Trace:
         if self.watched is None:
             yield
             return
-        with self.one_call:  # what changes would be anybody's else
+        with self.looking:
             now = _listing(self.watched)
-            if self.seen is not None and now != self.seen:
+            if not self.inside and self.seen is not None and now != self.seen:
                 self.unseen.append(f"before {point}: {', '.join(_changed(now, self.seen))}")
-            try:
-                yield
-            finally:
+            self.inside += 1
+        try:
+            yield
+        finally:
+            with self.looking:
+                self.inside -= 1
                 self.seen = _listing(self.watched)
-                if self.seen != now:
+                if self.seen != now:  # by this call, or by one of another thread meanwhile
                     self.effects.append(point)
 
 
@@ -457,6 +461,12 @@ def explore(subjects: Sequence[T], faults: Iterable[Fault], scenario: Callable[[
     threads = [threading.Thread(target=work, args=(subject,), name=f"explore-{number}") for number, subject in enumerate(subjects)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    finally:
+        # Interrupted: what is under way is ended, nothing more is begun.
+        with contextlib.suppress(queue.Empty):
+            while True:
+                waiting.get_nowait()
     return sorted(broken)

@@ -36,10 +36,11 @@ def _run_once() -> None:
             Service.load(definition).run()
 
 
+importlib.import_module("beam_pipelines.testing.faults")
+importlib.import_module("beam_pipelines.io.sql.portable_target")
 for _module in ("psycopg", "adbc_driver_postgresql.dbapi", "sqlalchemy.dialects.postgresql.psycopg", "beam_pipelines.io.postgres.target"):
     with contextlib.suppress(ImportError):  # an extra that is not installed: services that need it say so
         importlib.import_module(_module)
-importlib.import_module("beam_pipelines.io.sql.portable_target")
 _run_once()
 # What is there now stays: a collection in a child would touch, and so copy, every page of it.
 gc.collect()

@@ -7,6 +7,7 @@ A call within a call counts once; so does a call that a driver makes on a thread
 
 from __future__ import annotations
 
+import builtins
 import errno
 import functools
 import importlib
@@ -289,18 +290,22 @@ def _files(around: Around, put: Callable[..., None]) -> None:
         put(owner, name, call)
 
     for name in _FILE_CALLS:
-        file_call(os, name)
+        if hasattr(os, name):  # macOS has no fdatasync
+            file_call(os, name)
     for name in _PATH_CALLS:
         # Python 3.10's paths know the functions of `os` from before they were wrapped.
         file_call(pathlib.Path, name)
-    original = io.open
 
-    @functools.wraps(original)
-    def opening(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        if isinstance(file, int) or not set(mode) & set("wax+"):
-            return original(file, mode, *args, **kwargs)
-        opened = around("file.open", lambda: original(file, mode, *args, **kwargs), _broken)
-        return _Written(opened, around, "file")
+    def opening(opener: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(opener)
+        def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            if isinstance(file, int) or not set(mode) & set("wax+"):
+                return opener(file, mode, *args, **kwargs)
+            real = around("file.open", lambda: opener(file, mode, *args, **kwargs), _broken)
+            return real if isinstance(real, _Written) else _Written(real, around, "file")
 
-    put(io, "open", opening)
-    put(importlib.import_module("builtins"), "open", opening)
+        return opened
+
+    put(io, "open", opening(io.open))
+    put(builtins, "open", io.open)
+    put(pathlib.Path, "open", opening(pathlib.Path.open))

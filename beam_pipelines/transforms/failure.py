@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sysconfig
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ _OF_CODE = (AttributeError, TypeError, NameError, ImportError)  # the interprete
 _CHARACTERS = 300
 _HIDDEN = "..."
 _OWN = str(Path(__file__).parent.parent)
+_STDLIB = sysconfig.get_paths()["stdlib"]
 
 
 def explain(error: BaseException, row: Mapping[str, Any] | None = None, names: Iterable[str] = ()) -> str:
@@ -57,11 +59,11 @@ def _shown(value: Any) -> str:
 
 
 def _line(trace: TracebackType | None) -> str:
-    """Return the innermost line of the user's own code: not ours, not an installed library's, when there is another."""
+    """Return the innermost line of the user's own code: not ours, not a library's, when there is another."""
     found = ""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not file.startswith(_OWN) and "site-packages" not in file and not file.startswith("<"):
+        if not file.startswith((_OWN, _STDLIB)) and "site-packages" not in file and not file.startswith("<"):
             found = f"{Path(file).name}, line {trace.tb_lineno}"
         trace = trace.tb_next
     return found

@@ -44,8 +44,9 @@ def test_one_run_is_shown_by_the_beginning_of_its_id(ran):
 def test_one_run_in_json_is_its_record_with_the_index_of_its_dead_letters(ran):
     run = record(ran)
     shown = ran("runs", "show", run["runId"], "--output", "json").json()
-    letters = shown.pop("deadLetters")
+    letters, alerts = shown.pop("deadLetters"), shown.pop("alerts")
     assert shown == run
+    assert alerts == []
     assert [(one["step"], one["code"], one["count"]) for one in letters] == [("extract", "cast-failed", 12)]
 
 
@@ -82,3 +83,21 @@ def test_a_state_store_on_a_server_that_is_away_is_an_error_without_its_password
         assert answer.code == 1
         assert "unreachable" in answer.err
         assert "hunter2" not in answer.out + answer.err
+
+
+def test_what_a_run_alerted_of_is_shown_with_it(copied):
+    import sqlite3
+
+    run = json.loads((copied.folder / "record.json").read_text())["runId"]
+    with sqlite3.connect(copied.folder / ".beam_pipelines" / "state.db") as store:
+        at = "2026-03-01T09:00:00.000000+00:00"
+        store.execute(
+            "INSERT INTO alerts VALUES ('e1', 'customers', ?, 'medium', 'process 7 holds rows back', 0, ?, 'ceiling: 7')", [run, at]
+        )
+        store.execute("INSERT INTO alerts VALUES ('e2', 'customers', 'another', 'high', 'of another run', 101, ?, NULL)", [at])
+    store.close()
+    answer = copied("runs", "show", run)
+    assert "  alert          process 7 holds rows back" in answer.out.splitlines()
+    assert "of another run" not in answer.out
+    (alert,) = copied("runs", "show", run, "--output", "json").json()["alerts"]
+    assert (alert["severity"], alert["incident"], alert["message"]) == ("medium", "ceiling: 7", "process 7 holds rows back")

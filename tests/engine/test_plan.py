@@ -192,9 +192,9 @@ def test_swap_where_the_target_cannot_rename_tables(world: World, monkeypatch: p
     assert "not for duckdb; delete-insert" in message
 
 
-def swapless(path: Path) -> DuckDbTarget:
+def swapless(path: Path, **settings: Any) -> DuckDbTarget:
     """A target that cannot swap, as those by SQLAlchemy."""
-    target = DuckDbTarget(path)
+    target = DuckDbTarget(path, **settings)
     target.traits = replace(target.traits, swaps=False)
     return target
 

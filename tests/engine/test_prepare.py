@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,25 @@ def test_what_a_function_gives_is_sampled_once_and_kept_with_the_fingerprint(fol
     again = desk(steps=FUNCTION, folder=folder, ledger=ledger)
     assert fixed(again).schema("twice") == window.schema("twice")
     assert again.source.sampled == 0
+
+
+def test_what_a_function_declares_is_asked_for_each_time_for_it_may_stand_in_another_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = "from typing import TypedDict\n\n\nclass Person(TypedDict):\n    id: int\n"
+    for folder, more in (("before", ""), ("after", "    name: str\n")):
+        (tmp_path / folder).mkdir()
+        code = "from people_of_this_test import Person\n\n\ndef twice(row: dict) -> Person:\n    return row\n"
+        (tmp_path / folder / "functions.py").write_text(code)
+        (tmp_path / folder / "people_of_this_test.py").write_text(declared + more)
+    window = fixed(desk(steps=FUNCTION, folder=tmp_path / "before"))
+    assert window.schema("twice").names == ["id"]
+    ledger = Ledger(
+        {"customers": Standing(1, None, window.fingerprint, RUN, window.schemas)}, {"customers": Described(window.schema(TARGET))}
+    )
+    monkeypatch.delitem(sys.modules, "people_of_this_test")
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path / "before")])
+    assert fixed(desk(steps=FUNCTION, folder=tmp_path / "after", ledger=ledger)).schema("twice").names == ["id", "name"]
 
 
 def test_it_is_sampled_again_when_what_is_read_has_other_columns(folder: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_pipeline_that_fails_elsewhere_leaves_a_run_that_the_next_one_settles(
     desk.functions("def broken(row: dict) -> dict:\n    raise SystemExit(3)\n")
     steps = [{"id": "broken", "type": "function", "output": {"id": "bigint"}}]
     path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps)
-    with pytest.raises(BaseException, match="3"):
+    with pytest.raises(FatalError, match="broken wanted to end the process"):
         run(desk, tmp_path / "record.json", Etl(path))
     desk.functions("def broken(row: dict) -> dict:\n    return {'id': row['id']}\n")
     # The same process, so its lease is no obstacle.
@@ -211,3 +211,29 @@ def test_on_postgresql_the_state_store_is_named_and_no_secret_is_in_the_pipeline
     (again,) = run(either, tmp_path / "record.json", Etl(path, state="runs"))
     assert (again["metrics"]["recordsExtracted"], again["metrics"]["recordsLoaded"]) == (1, 1)
     assert either.postgres(postgres_database, "SELECT count(*) FROM greetings") == [(83,)]
+
+
+def test_a_death_between_the_commit_and_the_record_is_settled_by_the_next_run(
+    either: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(either, 1, 100, bad=2)
+    path = greetings(either)
+
+    def dies(*_: Any) -> Any:
+        raise RuntimeError("the power is cut")
+
+    with monkeypatch.context() as cut:
+        cut.setattr("beam_pipelines.engine.embedded.finish", dies)
+        with pytest.raises(RuntimeError, match="the power is cut"):
+            run(either, tmp_path / "record.json", Etl(path, customer="acme"))
+    with either.store() as store:
+        (left,) = store.executions("desk")
+        assert (left.status, store.charges("desk")) == ("committing", [])
+    (record,) = run(either, tmp_path / "record.json", Etl(path))
+    assert record["metrics"]["recordsExtracted"] == 0
+    with either.store() as store:
+        settled = store.execution(left.run)
+        assert (settled.status, settled.metrics.records_loaded, settled.metrics.records_dead_lettered) == ("success", 83, 2)
+        assert [charge.amount for charge in store.charges("desk") if charge.run == left.run] == [1]
+    assert len(either.letters()) == 2
+    assert either.duckdb("target.duckdb", "SELECT count(*), count(DISTINCT id) FROM people") == [(83, 83)]

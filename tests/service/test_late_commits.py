@@ -257,3 +257,24 @@ def test_a_transaction_that_holds_the_ceiling_back_is_told_of_once_by_name(
         desk.postgres(postgres_database, "SELECT pg_sleep(0.2)")
         desk.ran()
     assert [f"process {pid}" in alert.message for alert in alerts()] == [True, False]
+
+
+@pytest.mark.parametrize("kind", ["TIMESTAMP", "TEXT"])
+@pytest.mark.parametrize("form", ["{} {}.{:09d}", "{}T{}.{:09d}Z"])
+def test_stamps_finer_than_a_microsecond_are_read_once_each(desk: Desk, kind: str, form: str) -> None:
+    """Text with nanoseconds, several rows to a microsecond; mode insert would show a row that is read twice."""
+    desk.sqlite("source.db", f"CREATE TABLE orders (id INTEGER PRIMARY KEY, stamp {kind} NOT NULL)")
+    desk.etl({"table": "orders", "cursor": {"column": "stamp"}}, {"table": "orders", "mode": "insert"})
+    read = []
+    for number in range(2):
+        seconds, nanoseconds = divmod(time.time_ns() // 1000 * 1000, 1_000_000_000)
+        moment = time.gmtime(seconds)
+        stamps = [
+            form.format(time.strftime("%Y-%m-%d", moment), time.strftime("%H:%M:%S", moment), nanoseconds + more) for more in (1, 500, 999)
+        ]
+        values = ", ".join(f"({10 * number + index}, '{stamp}')" for index, stamp in enumerate(stamps))
+        desk.sqlite("source.db", f"INSERT INTO orders VALUES {values}")
+        read.append(desk.ran()["metrics"]["recordsExtracted"])
+        read.append(desk.ran()["metrics"]["recordsExtracted"])
+    assert read == [3, 0] * 2
+    assert desk.duckdb("target.duckdb", "SELECT count(*), count(DISTINCT id) FROM orders") == [(6, 6)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Sequence
@@ -9,13 +10,25 @@ from typing import Any
 
 import pyarrow as pa
 
+from beam_pipelines.columnar.expression.newer import newer
+from beam_pipelines.columnar.expression.older import older
+
 __all__ = ["TABLE", "Engine", "one_chunk"]
 
 TABLE = "__batch"
 MEMORY = "512MB"  # results of one statement; more than a batch (8 MiB) and its widest expressions need, little beside a worker's own
 MAX_IDLE = 8  # more steps than most definitions have; an idle connection holds about 1 MB
 _SELECT = "SELECT "
+_NO_VALUE = ("NULL", "TRY(NULL)")
 _FRAME = {"type": "SELECT_NODE", "cte_map": {}, "from_table": {"type": "EMPTY"}, "aggregate_handling": "STANDARD_HANDLING"}
+
+
+@functools.cache
+def _is_older() -> bool:
+    """Return whether the installed DuckDB is of the line for Python 3.10, whose trees are translated."""
+    import duckdb
+
+    return int(duckdb.__version__.partition(".")[0]) < 2
 
 
 class _Pool:
@@ -58,6 +71,9 @@ def _connect(memory: str) -> Any:
         },
     )
     connection.execute("SET TimeZone = 'UTC'")
+    if _is_older():
+        # It computes a part that occurs twice once, outside of the TRY that both stand in: one bad row would fail its batch.
+        connection.execute("SET disabled_optimizers = 'common_subexpressions'")
     connection.execute("SET lock_configuration = true")
     return connection
 
@@ -87,11 +103,12 @@ class Engine:
         found = self._connection.execute("SELECT json_serialize_sql(?::VARCHAR, skip_null := true, skip_empty := true)", [statement])
         row = found.fetchall()[0]
         tree: dict[str, Any] = json.loads(row[0])
-        return tree
+        return newer(tree, statement) if _is_older() else tree
 
     def render(self, nodes: Sequence[dict[str, Any]]) -> list[str]:
         """Return the SQL texts of expressions' trees: what was checked is what runs."""
-        texts = [json.dumps({"error": False, "statements": [{"node": {**_FRAME, "select_list": [node]}}]}) for node in nodes]
+        selected = [older(node) for node in nodes] if _is_older() else nodes
+        texts = [json.dumps({"error": False, "statements": [{"node": {**_FRAME, "select_list": [node]}}]}) for node in selected]
         asked = "SELECT json_deserialize_sql(texts[n]::JSON) FROM (SELECT ?::VARCHAR[] AS texts), range(1, ? + 1) AS r(n) ORDER BY n"
         rows = self._connection.execute(asked, [texts, len(texts)]).fetchall()
         return [str(row[0])[len(_SELECT) :] for row in rows]
@@ -113,7 +130,10 @@ class Engine:
             raise
         finally:
             self._connection.unregister(TABLE)
-        return [one_chunk(column) for column in result.columns]
+        values = [one_chunk(column) for column in result.columns]
+        if _is_older():  # which gives a bare NULL the type INTEGER
+            values = [pa.nulls(table.num_rows) if sql in _NO_VALUE else value for sql, value in zip(columns, values, strict=True)]
+        return values
 
     def types(self, columns: Sequence[str], table: pa.Table) -> list[str]:
         """Return DuckDB's names of the types of SQL expressions over `table`, without evaluating them."""

@@ -37,8 +37,10 @@ _COMPARED = {
 _FLOATING = {"+": pc.add, "-": pc.subtract, "*": pc.multiply, "/": pc.divide}
 _CHECKED = {"+": pc.add_checked, "-": pc.subtract_checked, "*": pc.multiply_checked}
 _EXACT = 1 << 53  # integers below it are doubles
+_PARTS = 1000  # that `split_part` is lowered for
 _LONGEST = (1 << 31) - 1  # bytes of a text in a batch, at most
 _DIGITS = 15  # decimal constants of so many digits are the same double however they are converted
+_MOVED = 2.0**-50  # of a double: eight times what one multiplication may be off
 _DECIMALS = 15  # places that `round` is lowered for: powers of ten that are doubles
 
 
@@ -51,7 +53,7 @@ class _Part:
     """One node, lowered.
 
     Args:
-        type: Of its values; null for a constant null.
+        type: Of its values.
         compute: From the slots to its values.
         value: Of a constant, else None.
     """
@@ -96,7 +98,7 @@ def _guarded(compute: Callable[[Slots], Any]) -> Kernel:
     def kernel(slots: Slots) -> pa.Array | None:
         try:
             return compute(slots)
-        except (_Declined, pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        except (_Declined, pa.ArrowException):
             return None
 
     return kernel
@@ -283,7 +285,14 @@ def _function(name: str, parts: Sequence[_Part]) -> _Part:
     if name in _FOUND and len(rest) == 1 and isinstance(rest[0], str):
         found = _FOUND[name]
         return _Part(_BOOL, lambda slots: found(text(slots), rest[0]))
-    if name == "split_part" and len(rest) == 2 and isinstance(rest[0], str) and rest[0] and isinstance(rest[1], int) and rest[1] > 0:
+    if (
+        name == "split_part"
+        and len(rest) == 2
+        and isinstance(rest[0], str)
+        and rest[0]
+        and isinstance(rest[1], int)
+        and 0 < rest[1] <= _PARTS
+    ):
         return _Part(_TEXT, lambda slots: _split(text(slots), rest[0], rest[1]))
     if name in ("substr", "substring", "left") and all(isinstance(value, int) for value in rest):
         return _cut(name, text, rest)
@@ -306,8 +315,18 @@ _FOUND: Mapping[str, Callable[[Any, str], Any]] = {
 
 
 def _rounded(array: pa.Array, power: float) -> pa.Array:
-    """Round half away from zero as the engine does: of the scaled double, and not at all where that is none."""
+    """Round half away from zero as the engine does: of the scaled double, and not at all where that is none.
+
+    Raises:
+        _Declined: Some scaled double is as near to a half as the scaling may have moved it: the engine decides by the number's own digits
+            (2.675, which is a little less, becomes 2.67).
+    """
     scaled = pc.multiply(array, power) if power != 1.0 else array
+    if power != 1.0:
+        from_half = pc.abs(pc.subtract(pc.abs(pc.subtract(scaled, pc.trunc(scaled))), 0.5))
+        moved = pc.multiply(pc.add(pc.abs(scaled), 1.0), _MOVED)
+        if pc.any(pc.less_equal(from_half, moved)).as_py():
+            raise _Declined
     result = pc.round(scaled, ndigits=0, round_mode="half_towards_infinity")
     result = pc.divide(result, power) if power != 1.0 else result
     finite = pc.is_finite(result)

@@ -278,7 +278,8 @@ def _check_function(node: Node) -> None:
         return
     if name == "age" and len(node.get("arguments", ())) != 2:
         raise Mistake("age needs two timestamps, as in age(now(), born)", place(node))
-    if name not in (OPERATORS if node.get("is_operator") else FUNCTIONS):
+    is_sign = node.get("is_operator") and not name.isidentifier()  # LIKE ... ESCAPE is an operator by a function's name
+    if name not in (OPERATORS if is_sign else FUNCTIONS):
         message, hint = refusal(name)
         raise Mistake(message, place(node), hint)
     if name not in NAMED_ARGUMENTS and any("name" in argument for argument in node.get("arguments", ())):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +15,12 @@ from beam_pipelines.errors import FatalError, TransientError
 from beam_pipelines.io.connector import Described, TargetTraits
 from beam_pipelines.io.duckdb.session import MEMORY, MERGE_MEMORY, MOST_MEMORY, DuckDbSession, connect, starved
 from beam_pipelines.io.sql import refusals
+from beam_pipelines.io.sql.embedded_target import EmbeddedTarget
 from beam_pipelines.io.sql.ledger import Ledger
-from beam_pipelines.io.sql.ledger_target import service_staging
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.session import Session, quote, quote_table
 from beam_pipelines.io.sql.swap import swapped
-from beam_pipelines.io.sql.target import MergePlan, Refused, SqlTarget, letters_name
-from beam_pipelines.io.staging_files import FileStager, StagingFolder
+from beam_pipelines.io.sql.target import MergePlan, Refused
 from beam_pipelines.runs.counts import Merged
 from beam_pipelines.runs.facts import Staged
 from beam_pipelines.runs.window import Window
@@ -32,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 _NAMED = "lower(table_name) = lower(?) AND lower(schema_name) = lower(?)"  # DuckDB compares names so
 
 
-class DuckDbTarget(SqlTarget):
+class DuckDbTarget(EmbeddedTarget):
     """A DuckDB file.
 
     Args:
@@ -41,16 +40,16 @@ class DuckDbTarget(SqlTarget):
     """
 
     system = "duckdb"
+    tables = "SELECT count(*) FROM duckdb_tables() WHERE NOT internal"
     numbered_from = 1  # by row_number()
     creates_primary_key = False  # MERGE needs none, and DuckDB's key index makes a bulk load several times slower
 
     def __init__(self, path: Path, *, ledger_schema: str | None = None) -> None:
-        self.path = path
+        super().__init__(path)
         self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True, swaps=True)
         self.ledger = Ledger(ledger_schema)
         self.place = f"duckdb:///{path}" + (f"#{ledger_schema}" if ledger_schema else "")
         self._memory = MEMORY
-        self._files = StagingFolder(path.with_name(f"{path.name}.staging"))
 
     # Connections.
 
@@ -73,25 +72,14 @@ class DuckDbTarget(SqlTarget):
                     raise TransientError(f"the load needs more than {had} MB of memory: {error}", code="conflict") from error
                 raise
 
-    @contextmanager
-    def reading(self) -> Iterator[Session | None]:
-        if not self.path.exists():
-            yield None
-            return
-        with connect(self.path) as session:
-            yield session
+    def opened(self) -> AbstractContextManager[Session]:
+        return connect(self.path)
 
-    def check(self) -> str:
+    @property
+    def version(self) -> str:
         import duckdb
 
-        with self.reading() as session:
-            if session is None:
-                return f"DuckDB {duckdb.__version__}, {self.path.name} will be created by the first run"
-            tables = session.execute("SELECT count(*) FROM duckdb_tables() WHERE NOT internal").rows[0][0]
-            return f"DuckDB {duckdb.__version__}, {self.path.name}, {tables} tables"
-
-    def close(self) -> None:
-        """Nothing is held between calls."""
+        return f"DuckDB {duckdb.__version__}"
 
     # Catalog.
 
@@ -137,18 +125,6 @@ class DuckDbTarget(SqlTarget):
 
     # Staging.
 
-    def stager(self, name: str, schema: pa.Schema, order: int) -> FileStager:
-        return self._files.stager(name, schema, order)
-
-    def staging(self, service: str) -> list[str]:
-        return service_staging(service, self._files.names())
-
-    def read_staged(self, staged: Staged) -> Iterable[pa.RecordBatch]:
-        return self._files.read(staged)
-
-    def drop_staged(self, names: Sequence[str]) -> None:
-        self._files.drop(names)
-
     def attach(self, tx: Session, staged: Sequence[Staged], schema: pa.Schema, *, once: bool, numbered: bool) -> str:  # noqa: ARG002
         assert isinstance(tx, DuckDbSession)
         for part in staged:
@@ -172,11 +148,6 @@ class DuckDbTarget(SqlTarget):
         ).to_arrow_table()
         combined = found.cast(schema).combine_chunks().to_batches()
         return combined[0] if combined else pa.RecordBatch.from_pylist([], schema=schema)
-
-    def keep_letters(self, tx: Session, window: Window, letters: pa.RecordBatch) -> Staged:  # noqa: ARG002 - a file needs no transaction
-        stager = self.stager(letters_name(window), letters.schema, 0)
-        stager.write(letters)
-        return stager.finish()
 
     # Merge.
 

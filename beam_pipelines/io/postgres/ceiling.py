@@ -64,8 +64,7 @@ _HARMLESS = (
 _MICROSECONDS = "(extract(epoch FROM {}) * 1000000)::bigint"
 
 _CLOCK = f"""
-SELECT {_MICROSECONDS.format("clock_timestamp()")}, pg_is_in_recovery(), pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
-       current_setting('TimeZone')
+SELECT {_MICROSECONDS.format("clock_timestamp()")}, pg_is_in_recovery(), pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')
 """
 # A client that runs a statement but shows no transaction yet (or no more) counts from the statement's start.
 _OPEN = f"""
@@ -126,20 +125,18 @@ class Clock:
         noted: `time.monotonic()` here.
         replica: It is a standby.
         sees_all: This user may see other users' transactions.
-        zone: The session's time zone, which writers of `timestamp without time zone` are taken to share.
     """
 
     at: int
     noted: float
     replica: bool
     sees_all: bool
-    zone: str
 
     @classmethod
     def note(cls, connection: psycopg.Connection[Any]) -> Clock:
         """Ask the server now."""
         row = _row(connection, _CLOCK)
-        return cls(int(row[0]), time.monotonic(), bool(row[1]), bool(row[2]), str(row[3]))
+        return cls(int(row[0]), time.monotonic(), bool(row[1]), bool(row[2]))
 
     @property
     def fresh(self) -> bool:

@@ -29,7 +29,9 @@ STYLE = (
     " set_config('bytea_output', 'hex', false), set_config('extra_float_digits', '1', false)"
 )
 # What DISCARD ALL does, but for prepared statements: the driver counts on those it made.
-_FORGET = "CLOSE ALL; UNLISTEN *; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DISCARD TEMP"
+_FORGET = (
+    "CLOSE ALL; UNLISTEN *; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DISCARD TEMP; DISCARD SEQUENCES; SELECT pg_advisory_unlock_all()"
+)
 _SILENT = ("22", "23", "P0", "XX")  # classes whose messages may quote values of rows: data, constraints, RAISE, internal
 _WORDS = {  # what the common ones of these say, for their own text is not passed on
     "22001": "a text is longer than its type",

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from beam_pipelines.columnar import plain, types
 from beam_pipelines.errors import DataError
 from beam_pipelines.io.postgres.session import Server
+from beam_pipelines.io.sql.halves import refused_rows
 from beam_pipelines.io.sql.session import quote
 from beam_pipelines.runs.facts import Staged
 
@@ -152,17 +153,8 @@ class PostgresStager:
         """Append a batch; when the server refuses it, find the rows by halves (each try is undone) and name them."""
         if self._try(batch, keep=True):
             return
-        bad, parts = list[int](), [(0, batch.num_rows)]
-        while parts:
-            low, high = parts.pop()
-            if self._try(batch.slice(low, high - low), keep=False):
-                continue
-            if high - low == 1:
-                bad.append(low)
-            else:
-                middle = (low + high) // 2
-                parts += [(middle, high), (low, middle)]
-        raise DataError("PostgreSQL cannot hold a value of this row", code="target-refused", details={"rows": sorted(bad)})
+        bad = refused_rows(batch.num_rows, lambda first, rows: self._try(batch.slice(first, rows), keep=False))
+        raise DataError("PostgreSQL cannot hold a value of this row", code="target-refused", details={"rows": bad})
 
     def _try(self, batch: pa.RecordBatch, *, keep: bool) -> bool:
         schema, _, table = self._table.rpartition(".")

@@ -7,7 +7,6 @@ CONFLICT follows.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,10 +23,11 @@ from beam_pipelines.io.postgres import swap, waits
 from beam_pipelines.io.postgres.session import Server
 from beam_pipelines.io.postgres.stage import PostgresStager, copy_rows, create_statement, refusal, staging_type
 from beam_pipelines.io.sql import refusals
+from beam_pipelines.io.sql.arrays import array_of
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.ledger_target import service_staging
 from beam_pipelines.io.sql.merge import ROW, MergeSql
-from beam_pipelines.io.sql.session import Outcome, Session, quote, quote_table
+from beam_pipelines.io.sql.session import Outcome, Session, quote, quote_table, savepoint
 from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name, several, took
 from beam_pipelines.runs.counts import Merged
 from beam_pipelines.runs.facts import Staged
@@ -253,7 +253,7 @@ class PostgresTarget(SqlTarget):
     def fetch(self, tx: Session, relation: str, rows: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:
         names = ", ".join(f"s.{quote(name)}" for name in schema.names)
         found = tx.execute(f"SELECT {names} FROM {relation} AS s WHERE s.{ROW} = ANY(?) ORDER BY s.{ROW}", (list(rows),)).rows
-        columns = [_array(list(column), field.type) for column, field in zip(zip(*found, strict=True), schema, strict=True)]
+        columns = [array_of(column, field.type) for column, field in zip(zip(*found, strict=True), schema, strict=True)]
         return pa.RecordBatch.from_arrays(columns, names=schema.names)
 
     def keep_letters(self, tx: Session, window: Window, letters: pa.RecordBatch) -> Staged:
@@ -275,7 +275,7 @@ class PostgresTarget(SqlTarget):
     # Merge.
 
     def savepoint(self, tx: Session) -> AbstractContextManager[None]:
-        return _savepoint(tx)
+        return savepoint(tx)
 
     def apply(self, tx: Session, plan: MergePlan) -> Merged:
         sql = plan.sql
@@ -370,13 +370,6 @@ def _placed(sql: str) -> str:
     return _PARTS.sub(lambda found: "%s" if found[0] == "?" else found[0].replace("%", "%%"), sql)
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
-    try:
-        return pa.array(values, kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
-
-
 # Tables of which the server itself counts, within a transaction, exactly what a MERGE does: no trigger or cascade writes to them as well,
 # and no partition or child counts for itself.
 _COUNTED = (
@@ -445,15 +438,3 @@ def _on_conflict(sql: MergeSql) -> str:
     return sql.insert().replace(f"INSERT INTO {sql.target} ", f"INSERT INTO {sql.target} AS t ", 1) + (
         f" ON CONFLICT ({keys}) DO UPDATE SET {sets} WHERE {newer}({differs}) RETURNING (xmax = 0)"
     )
-
-
-@contextmanager
-def _savepoint(tx: Session) -> Iterator[None]:
-    tx.execute("SAVEPOINT part")
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(Exception):
-            tx.execute("ROLLBACK TO SAVEPOINT part")
-        raise
-    tx.execute("RELEASE SAVEPOINT part")

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 
 from beam_pipelines.errors import DataError
+from beam_pipelines.io.sql.halves import refused_rows
 from beam_pipelines.io.sql.portable_session import PortableDatabase, PortableSession
 from beam_pipelines.io.sql.portable_table import rows_of, staging_table, unstorable
 from beam_pipelines.runs.facts import Staged
@@ -68,17 +69,7 @@ class PortableStager:
 
     def _refused(self, session: PortableSession, batch: pa.RecordBatch) -> list[int]:
         """Rows that cannot be inserted, found by halves; each try is undone."""
-        bad, parts = list[int](), [(0, batch.num_rows)]
-        while parts:
-            low, high = parts.pop()
-            if self._try(session, batch.slice(low, high - low), keep=False):
-                continue
-            if high - low == 1:
-                bad.append(low)
-            else:
-                middle = (low + high) // 2
-                parts += [(middle, high), (low, middle)]
-        return sorted(bad)
+        return refused_rows(batch.num_rows, lambda first, rows: self._try(session, batch.slice(first, rows), keep=False))
 
     def finish(self) -> Staged:
         self._begin()

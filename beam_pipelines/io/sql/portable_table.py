@@ -14,6 +14,7 @@ from sqlalchemy.schema import CreateTable
 
 from beam_pipelines.columnar import types
 from beam_pipelines.columnar.kinds import is_text
+from beam_pipelines.io.sql.arrays import array_of
 from beam_pipelines.io.sql.merge import ROW
 from beam_pipelines.io.sql.portable_session import PortableDatabase
 
@@ -108,7 +109,4 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         values = [None if v is None else bool(v) for v in values]
     elif pa.types.is_binary(kind):
         values = [bytes(v) if isinstance(v, memoryview) else v for v in values]
-    try:
-        return pa.array(values, kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
+    return array_of(values, kind)

@@ -19,7 +19,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import mysql
 
 from beam_pipelines.columnar import dead, types
-from beam_pipelines.errors import DataError, FatalError, PlanError
+from beam_pipelines.errors import DataError, FatalError, PlanError, TransientError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, Policy, TargetTraits
 from beam_pipelines.io.sql import refusals
@@ -67,7 +67,12 @@ class PortableLedger(Ledger):
         inspector = sa.inspect(tx.connection)
         for table, statement in zip((self.loads, self.heads), self.statements(), strict=True):
             if not inspector.has_table(table):
-                tx.execute(statement)
+                try:
+                    tx.execute(statement)
+                except FatalError as other:
+                    if "already" not in str(other):  # so all databases say it
+                        raise
+                    raise TransientError(f"another run made the ledger at the same moment: {other}", code="conflict") from other
 
     def insert_head(self, tx: Session, window: Window) -> None:
         if window.load not in self.heads_of(tx, window.service):

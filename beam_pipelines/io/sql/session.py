@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["Outcome", "Session", "quote", "quote_table"]
+__all__ = ["Outcome", "Session", "quote", "quote_table", "savepoint"]
 
 
 @dataclass(frozen=True)
@@ -43,3 +44,18 @@ def quote(name: str) -> str:
 def quote_table(table: str) -> str:
     """A table name, perhaps with its schema (`sales.orders`), as SQL writes it."""
     return ".".join(quote(part) for part in table.split("."))
+
+
+@contextlib.contextmanager
+def savepoint(tx: Session) -> Iterator[None]:
+    """A part of a transaction, undone when the block raises (PostgreSQL and SQLite)."""
+    tx.execute("SAVEPOINT part")
+    try:
+        yield
+    except BaseException:
+        # Where the whole transaction is lost there is nothing to go back to; what lost it says so.
+        with contextlib.suppress(Exception):
+            tx.execute("ROLLBACK TO SAVEPOINT part")
+            tx.execute("RELEASE SAVEPOINT part")
+        raise
+    tx.execute("RELEASE SAVEPOINT part")

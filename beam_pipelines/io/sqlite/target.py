@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,15 @@ from beam_pipelines.columnar import types
 from beam_pipelines.errors import BeamPipelinesError, DataError, FatalError, SpecError, TransientError
 from beam_pipelines.io.connector import Described, TargetTraits
 from beam_pipelines.io.sql import refusals
+from beam_pipelines.io.sql.embedded_target import EmbeddedTarget
 from beam_pipelines.io.sql.ledger import Ledger
-from beam_pipelines.io.sql.ledger_target import service_staging
 from beam_pipelines.io.sql.merge import ROW
-from beam_pipelines.io.sql.session import Outcome, Session, quote
+from beam_pipelines.io.sql.session import Outcome, Session, quote, savepoint
 from beam_pipelines.io.sql.swap import swapped
-from beam_pipelines.io.sql.target import MergePlan, SqlTarget, letters_name, took
+from beam_pipelines.io.sql.target import MergePlan, took
 from beam_pipelines.io.sqlite.connect import BUSY_SECONDS, translate
 from beam_pipelines.io.sqlite.values import columns_of, not_numbers
-from beam_pipelines.io.staging_files import FileStager, StagingFolder
+from beam_pipelines.io.staging_files import FileStager
 from beam_pipelines.runs.facts import Staged
 from beam_pipelines.runs.window import Window
 
@@ -73,7 +73,7 @@ class SqliteStager(FileStager):
         super().write(batch)
 
 
-class SqliteTarget(SqlTarget):
+class SqliteTarget(EmbeddedTarget):
     """A SQLite file.
 
     Args:
@@ -81,13 +81,13 @@ class SqliteTarget(SqlTarget):
     """
 
     system = "sqlite"
+    tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table'"
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.traits = TargetTraits("sqlite", transactional=True, local=True, folds_case=True, swaps=True)
         self.ledger = Ledger()
         self.place = f"sqlite:///{path}"
-        self._files = StagingFolder(path.with_name(f"{path.name}.staging"))
         self._attached: tuple[Staged, ...] = ()
 
     # Connections.
@@ -131,22 +131,13 @@ class SqliteTarget(SqlTarget):
             session.execute(statement)
 
     @contextmanager
-    def reading(self) -> Iterator[Session | None]:
-        if not self.path.exists():
-            yield None
-            return
+    def opened(self) -> Iterator[Session]:
         with contextlib.closing(self._connect()) as connection:
             yield SqliteSession(connection, self.path)
 
-    def check(self) -> str:
-        with self.reading() as session:
-            if session is None:
-                return f"SQLite {sqlite3.sqlite_version}, {self.path.name} will be created by the first run"
-            tables = session.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").rows[0][0]
-            return f"SQLite {sqlite3.sqlite_version}, {self.path.name}, {tables} tables"
-
-    def close(self) -> None:
-        """Nothing is held between calls."""
+    @property
+    def version(self) -> str:
+        return f"SQLite {sqlite3.sqlite_version}"
 
     # Catalog.
 
@@ -215,15 +206,6 @@ class SqliteTarget(SqlTarget):
     def stager(self, name: str, schema: pa.Schema, order: int) -> FileStager:
         return SqliteStager(self._files, name, schema, order)
 
-    def staging(self, service: str) -> list[str]:
-        return service_staging(service, self._files.names())
-
-    def read_staged(self, staged: Staged) -> Iterable[pa.RecordBatch]:
-        return self._files.read(staged)
-
-    def drop_staged(self, names: Sequence[str]) -> None:
-        self._files.drop(names)
-
     def attach(self, tx: Session, staged: Sequence[Staged], schema: pa.Schema, *, once: bool, numbered: bool) -> str:  # noqa: ARG002
         assert isinstance(tx, SqliteSession)
         names = ", ".join(quote(name) for name in schema.names)
@@ -258,15 +240,10 @@ class SqliteTarget(SqlTarget):
                 first += batch.num_rows
         return pa.concat_batches(taken) if taken else pa.RecordBatch.from_pylist([], schema=schema)
 
-    def keep_letters(self, tx: Session, window: Window, letters: pa.RecordBatch) -> Staged:  # noqa: ARG002 - a file needs no transaction
-        stager = self.stager(letters_name(window), letters.schema, 0)
-        stager.write(letters)
-        return stager.finish()
-
     # Merge.
 
     def savepoint(self, tx: Session) -> AbstractContextManager[None]:
-        return _savepoint(tx)
+        return savepoint(tx)
 
     def constraints(self, tx: Session, table: str) -> list[refusals.Constraint]:
         """CHECKs are not among them: SQLite's catalog keeps them in the text of the table only."""
@@ -301,15 +278,3 @@ class SqliteTarget(SqlTarget):
         inserted = tx.execute(plan.sql.insert_absent()).count
         took(Outcome([], updated + inserted), writes, plan.sql)
         return "update+insert"
-
-
-@contextmanager
-def _savepoint(tx: Session) -> Iterator[None]:
-    tx.execute("SAVEPOINT part")
-    try:
-        yield
-    except BaseException:
-        tx.execute("ROLLBACK TO part")
-        tx.execute("RELEASE part")
-        raise
-    tx.execute("RELEASE part")

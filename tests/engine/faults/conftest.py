@@ -24,12 +24,14 @@ class Drill:
 
     Args:
         world: Where.
-        path: `full`, `increment`, `replace`, `replace-by-keys`; of PostgreSQL also `copy`, and `bulk-copy`, which goes by ADBC.
+        path: `full`, `increment`, `replace`, `replace-by-keys`; of PostgreSQL also `copy`, `bulk-copy`, which
+            goes by ADBC, and `full-with-server-state`.
         first: First id of the customers: another one makes other data of it.
         loaded: Row versions that committed runs load in all; of whole replaces, what each loads.
         dead: Ids of the rows that become dead letters, once for each time that they are read.
         runs: Runs that came before.
         patches: Set in the processes of its runs.
+        state: URL of the state store, None: the one beside the definition.
     """
 
     world: World
@@ -39,6 +41,7 @@ class Drill:
     dead: list[int] = field(default_factory=list)
     runs: int = 0
     patches: dict[str, Any] = field(default_factory=dict)
+    state: str | None = None
 
     def __post_init__(self) -> None:
         getattr(self, f"_{self.path.replace('-', '_')}")()
@@ -125,6 +128,11 @@ class Drill:
         }
         self._copy()
 
+    def _full_with_server_state(self) -> None:
+        """A first load, with the state store in the target's database."""
+        self._full()
+        self.state = self.world.url
+
     @property
     def copies(self) -> bool:
         return self.path.endswith("copy")
@@ -133,8 +141,13 @@ class Drill:
 
     def reset(self) -> None:
         self.world.restore()
+        if self.state:
+            self.world.target("DROP SCHEMA IF EXISTS beam_pipelines CASCADE")
+            self.world.store(self.state).close()  # making it is tested elsewhere
 
     def start(self, fault: Fault | None = None, **run: Any) -> Child:
+        if self.state:
+            run.setdefault("state", self.state)
         return self.world.start(fault, patches={**self.patches, **run.pop("patches", {})}, **run)
 
     def trace(self) -> Ended:
@@ -151,7 +164,7 @@ class Drill:
         assert world.rows() == source
         assert world.leftovers() == []
         assert [path.name for path in world.folder.rglob("*.part")] == []
-        with world.store() as store:
+        with world.store(self.state) as store:
             executions = store.executions("customers")
             assert {one.status for one in executions} <= {"success", "failed", "lost", "cancelled"}
             assert len(executions) <= self.runs + 2

@@ -30,6 +30,7 @@ def killed_at_each_commit(make: Callable[..., list[Any]], system: str, times: in
         broken = explore(made, faults)
         assert not broken, "\n".join(broken)
         killed += len(faults)
+        print(f"{system}: {killed} runs killed within their commit points, no row lost or doubled", flush=True)  # noqa: T201
     return killed
 
 
@@ -43,8 +44,7 @@ def test_kill_9_within_every_commit_point(drills: Any, system: str) -> None:
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_kill_9_within_every_commit_point_20_times(drills: Any, system: str) -> None:
-    killed = killed_at_each_commit(drills, system, times=40)  # 20 of each path
-    print(f"{system}: {killed} runs killed within their commit points, 0 rows lost, 0 doubled")  # noqa: T201
+    assert killed_at_each_commit(drills, system, times=20) > 200
 
 
 @pytest.mark.timeout(900)

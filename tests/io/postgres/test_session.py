@@ -88,3 +88,22 @@ def test_a_spare_connection_that_the_server_closed_is_replaced(server: Server, s
         server.done(first)
         sql.execute("SELECT pg_terminate_backend(%s, 5000)", [first.info.backend_pid])
         assert server.connect().execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_connection_that_was_idle_for_long_is_not_trusted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with spares.kept():
+        first = server.connect()
+        server.done(first)
+        monkeypatch.setattr(spares, "IDLE_SECONDS", 0.0)
+        second = server.connect()
+        assert first.closed
+        assert not second.closed
+
+
+def test_no_lock_of_its_last_use_stays_with_a_connection(server: Server, sql: psycopg.Connection[Any]) -> None:
+    with spares.kept():
+        first = server.connect()
+        first.execute("SELECT pg_advisory_lock(4711)")
+        server.done(first)
+        assert not first.closed
+        assert sql.execute("SELECT pg_try_advisory_lock(4711)").fetchone() == (True,)

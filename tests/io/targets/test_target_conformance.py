@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from beam_pipelines.errors import FatalError, FencedError
+from beam_pipelines.errors import FatalError, FencedError, TransientError
 from beam_pipelines.runs.balance import Budget
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import Merged
@@ -518,3 +519,15 @@ def test_names_of_another_case_are_the_same_where_the_target_says_so(place: Any,
     counts = loading.upsert(COMES, version="version")
     assert place.rows() == MERGED
     assert counted(counts.merged) == {"inserted": 2, "updated": 1, "unchanged": 1, "stale": 1, "superseded": 1}
+
+
+@pytest.mark.only("portable-postgresql", "portable-sqlite")
+def test_a_ledger_that_another_run_makes_in_between_is_a_conflict(loading: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again from the start, and found then; databases without IF NOT EXISTS cannot do both at once."""
+    loading.load([ADA])
+    with monkeypatch.context() as patched, loading.target.transaction() as tx:
+        patched.setattr("beam_pipelines.io.sql.portable_target.sa.inspect", lambda _: SimpleNamespace(has_table=lambda _: False))
+        with pytest.raises(TransientError) as lost:
+            loading.target.ledger.create(tx)
+        tx.connection.rollback()
+    assert lost.value.code == "conflict"
