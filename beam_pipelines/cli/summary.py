@@ -50,9 +50,13 @@ def _rows(step: Step, incoming: int | None) -> Iterator[list[str]]:
     dead = step.errors or 0
     if step.phase == "extract":
         yield ["extract", count(step.record_count), count((step.record_count or 0) - dead), "", "", count(dead), took]
+    before: list[str] = []
     for one in step.transformations:
         numbers = (one.records_in, one.records_out, one.records_filtered, one.records_rejected, one.records_dead_lettered)
-        yield [one.id, *map(count, numbers), quantity.span(one.duration / 1000)]
+        # Steps that ran as one share their time: it is told once.
+        shared = next((other for other in before if other in one.fused_with), None)
+        yield [one.id, *map(count, numbers), f"with {shared}" if shared else quantity.span(one.duration / 1000)]
+        before.append(one.id)
     if step.phase == "load":
         yield ["load", count(incoming), count(step.loaded), "", "", count(dead), took]
 

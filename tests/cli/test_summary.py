@@ -67,6 +67,14 @@ def test_every_step_has_its_rows_in_and_out():
     ]
 
 
+def test_the_time_of_steps_that_ran_as_one_is_told_once():
+    one = Transformation("normalize", records_in=990, records_out=985, records_dead_lettered=5, duration=40, fused_with=("adults",))
+    other = Transformation("adults", records_in=985, records_out=880, records_filtered=105, duration=40, fused_with=("normalize",))
+    steps = (DONE.steps[0], replace(DONE.steps[1], transformations=(one, other)), DONE.steps[2])
+    table = [line.split() for line in written(replace(DONE, steps=steps))[2:7]]
+    assert [line[-2:] for line in table[2:4]] == [["40", "ms"], ["with", "normalize"]]
+
+
 def test_what_became_of_the_rows_where_it_stopped_what_it_promises_and_costs():
     said = "\n".join(
         line.strip() for line in written(DONE, [letters("extract", "cast-failed", 10), letters("normalize", "function-failed", 5)])
