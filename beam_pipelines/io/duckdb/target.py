@@ -91,7 +91,8 @@ class DuckDbTarget(EmbeddedTarget):
     def columns(self, tx: Session, table: str) -> Described | None:
         schema, _, name = table.rpartition(".")
         found = tx.execute(
-            f"SELECT column_name, data_type, is_nullable, is_generated FROM duckdb_columns() WHERE {_NAMED} ORDER BY column_index",
+            "SELECT column_name, data_type, is_nullable, column_default IS NOT NULL"
+            f" FROM duckdb_columns() WHERE {_NAMED} ORDER BY column_index",
             (name, schema or "main"),
         )
         if not found.rows:
@@ -101,7 +102,10 @@ class DuckDbTarget(EmbeddedTarget):
             f"SELECT constraint_column_names FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY' AND {_NAMED}",
             (name, schema or "main"),
         )
-        generated = tuple(column for column, _, _, computed in found.rows if computed)
+        filled = {column for column, _, _, has_expression in found.rows if has_expression}
+        # DESCRIBE gives the default of a column that has one, and nothing for one that is computed; DuckDB 1.5 says it nowhere else.
+        given = dict(tx.execute(f'SELECT column_name, "default" FROM (DESCRIBE {quote_table(table)})').rows) if filled else {}
+        generated = tuple(column for column in given if column in filled and given[column] is None)
         return Described(pa.schema(fields), tuple(key.rows[0][0]) if key.rows else (), generated=generated)
 
     def obstacles_in(self, tx: Session, table: str) -> list[str]:

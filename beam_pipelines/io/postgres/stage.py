@@ -7,6 +7,8 @@ fastest of seven ways (docs/benchmarks.md). Unlogged tables are empty after a cr
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -41,14 +43,35 @@ def staging_type(kind: pa.DataType) -> str:
 
 
 def _as_text(kind: pa.DataType) -> bool:
-    return isinstance(kind, pa.BaseExtensionType) or pa.types.is_interval(kind)
+    return isinstance(kind, pa.BaseExtensionType) or pa.types.is_interval(kind) or (_is_list(kind) and _loses_nulls())
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+@functools.cache
+def _loses_nulls() -> bool:
+    """Return whether the installed ADBC writes nulls within a list as 0 or "": all before 1.13, which Python 3.10 does not get."""
+    return tuple(int(part) for part in importlib.metadata.version("adbc-driver-postgresql").split(".")[:2]) < (1, 13)
 
 
 def _texts(column: pa.Array) -> pa.Array:
     if pa.types.is_interval(column.type):
         parts = [None if v is None else f"{v.months} months {v.days} days {v.nanoseconds / 1000} microseconds" for v in column.to_pylist()]
         return pa.array(parts, pa.string())
+    if _is_list(column.type):
+        return _array_texts(column)
     return pa.array(plain.plain(column), pa.string())
+
+
+def _array_texts(column: pa.Array) -> pa.Array:
+    """Lists as PostgreSQL reads them from text: `{1,NULL}`."""
+    from psycopg.adapt import PyFormat, Transformer
+
+    dump = Transformer().dump_sequence
+    found = (None if value is None else dump([value], [PyFormat.TEXT])[0] for value in column.to_pylist())
+    return pa.array([None if text is None else bytes(text).decode() for text in found], pa.string())
 
 
 def refusal(error: Exception) -> DataError | None:
