@@ -13,6 +13,7 @@ _SIGNS = (
     ("beam_pipelines.engine.letters", "letters"),
     ("beam_pipelines.state", "state"),
     ("beam_pipelines.io.keepers", "keeper"),
+    ("beam_pipelines.io.spares", "keeper"),
     ("beam_pipelines.io.postgres.snapshot", "keeper"),
     ("beam_pipelines.io.postgres.fetch", "source"),
     (".ledger_target", "target"),
