@@ -256,8 +256,10 @@ def test_what_a_target_cannot_hold_is_a_dead_letter_and_what_it_can_arrives_as_i
     desk.etl({"table": "odd"}, {"table": "kept", "mode": "upsert"}, errorBudget={"max": "100%"})
     desk.ran()
     dead = {letter["origin"]["key"]["id"]: letter for letter in desk.letters()}
-    assert set(dead) == {2, 3, 4, 5, 6, 7, 10, 11, 12}
-    assert {letter["code"] for letter in dead.values()} == {"cast-failed"}
+    refused = {8} if target == "sqlite" else set()  # it has no NaN, and would keep null in its place
+    assert set(dead) == {2, 3, 4, 5, 6, 7, 10, 11, 12} | refused
+    assert {row for row, letter in dead.items() if letter["code"] == "target-refused"} == refused
+    assert {letter["code"] for row, letter in dead.items() if row not in refused} == {"cast-failed"}
     assert "'moment'" in dead[2]["error"]
     assert "infinity" in dead[2]["error"]
     assert "no number of so many digits" in dead[10]["error"]
@@ -269,10 +271,9 @@ def test_what_a_target_cannot_hold_is_a_dead_letter_and_what_it_can_arrives_as_i
         if target == "postgresql"
         else desk.sqlite("target.db", query)
     )
-    # SQLite has no NaN: it keeps null in its place.
-    expected = [(1, 1.0, "plain"), (8, None if target == "sqlite" else "nan", ""), (9, float("-inf"), " ")]
-    expected += [(13, 5e-324, "ünïcödé 😀 \u200b"), (14, None, None)]
-    assert [(i, "nan" if x is not None and x != x else x, word) for i, x, word in rows] == expected
+    expected = [(1, 1.0, "plain"), (8, "nan", ""), (9, float("-inf"), " "), (13, 5e-324, "ünïcödé 😀 \u200b"), (14, None, None)]
+    arrived = [one for one in expected if one[0] not in refused]
+    assert [(i, "nan" if x is not None and x != x else x, word) for i, x, word in rows] == arrived
 
 
 def test_a_nul_character_costs_its_row_on_postgresql_and_nothing_elsewhere(either: Desk, postgres_database: str) -> None:
