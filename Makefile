@@ -1,7 +1,13 @@
 # Everything a developer or a visitor types. `make demo` and `make test` set up what they need; nothing has to be installed before but Python.
 
 PYTHON ?= python3
-VENV := .venv
+# `make test PYTHON=python3.10` beside an environment of another Python: one of its own, .venv-3.10.
+VERSION := import sys; print("%d.%d" % sys.version_info[:2])
+ifeq ($(origin PYTHON),command line)
+GIVEN := $(shell $(PYTHON) -c '$(VERSION)')
+MADE := $(shell test -x .venv/bin/python && .venv/bin/python -c '$(VERSION)')
+endif
+VENV := .venv$(if $(MADE),$(if $(filter $(GIVEN),$(MADE)),,-$(GIVEN)))
 BIN := $(VENV)/bin
 PEERS := .cache/bench-venv
 
@@ -56,4 +62,4 @@ schema: $(VENV)/.core
 	$(BIN)/python -c 'from beam_pipelines.spec import schema; schema.write()'
 
 clean:
-	rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis beam_pipelines_example
+	rm -rf .venv .venv-3.* .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis beam_pipelines_example

@@ -203,7 +203,7 @@ def _strings(array: pa.Array, meaning: str) -> Words:
     raw = np.zeros(last - first + 8, dtype=np.uint8)
     if last > first:
         raw[: last - first] = np.frombuffer(data, dtype=np.uint8, count=last - first, offset=first)
-    words = np.ndarray(shape=(len(raw) - 7,), dtype="<u8", buffer=raw, strides=(1,))
+    words: npt.NDArray[np.void] = np.ndarray(shape=(len(raw) - 7,), dtype="<u8", buffer=raw, strides=(1,))
     _absorb(hashes, words, starts - first, lengths)
     long = np.flatnonzero(lengths > _LONG_TEXT)
     for row in long.tolist():
@@ -257,7 +257,7 @@ def _intervals(array: pa.Array) -> Words:
 
 
 def _structs(array: pa.Array) -> Words:
-    combined = np.full(len(array), array.type.num_fields, dtype=np.uint64)
+    combined: Words = np.full(len(array), array.type.num_fields, dtype=np.uint64)
     for position in range(array.type.num_fields):
         combined = _mix(combined * _FIRST + _hashes(array.field(position)))
     return _mix(combined ^ _SEEDS["nested"])

@@ -144,7 +144,7 @@ def cell_sizes(array: pa.Array) -> Sizes:
     kind = array.type
     width = _width(kind)
     if width is not None:
-        sizes = np.full(len(array), width, dtype=np.int64)
+        sizes: Sizes = np.full(len(array), width, dtype=np.int64)
     elif isinstance(array, pa.ExtensionArray):
         return cell_sizes(array.storage)
     elif pa.types.is_dictionary(kind):

@@ -113,7 +113,13 @@ def _cannot_open(path: Path, error: duckdb.Error) -> BeamPipelinesError:
 
 def starved(error: BaseException) -> bool:
     """Whether an error of a session says that its statement did not get along with the memory it may hold."""
-    return isinstance(error.__cause__, duckdb.OutOfMemoryException)
+    return _is_starved(error.__cause__)
+
+
+def _is_starved(error: BaseException | None) -> bool:
+    # A commit that finds no memory is to DuckDB an error of the transaction.
+    in_commit = isinstance(error, duckdb.TransactionException) and "could not allocate" in str(error)
+    return in_commit or isinstance(error, duckdb.OutOfMemoryException)
 
 
 def translate(error: duckdb.Error) -> BeamPipelinesError:
@@ -122,13 +128,13 @@ def translate(error: duckdb.Error) -> BeamPipelinesError:
     line = text.splitlines()[0] if text else type(error).__name__
     if isinstance(error, (duckdb.ConstraintException, duckdb.ConversionException, duckdb.DataError)):
         return DataError(_without_values(line), code="target-refused")
-    if isinstance(error, duckdb.TransactionException) or "onflict" in line:
+    if (isinstance(error, duckdb.TransactionException) and not _is_starved(error)) or "onflict" in line:
         return TransientError(f"a concurrent transaction got in the way: {line}", code="conflict")
     if isinstance(error, duckdb.CatalogException):
         return FatalError(line, code="table-missing")
     if isinstance(error, duckdb.BinderException):
         return FatalError(line, code="column-missing")
-    if isinstance(error, (duckdb.IOException, duckdb.OutOfMemoryException)):
+    if isinstance(error, duckdb.IOException) or _is_starved(error):
         return FatalError(f"DuckDB could not write: {line}", code="commit-failed")
     return FatalError(line, code="commit-failed")
 

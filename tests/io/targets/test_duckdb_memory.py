@@ -54,7 +54,7 @@ def test_a_merge_that_needs_more_than_may_be_had_fails_and_says_so(
     warehouse = DuckDbTarget(tmp_path / "warehouse.duckdb")
     loads(warehouse).upsert(people(1), SCHEMA, version="version")
     for name in ("MEMORY", "MERGE_MEMORY", "MOST_MEMORY"):
-        monkeypatch.setattr(target, name, 4)
+        monkeypatch.setattr(target, name, 8)
     poor = DuckDbTarget(warehouse.path)
     loading = loads(poor)
     monkeypatch.setattr(poor, "retries", 1)
@@ -64,6 +64,15 @@ def test_a_merge_that_needs_more_than_may_be_had_fails_and_says_so(
     assert "Out of Memory" in counts.message
     with duckdb.connect(str(warehouse.path)) as connection:
         assert connection.execute("SELECT count(*), max(version) FROM customers").fetchall() == [(ROWS, 1)]
+
+
+def test_a_commit_that_finds_no_memory_is_no_conflict() -> None:
+    short = duckdb.TransactionException("TransactionContext Error: Failed to commit: could not allocate block of size 256.0 KiB")
+    conflict = duckdb.TransactionException("TransactionContext Error: Conflict on update!")
+    for error, code, starved in ((short, "commit-failed", True), (conflict, "conflict", False)):
+        known = session.translate(error)
+        known.__cause__ = error
+        assert (known.code, session.starved(known)) == (code, starved)
 
 
 def test_a_session_holds_what_it_is_allowed(tmp_path: Path) -> None:
