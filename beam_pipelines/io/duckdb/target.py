@@ -151,6 +151,12 @@ class DuckDbTarget(EmbeddedTarget):
 
     # Merge.
 
+    def pick_winners(self, tx: Session, sql: MergeSql, window: Window, staged: int, *, stop: bool) -> tuple[MergeSql, int]:  # noqa: ARG002
+        # A cast that fails ends the transaction, so none is tried that would.
+        types = dict(sql.types)
+        bad = [f"d.{quote(key)} IS NOT NULL AND TRY_CAST(d.{quote(key)} AS {types[key]}) IS NULL" for key in sql.keys if key in types]
+        return self._keep_winners(tx, sql, window, staged, " OR ".join(bad))
+
     def savepoint(self, tx: Session) -> AbstractContextManager[None]:  # noqa: ARG002
         raise FatalError("DuckDB has no savepoints: refused rows are found by set", code="internal")
 
