@@ -107,14 +107,15 @@ class PostgresTarget(SqlTarget):
             session.execute(_SETTINGS)
             with waits.told(self._server, connection):
                 yield session
-            with self._server.doing("committing"):
-                try:
-                    connection.commit()
-                except Exception as error:
-                    refused = refusal(error)  # a deferred constraint is checked now
-                    if refused is not None:
-                        raise refused from None
-                    raise
+                # Within: a deferred constraint is checked now, and may wait for somebody's row.
+                with self._server.doing("committing"):
+                    try:
+                        connection.commit()
+                    except Exception as error:
+                        refused = refusal(error)
+                        if refused is not None:
+                            raise refused from None
+                        raise
         except BaseException:
             # The server rolls back.
             connection.close()
