@@ -133,7 +133,14 @@ class DuckDbTarget(EmbeddedTarget):
             " AND lower(referenced_table) = lower(?) AND lower(schema_name) = lower(?) ORDER BY 1",
             (name, schema or "main"),
         )
-        return [f"the foreign key of {other!r}" for (other,) in found.rows]
+        # Tables and types know of each other by their numbers; the statement that made a table names no type of its schema.
+        named = tx.execute(
+            "SELECT DISTINCT y.type_name FROM duckdb_dependencies() AS d JOIN duckdb_types() AS y ON y.type_oid = d.objid"
+            " JOIN duckdb_tables() AS t ON t.table_oid = d.refobjid"
+            " WHERE lower(t.table_name) = lower(?) AND lower(t.schema_name) = lower(?) ORDER BY 1",
+            (name, schema or "main"),
+        )
+        return [f"the foreign key of {other!r}" for (other,) in found.rows] + [f"the type {kind!r}" for (kind,) in named.rows]
 
     def swapping(self, tx: Session, window: Window) -> AbstractContextManager[tuple[str, int]]:
         schema, _, name = window.load.rpartition(".")
