@@ -60,17 +60,23 @@ def roll_forward(job: Job, store: StateStore, target: Target, archive: letters.A
 def _elsewhere(job: Job, execution: Execution, target: Target) -> PlanError | None:
     """The error of a run whose target was another one; None where this target's ledger can tell how it ended.
 
-    A place may be spelled anew (a folder that was moved, another name of a host): the ledger that has the run is the right one.
+    A place may be spelled anew (a folder that was moved, another name of a host): the ledger that has the run is the right one. Files have
+    theirs in the state store, which is here, whatever folder they are in.
     """
-    if execution.place in (None, target.place) or target.rows(job.service, execution.run):
+    place = execution.place or target.place  # not known of runs of an earlier version
+    if place == target.place or (_is_files(place) and _is_files(target.place)) or target.rows(job.service, execution.run):
         return None
     return PlanError(
-        f"run {execution.run}, which died, wrote to {execution.place}, but the destination leads to {target.place or 'files'} now, and"
+        f"run {execution.run}, which died, wrote to {execution.place}, but the destination leads to {target.place} now, and"
         " nobody there knows whether it committed. Lead the connection back and run once, which settles it; or run with --full-refresh to"
         " read everything again, or with --keep-watermark to go on from what this target has: then it is recorded as lost, whatever it"
         " loaded",
         code="ledger-behind",
     )
+
+
+def _is_files(place: str) -> bool:
+    return place.startswith("file://")
 
 
 def check_ahead(job: Job, store: StateStore, target: Target, *, accepted: bool) -> None:

@@ -274,7 +274,7 @@ class Target(Protocol):
     """One connection to what a definition's `destination` names."""
 
     traits: TargetTraits
-    place: str  # where the ledger is, without secrets; empty where it is in the state store
+    place: str  # where the ledger is, without secrets; of files, whose ledger is in the state store, their folder
 
     def describe(self, table: str) -> Described | None:
         """Schema and primary key of the target table; None when there is none."""

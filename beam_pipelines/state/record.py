@@ -231,7 +231,7 @@ class Execution:
         charge: `Charge.to_json()`; None when nothing was charged.
         error: Why it failed, without payload.
         error_code: A code of `beam_pipelines.errors`.
-        place: Where the target's ledger was, without secrets; None: unknown, or in the state store.
+        place: Where the target was, without secrets; None: unknown.
     """
 
     service: str

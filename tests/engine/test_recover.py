@@ -243,6 +243,22 @@ def test_of_a_run_that_wrote_elsewhere_nothing_is_assumed(job: Job, store: State
     assert store.execution(run).status == "success"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("here", [ELSEWHERE, Ledger.place])
+def test_of_a_run_that_wrote_files_no_database_can_tell(job: Job, store: StateStore, archive: Archive, here: str) -> None:
+    run = "00000000000a"
+    wrote_to(store, run, "file:///data/out")
+    with pytest.raises(PlanError, match="wrote to file:///data/out"):
+        forward(job, store, Ledger(place=here), archive)
+    assert [one.run for one in store.unfinished("customers")] == [run]
+
+
+def test_files_have_one_ledger_whatever_their_folder(job: Job, store: StateStore, archive: Archive) -> None:
+    run = "00000000000a"
+    wrote_to(store, run, "file:///data/out")
+    assert forward(job, store, Ledger(place="file:///data/moved"), archive) == [run]
+    assert store.execution(run).status == "lost"  # type: ignore[union-attr]
+
+
 def test_a_run_that_wrote_elsewhere_is_given_up_when_the_user_says_so(job: Job, store: StateStore, archive: Archive) -> None:
     run = "00000000000a"
     wrote_to(store, run, ELSEWHERE)

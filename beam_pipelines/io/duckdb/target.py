@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -27,8 +28,13 @@ from beam_pipelines.runs.window import Window
 
 __all__ = ["DuckDbTarget"]
 
+T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _NAMED = "lower(table_name) = lower(?) AND lower(schema_name) = lower(?)"  # DuckDB compares names so
+
+
+class _StarvedError(TransientError):
+    """A transaction did not get along with its memory, and may have more."""
 
 
 class DuckDbTarget(EmbeddedTarget):
@@ -49,12 +55,13 @@ class DuckDbTarget(EmbeddedTarget):
         self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True, swaps=True)
         self.ledger = Ledger(ledger_schema)
         self.place = f"duckdb:///{path}" + (f"#{ledger_schema}" if ledger_schema else "")
-        self._memory = MEMORY
+        self._memory = self._given = MEMORY  # MB: what a transaction begins with, and what the last one had in the end
 
     # Connections.
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
+        self._given = self._memory
         with connect(self.path, memory=self._memory) as session:
             session.execute("BEGIN TRANSACTION")
             try:
@@ -64,13 +71,26 @@ class DuckDbTarget(EmbeddedTarget):
                 # After an error DuckDB has perhaps rolled back by itself already.
                 with _quiet():
                     session.execute("ROLLBACK")
-                if starved(error) and self._memory < MOST_MEMORY:
-                    had, self._memory = self._memory, min(2 * self._memory, MOST_MEMORY)
-                    _LOG.info(
-                        "%s: the load needs more memory than it was given, and is begun again with %d MB", self.path.name, self._memory
-                    )
-                    raise TransientError(f"the load needs more than {had} MB of memory: {error}", code="conflict") from error
+                if starved(error) and self._given < MOST_MEMORY:
+                    self._memory = min(2 * self._given, MOST_MEMORY)
+                    raise _StarvedError(f"the load needs more than {self._given} MB of memory: {error}", code="conflict") from error
                 raise
+
+    def _retrying(self, call: Callable[[], T]) -> T:
+        def fed() -> T:
+            # No conflict was lost, so none of the retries is used up: there are as many as it takes to get to MOST_MEMORY.
+            while True:
+                try:
+                    return call()
+                except _StarvedError:
+                    _LOG.info(
+                        "%s: the load needs more memory than %d MB, and is begun again with %d MB",
+                        self.path.name,
+                        self._given,
+                        self._memory,
+                    )
+
+        return super()._retrying(fed)
 
     def opened(self) -> AbstractContextManager[Session]:
         return connect(self.path)
@@ -117,7 +137,14 @@ class DuckDbTarget(EmbeddedTarget):
             " AND lower(referenced_table) = lower(?) AND lower(schema_name) = lower(?) ORDER BY 1",
             (name, schema or "main"),
         )
-        return [f"the foreign key of {other!r}" for (other,) in found.rows]
+        # Tables and types know of each other by their numbers; the statement that made a table names no type of its schema.
+        named = tx.execute(
+            "SELECT DISTINCT y.type_name FROM duckdb_dependencies() AS d JOIN duckdb_types() AS y ON y.type_oid = d.objid"
+            " JOIN duckdb_tables() AS t ON t.table_oid = d.refobjid"
+            " WHERE lower(t.table_name) = lower(?) AND lower(t.schema_name) = lower(?) ORDER BY 1",
+            (name, schema or "main"),
+        )
+        return [f"the foreign key of {other!r}" for (other,) in found.rows] + [f"the type {kind!r}" for (kind,) in named.rows]
 
     def swapping(self, tx: Session, window: Window) -> AbstractContextManager[tuple[str, int]]:
         schema, _, name = window.load.rpartition(".")
@@ -155,6 +182,12 @@ class DuckDbTarget(EmbeddedTarget):
 
     # Merge.
 
+    def pick_winners(self, tx: Session, sql: MergeSql, window: Window, staged: int, *, stop: bool) -> tuple[MergeSql, int]:  # noqa: ARG002
+        # A cast that fails ends the transaction, so none is tried that would.
+        types = dict(sql.types)
+        bad = [f"d.{quote(key)} IS NOT NULL AND TRY_CAST(d.{quote(key)} AS {types[key]}) IS NULL" for key in sql.keys if key in types]
+        return self._keep_winners(tx, sql, window, staged, " OR ".join(bad))
+
     def savepoint(self, tx: Session) -> AbstractContextManager[None]:  # noqa: ARG002
         raise FatalError("DuckDB has no savepoints: refused rows are found by set", code="internal")
 
@@ -174,7 +207,8 @@ class DuckDbTarget(EmbeddedTarget):
 
     def _allow_merge(self, tx: Session) -> None:
         assert isinstance(tx, DuckDbSession)
-        tx.allow(max(self._memory, MERGE_MEMORY))
+        self._given = max(self._memory, MERGE_MEMORY)
+        tx.allow(self._given)
 
     def apply_rest(self, tx: Session, plan: MergePlan) -> tuple[Merged, list[Refused]]:
         refused: dict[int, Refused] = {}

@@ -88,8 +88,6 @@ class ParquetTarget(LedgerTarget):
         PlanError: `insert` into one file, a path with `*`, or a compression that Parquet has not.
     """
 
-    place = ""
-
     def __init__(
         self, model: FileDestination, connection: Connection | None, folder: Path | None = None, context: RunContext | None = None
     ) -> None:
@@ -116,6 +114,7 @@ class ParquetTarget(LedgerTarget):
                 code="mode-refused",
             )
         self._root = self._fixed_part(str(name))
+        self.place = self._root.absolute().as_uri()
         self._staging = ParquetStaging(self._root / FOLDER, _COMPRESSIONS[model.compression])
 
     # Places.

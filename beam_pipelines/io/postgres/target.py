@@ -107,14 +107,15 @@ class PostgresTarget(SqlTarget):
             session.execute(_SETTINGS)
             with waits.told(self._server, connection):
                 yield session
-            with self._server.doing("committing"):
-                try:
-                    connection.commit()
-                except Exception as error:
-                    refused = refusal(error)  # a deferred constraint is checked now
-                    if refused is not None:
-                        raise refused from None
-                    raise
+                # Within: a deferred constraint is checked now, and may wait for somebody's row.
+                with self._server.doing("committing"):
+                    try:
+                        connection.commit()
+                    except Exception as error:
+                        refused = refusal(error)
+                        if refused is not None:
+                            raise refused from None
+                        raise
         except BaseException:
             # The server rolls back.
             connection.close()
@@ -241,14 +242,38 @@ class PostgresTarget(SqlTarget):
         tx.execute(f"CREATE TEMP TABLE _bp_staged ON COMMIT DROP AS SELECT row_number() OVER () AS {ROW}, * FROM ({union}) AS u")
         return "_bp_staged"
 
-    def pick_winners(self, tx: Session, sql: MergeSql, window: Window, staged: int) -> tuple[MergeSql, int]:
-        keys = ", ".join(map(quote, sql.keys))
-        distinct = tx.execute(f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {sql.staged} AS d) AS k").rows[0][0]
-        if distinct == staged:
-            return sql, 0
-        winners, superseded = super().pick_winners(tx, sql, window, staged)
+    def pick_winners(self, tx: Session, sql: MergeSql, window: Window, staged: int, *, stop: bool) -> tuple[MergeSql, int]:
+        apart = ""
+        try:
+            with self.savepoint(tx):
+                if tx.execute(sql.distinct()).rows[0][0] == staged:
+                    return sql, 0
+        except DataError:
+            if stop:
+                raise
+            apart = self._uncast(tx, sql)
+        winners, superseded = self._keep_winners(tx, sql, window, staged, apart)
         tx.execute(f"ANALYZE {winners.staged}")
         return winners, superseded
+
+    def _uncast(self, tx: Session, sql: MergeSql) -> str:
+        """Condition (over `d`) of the staged rows whose key will not cast, found by halves: a cast that fails does not say where."""
+        counts = ", ".join(f"count({sql.value(key)})" for key in sql.keys)
+        low, high = tx.execute(f"SELECT min({ROW}), max({ROW}) + 1 FROM {sql.staged} AS s").rows[0]
+        parts, bad = [(int(low), int(high))], list[int]()
+        while parts:
+            low, high = parts.pop()
+            try:
+                with self.savepoint(tx):
+                    tx.execute(f"SELECT {counts} FROM {sql.part(low, high).staged} AS s")
+            except DataError:
+                middle = (low + high) // 2
+                if high - low == 1:
+                    bad.append(low)
+                else:
+                    parts += [(middle, high), (low, middle)]
+        tx.execute("CREATE TEMP TABLE _bp_uncast ON COMMIT DROP AS SELECT unnest(?::BIGINT[]) AS bad", (bad,))
+        return f"d.{ROW} IN (SELECT bad FROM _bp_uncast)"
 
     def fetch(self, tx: Session, relation: str, rows: Sequence[int], schema: pa.Schema) -> pa.RecordBatch:
         names = ", ".join(f"s.{quote(name)}" for name in schema.names)

@@ -38,8 +38,7 @@ def told(server: Server, connection: psycopg.Connection[Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
-        watcher.join(AFTER)
+        over.set()  # it ends by itself: a transaction that failed holds its locks until this block is left
 
 
 def _watch(server: Server, pid: int, over: threading.Event) -> None:
@@ -52,7 +51,7 @@ def _watch(server: Server, pid: int, over: threading.Event) -> None:
             while not over.is_set():
                 holders = asking.execute(_HOLDERS, (pid,)).fetchall()
                 pids = tuple(holder[0] for holder in holders)
-                if pids and pids != said:
+                if pids and pids != said and not over.is_set():
                     _LOG.warning("waiting for a lock on %s: held by %s", server.display, "; ".join(_shown(*holder) for holder in holders))
                     said = pids
                 over.wait(AFTER)

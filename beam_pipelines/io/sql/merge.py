@@ -54,14 +54,25 @@ class MergeSql:
         wanted = dict(self.types).get(column)
         return f"CAST({text} AS {wanted})" if wanted else text
 
-    def winners(self) -> str:
-        """Query: one staged row a key, with `_bp_row`."""
+    def distinct(self) -> str:
+        """Query: the number of keys among the staged rows, as the target tells keys apart."""
+        keys = ", ".join(self.value(key, "d") for key in self.keys)
+        return f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {self.staged} AS d) AS k"
+
+    def winners(self, apart: str = "") -> str:
+        """Query: one staged row a key, with `_bp_row`.
+
+        Args:
+            apart: Condition (over `d`) of rows whose key will not cast: each stands for itself, to be refused by the merge.
+        """
         order = f"{quote(self.version)} DESC NULLS LAST, " if self.version else ""
         names = ", ".join([*map(quote, self.columns), ROW])
         # By the target's types: what is one key there must be one here.
-        keys = ", ".join(self.value(key, "d") for key in self.keys)
+        keys = [self.value(key, "d") for key in self.keys]
+        if apart:
+            keys = [f"CASE WHEN {apart} THEN NULL ELSE {key} END" for key in keys] + [f"CASE WHEN {apart} THEN d.{ROW} END"]
         return (
-            f"SELECT {names} FROM (SELECT *, row_number() OVER (PARTITION BY {keys} ORDER BY {order}{ROW} DESC) AS _bp_rank"
+            f"SELECT {names} FROM (SELECT *, row_number() OVER (PARTITION BY {', '.join(keys)} ORDER BY {order}{ROW} DESC) AS _bp_rank"
             f" FROM {self.staged} AS d) AS r WHERE _bp_rank = 1"
         )
 

@@ -298,7 +298,7 @@ class PortableTarget(SqlTarget):
             return ready.name
         raise ready or FatalError("the staged rows were not made ready before the commit", code="internal")
 
-    def pick_winners(self, tx: Session, sql: MergeSql, window: Window, staged: int) -> tuple[MergeSql, int]:  # noqa: ARG002
+    def pick_winners(self, tx: Session, sql: MergeSql, window: Window, staged: int, *, stop: bool) -> tuple[MergeSql, int]:  # noqa: ARG002
         kept = next(ready.rows for ready in self._ready.values() if isinstance(ready, _Ready) and ready.name == sql.staged)
         return sql, staged - kept
 

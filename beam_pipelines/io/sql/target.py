@@ -160,7 +160,8 @@ class SqlTarget(LedgerTarget):
             return Merged(method="nothing to load")
         window, table, known = into.window, into.table, self._fit(tx, into, policy, schema)
         plain = policy.whole or policy.mode == "insert"
-        repeated = not plain and not _unique(window)
+        casts = self.casts(schema, known)
+        repeated = not plain and not _unique(window, casts)
         relation = self.attach(tx, tally.staged, schema, once=policy.stop and plain, numbered=repeated or not policy.stop)
         sql = MergeSql(
             table,
@@ -168,12 +169,12 @@ class SqlTarget(LedgerTarget):
             tuple(schema.names),
             () if plain else window.key_fields,
             window.version_column if policy.mode == "upsert" else None,
-            self.casts(schema, known),
+            casts,
             self.compared(schema, known),
         )
         superseded = 0
         if repeated:
-            sql, superseded = self.pick_winners(tx, sql, window, tally.staged_rows)
+            sql, superseded = self.pick_winners(tx, sql, window, tally.staged_rows, stop=policy.stop)
         fold = str.lower if self.traits.folds_case else str
         indexed = bool(known.primary_key) and set(map(fold, known.primary_key)) <= set(map(fold, sql.keys))
         plan = MergePlan(sql, policy, tally.staged_rows - superseded, self.is_empty(tx, table), indexed)
@@ -222,10 +223,26 @@ class SqlTarget(LedgerTarget):
             codes[one.code] = codes.get(one.code, 0) + 1
         return replace(merged, dead=len(refused), codes=codes, letters=(Dead(staged, codes),))
 
-    def pick_winners(self, tx: Session, sql: MergeSql, window: Window, staged: int) -> tuple[MergeSql, int]:
-        """Keep one staged row a key, in a temporary table; give the merge over it and the number of superseded rows."""
+    def pick_winners(self, tx: Session, sql: MergeSql, window: Window, staged: int, *, stop: bool) -> tuple[MergeSql, int]:  # noqa: ARG002
+        """Keep one staged row a key; give the merge over them and the number of superseded rows.
+
+        Args:
+            tx: The commit's transaction.
+            sql: The merge over all staged rows.
+            window: Of the load.
+            staged: Number of staged rows.
+            stop: A row that the target refuses fails the load; else rows whose key will not cast are kept, for the merge to refuse.
+
+        Raises:
+            DataError: A key will not cast, and `stop`.
+        """
+        return self._keep_winners(tx, sql, window, staged)
+
+    @staticmethod
+    def _keep_winners(tx: Session, sql: MergeSql, window: Window, staged: int, apart: str = "") -> tuple[MergeSql, int]:
+        """The winners in a temporary table; `apart` as `MergeSql.winners` has it."""
         name = quote(f"_bp_winners_{window.run}")
-        tx.execute(f"CREATE TEMP TABLE {name} AS {sql.winners()}")
+        tx.execute(f"CREATE TEMP TABLE {name} AS {sql.winners(apart)}")
         kept = tx.execute(f"SELECT count(*) FROM {name}").rows[0][0]
         return sql.of(name), staged - kept
 
@@ -404,9 +421,13 @@ def several(sql: MergeSql) -> Judged:
     )
 
 
-def _unique(window: Window) -> bool:
-    """Staged keys cannot repeat: they are exactly the source's own key, carried through unrenamed or traced by the caller."""
-    return bool(window.key_fields) and window.unique_on == window.key_fields
+def _unique(window: Window, casts: Sequence[tuple[str, str]]) -> bool:
+    """Staged keys cannot repeat: they are exactly the source's own key, carried through unrenamed or traced by the caller.
+
+    Of keys that are cast nothing is known: '7' and '07' are two keys as text, and one as a number.
+    """
+    cast = {name for name, _ in casts}
+    return bool(window.key_fields) and window.unique_on == window.key_fields and cast.isdisjoint(window.key_fields)
 
 
 def letters_name(window: Window) -> str:

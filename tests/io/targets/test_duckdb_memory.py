@@ -75,6 +75,32 @@ def test_a_commit_that_finds_no_memory_is_no_conflict() -> None:
         assert (known.code, session.starved(known)) == (code, starved)
 
 
+def test_more_is_more_than_the_statement_had_and_takes_none_of_the_retries(
+    loads: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A MERGE has more to begin with than the rest of the load: that is what is doubled."""
+    warehouse = DuckDbTarget(tmp_path / "warehouse.duckdb")
+    loading = loads(warehouse)
+    loading.upsert(people(1), SCHEMA, version="version")
+    monkeypatch.setattr(warehouse, "retries", 1)
+    execute, limits = session.DuckDbSession.execute, list[str]()
+
+    def starving(self: Any, sql: str, *parameters: Any) -> Any:
+        if sql.startswith("MERGE"):
+            limits.append(execute(self, "SELECT current_setting('memory_limit')").rows[0][0])
+            if len(limits) < 3:
+                raise session.translate(duckdb.OutOfMemoryException("no room")) from duckdb.OutOfMemoryException("no room")
+        return execute(self, sql, *parameters)
+
+    monkeypatch.setattr(session.DuckDbSession, "execute", starving)
+    with caplog.at_level(logging.INFO, logger="beam_pipelines"):
+        counts = loading.upsert(people(2), SCHEMA, version="version")
+    assert (counts.code, counts.merged.updated) == ("", ROWS)
+    assert limits == ["244.1 MiB", "488.2 MiB", "976.5 MiB"]
+    assert "more memory than 256 MB, and is begun again with 512 MB" in caplog.text
+    assert "more memory than 512 MB, and is begun again with 1024 MB" in caplog.text
+
+
 def test_a_session_holds_what_it_is_allowed(tmp_path: Path) -> None:
     with session.connect(tmp_path / "warehouse.duckdb") as opened:
         limit = "SELECT current_setting('memory_limit')"

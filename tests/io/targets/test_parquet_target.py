@@ -489,3 +489,8 @@ def test_the_ledger_lives_with_the_state_store_in_one_file(tmp_path: Path, loads
         loads(target).begin(SCHEMA, load="out").stage([ADA]).commit()
         assert store.executions() == []
         target.close()
+
+
+def test_files_have_a_place_by_which_they_are_told_from_other_targets(tmp_path: Path) -> None:
+    model = FileDestination(path="out/{table}", format="parquet")
+    assert ParquetTarget(model, None, tmp_path).place == (tmp_path / "out").as_uri()

@@ -8,7 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -94,7 +96,44 @@ def test_postgresql_has_nothing_to_say_of_a_commit_that_works(place: Any, loadin
     loading.target.merge = slow
     assert run.commit().merged.inserted == 1
     assert log.messages == []
-    assert not [thread for thread in threading.enumerate() if thread.name == "waits"]
+    for thread in [thread for thread in threading.enumerate() if thread.name == "waits"]:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@pytest.mark.only("postgresql")
+def test_what_the_end_of_the_transaction_waits_for_is_said_too(place: Any, loading: Any, log: Log) -> None:
+    """A deferred constraint is checked by COMMIT, which waits for others that wrote the same."""
+    place.sql("CREATE TABLE customers (id BIGINT, name TEXT UNIQUE DEFERRABLE INITIALLY DEFERRED, version BIGINT)")
+    run = loading.begin().stage([(1, "Ada", 2)])
+    with psycopg.connect(place.url, application_name="nightly report") as other:
+        other.execute("INSERT INTO customers VALUES (9, 'Ada', 1)")
+        counts = told_while_held(log, run, other.rollback)
+    assert "nightly report" in log.messages[0]
+    assert (counts.merged.inserted, place.rows()) == (1, [(1, "Ada", 2)])
+
+
+def test_who_is_through_does_not_wait_for_the_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    class Away:
+        display = "a server that does not answer"
+
+        def connect(self) -> Any:
+            asked.set()
+            answer.wait(60)
+            raise OSError
+
+    began = time.monotonic()
+    with waits.told(Away(), SimpleNamespace(info=SimpleNamespace(backend_pid=1))):  # type: ignore[arg-type]
+        assert asked.wait(30)
+        monkeypatch.setattr(waits, "AFTER", 60.0)
+    (watcher,) = [thread for thread in threading.enumerate() if thread.name == "waits"]
+    took = time.monotonic() - began
+    answer.set()
+    watcher.join(30)
+    assert took < 30
+    assert not watcher.is_alive()
 
 
 @pytest.mark.only("sqlite")
