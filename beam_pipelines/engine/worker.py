@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import traceback
+import warnings
 from dataclasses import asdict
 from typing import Any
 
@@ -72,6 +73,8 @@ def main(argv: list[str]) -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     # Ctrl-C goes to every process of a terminal. The launcher decides, and a worker ends when the launcher lets it go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Google's client, which Beam imports and no run uses, warns of a Python that it gives up.
+    warnings.filterwarnings("ignore", message="You are using a", category=FutureWarning, module=r"google\.api_core")
     from apache_beam.portability.api import beam_fn_api_pb2
     from apache_beam.runners.worker import sdk_worker, sdk_worker_main, statesampler
 
