@@ -18,7 +18,6 @@ from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 from beam_pipelines.columnar import origin
 from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.runs.window import Window
@@ -71,7 +70,7 @@ class _ApplyFn(BundleFn):
         yield from outputs
 
     def _apply(self, load: str, batch: pa.RecordBatch, texts: dict[str, str]) -> tuple[pa.RecordBatch, ...]:
-        one = self._open.get(load) or self._begin(load, windows_of({load: texts[load]})[load])
+        one = self._open.get(load) or self._begin(load, self.window(load, texts))
         results = one.fused.apply(batch)
         rows_in = batch.num_rows
         for position, (applied, report) in enumerate(zip(results, [*self._earlier, self._report], strict=True)):

@@ -4,12 +4,14 @@ The id of the run is made by the first element, and goes with the windows from t
 A retry finds its run begun, or ended, and goes on from there.
 
 What a launcher does all the time nobody does here: nothing renews the lease, which lasts for a fixed time, and nobody hears of progress. A
-pipeline that fails between its two ends leaves its run as `running`; the next run of the service settles it.
+pipeline that fails between its two ends leaves its run as `running`; the next run of the service settles it, at once where this process can
+tell that the pipeline is over (`engine.presence`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -20,7 +22,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsIter, AsSingleton, PBegin, PCollection
 
 from beam_pipelines.columnar import coder
-from beam_pipelines.engine import recover
+from beam_pipelines.engine import presence, recover
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.commit import commit_loads
 from beam_pipelines.engine.job import Job
@@ -41,6 +43,8 @@ from beam_pipelines.state.store import StateStore
 
 __all__ = ["Asked", "RunEmbedded"]
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -49,6 +53,7 @@ class Asked:
     Args:
         beside: Folder that relative places (dead letters) are beside of.
         lease_seconds: How long no other run of the service may begin, unless this one ends before.
+        runner: What `presence.watch` calls the runner of the pipeline.
         yes: Full refresh of an insert service may replace the table.
         customer: Who pays.
         request: What asked for the run.
@@ -56,6 +61,7 @@ class Asked:
 
     beside: str
     lease_seconds: float
+    runner: str = ""
     yes: bool = False
     customer: str | None = None
     request: str | None = None
@@ -102,6 +108,7 @@ class _Run:
         execution = finish(self.launch, store, target, self.archive, self.context.run, (), error).execution
         with contextlib.suppress(ActiveRunError):  # another run has it already
             store.release(store.acquire(self.job.service, self.context.run, ttl_seconds=1, holder=this_process()))
+        presence.end(self.asked.runner, self.context.run)
         return execution
 
 
@@ -127,6 +134,7 @@ class _BeginFn(PlainFn):
         run = _run(self._job, self._asked, *named)
         with run.opened() as (store, target):
             holder = {**this_process(), EMBEDDED: True}
+            presence.begin(self._asked.runner, run.context.run)
             lease = store.acquire(run.job.service, run.context.run, ttl_seconds=self._asked.lease_seconds, holder=holder)
             try:
                 windows = self._begin(run, store, target)
@@ -180,7 +188,10 @@ class _EndFn(PlainFn):
 
     @staticmethod
     def _end(run: _Run, store: StateStore, target: Target, texts: dict[str, str], facts: list[Any]) -> Execution:
-        store.set_status(run.context.run, "committing")
+        try:
+            store.set_status(run.context.run, "committing")
+        except BeamPipelinesError as busy:  # it is only shown: what is staged is not given up for it
+            _LOG.warning("that run %s commits is not recorded: %s", run.context.run, busy)
         failure: BeamPipelinesError | None = None
         try:
             for _ in commit_loads(run.job, run.context, target, texts, facts):

@@ -49,7 +49,7 @@ def keep_to(retention: Retention, store: StateStore, archive: Archive, service: 
         retention: Of the definition.
         store: Where index and outbox are.
         archive: Where dead letters are.
-        service: Service id; the caller holds its lease.
+        service: Service id.
         run: The caller's run: its letters stay, whatever their age.
     """
     try:
@@ -68,6 +68,8 @@ def keep_to(retention: Retention, store: StateStore, archive: Archive, service: 
 def delete_letters(store: StateStore, archive: Archive, service: str, age: timedelta, keep: Sequence[str] = ()) -> Deleted:
     """Delete the dead letters of runs that ended longer ago than `age`, with their index.
 
+    Safe beside a run of the service, and beside itself: nothing of a run that has not ended goes, and what is gone already is no mistake.
+
     Args:
         store: Where the index is.
         archive: Where dead letters are; an entry of the index may name another folder, where they were then.
@@ -85,10 +87,12 @@ def delete_letters(store: StateStore, archive: Archive, service: str, age: timed
         except OSError as failed:
             _LOG.warning("the dead letters of run %s cannot be deleted: %s", run, failed.strerror)
     letters = store.forget_failed_records(service, done) if done else 0
-    known = {*keep, *store.letters_older_than(service, None), *(one.run for one in store.unfinished(service))}
+    # In this order: a run that ends between the two has left the one when it is in the other, and would be in neither the other way round.
+    at_work = {*keep, *(one.run for one in store.unfinished(service))}
+    known = {*at_work, *store.letters_older_than(service, None)}
     for path in _left(archive.folder / service, age):
-        # What was never finished is nobody's: a run that is rolled forward writes its own anew.
-        if path.stem not in known or (path.suffix == ".part" and path.stem not in keep):
+        # What a run that has ended never finished is nobody's.
+        if path.stem not in known or (path.suffix == ".part" and path.stem not in at_work):
             files += _delete(path)
     return Deleted(len(done), letters, files)
 

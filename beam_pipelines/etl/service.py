@@ -94,7 +94,7 @@ class Service:
             request: What asked for the run.
             options: Beam's options, as on a command line.
             listener: Called with the progress, from a thread of its own.
-            run: Run id; a new one when not given.
+            run: Run id, 12 letters a-z and digits; a new one when not given.
 
         Raises:
             SpecError: It cannot be run as asked; nothing was started.
@@ -102,7 +102,10 @@ class Service:
         """
         from beam_pipelines.engine.launch import Launch, launch
         from beam_pipelines.engine.options import check_runner, parse_beam
+        from beam_pipelines.runs.names import is_run
 
+        if run is not None and not is_run(run):
+            raise SpecError(f"expected a run id of 12 letters a-z and digits, got {run!r}", code="option-invalid")
         parsed = parse_beam(options)
         check_runner(parsed)
         ask = Launch(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
-from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner, SwitchingDirectRunner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from beam_pipelines.engine import presence
 from beam_pipelines.engine.embedded import Asked, RunEmbedded
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.letters import Archive
@@ -70,17 +71,19 @@ class Etl(beam.PTransform[PBegin, PCollection]):
             self._service = service
         else:
             self._service = Service.load(service, connections=connections, state=str(state) if state is not None else None)
+        place = self._place()
+        self._beside = self._folder_of(place)
         self._context = RunContext(
             run="",
             started_at="",
             connections=str(self._service.connections_file) if self._service.connections_file else None,
             folder=str(self._service.folder),
-            state=self._place(),
+            state=place,
             local=False,
             full_refresh=full_refresh,
             keep_watermark=keep_watermark,
         )
-        self._asked = Asked(str(self._service.beside), lease_seconds, yes, customer, request)
+        self._asked = Asked(str(self._beside), lease_seconds, yes=yes, customer=customer, request=request)
 
     def _place(self) -> str:
         """The state store as the pipeline may name it: what is in a pipeline is read by many."""
@@ -99,20 +102,39 @@ class Etl(beam.PTransform[PBegin, PCollection]):
             )
         return url
 
+    def _folder_of(self, place: str) -> Path:
+        """Where dead letters go when the definition does not say: where the command line puts them for the store of this place."""
+        from beam_pipelines.io.connections import Connections
+
+        if "://" in place:
+            return self._service.beside
+        named = Connections(self._service.connections_file).get(place)
+        file = named.path if named.system == "sqlite" else None
+        return file.parent if file is not None else self._service.folder / ".beam_pipelines"
+
     def default_label(self) -> str:
         return f"Etl {self._service.id}"
 
     def expand(self, begin: PBegin) -> PCollection:
         definition = self._service.definition
+        if not isinstance(begin.pipeline.runner, FnApiRunner):
+            raise _refused(begin.pipeline.runner)
         check_runner(begin.pipeline.options)
-        if not isinstance(begin.pipeline.runner, (SwitchingDirectRunner, BundleBasedDirectRunner, FnApiRunner)):
-            name = type(begin.pipeline.runner).__name__
-            raise PlanError(f"{name} is not served: in this version Etl runs on the DirectRunner", code="runner-refused")
         job = Job.of(definition, self._service.folder)
         with self._service.placing():
             if definition.kind != "etl":
                 raise refusal("pipeline", f"expected one, for Etl runs it; this definition is of kind {definition.kind!r}", "not-served")
-            Archive.of(definition.dead_letters, self._service.beside)
+            Archive.of(definition.dead_letters, self._beside)
             for step in job.steps():
                 step.needs_sample  # noqa: B018 - finds the user's function, or says that there is none
-        return begin | "Run" >> RunEmbedded(Job(job.text, job.folder, context=self._context), self._asked)
+        asked = replace(self._asked, runner=presence.watch(begin.pipeline.runner))
+        return begin | "Run" >> RunEmbedded(Job(job.text, job.folder, context=self._context), asked)
+
+
+def _refused(runner: object) -> PlanError:
+    name = type(runner).__name__
+    why = ": it tries another runner first, and should that fail, runs the whole pipeline again" if "Direct" in name else ""
+    return PlanError(
+        f"{name} is not served by Etl{why}; give the runner that is, beam.Pipeline(runner='FnApiRunner')",
+        code="runner-refused",
+    )

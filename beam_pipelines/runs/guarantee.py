@@ -151,7 +151,8 @@ def require(asked: str | None, derived: Guarantee | Promise) -> None:
     Raises:
         PlanError: `delivery: exactly-once` over parts that give at-least-once.
     """
-    if asked == "exactly-once" and not derived.level.startswith("exactly-once"):
+    level = derived.guarantee.level if isinstance(derived, Promise) else derived.level
+    if asked == "exactly-once" and level != "exactly-once":
         message = f"exactly-once is asked for, but these parts give {derived}; use mode upsert or replace, or a cursor"
         raise PlanError(
             "the service cannot promise what it is asked for", problems=[Problem(message, "delivery")], code="guarantee-unreachable"

@@ -36,6 +36,11 @@ def parser() -> Any:
 
         _within = 0
 
+        def __init__(self, loader: Any = None) -> None:
+            super().__init__(loader)
+            # YAML 1.2.2, section 3.2.2.2: an anchor may be set again, and an alias means the last one. ruamel would warn on stderr.
+            self.warn_double_anchors = False
+
         def compose_node(self, parent: Any, index: Any) -> Any:
             self._within += 1
             try:

@@ -19,9 +19,10 @@ from beam_pipelines.errors import ActiveRunError, FencedError
 from beam_pipelines.state.record import Lease, moment_text
 from beam_pipelines.state.tables import leases
 
-__all__ = ["EMBEDDED", "acquire", "alive", "release", "renew", "this_process"]
+__all__ = ["EMBEDDED", "acquire", "alive", "at_work", "release", "renew", "this_process"]
 
 EMBEDDED = "embedded"  # of a holder: nobody renews its lease or gives it back when its pipeline fails
+at_work: set[str] = set()  # embedded runs that this process began, and whose pipelines may not be over
 
 
 def this_process() -> dict[str, Any]:
@@ -55,7 +56,7 @@ def acquire(connection: Connection, service: str, run: str, ttl_seconds: float, 
     row = connection.execute(select(leases).where(leases.c.service == service)).first()
     token = row.token + 1 if row else 1
     until = now + timedelta(seconds=ttl_seconds)
-    if row and row.run not in (None, run) and row.until > now and not _is_dead(row.holder, holder):
+    if row and row.run not in (None, run) and row.until > now and not _is_dead(row.run, row.holder, holder):
         raise _active(row)
     values = {"run": run, "token": token, "holder": dict(holder), "since": now, "until": until}
     if row:
@@ -88,8 +89,8 @@ def _ours(lease: Lease) -> Any:
     return leases.update().where(mine)
 
 
-def _is_dead(holder: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
-    """Whether we can see from here that the holder's process is gone.
+def _is_dead(run: str, holder: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Whether we can see from here that the process of the run that holds a lease is gone, or the pipeline that it was a part of over.
 
     Hosts of one name need not be one machine (containers): where both sides know their process id space, it must be the same.
     """
@@ -99,9 +100,8 @@ def _is_dead(holder: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
     spaces = {side["pidSpace"] for side in (holder, ours) if side.get("pidSpace")}
     if len(spaces) > 1:
         return False
-    # A pipeline without a launcher that fails gives nothing back. The next one of the same process takes over, rather than wait for the
-    # lease to run out: should the first be alive after all, it is refused when it commits.
-    return not alive(pid) or (bool(holder.get(EMBEDDED)) and pid == ours.get("pid"))
+    # A pipeline without a launcher that fails gives nothing back, and its process knows that it is over.
+    return not alive(pid) or (bool(holder.get(EMBEDDED)) and pid == ours.get("pid") and run not in at_work)
 
 
 def _active(row: Row[Any]) -> ActiveRunError:

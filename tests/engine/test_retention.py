@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,9 +109,31 @@ def test_files_without_an_entry_go_by_their_own_age(store: StateStore, archive: 
 
 def test_letters_of_a_run_that_is_not_settled_yet_stay(store: StateStore, archive: Archive) -> None:
     """They were written, and their run died before it was recorded: they are indexed when it is rolled forward."""
-    path = letters(archive, f"{DEAD}.jsonl", 31)
+    paths = letters(archive, f"{DEAD}.jsonl", 31), letters(archive, f"{DEAD}.part", 31)  # or it is writing them, and was paused
     store.begin(Execution("customers", DEAD, datetime.now(timezone.utc) - MONTH))
     assert delete_letters(store, archive, "customers", MONTH) == Deleted()
+    assert all(path.exists() for path in paths)
+
+
+@pytest.mark.parametrize("look", ["unfinished", "letters_older_than"])
+def test_a_run_that_ends_meanwhile_keeps_its_letters(
+    look: str, store: StateStore, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`purge` holds no lease: a run may be recorded between its looks at the store for what may stay."""
+    path = letters(archive, f"{DEAD}.jsonl", 31)
+    store.begin(Execution("customers", DEAD, datetime.now(timezone.utc)))
+
+    read = getattr(store, look)
+
+    def reads(*arguments: Any) -> Any:
+        found = read(*arguments)
+        if MONTH not in arguments:
+            store.finish(DEAD, Outcome("success", failures=(Failure("extract", "cast-failed", 7, str(path)),)))
+        return found
+
+    monkeypatch.setattr(store, look, reads)
+    assert delete_letters(store, archive, "customers", MONTH) == Deleted()
+    assert store.unfinished("customers") == []
     assert path.exists()
 
 

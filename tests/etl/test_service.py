@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_pipelines.errors import PlanError
+from beam_pipelines.errors import PlanError, SpecError
 from beam_pipelines.etl.service import Service
 
 DEFINITION = """\
@@ -103,3 +103,13 @@ def test_a_state_store_may_be_given_as_a_path_and_is_where_the_working_directory
     # A definition of the same name that is loaded elsewhere has its store beside itself.
     assert Service.load(definition).state_url == f"sqlite:///{tmp_path}/.beam_pipelines/state.db"
     assert Service.load(definition, state="postgresql://me@db/runs").beside == tmp_path / ".beam_pipelines"
+
+
+@pytest.mark.parametrize("run", ["", "nightly", "0123456789AB"])
+def test_a_run_id_that_staging_would_not_be_found_by_is_refused_before_anything_starts(definition: Path, run: str) -> None:
+    write(definition, "mode: upsert", "mode: insert")
+    with pytest.raises(SpecError, match="expected a run id of 12 letters a-z and digits") as refused:
+        Service.load(definition).run(run=run)
+    assert refused.value.code == "option-invalid"
+    assert not (definition.parent / ".beam_pipelines").exists()
+    assert Service.load(definition).run(run="nightly00001").execution.run == "nightly00001"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.portable_runner import PortableRunner
 
-from beam_pipelines.errors import BeamPipelinesError, FatalError, FencedError, PlanError
+from beam_pipelines.errors import BeamPipelinesError, FatalError, FencedError, PlanError, TransientError
 from beam_pipelines.etl import Etl
 from beam_pipelines.etl.service import Service
+from beam_pipelines.state.lease import at_work
 
 Desk = Any
 
@@ -179,7 +181,12 @@ def test_what_cannot_be_run_so_is_refused_when_the_pipeline_is_made(desk: Desk) 
     with pytest.raises(PlanError, match="PortableRunner is not served"):
         beam.Pipeline(runner=PortableRunner()) | Etl(path)
     with pytest.raises(PlanError, match="multi_threading is refused"):
-        beam.Pipeline(options=PipelineOptions(["--direct_running_mode=multi_threading"])) | Etl(path)
+        beam.Pipeline(runner="FnApiRunner", options=PipelineOptions(["--direct_running_mode=multi_threading"])) | Etl(path)
+    # What `beam.Pipeline()` makes tries Prism, and when that fails runs everything again.
+    for runner in (None, "DirectRunner", "BundleBasedDirectRunner"):
+        with pytest.raises(PlanError, match=r"give the runner that is, beam\.Pipeline\(runner='FnApiRunner'\)") as refused:
+            beam.Pipeline(runner=runner) | Etl(path)
+        assert refused.value.code == "runner-refused"
     with pytest.raises(PlanError, match="name it as a connection"):
         Etl(path, state="postgresql://me:s3cret@db/runs")
     with pytest.raises(ValueError, match="lease_seconds above 0"):
@@ -237,3 +244,129 @@ def test_a_death_between_the_commit_and_the_record_is_settled_by_the_next_run(
         assert [charge.amount for charge in store.charges("desk") if charge.run == left.run] == [1]
     assert len(either.letters()) == 2
     assert either.duckdb("target.duckdb", "SELECT count(*), count(DISTINCT id) FROM people") == [(83, 83)]
+
+
+@pytest.mark.parametrize("system", ["sqlite", "postgresql"])
+def test_dead_letters_are_where_the_command_has_them_for_the_same_store(
+    desk: Desk, system: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(tmp_path_factory.mktemp("working"))
+    url = f"sqlite:///{elsewhere / 'runs.db'}" if system == "sqlite" else request.getfixturevalue("postgres_database")
+    desk.connect(runs=url)
+    fill(desk, 1, 50, bad=3)
+    path = greetings(desk)
+    (mine,) = run(desk, elsewhere / "record.json", Etl(path, state="runs"))
+    beside = (elsewhere if system == "sqlite" else desk.folder / ".beam_pipelines") / "dead-letters" / "desk"
+    assert [file.name for file in beside.iterdir()] == [f"{mine['runId']}.jsonl"]
+    assert list(Path.cwd().iterdir()) == []
+    theirs = Service.load(path, state=url).run(full_refresh=True)
+    assert sorted(file.name for file in beside.iterdir()) == sorted(f"{one}.jsonl" for one in (mine["runId"], theirs.execution.run))
+
+
+def test_what_a_step_staged_in_a_pipeline_that_died_is_dropped_by_the_next_run(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(desk, 1, 20)
+    desk.functions("def picky(row: dict) -> dict:\n    if row['id'] <= 3:\n        raise ValueError('no')\n    return {'id': row['id']}\n")
+    steps = [{"id": "picky", "type": "function", "output": {"id": "bigint"}}]
+    path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps, errorBudget={"max": 3})
+
+    def staged() -> list[str]:
+        names = [found.group() for place in desk.folder.rglob("*") if (found := re.match(r"_bp_[^.]*", place.name))]
+        return sorted(set(names))
+
+    def dies(*_: Any) -> Any:
+        raise RuntimeError("the power is cut")
+
+    with monkeypatch.context() as cut:
+        cut.setattr("beam_pipelines.engine.embedded.commit_loads", dies)
+        with pytest.raises(RuntimeError, match="the power is cut"):
+            run(desk, tmp_path / "record.json", Etl(path))
+    with desk.store() as store:
+        (left,) = store.executions("desk")
+    assert len(staged()) == 2  # rows and dead letters
+    assert all(f"_{left.run}_" in name for name in staged())
+    (record,) = run(desk, tmp_path / "record.json", Etl(path))
+    assert (record["metrics"]["recordsLoaded"], record["metrics"]["recordsDeadLettered"]) == (17, 3)
+    assert {letter["runId"] for letter in desk.letters()} == {record["runId"]}
+    assert staged() == []
+
+
+def test_a_locked_state_store_costs_the_word_committing_and_not_the_run(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(desk, 1, 20)
+    path = greetings(desk)
+
+    def locked(*_: Any) -> bool:
+        raise TransientError("the state store is locked")
+
+    monkeypatch.setattr("beam_pipelines.state.store.StateStore.set_status", locked)
+    (record,) = run(desk, tmp_path / "record.json", Etl(path))
+    assert (record["status"], record["metrics"]["recordsLoaded"]) == ("success", 3)
+    assert "commits is not recorded: the state store is locked" in caplog.text
+
+
+OTHER = """
+import pathlib, threading
+import apache_beam as beam
+from beam_pipelines.etl import Etl
+
+def other():
+    here = pathlib.Path(__file__).parent
+    try:
+        with beam.Pipeline(runner="FnApiRunner") as pipeline:
+            pipeline | Etl(here / "service.json")
+    except Exception as error:
+        (here / "tried").write_text(f"{type(error).__name__}: {error}")
+    else:
+        (here / "tried").write_text("it ran")
+
+def slow(row: dict) -> dict:
+    trying = pathlib.Path(__file__).parent / "trying"
+    if row["id"] == 1 and not trying.exists():
+        trying.touch()
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    return {"id": row["id"]}
+"""
+
+
+def test_two_threads_of_one_process_do_not_run_a_service_at_once(desk: Desk, tmp_path: Path) -> None:
+    fill(desk, 1, 20)
+    desk.functions(OTHER)
+    steps = [{"id": "slow", "type": "function", "output": {"id": "bigint"}}]
+    path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps)
+    (record,) = run(desk, tmp_path / "record.json", Etl(path))
+    assert record["metrics"]["recordsLoaded"] == 20
+    tried = (desk.folder / "tried").read_text()
+    assert tried.startswith("ActiveRunError: service 'desk' is being run already")
+    assert record["runId"] in tried
+    with desk.store() as store:
+        assert [one.status for one in store.executions("desk")] == ["success"]
+    assert at_work == set()
+
+
+def test_a_pipeline_that_is_run_again_by_the_same_runner_settles_what_it_left(desk: Desk, tmp_path: Path) -> None:
+    fill(desk, 1, 20)
+    mended = tmp_path / "mended"
+    desk.functions(
+        "import pathlib\n"
+        f"mended = pathlib.Path({str(mended)!r})\n"
+        "def broken(row: dict) -> dict:\n    if not mended.exists():\n        raise SystemExit(3)\n    return {'id': row['id']}\n"
+    )
+    steps = [{"id": "broken", "type": "function", "output": {"id": "bigint"}}]
+    path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps)
+    pipeline = beam.Pipeline(runner="FnApiRunner")
+    pipeline | Etl(path)
+    for _ in range(2):
+        with pytest.raises(FatalError, match="broken wanted to end the process"):
+            pipeline.run().wait_until_finish()
+        assert at_work == set()
+    mended.touch()
+    pipeline.run().wait_until_finish()
+    with desk.store() as store:
+        assert [one.status for one in store.executions("desk")] == ["success", "lost", "lost"]
+    assert desk.duckdb("target.duckdb", "SELECT count(*) FROM people") == [(20,)]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from typing import Any
 
 import pytest
@@ -110,6 +111,12 @@ def test_a_key_is_text(text: str) -> None:
 def test_aliases_and_merged_keys_are_expanded() -> None:
     text = "base: &base {a: 1, b: 2}\nuse: {b: 3, <<: *base}\nsame: *base\nboth: {<<: [{c: 4}, *base]}\n"
     assert yaml(text) == {"base": {"a": 1, "b": 2}, "use": {"b": 3, "a": 1}, "same": {"a": 1, "b": 2}, "both": {"c": 4, "a": 1, "b": 2}}
+
+
+def test_an_anchor_may_be_set_again_without_a_word_on_stderr() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert yaml("a: &it 1\nb: *it\nc: &it 2\nd: *it\n") == {"a": 1, "b": 1, "c": 2, "d": 2}
 
 
 def test_a_bomb_of_aliases_is_refused_quickly() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from beam_pipelines.errors import ActiveRunError, FencedError
-from beam_pipelines.state import StateStore, this_process
+from beam_pipelines.state import StateStore, lease, this_process
 from beam_pipelines.state.lease import EMBEDDED
 
 ELSEWHERE = {"host": "other", "pid": 1234}
@@ -133,10 +133,16 @@ def test_a_run_that_asks_again_has_its_lease_anew(store: StateStore, clock: Any)
     assert store.release(again)
 
 
-def test_of_two_embedded_runs_of_one_process_the_later_has_the_lease(store: StateStore) -> None:
-    """The first one's pipeline may have failed, and left nobody to give the lease back."""
+def test_an_embedded_run_of_this_process_keeps_its_lease_until_its_pipeline_is_over(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pipeline may fail, and leave nobody to give the lease back."""
     embedded = {**this_process(), EMBEDDED: True}
+    monkeypatch.setattr(lease, "at_work", {"r1"})
     store.acquire("customers", "r1", ttl_seconds=3600, holder=embedded)
+    with pytest.raises(ActiveRunError, match="run r1"):
+        store.acquire("customers", "r2", ttl_seconds=3600, holder=embedded)
+    lease.at_work.clear()
     store.acquire("customers", "r2", ttl_seconds=3600, holder=this_process())
     # One that has a launcher is alive as long as its process.
     with pytest.raises(ActiveRunError):
