@@ -269,9 +269,26 @@ def _version(job: Job, columns: list[str], policy: Policy, cursor: str | None) -
     return renamed if renamed in columns else None
 
 
+def _check_keys(window: Window, target: Target, there: Described) -> None:
+    """Refuse text as the key of numbers where the target does not cast it before keys are told apart: '7' and '07' would be two rows."""
+    fold = str.lower if target.traits.folds_case else str
+    kept = {fold(field.name): field.type for field in there.schema}
+    for key in window.key_fields if not target.traits.casts_keys else ():
+        arrives, held = window.schema(TARGET).field(key).type, kept.get(fold(key))
+        if held is not None and pa.types.is_string(arrives) and not (pa.types.is_string(held) or pa.types.is_large_string(held)):
+            raise refusal(
+                "pipeline.destination.keyFields",
+                f"key {key!r} arrives as text, but {window.load!r} holds it as {held}, to which '7' and '07' are one: convert it in a map"
+                " step",
+                "mode-refused",
+            )
+
+
 def _check_fit(window: Window, target: Target, policy: Policy, there: Described | None) -> None:
     """Refuse, before anything is read, what Commit would refuse."""
     names = window.schema(TARGET).names
+    if there is not None:
+        _check_keys(window, target, there)
     if target.traits.folds_case:
         folded: dict[str, str] = {}
         for name in names:

@@ -415,3 +415,16 @@ def test_a_type_that_the_target_cannot_keep_is_refused_before_anything_is_read(m
         fixed(made)
     assert made.source.fixed == []
     assert made.target.entries == {}
+
+
+@pytest.mark.parametrize(("system", "casts", "refused"), [("sqlite", False, True), ("postgresql", True, False)])
+def test_text_is_no_key_of_numbers_where_the_target_does_not_cast_it_first(system: str, casts: bool, refused: bool) -> None:
+    # '7' and '07' are two texts and one number: without an index both would be inserted.
+    there = {"customers": Described(pa.schema([("Name", pa.int64()), ("id", pa.int64())]))}
+    made = desk({"keyFields": ["Name"]}, ledger=Ledger(there=there, traits=TargetTraits(system, casts_keys=casts)))
+    if not refused:
+        assert fixed(made).key_fields == ("Name",)
+        return
+    with pytest.raises(PlanError, match="key 'Name' arrives as text, but 'customers' holds it as int64") as caught:
+        fixed(made)
+    assert caught.value.code == "mode-refused"

@@ -91,7 +91,9 @@ class PostgresTarget(SqlTarget):
     def __init__(self, connection: Connection, *, ledger_schema: str | None = None) -> None:
         _check_name("ledgerSchema", ledger_schema or "")
         self._server = Server(connection.url, connection.display, connection.redact)
-        self.traits = TargetTraits("postgresql", transactional=True, local=False, folds_case=False, longest_name=63, swaps=True)
+        self.traits = TargetTraits(
+            "postgresql", transactional=True, local=False, folds_case=False, longest_name=63, swaps=True, casts_keys=True
+        )
         self.ledger = Ledger(ledger_schema)
         self.place = connection.place + (f"#{ledger_schema}" if ledger_schema else "")
         self._attached: tuple[Staged, ...] = ()
