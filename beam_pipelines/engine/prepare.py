@@ -11,7 +11,7 @@ from datetime import timedelta
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_pipelines.columnar import cast, origin
+from beam_pipelines.columnar import cast, origin, types
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import snake, trace
@@ -30,6 +30,7 @@ __all__ = ["KEYS", "TARGET", "NothingToSampleError", "Prepare", "fingerprint", "
 CODE = "~"  # key of the digest of steps and functions, beside the schemas that were sampled of them
 KEYS = "#"  # key of the names of the columns that name a row
 TARGET = "*"  # key of the target's schema among a window's schemas: no step can be called so
+_OURS = ("_bp_row", "_bp_rank")  # columns that the merge puts beside those that are staged
 _SAMPLE = 1000  # rows that tell what a function returns; more would be a read of its own
 
 
@@ -86,6 +87,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         snapshot=fixed.snapshot,
         ceiling_by=fixed.by,
         held=fixed.held,
+        there=there is not None,
     )
     return target.prepare(window, context)
 
@@ -270,16 +272,17 @@ def _version(job: Job, columns: list[str], policy: Policy, cursor: str | None) -
 
 
 def _check_keys(window: Window, target: Target, there: Described) -> None:
-    """Refuse text as the key of numbers where the target does not cast it before keys are told apart: '7' and '07' would be two rows."""
+    """Refuse a key that the target holds in a type to which different keys may be one: '7' and '07', or 1.2 and 1.4, as integers."""
     fold = str.lower if target.traits.folds_case else str
     kept = {fold(field.name): field.type for field in there.schema}
-    for key in window.key_fields if not target.traits.casts_keys else ():
-        arrives, held = window.schema(TARGET).field(key).type, kept.get(fold(key))
-        if held is not None and pa.types.is_string(arrives) and not (pa.types.is_string(held) or pa.types.is_large_string(held)):
+    for key in window.key_fields:
+        arrives = window.schema(TARGET).field(key).type
+        held = kept.get(fold(key), arrives)
+        if not types.keeps_apart(arrives, held):
             raise refusal(
                 "pipeline.destination.keyFields",
-                f"key {key!r} arrives as text, but {window.load!r} holds it as {held}, to which '7' and '07' are one: convert it in a map"
-                " step",
+                f"key {key!r} arrives as {arrives}, but {window.load!r} holds it as {held}, to which different keys may be one: convert it"
+                " in a map step",
                 "mode-refused",
             )
 
@@ -308,6 +311,11 @@ def _check_fit(window: Window, target: Target, policy: Policy, there: Described 
                 f"{target.traits.system} cuts names at {longest} bytes, and {name!r} has {len(name.encode())}",
                 "spec-invalid",
             )
+    ours = [name for name in names if name.lower() in _OURS]
+    if ours:
+        raise refusal(
+            "pipeline.destination", f"the column {ours[0]!r} has a name that the merge uses itself; rename it in a map step", "mode-refused"
+        )
     if len(set(names)) != len(names):
         raise refusal("pipeline.destination", f"two columns arrive in {window.load!r} under one name: {', '.join(names)}", "mode-refused")
     if there is None:

@@ -240,7 +240,6 @@ class TargetTraits:
         modes: Modes it serves.
         longest_name: Bytes of the longest name of a table that it keeps whole, None: no limit.
         swaps: A whole table can be replaced by a new one that is renamed into place.
-        casts_keys: Keys are told apart as the columns of the target hold them, whatever type they arrive in.
     """
 
     system: str
@@ -250,7 +249,6 @@ class TargetTraits:
     modes: tuple[str, ...] = ("insert", "upsert", "replace")
     longest_name: int | None = None
     swaps: bool = False
-    casts_keys: bool = False
 
 
 class Stager(Protocol):

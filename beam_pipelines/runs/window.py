@@ -80,6 +80,7 @@ class Window:
         snapshot: Token of the snapshot all ranges are read from, None: each reads its own.
         ceiling_by: How the ceiling was found, in words, for the record (`clock and oldest transaction`).
         held: What holds the ceiling back for too long, None: nothing does.
+        there: The target table was there when the run was prepared.
     """
 
     service: str
@@ -104,6 +105,7 @@ class Window:
     snapshot: str | None = None
     ceiling_by: str = ""
     held: Held | None = None
+    there: bool = False
 
     def schema(self, step: str = "") -> pa.Schema:
         """The planned output schema of a step; `""` is the source's."""

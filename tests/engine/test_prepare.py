@@ -417,14 +417,26 @@ def test_a_type_that_the_target_cannot_keep_is_refused_before_anything_is_read(m
     assert made.target.entries == {}
 
 
-@pytest.mark.parametrize(("system", "casts", "refused"), [("sqlite", False, True), ("postgresql", True, False)])
-def test_text_is_no_key_of_numbers_where_the_target_does_not_cast_it_first(system: str, casts: bool, refused: bool) -> None:
-    # '7' and '07' are two texts and one number: without an index both would be inserted.
-    there = {"customers": Described(pa.schema([("Name", pa.int64()), ("id", pa.int64())]))}
-    made = desk({"keyFields": ["Name"]}, ledger=Ledger(there=there, traits=TargetTraits(system, casts_keys=casts)))
+@pytest.mark.parametrize(
+    ("held", "refused"),
+    [(pa.string(), False), (pa.large_string(), False), (pa.int64(), True), (pa.float64(), True), (pa.date32(), True), (pa.bool_(), True)],
+)
+def test_a_key_is_refused_in_a_type_to_which_different_keys_may_be_one(held: pa.DataType, refused: bool) -> None:
+    # '7' and '07' are two texts and one number: of their rows one would be lost, or both be inserted.
+    there = {"customers": Described(pa.schema([("Name", held), ("id", pa.int64())]))}
+    made = desk({"keyFields": ["Name"]}, ledger=Ledger(there=there))
     if not refused:
         assert fixed(made).key_fields == ("Name",)
         return
-    with pytest.raises(PlanError, match="key 'Name' arrives as text, but 'customers' holds it as int64") as caught:
+    with pytest.raises(PlanError, match="key 'Name' arrives as string, but 'customers' holds it as") as caught:
         fixed(made)
     assert caught.value.code == "mode-refused"
+
+
+@pytest.mark.parametrize("name", ["_bp_row", "_BP_Row", "_bp_rank"])
+def test_columns_that_the_merge_uses_itself_are_refused(name: str) -> None:
+    made = desk(
+        described=Described(pa.schema([("id", pa.int64()), (name, pa.string()), ("updated_at", pa.timestamp("us", "UTC"))]), ("id",))
+    )
+    with pytest.raises(PlanError, match=f"the column '{name}' has a name that the merge uses itself"):
+        fixed(made)

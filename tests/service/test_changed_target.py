@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import shutil
 from collections.abc import Callable
@@ -87,6 +88,25 @@ def test_a_target_table_that_was_dropped_stops_the_next_run_with_a_choice(loaded
     assert loaded.target("SELECT id, name FROM c ORDER BY id") == AFTER
     loaded.target("DROP TABLE c")
     assert loaded.desk.ran(keep_watermark=True)["metrics"]["recordsLoaded"] == 0
+
+
+def test_a_target_table_that_is_dropped_while_a_run_reads_stops_that_run(loaded: Changed, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A new table would hold what the run read and nothing else, and every later run would add to that.
+    dropped: list[Any] = []
+    monkeypatch.setattr(builtins, "drop_once", lambda: dropped or dropped.append(loaded.target("DROP TABLE c")), raising=False)
+    loaded.desk.functions("import builtins\n\n\ndef same(row: dict):\n    builtins.drop_once()\n    return row\n")
+    loaded.desk.etl(
+        {"query": "SELECT * FROM c WHERE updated_at > ?", "incremental": True},
+        {"table": "c", "mode": "upsert", "keyFields": ["id"]},
+        [{"id": "same", "type": "function", "output": {"id": "bigint", "name": "text", "n": "bigint", "updated_at": "timestamp"}}],
+    )
+    loaded.change()
+    stopped = loaded.desk.run()
+    assert dropped
+    assert (stopped.exit_code, stopped.execution.error_code) == (1, "table-missing")
+    assert "--full-refresh" in stopped.execution.error
+    assert loaded.desk.ran(full_refresh=True)["metrics"]["recordsLoaded"] == 6
+    assert loaded.target("SELECT id, name FROM c ORDER BY id") == AFTER
 
 
 def test_a_row_edited_in_the_target_stays_until_the_source_changes_it(loaded: Changed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from beam_pipelines.columnar.types.apart import keeps_apart
 from beam_pipelines.columnar.types.duckdb import from_duckdb
 from beam_pipelines.columnar.types.generic import from_sqlalchemy, to_sqlalchemy
 from beam_pipelines.columnar.types.names import parse_name
@@ -15,6 +16,7 @@ __all__ = [
     "from_postgres",
     "from_sqlalchemy",
     "from_sqlite",
+    "keeps_apart",
     "parse_name",
     "to_sqlalchemy",
     "writable",

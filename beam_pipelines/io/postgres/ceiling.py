@@ -253,7 +253,8 @@ class CeilingFinder:
         lag = (self.clock.at - ceiling) / 1e6
         if lag <= self._max_lag:
             return
-        message = f"rows of the last {lag // 60:.0f} minutes wait for a later run: {why}"
+        since = f"{lag // 60:.0f} minutes" if lag >= 120 else f"{lag:.0f} seconds"
+        message = f"rows of the last {since} wait for a later run: {why}"
         log.warning("%s", message, extra={"ceiling_lag_seconds": lag})
         self._held = Held(incident, lag, message)
 

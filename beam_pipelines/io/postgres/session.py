@@ -95,6 +95,18 @@ class Server:
         with contextlib.suppress(Exception):
             connection.close()
 
+    def alive(self, connection: psycopg.Connection[Any]) -> bool:
+        """Whether the server still knows a connection: one that was idle may have been closed by it, or by what is between."""
+        if connection.closed or connection.broken:
+            return False
+        if connection.pgconn.transaction_status != IDLE:
+            return True  # in use
+        try:
+            connection.execute("")
+        except Exception:  # noqa: BLE001 - gone, however that shows
+            return False
+        return True
+
     def _spare(self) -> psycopg.Connection[Any] | None:
         """A spared connection that the server still knows."""
         while (connection := spares.take(self.libpq)) is not None:

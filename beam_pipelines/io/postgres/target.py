@@ -91,9 +91,7 @@ class PostgresTarget(SqlTarget):
     def __init__(self, connection: Connection, *, ledger_schema: str | None = None) -> None:
         _check_name("ledgerSchema", ledger_schema or "")
         self._server = Server(connection.url, connection.display, connection.redact)
-        self.traits = TargetTraits(
-            "postgresql", transactional=True, local=False, folds_case=False, longest_name=63, swaps=True, casts_keys=True
-        )
+        self.traits = TargetTraits("postgresql", transactional=True, local=False, folds_case=False, longest_name=63, swaps=True)
         self.ledger = Ledger(ledger_schema)
         self.place = connection.place + (f"#{ledger_schema}" if ledger_schema else "")
         self._attached: tuple[Staged, ...] = ()
@@ -126,7 +124,10 @@ class PostgresTarget(SqlTarget):
 
     @contextmanager
     def reading(self) -> Iterator[Session | None]:
-        if self._reader is None or self._reader.closed or self._reader.broken:
+        if self._reader is not None and not self._server.alive(self._reader):
+            self._reader.close()
+            self._reader = None
+        if self._reader is None:
             self._reader = self._server.connect()
         yield PostgresSession(self._reader, self._server)
 

@@ -277,7 +277,7 @@ class PortableTarget(SqlTarget):
         """Make what the commit needs, where making it would end the commit's transaction."""
         with self.transaction() as tx:
             known = self.columns(tx, window.load)
-            if known is None and rows:
+            if known is None and rows and (policy.whole or not window.there):
                 self.create_table(tx, window, schema, policy)
             elif known is not None and rows and policy.evolve:
                 fold = str.lower if self.traits.folds_case else str

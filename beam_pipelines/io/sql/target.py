@@ -137,6 +137,8 @@ class SqlTarget(LedgerTarget):
 
     def merge(self, tx: Session, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> Merged:
         known, made = self.columns(tx, window.load), False
+        if known is None and window.there and not policy.whole:
+            raise _dropped(window)
         if known is None and tally.read:
             # Also when no row arrives: a watermark moves on, and a table that is not there later was dropped by somebody.
             self.create_table(tx, window, schema, policy)
@@ -410,6 +412,15 @@ def took(done: Outcome, rows: int, sql: MergeSql) -> None:
             f"{sql.table!r} took {done.count} of {rows} rows without refusing any: a trigger or a rule of the target is in the way;"
             " nothing is committed"
         )
+
+
+def _dropped(window: Window) -> Judged:
+    """The verdict on a table that somebody dropped while the run read: a new one would hold the rows of this run alone."""
+    return Judged(
+        "table-missing",
+        f"the target table {window.load!r} was there when the run began, and is gone now: run with --full-refresh to read everything again,"
+        " or with --keep-watermark to load only what is new into a new table",
+    )
 
 
 def several(sql: MergeSql) -> Judged:

@@ -107,3 +107,19 @@ def test_no_lock_of_its_last_use_stays_with_a_connection(server: Server, sql: ps
         server.done(first)
         assert not first.closed
         assert sql.execute("SELECT pg_try_advisory_lock(4711)").fetchone() == (True,)
+
+
+def test_a_target_that_lost_its_idle_connection_goes_on_with_another(postgres_database: str, sql: psycopg.Connection[Any]) -> None:
+    """The launcher holds one while the pipeline runs, perhaps for hours: servers, poolers and firewalls end such connections."""
+    from beam_pipelines.io.connections import Connections
+    from beam_pipelines.io.postgres.target import PostgresTarget
+
+    target = PostgresTarget(Connections(environ={"BEAM_PIPELINES_CONNECTION_T": postgres_database}).get("t"))
+    assert target.describe("missing") is None
+    ended = sql.execute("SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name = 'beam_pipelines'")
+    assert ended.fetchone() == (1,)
+    sql.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    described = target.describe("t")
+    assert described is not None
+    assert described.primary_key == ("id",)
+    target.close()
