@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -30,6 +31,7 @@ __all__ = ["KEYS", "TARGET", "NothingToSampleError", "Prepare", "fingerprint", "
 CODE = "~"  # key of the digest of steps and functions, beside the schemas that were sampled of them
 KEYS = "#"  # key of the names of the columns that name a row
 TARGET = "*"  # key of the target's schema among a window's schemas: no step can be called so
+_LOG = logging.getLogger(__name__)
 _OURS = ("_bp_row", "_bp_rank")  # columns that the merge puts beside those that are staged
 _SAMPLE = 1000  # rows that tell what a function returns; more would be a read of its own
 
@@ -287,11 +289,29 @@ def _check_keys(window: Window, target: Target, there: Described) -> None:
             )
 
 
+def _warn_of_rounding(window: Window, target: Target, there: Described) -> None:
+    """Say which columns the target holds in a type that may not keep what arrives: it casts by its own rules, without a word."""
+    fold = str.lower if target.traits.folds_case else str
+    kept = {fold(field.name): field.type for field in there.schema}
+    for field in window.schema(TARGET):
+        held = kept.get(fold(field.name), field.type)
+        if not types.keeps_apart(field.type, held):
+            _LOG.warning(
+                "column %r arrives as %s, but %r holds it as %s, which may round what comes: change the column's type, or convert it in a map"
+                " step",
+                field.name,
+                field.type,
+                window.load,
+                held,
+            )
+
+
 def _check_fit(window: Window, target: Target, policy: Policy, there: Described | None) -> None:
     """Refuse, before anything is read, what Commit would refuse."""
     names = window.schema(TARGET).names
     if there is not None:
         _check_keys(window, target, there)
+        _warn_of_rounding(window, target, there)
     if target.traits.folds_case:
         folded: dict[str, str] = {}
         for name in names:
