@@ -297,8 +297,8 @@ def _warn_of_rounding(window: Window, target: Target, there: Described) -> None:
         held = kept.get(fold(field.name), field.type)
         if not types.keeps_apart(field.type, held):
             _LOG.warning(
-                "column %r arrives as %s, but %r holds it as %s, which may round what comes: change the column's type, or convert it in a map"
-                " step",
+                "column %r arrives as %s, but %r holds it as %s, which may round what comes: change the column's type, or convert it in a"
+                " map step",
                 field.name,
                 field.type,
                 window.load,
