@@ -273,45 +273,35 @@ def _version(job: Job, columns: list[str], policy: Policy, cursor: str | None) -
     return renamed if renamed in columns else None
 
 
-def _check_keys(window: Window, target: Target, there: Described) -> None:
-    """Refuse a key that the target holds in a type to which different keys may be one: '7' and '07', or 1.2 and 1.4, as integers."""
+def _check_types(window: Window, target: Target, there: Described) -> None:
+    """Say which columns the target holds in a type that may not keep what arrives, for it casts without a word; refuse keys among them.
+
+    To an integer column, '7' and '07', or 1.2 and 1.4, are one key.
+    """
     fold = str.lower if target.traits.folds_case else str
     kept = {fold(field.name): field.type for field in there.schema}
-    for key in window.key_fields:
-        arrives = window.schema(TARGET).field(key).type
-        held = kept.get(fold(key), arrives)
-        if not types.keeps_apart(arrives, held):
+    for name, arrives, held in ((field.name, field.type, kept.get(fold(field.name), field.type)) for field in window.schema(TARGET)):
+        if types.keeps_apart(arrives, held):
+            continue
+        if name in window.key_fields:
             raise refusal(
                 "pipeline.destination.keyFields",
-                f"key {key!r} arrives as {arrives}, but {window.load!r} holds it as {held}, to which different keys may be one: convert it"
+                f"key {name!r} arrives as {arrives}, but {window.load!r} holds it as {held}, to which different keys may be one: convert it"
                 " in a map step",
                 "mode-refused",
             )
-
-
-def _warn_of_rounding(window: Window, target: Target, there: Described) -> None:
-    """Say which columns the target holds in a type that may not keep what arrives: it casts by its own rules, without a word."""
-    fold = str.lower if target.traits.folds_case else str
-    kept = {fold(field.name): field.type for field in there.schema}
-    for field in window.schema(TARGET):
-        held = kept.get(fold(field.name), field.type)
-        if not types.keeps_apart(field.type, held):
-            _LOG.warning(
-                "column %r arrives as %s, but %r holds it as %s, which may round what comes: change the column's type, or convert it in a"
-                " map step",
-                field.name,
-                field.type,
-                window.load,
-                held,
-            )
+        _LOG.warning(
+            "column %r arrives as %s, but %r holds it as %s, which may round what comes: change the column's type, or convert it in a map"
+            " step",
+            *(name, arrives, window.load, held),
+        )
 
 
 def _check_fit(window: Window, target: Target, policy: Policy, there: Described | None) -> None:
     """Refuse, before anything is read, what Commit would refuse."""
     names = window.schema(TARGET).names
     if there is not None:
-        _check_keys(window, target, there)
-        _warn_of_rounding(window, target, there)
+        _check_types(window, target, there)
     if target.traits.folds_case:
         folded: dict[str, str] = {}
         for name in names:
