@@ -95,17 +95,20 @@ class Server:
         with contextlib.suppress(Exception):
             connection.close()
 
-    def alive(self, connection: psycopg.Connection[Any]) -> bool:
-        """Whether the server still knows a connection: one that was idle may have been closed by it, or by what is between."""
-        if connection.closed or connection.broken:
-            return False
-        if connection.pgconn.transaction_status != IDLE:
-            return True  # in use
-        try:
-            connection.execute("")
-        except Exception:  # noqa: BLE001 - gone, however that shows
-            return False
-        return True
+    def living(self, connection: psycopg.Connection[Any] | None) -> psycopg.Connection[Any]:
+        """The connection, or another where the server knows it no more: an idle one may be ended by the server, or by what is between.
+
+        Raises:
+            BeamPipelinesError: As `connect`.
+        """
+        if connection is not None and not (connection.closed or connection.broken):
+            if connection.pgconn.transaction_status != IDLE:
+                return connection  # in use
+            with contextlib.suppress(Exception):  # gone, however that shows
+                connection.execute("")
+                return connection
+            connection.close()
+        return self.connect()
 
     def _spare(self) -> psycopg.Connection[Any] | None:
         """A spared connection that the server still knows."""

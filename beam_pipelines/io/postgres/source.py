@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from beam_pipelines.io.postgres import catalog, ranges, snapshot
 from beam_pipelines.io.postgres.ceiling import WAIT_SECONDS, Ceiling, CeilingFinder, Clock
 from beam_pipelines.io.postgres.columns import ODD, Column, expressions, honest
 from beam_pipelines.io.postgres.fetch import by_adbc, by_psycopg
-from beam_pipelines.io.postgres.session import IDLE, Server
+from beam_pipelines.io.postgres.session import Server
 from beam_pipelines.io.sql.relation import Relation, decide_kind, match_column
 from beam_pipelines.io.sql.source import SqlSource, missing_columns
 from beam_pipelines.runs.context import RunContext
@@ -226,11 +226,7 @@ class PostgresSource(SqlSource):
 
     def _connection(self) -> psycopg.Connection[Any]:
         """The source's own connection, opened anew if the server closed it while it was idle."""
-        if self._open is not None and not self._open.closed and self._open.pgconn.transaction_status == IDLE:
-            with suppress(self._open.OperationalError):
-                self._open.execute("")
-        if self._open is None or self._open.closed:
-            self._open = self.server.connect()
+        self._open = self.server.living(self._open)
         return self._open
 
     @property

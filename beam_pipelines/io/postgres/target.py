@@ -124,11 +124,7 @@ class PostgresTarget(SqlTarget):
 
     @contextmanager
     def reading(self) -> Iterator[Session | None]:
-        if self._reader is not None and not self._server.alive(self._reader):
-            self._reader.close()
-            self._reader = None
-        if self._reader is None:
-            self._reader = self._server.connect()
+        self._reader = self._server.living(self._reader)
         yield PostgresSession(self._reader, self._server)
 
     def check(self) -> str:
