@@ -15,6 +15,7 @@ import pyarrow as pa
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import BeamPipelinesError, FatalError
 from beam_pipelines.io.connector import LedgerRow, Target
+from beam_pipelines.io.staging_files import sync
 from beam_pipelines.runs.facts import Staged
 from beam_pipelines.state.record import Failure
 
@@ -87,7 +88,7 @@ def export(target: Target, archive: Archive, service: str, rows: Iterable[Ledger
             out.flush()
             os.fsync(out.fileno())
         os.replace(part, path)
-        _sync(path.parent)  # the staging is dropped next: the new name must have reached the disk
+        sync(path.parent)  # the staging is dropped next: the new name must have reached the disk
     except OSError as failed:
         raise FatalError(
             f"the dead letters of run {rows[0].run} cannot be written to {path.parent}: {failed.strerror}", code="stage-failed"
@@ -110,14 +111,6 @@ def _staged(target: Target, staged: Staged, missing_ok: bool) -> Iterator[pa.Rec
     if found < staged.rows:
         # PostgreSQL empties unlogged tables when it recovers from a crash.
         _LOG.error("%d of %d dead letters are lost, though the run's record counts them", staged.rows - found, staged.rows)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _write(
