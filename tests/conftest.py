@@ -26,10 +26,10 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="module", params=["kernels", "engine"])
 def evaluated_by(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run each test of a module twice: with expressions lowered to Arrow's kernels where they can be, and all by DuckDB."""
-    from beam_pipelines.columnar.expression import scope
+    from beam_pipelines.columnar.expression import memo, scope
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scope, "_TERMS", {})
+        patch.setattr(memo, "_TERMS", {})
         if request.param == "engine":
             patch.setattr(scope, "lower", lambda *_: None)
         yield request.param

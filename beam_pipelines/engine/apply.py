@@ -15,9 +15,10 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
-from beam_pipelines.columnar import origin
+from beam_pipelines.columnar import expression, origin
 from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.prepare import TERMS
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.runs.window import Window
@@ -103,6 +104,7 @@ class _ApplyFn(BundleFn):
         schemas = [window.schema(ids[self._steps[0] - 1] if self._steps[0] else ""), *(window.schema(step.id) for step in steps)]
         names = [step.id for step in steps]
         facts = [StepFact(load, name, fused_with=tuple(other for other in names if other != name)) for name in names]
+        expression.recall(window.schemas.get(TERMS, "[]"))
         with contextlib.ExitStack() as opened:
             for step, before, after in zip(steps, schemas, schemas[1:], strict=False):
                 step.open(before, after, datetime.fromisoformat(window.started_at))

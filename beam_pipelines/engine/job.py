@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.metadata
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -120,12 +121,12 @@ class Job:
         return Functions(Path(self.folder) if self.folder else None, self.definition.functions)
 
     def code(self) -> str:
-        """A digest of this package's release, the steps as declared and the modules their functions are in.
+        """A digest of this package's release and the engine's, the steps as declared and the modules their functions are in.
 
-        The schemas that were planned or sampled of the steps belong to it.
+        The schemas that were planned or sampled of the steps belong to it, and the expressions that were compiled.
         """
         digest = hashlib.sha256(orjson.dumps([step.model_dump(mode="json", by_alias=True) for step in self.definition.steps]))
-        digest.update(__version__.encode())
+        digest.update(f"{__version__} {importlib.metadata.version('duckdb')}".encode())
         for step in self.definition.steps:
             if step.type == "function":
                 found = self.functions.find(step.id, getattr(step, "handler", None))

@@ -12,7 +12,7 @@ from datetime import timedelta
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_pipelines.columnar import cast, origin, types
+from beam_pipelines.columnar import cast, expression, origin, types
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import snake, trace
@@ -26,10 +26,11 @@ from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Window, schema_to_text
 from beam_pipelines.transforms.step import Step
 
-__all__ = ["KEYS", "TARGET", "NothingToSampleError", "Prepare", "fingerprint", "prepare", "windows_of"]
+__all__ = ["KEYS", "TARGET", "TERMS", "NothingToSampleError", "Prepare", "fingerprint", "prepare", "windows_of"]
 
 CODE = "~"  # key of the digest of steps and functions, beside the schemas that were sampled of them
 KEYS = "#"  # key of the names of the columns that name a row
+TERMS = "="  # key of the expressions that were compiled for the steps, as `expression.write_down` gives them
 TARGET = "*"  # key of the target's schema among a window's schemas: no step can be called so
 _LOG = logging.getLogger(__name__)
 _OURS = ("_bp_row", "_bp_rank")  # columns that the merge puts beside those that are staged
@@ -170,20 +171,23 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
     steps = job.steps()
     # What a function declares may stand in a module that its digest does not know: it is asked each time.
     declared = any(step.type == "function" and not step.needs_sample for step in steps)
-    if same and not declared and set(job.step_ids) <= set(known):
-        planned = replace(window, schemas={**window.schemas, **{step: known[step] for step in job.step_ids}})
+    if same and not declared and {TERMS, *job.step_ids} <= set(known):
+        planned = replace(window, schemas={**window.schemas, **{name: known[name] for name in (TERMS, *job.step_ids)}})
         return planned.with_schema(TARGET, named(job, planned.schema(job.step_ids[-1] if job.step_ids else "")))
     sample: pa.RecordBatch | None = None
     if any(step.needs_sample and not (same and step.id in known) for step in steps):
         sample = cast.conform(source.sample(window.table, _SAMPLE), schema).batch
         if not sample.num_rows:
             raise NothingToSampleError
+    before: list[pa.Schema] = []
     for step in steps:
+        before.append(schema)
         if step.needs_sample and step.id in known and sample is None:
             schema = Window.schema(replace(window, schemas=known), step.id)
         else:
             schema, sample = _plan_step(step, schema, sample, window)
         window = window.with_schema(step.id, schema)
+    window = replace(window, schemas={**window.schemas, TERMS: expression.write_down(before)})
     return window.with_schema(TARGET, named(job, schema))
 
 

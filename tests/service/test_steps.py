@@ -6,6 +6,7 @@ Ids 10, 20 ... 100 have an e-mail without `@`; ids 7 and 77 have a spend that is
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -285,3 +286,23 @@ def test_two_definitions_may_both_have_a_function_of_one_name(desk: Desk) -> Non
         assert Service.load(desk.folder / name / "service.json").run().exit_code == 0
     for name in ("north", "south"):
         assert [(name,)] == desk.duckdb("target.duckdb", f"SELECT DISTINCT side FROM {name}")
+
+
+def test_an_increment_through_a_simple_filter_does_not_load_the_engine_again(desk: Desk) -> None:
+    fill(desk)
+    desk.connect(source="source.db", target="target.db")
+    desk.etl({"table": "people", "cursor": {"column": "id"}}, {"table": "people", "mode": "insert"}, [FILTER])
+    first = desk.command("--service", "service.json")
+    desk.sqlite("source.db", "INSERT INTO people VALUES (101, 'Ann', 17, '', ''), (102, 'Ben', 18, '', '')")
+
+    again = desk.command("--service", "service.json", environment={"PYTHONPATH": without_duckdb(desk.folder)})
+
+    assert (first.returncode, again.returncode) == (0, 0), again.stderr
+    assert desk.sqlite("target.db", "SELECT count(*), max(id) FROM people") == [(84, 102)]
+
+
+def without_duckdb(folder: Path) -> str:
+    """A path on which DuckDB cannot be imported."""
+    (folder / "path" / "duckdb").mkdir(parents=True)
+    (folder / "path" / "duckdb" / "__init__.py").write_text("raise ImportError('DuckDB was asked for')")
+    return os.pathsep.join([str(folder / "path"), os.environ.get("PYTHONPATH", "")])

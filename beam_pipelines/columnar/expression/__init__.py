@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from beam_pipelines.columnar.expression.engine import Engine
+from beam_pipelines.columnar.expression.memo import recall, write_down
 from beam_pipelines.columnar.expression.readable import UNREADABLE, unreadable
 from beam_pipelines.columnar.expression.scope import Evaluated, Expression, Scope, Term
 from beam_pipelines.columnar.expression.tree import (
@@ -35,5 +36,7 @@ __all__ = [
     "literal",
     "negation",
     "operation",
+    "recall",
     "unreadable",
+    "write_down",
 ]

@@ -17,10 +17,11 @@ from beam_pipelines.columnar.expression.binding import bind, check_constant_part
 from beam_pipelines.columnar.expression.bound import ROW_BYTES, ROW_FACTOR, limit
 from beam_pipelines.columnar.expression.engine import Engine, one_chunk
 from beam_pipelines.columnar.expression.kernel import Kernel, joined, lower
+from beam_pipelines.columnar.expression.memo import known, schema_key, tree_of
 from beam_pipelines.columnar.expression.order import check_constants, order_nan
 from beam_pipelines.columnar.expression.probe import Probe, probes, reasons, suspects
 from beam_pipelines.columnar.expression.readable import UNREADABLE, unreadable
-from beam_pipelines.columnar.expression.tree import Mistake, Node, junction, negation, parse, resolve, walk
+from beam_pipelines.columnar.expression.tree import Mistake, Node, parse, resolve, walk
 from beam_pipelines.columnar.expression.vocabulary import CLOCK
 from beam_pipelines.errors import FatalError, PlanError, Problem
 
@@ -28,8 +29,6 @@ __all__ = ["Evaluated", "Expression", "Scope", "Term"]
 
 _TOO_LARGE = f"its values could take more than {ROW_BYTES // 1024} KiB and {ROW_FACTOR} times the row's own fields"
 _NO_MEMORY = "its values need more memory than an expression may use"
-MAX_TERMS = 512
-_TERMS: dict[tuple[str, bytes], Term] = {}
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -53,22 +52,24 @@ class Term:
     """One compiled expression of a scope.
 
     Args:
-        node: Its tree as it runs.
         type: Of its values.
-        sql: `node` as text.
+        sql: As it runs.
         used: Indices of the schema's fields that it reads, ascending.
         guard: Condition, as SQL, that is true for rows on which its values could get too large; None when no row can do that.
         probes: The parts that can fail; none: a null needs no second look.
         kernel: The same in Arrow compute, where that is known to give the same; asked first.
+        tree: Of a term with a kernel, as it was parsed, as JSON: what is written down of it.
+        rest: How to get all of a term that was recalled from what was written down, which is its kernel; None: this is all.
     """
 
-    node: Node
     type: pa.DataType
     sql: str
     used: tuple[int, ...]
     guard: str | None
     probes: tuple[Probe, ...]
     kernel: Kernel | None = None
+    tree: str = ""
+    rest: Callable[[Scope], Term] | None = None
 
 
 class Scope:
@@ -83,7 +84,7 @@ class Scope:
     def __init__(self, schema: pa.Schema, now: datetime | None = None, engine: Engine | None = None) -> None:
         self.schema = schema
         self.now = (now or _EPOCH).astimezone(timezone.utc)
-        self._schema_key = schema.serialize().to_pybytes()
+        self._schema_key = schema_key(schema)
         self._owned = engine is None
         self._engine = engine or Engine()
 
@@ -108,20 +109,31 @@ class Scope:
             PlanError: Code `expression-invalid`, `column-missing` or `type-unsupported`, with the position in the text.
         """
         try:
-            return self._known(text, lambda: self._compile(parse(self._engine, text), text))
+            return self._known(text, lambda: parse(self._engine, text), text)
         except Mistake as mistake:
             raise _plan_error(mistake, text, path, self._unquoted(text)) from mistake
 
-    def _known(self, key: str, compile_it: Callable[[], Term]) -> Term:
-        """Return a compiled term; the same step is opened for every bundle, and compiling takes 10 ms."""
+    def _known(self, key: str, parsed: Callable[[], Node], text: str) -> Term:
+        """Return the term that the memo has for a key, else compile its tree."""
         if any(name in key.lower() for name in CLOCK):
-            return compile_it()
-        full = (key, self._schema_key)
-        if full not in _TERMS:
-            if len(_TERMS) >= MAX_TERMS:
-                _TERMS.clear()
-            _TERMS[full] = compile_it()
-        return _TERMS[full]
+            return self._compile(parsed(), text)
+        return known(self._schema_key, key, lambda: self._recalled(key, parsed, text) or self._compile(parsed(), text))
+
+    def _recalled(self, key: str, parsed: Callable[[], Node], text: str) -> Term | None:
+        """Return the kernel that was written down, without asking the engine; the rest of the term is compiled if it is needed."""
+        tree = tree_of(self._schema_key, key)
+        if tree is None:
+            return None
+        node = resolve(tree, self.schema, self.now)
+        used = _used(node)
+        lowered = lower(node, self._table(self._empty, used).schema)
+        if lowered is None:
+            return None
+
+        def rest(scope: Scope) -> Term:
+            return known(scope._schema_key, f"{key}\0", lambda: scope._compile(parsed(), text))
+
+        return Term(lowered[1], "", used, None, (), lowered[0], rest=rest)
 
     def _unquoted(self, text: str) -> str:
         """Return what to do where a field's name is a word of SQL: `at < now()` does not parse."""
@@ -137,31 +149,36 @@ class Scope:
             PlanError: As `compile`, without a position.
         """
         try:
-            return self._known(json.dumps(node, sort_keys=True), lambda: self._compile(node, ""))
+            return self._known(json.dumps(node, sort_keys=True), lambda: json.loads(json.dumps(node)), "")
         except Mistake as mistake:
             raise _plan_error(mistake, "", path) from mistake
 
     def join(self, kind: str, terms: Sequence[Term]) -> Term:
         """Return `AND`, `OR` or `NOT` of compiled conditions."""
-        nodes = [term.node for term in terms]
-        node = negation(nodes[0]) if kind == "NOT" else junction(kind, nodes)
-        guards = [f"({term.guard})" for term in terms if term.guard]
+        kernel = joined(kind, [term.kernel if str(term.type) == "bool" else None for term in terms])
         used = tuple(sorted({index for term in terms for index in term.used}))
+        if kernel is not None and any(term.rest for term in terms):
+            return Term(pa.bool_(), "", used, None, (), kernel, rest=lambda scope: scope.join(kind, [scope._whole(term) for term in terms]))
+        terms = [self._whole(term) for term in terms]
+        guards = [f"({term.guard})" for term in terms if term.guard]
         return Term(
-            node,
             pa.bool_(),
             f"NOT ({terms[0].sql})" if kind == "NOT" else f" {kind} ".join(f"({term.sql})" for term in terms),
             used,
             " OR ".join(guards) or None,
             tuple(probe for term in terms for probe in term.probes),
-            joined(kind, [term.kernel if str(term.type) == "bool" else None for term in terms]),
+            kernel,
         )
 
+    def _whole(self, term: Term) -> Term:
+        return term.rest(self) if term.rest else term
+
     def _compile(self, node: Node, text: str) -> Term:
+        tree = json.dumps(node)
         node = resolve(node, self.schema, self.now)
-        used = tuple(sorted({int(part["column_names"][0][1:]) for part in walk(node) if part.get("class") == "COLUMN_REF"}))
+        used = _used(node)
         guard = limit(node, self.schema)  # first of all: the engine computes what is constant, however large, when it is asked for a type
-        empty = self._table(pa.RecordBatch.from_pylist([], self.schema), used)
+        empty = self._table(self._empty, used)
         types = bind(self._engine, node, empty, self.schema.names)
         check_constants(self._engine, node, types)
         parts = list(suspects(node))
@@ -172,7 +189,11 @@ class Scope:
         sql, *guards = self._engine.render([node, guard] if guard else [node])
         kind = try_out(self._engine, node, sql, empty.schema, self.schema.names)
         kernel = lowered[0] if lowered and lowered[1] == kind and not guards else None
-        return Term(node, kind, sql, used, guards[0] if guards else None, asked, kernel)
+        return Term(kind, sql, used, guards[0] if guards else None, asked, kernel, tree if kernel else "")
+
+    @property
+    def _empty(self) -> pa.RecordBatch:
+        return pa.RecordBatch.from_pylist([], self.schema)
 
     def _table(self, batch: pa.RecordBatch, used: Sequence[int]) -> pa.Table:
         """Return the used fields as the engine's slots; values are not copied unless the engine cannot read their type."""
@@ -221,6 +242,7 @@ class Scope:
     def _evaluate(self, terms: Sequence[Term], table: pa.Table) -> list[Evaluated]:
         """Evaluate by kernels what they can, what needs no guard in one statement, and the rest each by itself."""
         done = self._by_kernel(terms, table)
+        terms = [term if number in done else self._whole(term) for number, term in enumerate(terms)]
         free = [number for number, term in enumerate(terms) if not term.guard and number not in done]
         done.update(zip(free, self._run([terms[number] for number in free], table), strict=True))
         for number, term in enumerate(terms):
@@ -250,10 +272,10 @@ class Scope:
 
     def _run(self, terms: Sequence[Term], table: pa.Table) -> list[Evaluated]:
         """Evaluate in one statement; by halves when the results do not fit into the engine's memory, or a row cannot be read."""
-        import duckdb
-
         if not terms:
             return []
+        import duckdb
+
         try:
             arrays = self._engine.query([f"TRY({term.sql})" for term in terms], table)
             return [self._judged(term, array, table) for term, array in zip(terms, arrays, strict=True)]
@@ -316,6 +338,11 @@ class Expression:
 
     def close(self) -> None:
         self._scope.close()
+
+
+def _used(node: Node) -> tuple[int, ...]:
+    """Return the indices of the schema's fields that a resolved tree reads, ascending."""
+    return tuple(sorted({int(part["column_names"][0][1:]) for part in walk(node) if part.get("class") == "COLUMN_REF"}))
 
 
 def _of_term(term: Term, broken: dict[str, list[int]]) -> dict[int, str]:
