@@ -10,6 +10,9 @@ declared in the step (`output:`), by the decorator (`@row(output={"id": "bigint"
 else it is sampled. Code that needs set-up is a class: one instance a worker is made without arguments, entered (`__enter__`) before the
 first row, called for each row or batch (`__call__`) and left (`__exit__`) after the last.
 
+Code by row may be async (`async def`, also with `yield`): then several rows are under way at a time, as many as the step's `concurrency`
+says, and rows keep their order. A class with an async `__call__` may have `__aenter__` and `__aexit__`.
+
 Functions are looked up for each definition, never process-wide: two definitions may both have an `enrich`.
 """
 
@@ -87,6 +90,7 @@ class UserFunction:
         returns: Annotation of what it returns, None: it has none.
         name: For messages: `functions.py: normalize`.
         origin: It wants the hidden columns (batch functions).
+        is_async: It is a coroutine function or an async generator function, or a class whose instances are called as one.
     """
 
     code: Any
@@ -95,6 +99,7 @@ class UserFunction:
     returns: Any
     name: str
     origin: bool = False
+    is_async: bool = False
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Callable[[Any], Any]]:
@@ -235,13 +240,14 @@ def _described(code: Any, name: str, path: str) -> UserFunction:
     if not callable(code) or (inspect.isclass(code) and "__call__" not in _members(code)):
         raise refused(f"expected a function, or a class whose instances can be called, at {name!r}, got {type(code).__name__}")
     called = code if inspect.isroutine(code) else code.__call__
-    if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
-        raise refused(f"{name!r} is async, which this version does not serve; write a plain function")
+    is_async = inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
     mark = getattr(code, _MARK, None)
     hints = _hints(called)
     if mark is None:
         mark = _Mark("batch" if _takes_batch(called, hints) else "row", None)
-    return UserFunction(code, mark.by, mark.output, hints.get("return"), name, mark.origin)
+    if is_async and mark.by == "batch":
+        raise refused(f"{name!r} is async and takes batches: write it by row, or as a plain function")
+    return UserFunction(code, mark.by, mark.output, hints.get("return"), name, mark.origin, is_async)
 
 
 def _members(code: type) -> set[str]:

@@ -105,7 +105,6 @@ def test_what_is_not_found_names_the_three_places_and_the_nearest_name(tmp_path:
         ("x = 1\n1 / 0", "f", None, "ZeroDivisionError: division by zero (line 2)"),
         ("f = 5", "f", None, "expected a function, or a class whose instances can be called, at 'functions.py: f', got int"),
         ("class f: pass", "f", None, "got type"),
-        ("async def f(row): return row", "f", None, "is async, which this version does not serve"),
         ("def f(row): return row", "f", "functions:g", "'functions' has no 'g'"),
         ("", "f", "no_such_module_here:f", "no module 'no_such_module_here'"),
         ("", "f", None, "no code for the function step 'f'"),

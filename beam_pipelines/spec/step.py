@@ -16,7 +16,7 @@ from beam_pipelines.spec.destination import Destination
 from beam_pipelines.spec.mapping import FieldMapping
 from beam_pipelines.spec.model import Model, by_type, mistake
 from beam_pipelines.spec.source import ApiSource, DatabaseSource, FileSource, GcsSource, KafkaSource, S3Source, StreamSource
-from beam_pipelines.spec.values import CodeRef, Duration, Flag, Identifier, Text, parse_duration, shown
+from beam_pipelines.spec.values import CodeRef, Count, Duration, Flag, Identifier, Text, parse_duration, shown
 from beam_pipelines.spec.window import Window
 
 __all__ = [
@@ -67,6 +67,9 @@ class FunctionStep(StepBase):
         default=None,
         min_length=1,
         description="Output columns with their types, such as {id: bigint, email: text}; default: sampled at the first run.",
+    )
+    concurrency: Annotated[Count, Field(le=1000)] | None = Field(
+        default=None, description="Of an async function: rows under way at one time in each worker; default: 16."
     )
 
 

@@ -55,13 +55,13 @@ def _called(caller: Caller, rows: Sequence[dict[str, Any] | None]) -> tuple[list
     outputs: list[Mapping[str, Any]] = []
     parents: list[int] = []
     failed: dict[int, Failure] = {}
+    answers = caller.answers([row for row in rows if row is not None])
     for position, row in enumerate(rows):
         if row is None:
             failed[position] = ("row-invalid", UNREADABLE)
             continue
         try:
-            # A copy: code may change the row it was given before it fails, and its message must hide what was there.
-            made = _outputs(caller, caller.call(dict(row)))
+            made = _outputs(caller, next(answers)())
         except (SystemExit, GeneratorExit) as leave:
             raise caller.left(leave) from leave
         except Exception as error:  # noqa: BLE001 (the dead-letter boundary: whatever a user's code raises costs one row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.errors import BeamPipelinesError, Code, DataError, FatalError
 from beam_pipelines.functions import UserFunction
+from beam_pipelines.transforms.concurrent import Concurrent
 from beam_pipelines.transforms.failure import explain
 
 __all__ = ["Caller", "Failure", "Parts", "Refused", "assembled"]
@@ -52,6 +53,7 @@ class Caller:
         before: Visible schema of what it takes.
         planned: Visible schema of what it gives; None while it is sampled: then nothing is checked.
         passes: Rows that fail go on (`required: false`).
+        together: How an async function is called; None: it is not one.
     """
 
     call: Callable[[Any], Any]
@@ -59,6 +61,15 @@ class Caller:
     before: pa.Schema
     planned: pa.Schema | None
     passes: bool = False
+    together: Concurrent | None = None
+
+    def answers(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Callable[[], Any]]:
+        """Yield for each row what gives the function's answer, or raises what it raised; each is called once, before the next is taken."""
+        if self.together is None:
+            # A copy: code may change the row it was given before it fails, and its message must hide what was there.
+            yield from (lambda row=row: self.call(dict(row)) for row in rows)
+            return
+        yield from (lambda answer=answer: _raised(answer) for answer in self.together.call([dict(row) for row in rows]))
 
     @property
     def schema(self) -> pa.Schema:
@@ -95,6 +106,12 @@ class Caller:
             convert_column(batch.column(batch.schema.get_field_index(field.name)) if field.name in names else none, field.type)[0]
             for field in self.schema
         ]
+
+
+def _raised(answer: Any) -> Any:
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 def assembled(arrays: Sequence[pa.Array], schema: pa.Schema, rows: int) -> pa.RecordBatch:

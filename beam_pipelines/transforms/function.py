@@ -16,6 +16,7 @@ from beam_pipelines.spec.step import FunctionStep
 from beam_pipelines.transforms.by_batch import apply_batch
 from beam_pipelines.transforms.by_row import apply_rows, sample_rows
 from beam_pipelines.transforms.caller import Caller, Failure
+from beam_pipelines.transforms.concurrent import Concurrent
 from beam_pipelines.transforms.declared import has_shape, schema_of_annotation, schema_of_batches, schema_of_names, schema_of_rows
 from beam_pipelines.transforms.failure import explain
 from beam_pipelines.transforms.rows import MAX_ROWS
@@ -24,6 +25,7 @@ from beam_pipelines.transforms.step import Applied, dead_rows
 __all__ = ["Function"]
 
 _LOG = logging.getLogger(__name__)
+_CONCURRENCY = 16  # calls of an async function; what a small service outside takes without complaint
 _DECLARE = "declare output: {column: type} in the step"
 
 
@@ -31,6 +33,8 @@ class Function:
     """A function step, by row or by batch.
 
     By row, None drops the row (it counts as filtered) and several dicts make several rows, each with the origin of the row they came from.
+    Of an async function up to `concurrency` rows are under way at a time, and come out in their order.
+
     By batch, as many rows as came keep their origin by position, others carry the origin columns themselves, else get the batch's range. A
     batch on which the code raises is halved until the rows that fail are alone. What comes out must fit the planned output; a row that does
     not is a dead letter, as is one on which the code raises. With `required: false` it goes on with the function's columns null, but for
@@ -103,6 +107,10 @@ class Function:
     def _code(self) -> UserFunction:
         if self._found is None:
             self._found = self._functions.find(self.id, self._model.handler, self._path)
+            if self._model.concurrency is not None and not self._found.is_async:
+                message = f"{self._found.name} is not async, so its rows are never under way together"
+                problem = Problem(message, f"{self._path}.concurrency", hint="write it with async def, or leave concurrency out")
+                raise PlanError("a function cannot be used", problems=[problem], code="function-missing")
         return self._found
 
     @contextlib.contextmanager
@@ -113,14 +121,18 @@ class Function:
             FatalError: It cannot be set up.
         """
         with contextlib.ExitStack() as stack:
+            code = self._code()
+            together: Concurrent | None = None
             try:
-                call = stack.enter_context(self._code().opened())
+                if code.is_async:
+                    together = stack.enter_context(Concurrent.of(code, self._model.concurrency or _CONCURRENCY))
+                call = code.code if together else stack.enter_context(code.opened())
             except BeamPipelinesError:
                 raise
             except (Exception, SystemExit) as error:
-                message = f"step {self.id!r}: {self._code().name} cannot be set up: {explain(error)}"
+                message = f"step {self.id!r}: {code.name} cannot be set up: {explain(error)}"
                 raise FatalError(message, code="function-failed") from error
-            yield Caller(call, self._code(), before, planned, passes=planned is not None and not self.required)
+            yield Caller(call, code, before, planned, passes=planned is not None and not self.required, together=together)
 
     def _sampled(self, caller: Caller, sample: pa.RecordBatch) -> pa.Schema:
         if caller.code.by == "row":
