@@ -103,7 +103,7 @@ def misfits(kind: Any, value: Any) -> bool:
         return False
     if isinstance(kind, sa.String):
         return bool(kind.length and isinstance(value, str) and len(value) > kind.length)
-    if not isinstance(kind, (sa.Integer, sa.Numeric)) or not isinstance(value, (str, int, float, decimal.Decimal)):
+    if not isinstance(kind, (sa.Integer, sa.Numeric, sa.Float)) or not isinstance(value, (str, int, float, decimal.Decimal)):
         return False
     try:
         number = decimal.Decimal(str(value).strip())

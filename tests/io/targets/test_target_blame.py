@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from beam_pipelines.io.sql import blame
+from beam_pipelines.runs.window import Range
 
 ROWS = pa.schema([("id", pa.int64()), ("name", pa.string()), ("age", pa.int64())])
 SECRET = "s3cr3t-value"
@@ -103,6 +104,14 @@ def test_a_row_that_only_the_whole_source_knows_is_told_by_its_source(place: Any
     place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(40) NOT NULL, age BIGINT)")
     counts = loading.load([(1, "a", 1), (2, None, 2)], ROWS, load="people")
     assert '(row {"source": "source"})' in counts.message
+
+
+def test_a_row_without_a_key_is_told_by_the_range_it_was_read_in(place: Any, loading: Any) -> None:
+    place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(40) NOT NULL, age BIGINT)")
+    run = loading.begin(ROWS, load="people")
+    run.window = replace(run.window, ranges=tuple(Range("people", "source", index) for index in range(3)))
+    run.stage([(1, "a", 1), (2, "b", 2)]).stage([(3, None, 3)], order=1).stage([(4, "d", 4)], order=2)
+    assert '(row {"source": "source", "range": 1})' in run.commit().message
 
 
 def test_a_key_that_does_not_cast_is_named(place: Any, loading: Any) -> None:
