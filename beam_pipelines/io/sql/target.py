@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import types
 from beam_pipelines.errors import BalanceError, BeamPipelinesError, DataError, FatalError
-from beam_pipelines.io.connector import Described, Policy
+from beam_pipelines.io.connector import Described, Policy, gone
 from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.blame import Blame, FoundError, LostError
 from beam_pipelines.io.sql.ledger_target import Judged, LedgerTarget
@@ -288,6 +288,10 @@ class SqlTarget(LedgerTarget):
         if plan.empty:
             took(tx.execute(plan.sql.insert()), writes, plan.sql)
             return "insert"
+        return self.upsert_rows(tx, plan, writes)
+
+    def upsert_rows(self, tx: Session, plan: MergePlan, writes: int) -> str:  # noqa: ARG002 - for those that count what they write
+        """Do so by the statements of this database, where the table holds rows already; say which."""
         tx.execute(plan.sql.merge())
         return "merge"
 
@@ -458,11 +462,7 @@ def took(done: Outcome, rows: int, sql: MergeSql) -> None:
 
 def _dropped(window: Window) -> Judged:
     """The verdict on a table that somebody dropped while the run read: a new one would hold the rows of this run alone."""
-    return Judged(
-        "table-missing",
-        f"the target table {window.load!r} was there when the run began, and is gone now: run with --full-refresh to read everything again,"
-        " or with --keep-watermark to load only what is new into a new table",
-    )
+    return Judged("table-missing", gone(window.load, "it was there when the run began"))
 
 
 def several(sql: MergeSql) -> Judged:
