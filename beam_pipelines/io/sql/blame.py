@@ -1,7 +1,8 @@
 """Which row failed a load: looked for after the load's transaction is undone, in one that is never committed.
 
-A load that succeeds pays nothing for it. The search takes about as long as the load took: one query a constraint of the catalog, and where
-these find nothing, half of the rows, a quarter of them and so on, until one is left. After `SECONDS` nothing more is begun.
+A load that succeeds pays nothing for it. The search is one query a constraint of the catalog, and where these find nothing, half of the
+rows, a quarter of them and so on, until one is left; 500,000 rows into PostgreSQL, the last but one refused: 0.4 s for a null and 2.4 s for
+a text too long where they are inserted, 1.3 s and 6 s where they are merged. After `SECONDS` nothing more is begun.
 """
 
 from __future__ import annotations
