@@ -19,7 +19,7 @@ from beam_pipelines.engine.lineage import snake, trace
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
-from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Standing, Target
+from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Standing, Target, gone
 from beam_pipelines.io.sql.relation import match_column
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.mark import Mark
@@ -114,11 +114,7 @@ def _same_fingerprint(context: RunContext, head: Standing, now: str, load: str) 
 
 def _same_target(context: RunContext, head: Standing, there: Described | None, load: str) -> None:
     if there is None and head.mark and not (context.full_refresh or context.keep_watermark):
-        raise PlanError(
-            f"the target {load!r} is gone, though the ledger knows its rows up to the watermark {head.mark}: run with"
-            " --full-refresh to read everything again, or with --keep-watermark to load only what is new into a new one",
-            code="table-missing",
-        )
+        raise PlanError(gone(load, f"the ledger knows its rows up to the watermark {head.mark}"), code="table-missing")
 
 
 def _same_keys(job: Job, context: RunContext, head: Standing, window: Window) -> Window:

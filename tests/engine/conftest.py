@@ -15,11 +15,15 @@ import duckdb
 import psycopg
 import pytest
 
+from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.launch import Result
 from beam_pipelines.etl.service import Service
+from beam_pipelines.runs.context import VARIABLE, RunContext
+from beam_pipelines.spec import parse
 from beam_pipelines.state.store import StateStore
 from beam_pipelines.testing import faults
 
+RUN = "00000000000a"
 TARGETS = ("duckdb", "postgresql", "sqlite")
 # In the runs of children, SQLite as a database that only SQLAlchemy knows.
 PORTABLE = {"beam_pipelines.io.registry:_TARGETS": {"sqlite": "beam_pipelines.testing.dialect:portable_sqlite"}}
@@ -302,3 +306,40 @@ def world(request: pytest.FixtureRequest, worlds: Callable[[str], World]) -> Wor
 def duck(worlds: Callable[[str], World]) -> World:
     """A world with DuckDB as target, for what does not depend on it."""
     return worlds("duckdb")
+
+
+@dataclass(frozen=True)
+class Desk(Job):
+    """A job whose source and target a test has made."""
+
+    source: Any = None
+    target: Any = None
+
+    def open_source(self, context: RunContext | None) -> Any:
+        self.source.opened += 1
+        return self.source
+
+    def open_target(self, context: RunContext | None) -> Any:
+        return self.target
+
+
+@pytest.fixture
+def running(monkeypatch: pytest.MonkeyPatch) -> str:
+    """This process is a worker of the run whose id it gives."""
+    monkeypatch.setenv(VARIABLE, RunContext(RUN, "2026-01-01T00:00:00+00:00").to_text())
+    return RUN
+
+
+@pytest.fixture
+def job_of(running: str) -> Callable[..., Job]:
+    """Makes the job of a service that loads `crm`'s customers, by what differs from its plainest definition."""
+
+    def make(source: Any = None, target: Any = None, *, steps: Any = None, table: str = "{table}", into: Any = None, **more: Any) -> Job:
+        pipeline = {
+            "source": {"type": "database", "connection": "crm", "table": "customers"},
+            **({"transformations": steps} if steps else {}),
+            "destination": {"type": "database", "connection": "target", "table": table, **(into or {})},
+        }
+        return Desk(Job.of(parse({"name": "Customers", "pipeline": pipeline, **more}).definition).text, source=source, target=target)
+
+    return make

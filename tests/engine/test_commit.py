@@ -10,15 +10,12 @@ import pyarrow as pa
 import pytest
 
 from beam_pipelines.engine.commit import _CommitFn
-from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import TARGET
 from beam_pipelines.errors import BeamPipelinesError, FencedError, TransientError
 from beam_pipelines.io.connector import Policy
-from beam_pipelines.runs.context import VARIABLE, RunContext
 from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
 from beam_pipelines.runs.facts import ReadFact, Staged, StagedFact, StepFact
 from beam_pipelines.runs.window import Window
-from beam_pipelines.spec import parse
 
 RUN = "00000000000a"
 
@@ -41,36 +38,25 @@ class Table:
         self.closed = True
 
 
-@dataclass(frozen=True)
-class Desk(Job):
-    table: Any = None
+@pytest.fixture
+def committed(job_of: Any) -> Any:
+    """Commits loads of a target by the facts of a run: gives the counts of each."""
 
-    def open_target(self, context: RunContext | None) -> Any:
-        return self.table
+    def committed(table: Table, facts: list[Any], *loads: str) -> list[tuple[str, LoadCounts]]:
+        steps = [{"id": "adults", "type": "filter", "condition": "age >= 18"}]
+        job = job_of(target=table, steps=steps, into={"mode": "upsert", "keyFields": ["id"]})
+        schema = pa.schema([("id", pa.int64())])
+        texts = {load: Window("customers", load, load, RUN, 0).with_schema(TARGET, schema).to_text() for load in loads}
+        return list(_CommitFn(job).process(b"", iter(facts), texts))
 
-
-@pytest.fixture(autouse=True)
-def running(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, RunContext(RUN, "2026-01-01T00:00:00+00:00").to_text())
-
-
-def committed(table: Table, facts: list[Any], *loads: str) -> list[tuple[str, LoadCounts]]:
-    pipeline = {
-        "source": {"type": "database", "connection": "crm", "table": "customers"},
-        "transformations": [{"id": "adults", "type": "filter", "condition": "age >= 18"}],
-        "destination": {"type": "database", "connection": "target", "table": "{table}", "mode": "upsert", "keyFields": ["id"]},
-    }
-    job = Desk(Job.of(parse({"name": "Customers", "pipeline": pipeline}).definition).text, table=table)
-    schema = pa.schema([("id", pa.int64())])
-    texts = {load: Window("customers", load, load, RUN, 0).with_schema(TARGET, schema).to_text() for load in loads}
-    return list(_CommitFn(job).process(b"", iter(facts), texts))
+    return committed
 
 
 def facts(load: str, rows: int) -> list[Any]:
     return [ReadFact(load, rows), StepFact(load, "adults", rows, rows), StagedFact(load, rows, (Staged(f"{load}{rows}", rows),))]
 
 
-def test_each_load_is_committed_with_the_facts_that_are_its_own() -> None:
+def test_each_load_is_committed_with_the_facts_that_are_its_own(committed: Any) -> None:
     table = Table()
     found = committed(table, [*facts("a", 3), *facts("b", 10), *facts("a", 4)], "a", "b")
     assert {load: (counts.tally.read, counts.merged.inserted) for load, counts in found} == {"a": (7, 7), "b": (10, 10)}
@@ -80,14 +66,14 @@ def test_each_load_is_committed_with_the_facts_that_are_its_own() -> None:
     assert table.closed
 
 
-def test_with_nothing_staged_it_commits_all_the_same() -> None:
+def test_with_nothing_staged_it_commits_all_the_same(committed: Any) -> None:
     table = Table()
     ((load, counts),) = committed(table, [], "a")
     assert (load, counts.tally.read, counts.tally.staged) == ("a", 0, ())
     assert [step.step for step in counts.tally.steps] == ["adults"]  # with zeros, as of a run that read nothing
 
 
-def test_a_load_that_fails_does_not_hold_up_the_others(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_load_that_fails_does_not_hold_up_the_others(committed: Any, caplog: pytest.LogCaptureFixture) -> None:
     table = Table({"b": FencedError("overtaken"), "c": TransientError("away")})
     with caplog.at_level(logging.ERROR), pytest.raises(FencedError, match="overtaken"):
         committed(table, [], "a", "b", "c", "d")
@@ -96,13 +82,13 @@ def test_a_load_that_fails_does_not_hold_up_the_others(caplog: pytest.LogCapture
     assert table.closed
 
 
-def test_a_load_alone_fails_without_being_told_twice(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_load_alone_fails_without_being_told_twice(committed: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR), pytest.raises(BeamPipelinesError, match="away"):
         committed(Table({"a": TransientError("away")}), [], "a")
     assert caplog.records == []
 
 
-def test_a_bug_stops_at_once_and_closes_the_target() -> None:
+def test_a_bug_stops_at_once_and_closes_the_target(committed: Any) -> None:
     table = Table({"a": ZeroDivisionError()})
     with pytest.raises(ZeroDivisionError):
         committed(table, [], "a", "b")

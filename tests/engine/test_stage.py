@@ -11,15 +11,12 @@ import pyarrow as pa
 import pytest
 
 from beam_pipelines.columnar import dead, origin
-from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import TARGET
 from beam_pipelines.engine.stage import _StageFn
 from beam_pipelines.errors import DataError, FatalError
-from beam_pipelines.runs.context import VARIABLE, RunContext
 from beam_pipelines.runs.facts import Staged, StagedFact
 from beam_pipelines.runs.names import StagingName
 from beam_pipelines.runs.window import Window
-from beam_pipelines.spec import parse
 
 RUN = "00000000000a"
 SOURCE = pa.schema([("id", pa.int64()), ("Name", pa.string())])
@@ -90,32 +87,14 @@ class Shelf:
         return [letter for box in self.boxes if box.schema == dead.SCHEMA for batch in box.batches for letter in batch.to_pylist()]
 
 
-@dataclass(frozen=True)
-class Desk(Job):
-    shelf: Any = None
-
-    def open_target(self, context: RunContext | None) -> Any:
-        return self.shelf
-
-
-@pytest.fixture(autouse=True)
-def running(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, RunContext(RUN, "2026-01-01T00:00:00+00:00").to_text())
-
-
 @pytest.fixture
 def shelf() -> Shelf:
     return Shelf()
 
 
 @pytest.fixture
-def stage(shelf: Shelf) -> Iterator[_StageFn]:
-    pipeline = {
-        "source": {"type": "database", "connection": "crm", "table": "customers"},
-        "destination": {"type": "database", "connection": "target", "table": "{table}"},
-    }
-    text = Job.of(parse({"name": "Customers", "pipeline": pipeline}).definition).text
-    stage = _StageFn(Desk(text, shelf=shelf))
+def stage(shelf: Shelf, job_of: Any) -> Iterator[_StageFn]:
+    stage = _StageFn(job_of(target=shelf))
     stage.setup()
     yield stage
     stage.teardown()

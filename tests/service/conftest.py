@@ -101,6 +101,16 @@ class Desk:
         connection.close()
         return rows
 
+    def people(self, first: int, last: int, *, bad: int = 0, seconds_ago: int = 1000) -> None:
+        """Put people `first..last` into `source.db`, the first `bad` of whom have an age that is no number."""
+        self.sqlite(
+            "source.db",
+            "CREATE TABLE IF NOT EXISTS people (id INTEGER PRIMARY KEY, age INTEGER, updated_at TIMESTAMP NOT NULL)",
+            f"WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})"
+            f" INSERT INTO people SELECT i, CASE WHEN i < {first + bad} THEN 'young' ELSE i END,"
+            f" datetime('now', '-{seconds_ago} seconds') FROM n",
+        )
+
     def duckdb(self, file: str, *statements: str) -> list[tuple[Any, ...]]:
         """The same on a DuckDB file."""
         import duckdb

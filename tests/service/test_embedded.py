@@ -27,16 +27,6 @@ def greet(row: dict) -> dict:
 """
 
 
-def fill(desk: Desk, first: int, last: int, *, bad: int = 0, seconds_ago: int = 1000) -> None:
-    desk.sqlite(
-        "source.db",
-        "CREATE TABLE IF NOT EXISTS people (id INTEGER PRIMARY KEY, age INTEGER, updated_at TIMESTAMP NOT NULL)",
-        f"WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})"
-        f" INSERT INTO people SELECT i, CASE WHEN i < {first + bad} THEN 'young' ELSE i END,"
-        f" datetime('now', '-{seconds_ago} seconds') FROM n",
-    )
-
-
 def greetings(desk: Desk, **more: Any) -> Path:
     desk.functions(FUNCTIONS)
     price = {"model": "per-record", "rate": "0.01"}
@@ -56,7 +46,7 @@ def run(desk: Desk, out: Path, etl: Etl, *, runner: str = "FnApiRunner") -> list
 
 
 def test_a_full_load_and_an_increment_beside_other_transforms(either: Desk, tmp_path: Path) -> None:
-    fill(either, 1, 200, bad=3)
+    either.people(1, 200, bad=3)
     path, out = greetings(either), tmp_path / "record.json"
     (first,) = run(either, out, Etl(path, customer="acme", request="r-1"))
     assert first["status"] == "success"
@@ -66,7 +56,7 @@ def test_a_full_load_and_an_increment_beside_other_transforms(either: Desk, tmp_
     ].items()
     assert (first["customerId"], first["requestId"], first["charge"]["amount"]) == ("acme", "r-1", "2.00")
     assert len(either.letters()) == 3
-    fill(either, 201, 250, seconds_ago=500)
+    either.people(201, 250, seconds_ago=500)
     (second,) = run(either, out, Etl(Service.load(path)))
     assert (second["metrics"]["recordsExtracted"], second["metrics"]["recordsLoaded"]) == (50, 50)
     assert either.duckdb("target.duckdb", "SELECT count(*), count(DISTINCT id), max(greeting) FROM people") == [(233, 233, "hello 99")]
@@ -81,7 +71,7 @@ def test_a_full_load_and_an_increment_beside_other_transforms(either: Desk, tmp_
 
 
 def test_one_pipeline_may_run_often_and_hold_several_services(desk: Desk, tmp_path: Path) -> None:
-    fill(desk, 1, 20)
+    desk.people(1, 20)
     desk.etl({"table": "people"}, {"table": "all_people", "mode": "replace"})
     other = desk.define({**json.loads((desk.folder / "service.json").read_text()), "name": "Other"}, "other.json")
     definition = json.loads(other.read_text())
@@ -104,7 +94,7 @@ def test_one_pipeline_may_run_often_and_hold_several_services(desk: Desk, tmp_pa
 
 
 def test_a_run_that_fails_raises_in_the_pipeline_and_is_recorded(either: Desk, tmp_path: Path) -> None:
-    fill(either, 1, 20, bad=5)
+    either.people(1, 20, bad=5)
     path = greetings(either, errorBudget={"max": 4})
     with pytest.raises(FatalError, match="5 of 20 rows failed, the error budget allows 4") as failed:
         run(either, tmp_path / "record.json", Etl(path))
@@ -119,7 +109,7 @@ def test_a_run_that_fails_raises_in_the_pipeline_and_is_recorded(either: Desk, t
 
 
 def test_what_prepare_refuses_is_recorded(desk: Desk, tmp_path: Path) -> None:
-    fill(desk, 1, 5)
+    desk.people(1, 5)
     desk.etl({"table": "people"}, {"table": "people", "mode": "upsert", "keyFields": ["nowhere"]})
     with pytest.raises(PlanError, match="'nowhere' is not among the columns"):
         run(desk, tmp_path / "record.json", Etl(desk.folder / "service.json"))
@@ -128,7 +118,7 @@ def test_what_prepare_refuses_is_recorded(desk: Desk, tmp_path: Path) -> None:
 
 
 def test_a_pipeline_that_fails_elsewhere_leaves_a_run_that_the_next_one_settles(desk: Desk, tmp_path: Path) -> None:
-    fill(desk, 1, 20)
+    desk.people(1, 20)
     desk.functions("def broken(row: dict) -> dict:\n    raise SystemExit(3)\n")
     steps = [{"id": "broken", "type": "function", "output": {"id": "bigint"}}]
     path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps)
@@ -146,7 +136,7 @@ def test_a_pipeline_that_fails_elsewhere_leaves_a_run_that_the_next_one_settles(
 def test_another_process_waits_for_the_lease_and_a_run_that_was_given_up_commits_nothing(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(desk, 1, 20)
+    desk.people(1, 20)
     # A row function that looks like a night's work: meanwhile the command is tried, and another pipeline takes over.
     desk.functions(
         "import subprocess, sys, pathlib\n"
@@ -223,7 +213,7 @@ def test_on_postgresql_the_state_store_is_named_and_no_secret_is_in_the_pipeline
 def test_a_death_between_the_commit_and_the_record_is_settled_by_the_next_run(
     either: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(either, 1, 100, bad=2)
+    either.people(1, 100, bad=2)
     path = greetings(either)
 
     def dies(*_: Any) -> Any:
@@ -254,7 +244,7 @@ def test_dead_letters_are_where_the_command_has_them_for_the_same_store(
     monkeypatch.chdir(tmp_path_factory.mktemp("working"))
     url = f"sqlite:///{elsewhere / 'runs.db'}" if system == "sqlite" else request.getfixturevalue("postgres_database")
     desk.connect(runs=url)
-    fill(desk, 1, 50, bad=3)
+    desk.people(1, 50, bad=3)
     path = greetings(desk)
     (mine,) = run(desk, elsewhere / "record.json", Etl(path, state="runs"))
     beside = (elsewhere if system == "sqlite" else desk.folder / ".beam_pipelines") / "dead-letters" / "desk"
@@ -267,7 +257,7 @@ def test_dead_letters_are_where_the_command_has_them_for_the_same_store(
 def test_what_a_step_staged_in_a_pipeline_that_died_is_dropped_by_the_next_run(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(desk, 1, 20)
+    desk.people(1, 20)
     desk.functions("def picky(row: dict) -> dict:\n    if row['id'] <= 3:\n        raise ValueError('no')\n    return {'id': row['id']}\n")
     steps = [{"id": "picky", "type": "function", "output": {"id": "bigint"}}]
     path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps, errorBudget={"max": 3})
@@ -296,7 +286,7 @@ def test_what_a_step_staged_in_a_pipeline_that_died_is_dropped_by_the_next_run(
 def test_a_locked_state_store_costs_the_word_committing_and_not_the_run(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fill(desk, 1, 20)
+    desk.people(1, 20)
     path = greetings(desk)
 
     def locked(*_: Any) -> bool:
@@ -335,7 +325,7 @@ def slow(row: dict) -> dict:
 
 
 def test_two_threads_of_one_process_do_not_run_a_service_at_once(desk: Desk, tmp_path: Path) -> None:
-    fill(desk, 1, 20)
+    desk.people(1, 20)
     desk.functions(OTHER)
     steps = [{"id": "slow", "type": "function", "output": {"id": "bigint"}}]
     path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps)
@@ -350,7 +340,7 @@ def test_two_threads_of_one_process_do_not_run_a_service_at_once(desk: Desk, tmp
 
 
 def test_a_pipeline_that_is_run_again_by_the_same_runner_settles_what_it_left(desk: Desk, tmp_path: Path) -> None:
-    fill(desk, 1, 20)
+    desk.people(1, 20)
     mended = tmp_path / "mended"
     desk.functions(
         "import pathlib\n"

@@ -15,24 +15,13 @@ QUERY = {"query": "SELECT * FROM people WHERE updated_at > ?", "incremental": Tr
 PRICE = {"model": "per-record", "rate": "0.01", "minimumCharge": "1.00"}
 
 
-def fill(desk: Desk, first: int, last: int, *, bad: int = 0, seconds_ago: int = 1000) -> None:
-    """People `first..last`, the first `bad` of which have an age that is no number."""
-    desk.sqlite(
-        "source.db",
-        "CREATE TABLE IF NOT EXISTS people (id INTEGER PRIMARY KEY, age INTEGER, updated_at TIMESTAMP NOT NULL)",
-        f"WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})"
-        f" INSERT INTO people SELECT i, CASE WHEN i < {first + bad} THEN 'young' ELSE i END,"
-        f" datetime('now', '-{seconds_ago} seconds') FROM n",
-    )
-
-
 def events(desk: Desk, run: str) -> list[dict[str, Any]]:
     with desk.store() as store:
         return [event.to_json() for event in store.events("desk", run=run)]
 
 
 def test_a_run_that_succeeds_tells_the_seeds_story_in_order(either: Desk) -> None:
-    fill(either, 1, 200, bad=3)
+    either.people(1, 200, bad=3)
     either.etl(QUERY, {"table": "people", "mode": "upsert"}, pricing=PRICE)
     record = either.ran(customer="acme", request="r-17")
     told = events(either, record["runId"])
@@ -61,7 +50,7 @@ def test_a_run_that_succeeds_tells_the_seeds_story_in_order(either: Desk) -> Non
 
 
 def test_a_run_that_fails_tells_why_and_charges_nothing(either: Desk) -> None:
-    fill(either, 1, 20, bad=5)
+    either.people(1, 20, bad=5)
     either.etl(QUERY, {"table": "people", "mode": "upsert"}, pricing=PRICE, errorBudget={"max": 4})
     failed = either.run(request="r-18")
     assert failed.exit_code == 1
@@ -81,7 +70,7 @@ def test_the_alert_comes_once_when_the_failures_of_the_hour_pass_a_hundred(desk:
     desk.etl(QUERY, {"table": "people", "mode": "upsert"}, errorBudget={"max": "100%"})
     alerts = []
     for number, bad in enumerate((60, 40, 1, 30)):
-        fill(desk, 1 + 100 * number, 100 + 100 * number, bad=bad, seconds_ago=1000 - 200 * number)
+        desk.people(1 + 100 * number, 100 + 100 * number, bad=bad, seconds_ago=1000 - 200 * number)
         record = desk.ran()
         alerts.append([event["data"] for event in events(desk, record["runId"]) if event["type"] == "Alert.create"])
     # 60, 100 (not above), 101 (above: alert), 131 (still above: told already).
@@ -91,7 +80,7 @@ def test_the_alert_comes_once_when_the_failures_of_the_hour_pass_a_hundred(desk:
 
 
 def test_every_run_leaves_one_row_of_metrics(either: Desk) -> None:
-    fill(either, 1, 100, bad=10)
+    either.people(1, 100, bad=10)
     either.etl(QUERY, {"table": "people", "mode": "upsert"})
     first, second = either.ran(), either.ran()
     with either.store() as store:
@@ -106,7 +95,7 @@ def test_every_run_leaves_one_row_of_metrics(either: Desk) -> None:
 
 
 def test_progress_adds_up_to_what_was_read_whatever_the_phase(desk: Desk) -> None:
-    fill(desk, 1, 30_000)
+    desk.people(1, 30_000)
     steps = [{"id": "older", "type": "filter", "condition": "age > 10000"}]
     desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps)
     heard: list[tuple[str, dict[str, int], int]] = []
@@ -119,7 +108,7 @@ def test_progress_adds_up_to_what_was_read_whatever_the_phase(desk: Desk) -> Non
 
 
 def test_a_listener_that_breaks_does_not_break_the_run(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    fill(desk, 1, 10)
+    desk.people(1, 10)
     desk.etl({"table": "people"}, {"table": "people", "mode": "insert"})
 
     def broken(progress: Any) -> None:
@@ -136,7 +125,7 @@ def test_a_listener_that_breaks_does_not_break_the_run(desk: Desk, caplog: pytes
 
 @pytest.mark.parametrize("customer", [None, "acme"])
 def test_without_a_price_nothing_is_charged(desk: Desk, customer: str | None) -> None:
-    fill(desk, 1, 10)
+    desk.people(1, 10)
     desk.etl({"table": "people"}, {"table": "people", "mode": "insert"})
     record = desk.ran(customer=customer)
     assert record["charge"] is None
@@ -144,13 +133,13 @@ def test_without_a_price_nothing_is_charged(desk: Desk, customer: str | None) ->
 
 
 def test_what_is_older_than_the_retention_goes_at_the_end_of_the_next_run(either: Desk) -> None:
-    fill(either, 1, 20, bad=2)
+    either.people(1, 20, bad=2)
     either.etl(QUERY, {"table": "people", "mode": "upsert"}, retention={"deadLetters": "30d", "events": "30d"})
     first = either.ran()["runId"]
     assert len(either.letters()) == 2
     then = "2026-01-01T00:00:00.000000+00:00"
     either.sqlite(".beam_pipelines/state.db", f"UPDATE failed_records SET timestamp = '{then}'", f"UPDATE events SET time = '{then}'")
-    fill(either, 21, 30, bad=1, seconds_ago=500)
+    either.people(21, 30, bad=1, seconds_ago=500)
     second = either.ran()["runId"]
     assert [letter["runId"] for letter in either.letters()] == [second]
     with either.store() as store:
@@ -167,7 +156,7 @@ def test_the_record_says_what_became_of_the_loaded_rows(either: Desk) -> None:
         kinds = ("Inserted", "Updated", "Unchanged", "Stale", "Superseded", "Deleted")
         return {kind: record["metrics"][f"records{kind}"] for kind in kinds if record["metrics"][f"records{kind}"]}
 
-    fill(either, 1, 10)
+    either.people(1, 10)
     cursor = {"table": "people", "cursor": {"column": "updated_at", "stampedBy": "client", "overlap": "10s"}}
     either.etl(cursor, {"table": "people", "mode": "upsert"})
     assert merged(either.ran()) == {"Inserted": 10}
@@ -183,7 +172,7 @@ def test_the_record_says_what_became_of_the_loaded_rows(either: Desk) -> None:
 
 
 def test_a_run_is_committing_from_the_moment_its_commit_begins(either: Desk) -> None:
-    fill(either, 1, 100)
+    either.people(1, 100)
     either.etl(QUERY, {"table": "people", "mode": "upsert"})
     seen: list[tuple[str, str]] = []
 

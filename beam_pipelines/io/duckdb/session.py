@@ -141,5 +141,6 @@ def translate(error: duckdb.Error) -> BeamPipelinesError:
 
 def _without_values(line: str) -> str:
     line = re.sub(r"(?:duplicate )?key \"?[^\"]*?: .*?\"(?= |$)", "a key", line)
+    line = re.sub(r"(?:duplicate )?key \".*\"", "a key", line)  # of an index: without the column
     line = re.sub(r"string '.*'", "a text", line)
     return re.sub(r"value .* (?=can't|cannot|is out)", "a value ", line)

@@ -22,7 +22,7 @@ from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTrai
 from beam_pipelines.io.duckdb.reader import LOCK_SECONDS, Reader, opened, translate
 from beam_pipelines.io.sql.literal import split_table
 from beam_pipelines.io.sql.relation import decide_kind, nearest
-from beam_pipelines.io.sql.source import SqlSource, cuts, missing_columns, within
+from beam_pipelines.io.sql.source import SqlSource, cuts, increment, missing_columns, within
 from beam_pipelines.io.sql.stamps import Clock, ceiling, epoch_ceiling, epoch_low, sequence_ceiling
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
@@ -115,14 +115,7 @@ class DuckDbSource(SqlSource):
         if part.bounds.get("empty"):
             return
         schema = origin.visible_schema(window.schema())
-        bounds: dict[str, Any] = {}
-        if cursor is not None:
-            bounds = {
-                "low": Mark.from_json(part.bounds.get("low")),
-                "low_inclusive": window.inclusive,
-                "ceiling": window.ceiling,
-                "ceiling_inclusive": window.ceiling_inclusive,
-            }
+        bounds = increment(part, window) if cursor is not None else {}
         batches = self._batches(part.table, schema.names, where=within(part.bounds), **bounds)
         yield from self.with_origin(gather(batches), part, window)
 

@@ -188,6 +188,8 @@ class DuckDbTarget(EmbeddedTarget):
         bad = [f"d.{quote(key)} IS NOT NULL AND TRY_CAST(d.{quote(key)} AS {types[key]}) IS NULL" for key in sql.keys if key in types]
         return self._keep_winners(tx, sql, window, staged, " OR ".join(bad))
 
+    savepoints = False
+
     def savepoint(self, tx: Session) -> AbstractContextManager[None]:  # noqa: ARG002
         raise FatalError("DuckDB has no savepoints: refused rows are found by set", code="internal")
 
@@ -212,7 +214,7 @@ class DuckDbTarget(EmbeddedTarget):
 
     def apply_rest(self, tx: Session, plan: MergePlan) -> tuple[Merged, list[Refused]]:
         refused: dict[int, Refused] = {}
-        for reason, query in _refusals(tx, plan):
+        for reason, query in self.refusal_queries(tx, plan):
             for (row,) in tx.execute(query).rows:
                 refused.setdefault(row, Refused(row, "target-refused", reason))
         if refused:
@@ -221,6 +223,9 @@ class DuckDbTarget(EmbeddedTarget):
             rest = plan.sql.of(f"(SELECT * FROM {plan.sql.staged} AS a WHERE a.{ROW} NOT IN (SELECT row FROM _bp_refused))")
             plan = MergePlan(rest, plan.policy, plan.rows - len(refused), plan.empty, plan.indexed)
         return self.apply(tx, plan), [refused[row] for row in sorted(refused)]
+
+    def refusal_queries(self, tx: Session, plan: MergePlan) -> list[tuple[str, str]]:
+        return _refusals(tx, plan)
 
 
 def _refusals(tx: Session, plan: MergePlan) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from beam_pipelines.io.postgres.session import Server
 from beam_pipelines.io.postgres.stage import PostgresStager, copy_rows, create_statement, refusal, staging_type
 from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.arrays import array_of
+from beam_pipelines.io.sql.halves import first_refused
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.ledger_target import service_staging
 from beam_pipelines.io.sql.merge import ROW, MergeSql
@@ -257,14 +258,13 @@ class PostgresTarget(SqlTarget):
 
     def _uncast(self, tx: Session, sql: MergeSql) -> str:
         """Condition (over `d`) of the staged rows whose key will not cast, found by halves: a cast that fails does not say where."""
-        counts = ", ".join(f"count({sql.value(key)})" for key in sql.keys)
         low, high = tx.execute(f"SELECT min({ROW}), max({ROW}) + 1 FROM {sql.staged} AS s").rows[0]
         parts, bad = [(int(low), int(high))], list[int]()
         while parts:
             low, high = parts.pop()
             try:
                 with self.savepoint(tx):
-                    tx.execute(f"SELECT {counts} FROM {sql.part(low, high).staged} AS s")
+                    tx.execute(sql.part(low, high).cast_keys())
             except DataError:
                 middle = (low + high) // 2
                 if high - low == 1:
@@ -348,6 +348,27 @@ class PostgresTarget(SqlTarget):
         rows = tx.execute(_on_conflict(plan.sql)).rows
         inserted = sum(1 for (new,) in rows if new)
         return inserted, len(rows) - inserted, "on conflict", _writer(tx)
+
+    def reason(self, tx: Session, plan: MergePlan, row: int, refusal: DataError) -> str:
+        state = str(refusal.details.get("sqlstate", ""))
+        known = self.columns(tx, plan.sql.table)
+        if not state.startswith("22") or known is None:
+            return str(refusal)
+        # The server does not say which column a value would not go into: the row is tried column by column, into none of its constraints.
+        sql = plan.sql.part(row, row + 1)
+        tx.execute(f"CREATE TEMP TABLE IF NOT EXISTS _bp_tried ON COMMIT DROP AS SELECT * FROM {sql.target} WITH NO DATA")
+
+        def take(low: int, high: int) -> None:
+            names = ", ".join(map(quote, sql.columns[low:high]))
+            values = ", ".join(map(sql.value, sql.columns[low:high]))
+            with self.savepoint(tx):
+                tx.execute(f"INSERT INTO pg_temp._bp_tried ({names}) SELECT {values} FROM {sql.staged} AS s")
+
+        found = first_refused(0, len(sql.columns), take)
+        if found is None:
+            return str(refusal)
+        name = sql.columns[found[0]]
+        return f"column {name!r} cannot hold this value as {_declared(known.schema.field(name))} [SQLSTATE {state}]"
 
     def constraints(self, tx: Session, table: str) -> list[refusals.Constraint]:
         found = tx.execute(

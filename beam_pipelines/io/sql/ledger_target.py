@@ -28,7 +28,7 @@ from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.names import StagingName, new_attempt, service_prefix
 from beam_pipelines.runs.window import Window
 
-__all__ = ["Judged", "LedgerTarget", "refused_row", "service_staging"]
+__all__ = ["Judged", "LedgerTarget", "service_staging"]
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -196,12 +196,16 @@ class LedgerTarget(ABC):
             except BeamPipelinesError:
                 raise broken from None
         except DataError as refusal:
-            # A constraint that is checked at COMMIT: which row it was is not known any more.
-            failed = LoadCounts(tally, Merged(), message=refused_row(window, refusal), code="target-refused")
+            message = f"{window.load!r} refuses a row: {self.blamed(window, policy, schema, tally, refusal)}; nothing is loaded"
+            failed = LoadCounts(tally, Merged(), message=message, code="target-refused")
             counts, keep = self._retrying(lambda: self._record_failure(window, failed))
         self.fulfil(window.service)
         self._sweep(window, tally, keep)
         return counts
+
+    def blamed(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally, refusal: DataError) -> str:  # noqa: ARG002
+        """Say what the target refused, and which row, where that can be found out now that the transaction is undone."""
+        return str(refusal)
 
     def _rescued(self, window: Window, merged: Merged) -> Merged:
         """Stage the dead letters of refused rows again: those of the transaction went with it."""
@@ -254,11 +258,6 @@ class LedgerTarget(ABC):
             reraise=True,
         )
         return retry(call)
-
-
-def refused_row(window: Window, refusal: DataError) -> str:
-    """What the record says of a load that failed because of a row."""
-    return f"{window.load!r} refuses a row: {refusal}; nothing is loaded (errorHandling: continue would make it a dead letter)"
 
 
 def _run_of(name: str) -> str | None:

@@ -59,6 +59,10 @@ class MergeSql:
         keys = ", ".join(self.value(key, "d") for key in self.keys)
         return f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {self.staged} AS d) AS k"
 
+    def cast_keys(self) -> str:
+        """Query that fails where a staged key will not cast to the target's type."""
+        return f"SELECT {', '.join(f'count({self.value(key)})' for key in self.keys)} FROM {self.staged} AS s"
+
     def winners(self, apart: str = "") -> str:
         """Query: one staged row a key, with `_bp_row`.
 

@@ -23,6 +23,7 @@ _PARTS = re.compile(r"""\"(?:[^"]|"")*\"|'(?:[^']|'')*'|[?:]""")
 _MYSQL = ("mysql", "mariadb")
 # MySQL's drivers call many refusals of a value an operational error: https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html
 _REFUSALS = {1048, 1062, 1264, 1265, 1292, 1364, 1366, 1406, 1411, 1451, 1452, 1690, 3140, 3819, 4025}
+_NAMING = {1048, 1264, 1364, 1406, 3819, 4025}  # of these the texts that name a column or constraint, and never quote a value
 _BUSY = {1205, 1213, 3572}  # lock wait timeout, deadlock, NOWAIT
 _AWAY = {1040, 1053, 1158, 1159, 1160, 1161, 1203, 2002, 2003, 2006, 2013, 2055}  # of MySQL: too many connections, shutdown, network
 _DENIED = re.compile(r"authentication|access denied|password|login failed|logon denied", re.IGNORECASE)
@@ -154,9 +155,8 @@ class PortableDatabase:
         where, kind = self._connection.display, type(cause).__name__
         label = f"{kind} {number or state or ''}".strip()
         if isinstance(error, (exc.DataError, exc.IntegrityError)) or number in _REFUSALS:
-            # Texts of most databases quote the row; SQLite's name columns only.
-            text = str(cause) if self.name == "sqlite" else f"a value or a constraint ({label})"
-            return DataError(text, code="target-refused")
+            text = str(cause) if self.name == "sqlite" else f"{_refused(cause, number)} ({label})"
+            return DataError(text, code="target-refused", details={"constraint": isinstance(error, exc.IntegrityError)})
         line = self._connection.redact(str(cause).strip().splitlines()[0] if str(cause).strip() else kind)
         if number in _BUSY or state in ("55P03", "40001", "40P01") or "locked" in line:
             return TransientError(f"{where}: {what}: another transaction is in the way ({label})", code="conflict")
@@ -169,3 +169,13 @@ class PortableDatabase:
             if not known or number in _AWAY:
                 return TransientError(f"{where}: {what} failed: {line}", code="unreachable")
         return FatalError(f"{where}: {what} failed: {line}", code="commit-failed")
+
+
+def _refused(cause: BaseException, number: int | None) -> str:
+    """What a database refuses: by the text of its driver only where that quotes no row, as SQLite's never does."""
+    if number in _NAMING and len(cause.args) > 1:
+        return str(cause.args[1])
+    diagnosis = getattr(cause, "diag", None)  # psycopg's
+    column, constraint = getattr(diagnosis, "column_name", None), getattr(diagnosis, "constraint_name", None)
+    where = f" in column {column!r}" if column else f" by {constraint}" if constraint else ""
+    return f"a value or a constraint{where}"

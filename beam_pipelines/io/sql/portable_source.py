@@ -21,7 +21,7 @@ from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits
 from beam_pipelines.io.sql.literal import split_table
 from beam_pipelines.io.sql.relation import decide_kind, nearest
-from beam_pipelines.io.sql.source import SqlSource, chunks, cuts, missing_columns, to_batch, within
+from beam_pipelines.io.sql.source import SqlSource, chunks, cuts, increment, missing_columns, to_batch, within
 from beam_pipelines.io.sql.stamps import Clock, ceiling, epoch_ceiling, epoch_low, sequence_ceiling
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
@@ -85,14 +85,7 @@ class PortableSource(SqlSource):
         if part.bounds.get("empty"):
             return
         schema = origin.visible_schema(window.schema())
-        bounds: dict[str, Any] = {}
-        if cursor is not None:
-            bounds = {
-                "low": Mark.from_json(part.bounds.get("low")),
-                "low_inclusive": window.inclusive,
-                "ceiling": window.ceiling,
-                "ceiling_inclusive": window.ceiling_inclusive,
-            }
+        bounds = increment(part, window) if cursor is not None else {}
         batches = self._batches(part.table, schema, f"reading range {part.index} of {part.table!r}", where=within(part.bounds), **bounds)
         yield from self.with_origin(gather(batches), part, window)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -18,8 +19,9 @@ from beam_pipelines.io.sql.arrays import array_of
 from beam_pipelines.io.sql.merge import ROW
 from beam_pipelines.io.sql.portable_session import PortableDatabase
 
-__all__ = ["column_type", "create_table", "rows_of", "split", "staging_table", "table_of", "to_batch", "unstorable"]
+__all__ = ["column_type", "create_table", "misfits", "rows_of", "split", "staging_table", "table_of", "to_batch", "unstorable"]
 
+_BITS = ((sa.SmallInteger, 16), (sa.BigInteger, 64))
 _KEY_LENGTH = 255  # of text in a key, where a key must have a length
 
 
@@ -93,6 +95,28 @@ def unstorable(batch: pa.RecordBatch, database: PortableDatabase) -> list[int]:
     kept = math.isfinite if database.name == "mysql" else lambda value: not math.isnan(value)
     floats = [column.to_pylist() for column in batch.columns if pa.types.is_floating(column.type)]
     return [row for row, values in enumerate(zip(*floats, strict=True)) if any(v is not None and not kept(v) for v in values)]
+
+
+def misfits(kind: Any, value: Any) -> bool:
+    """Whether a column of this SQLAlchemy type has no room for a value: a text too long, a number too large, or no number at all."""
+    if value is None:
+        return False
+    if isinstance(kind, sa.String):
+        return bool(kind.length and isinstance(value, str) and len(value) > kind.length)
+    if not isinstance(kind, (sa.Integer, sa.Numeric, sa.Float)) or not isinstance(value, (str, int, float, decimal.Decimal)):
+        return False
+    try:
+        number = decimal.Decimal(str(value).strip())
+    except decimal.InvalidOperation:
+        return True
+    if isinstance(kind, sa.Integer):
+        bits = next((bits for integer, bits in _BITS if isinstance(kind, integer)), 32)
+        return not (number.is_finite() and -(2 ** (bits - 1)) <= number < 2 ** (bits - 1))
+    return bool(
+        kind.precision
+        and not isinstance(kind, sa.Float)
+        and number.copy_abs() >= decimal.Decimal(10) ** (kind.precision - (kind.scale or 0))
+    )
 
 
 def to_batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:

@@ -32,6 +32,7 @@ from beam_pipelines.io.sql.portable_stage import PortableStager
 from beam_pipelines.io.sql.portable_table import (
     column_type,
     create_table,
+    misfits,
     rows_of,
     split,
     staging_table,
@@ -368,6 +369,20 @@ class PortableTarget(SqlTarget):
             text = f"FOREIGN KEY ({', '.join(here)}) REFERENCES {there}"
             found.append(refusals.Constraint("FOREIGN KEY", text, here, references=quote_table(there), referenced=to))
         return found
+
+    def reason(self, tx: Session, plan: MergePlan, row: int, refusal: DataError) -> str:
+        # Drivers that tell the column of a value have many ways to, and quote the value: what the catalog says of the columns is one.
+        if refusal.details.get("constraint"):
+            return str(refusal)
+        assert isinstance(tx, PortableSession)
+        self._statements(tx, plan)
+        fold, staged = str.lower if self.traits.folds_case else str, table_of(plan.sql.staged, [ROW, *plan.sql.columns])
+        (values,) = tx.run(sa.select(*(staged.c[name] for name in plan.sql.columns)).where(staged.c[ROW] == row)).rows
+        for name, value in zip(plan.sql.columns, values, strict=True):
+            kind = self._kinds[plan.sql.staged][fold(name)]
+            if misfits(kind, value):
+                return f"column {name!r} cannot hold this value as {kind.compile(dialect=self._database.dialect)}"
+        return str(refusal)
 
     def savepoint(self, tx: Session) -> AbstractContextManager[None]:
         assert isinstance(tx, PortableSession)

@@ -15,10 +15,11 @@ from typing import TypeVar
 import pyarrow as pa
 
 from beam_pipelines.columnar import types
-from beam_pipelines.errors import BalanceError, DataError, FatalError
-from beam_pipelines.io.connector import Described, Policy
+from beam_pipelines.errors import BalanceError, BeamPipelinesError, DataError, FatalError
+from beam_pipelines.io.connector import Described, Policy, gone
 from beam_pipelines.io.sql import refusals
-from beam_pipelines.io.sql.ledger_target import Judged, LedgerTarget, refused_row
+from beam_pipelines.io.sql.blame import Blame, FoundError, LostError
+from beam_pipelines.io.sql.ledger_target import Judged, LedgerTarget
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.origins import origins
 from beam_pipelines.io.sql.session import Outcome, Session, quote, quote_table
@@ -79,11 +80,13 @@ class _Into:
         window: Of the load.
         table: The load's own table, or the one that takes its place.
         known: Its columns and key.
+        blame: The row is looked for that fails the load; None: the load is meant.
     """
 
     window: Window
     table: str
     known: Described
+    blame: Blame | None = None
 
 
 class SqlTarget(LedgerTarget):
@@ -123,7 +126,9 @@ class SqlTarget(LedgerTarget):
 
     @abstractmethod
     def savepoint(self, tx: Session) -> AbstractContextManager[None]:
-        """A savepoint: undone when the block raises. Databases without one override `apply_rest` instead."""
+        """A savepoint: undone when the block raises. Databases without one say `savepoints = False`, and override `apply_rest`."""
+
+    savepoints = True
 
     def constraints(self, tx: Session, table: str) -> list[refusals.Constraint]:  # noqa: ARG002
         """What the catalog knows of the table's constraints; those it does not know cost more to find."""
@@ -136,6 +141,9 @@ class SqlTarget(LedgerTarget):
             return self.columns(tx, table) if tx is not None else None
 
     def merge(self, tx: Session, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> Merged:
+        return self._merge(tx, window, policy, schema, tally, None)
+
+    def _merge(self, tx: Session, window: Window, policy: Policy, schema: pa.Schema, tally: Tally, blame: Blame | None) -> Merged:
         known, made = self.columns(tx, window.load), False
         if known is None and window.there and not policy.whole:
             raise _dropped(window)
@@ -146,16 +154,16 @@ class SqlTarget(LedgerTarget):
         if known is None:
             return Merged(method="nothing to load")
         if not policy.whole:
-            return self._load(tx, _Into(window, window.load, known), policy, schema, tally)
+            return self._load(tx, _Into(window, window.load, known, blame), policy, schema, tally)
         if policy.swap and not made:
             obstacles = self.obstacles_in(tx, window.load)
             if obstacles:
                 raise Judged("mode-refused", obstructed(window.load, obstacles))
             with self.swapping(tx, window) as (fresh, deleted):
-                merged = self._load(tx, _Into(window, fresh, known), policy, schema, tally)
+                merged = self._load(tx, _Into(window, fresh, known, blame), policy, schema, tally)
             return replace(merged, deleted=deleted, method="swap")
         deleted = tx.execute(f"DELETE FROM {quote_table(window.load)}").count
-        return replace(self._load(tx, _Into(window, window.load, known), policy, schema, tally), deleted=max(deleted, 0))
+        return replace(self._load(tx, _Into(window, window.load, known, blame), policy, schema, tally), deleted=max(deleted, 0))
 
     def _load(self, tx: Session, into: _Into, policy: Policy, schema: pa.Schema, tally: Tally) -> Merged:
         if not tally.staged_rows:
@@ -164,7 +172,8 @@ class SqlTarget(LedgerTarget):
         plain = policy.whole or policy.mode == "insert"
         casts = self.casts(schema, known)
         repeated = not plain and not _unique(window, casts)
-        relation = self.attach(tx, tally.staged, schema, once=policy.stop and plain, numbered=repeated or not policy.stop)
+        single = not policy.stop or into.blame is not None
+        relation = self.attach(tx, tally.staged, schema, once=plain and not single, numbered=repeated or single)
         sql = MergeSql(
             table,
             relation,
@@ -176,10 +185,17 @@ class SqlTarget(LedgerTarget):
         )
         superseded = 0
         if repeated:
-            sql, superseded = self.pick_winners(tx, sql, window, tally.staged_rows, stop=policy.stop)
+            try:
+                sql, superseded = self.pick_winners(tx, sql, window, tally.staged_rows, stop=policy.stop)
+            except DataError:
+                if into.blame is not None:
+                    into.blame.key(tx, MergePlan(sql, policy, tally.staged_rows, empty=False, indexed=False))
+                raise
         fold = str.lower if self.traits.folds_case else str
         indexed = bool(known.primary_key) and set(map(fold, known.primary_key)) <= set(map(fold, sql.keys))
         plan = MergePlan(sql, policy, tally.staged_rows - superseded, self.is_empty(tx, table), indexed)
+        if into.blame is not None:
+            into.blame.row(tx, plan)
         return replace(self._apply(tx, window, plan, schema, tally), superseded=superseded)
 
     # Whole-table replace by a new table (`strategy: swap`).
@@ -198,10 +214,7 @@ class SqlTarget(LedgerTarget):
 
     def _apply(self, tx: Session, window: Window, plan: MergePlan, schema: pa.Schema, tally: Tally) -> Merged:
         if plan.policy.stop:
-            try:
-                return self.apply(tx, plan)
-            except DataError as refusal:
-                raise Judged("target-refused", refused_row(window, refusal)) from refusal
+            return self.apply(tx, plan)  # refused rows are named when the transaction is undone: see `blamed`
         merged, refused = self.apply_rest(tx, plan)
         if not refused:
             return merged
@@ -275,6 +288,10 @@ class SqlTarget(LedgerTarget):
         if plan.empty:
             took(tx.execute(plan.sql.insert()), writes, plan.sql)
             return "insert"
+        return self.upsert_rows(tx, plan, writes)
+
+    def upsert_rows(self, tx: Session, plan: MergePlan, writes: int) -> str:  # noqa: ARG002 - for those that count what they write
+        """Do so by the statements of this database, where the table holds rows already; say which."""
         tx.execute(plan.sql.merge())
         return "merge"
 
@@ -285,11 +302,7 @@ class SqlTarget(LedgerTarget):
         savepoints, until one row is left.
         """
         found: dict[int, Refused] = {}
-        known = self.columns(tx, plan.sql.table)
-        names = known.schema.names if known else []
-        insert = plan.policy.mode == "insert" or plan.policy.whole
-        fold = str.lower if self.traits.folds_case else str
-        for reason, query in refusals.queries(plan.sql, self.constraints(tx, plan.sql.table), names, insert=insert, fold=fold):
+        for reason, query in self.refusal_queries(tx, plan):
             # A value that will not cast to the target's type fails the query: its row is found by halves.
             with contextlib.suppress(DataError), self.savepoint(tx):
                 for (row,) in tx.execute(query).rows:
@@ -298,6 +311,18 @@ class SqlTarget(LedgerTarget):
             plan = self.without(tx, plan, sorted(found))
         merged, refused = self._halve(tx, plan)
         return merged, sorted([*found.values(), *refused], key=lambda one: one.row)
+
+    def refusal_queries(self, tx: Session, plan: MergePlan) -> list[tuple[str, str]]:
+        """Queries of the rows that the table refuses, each with the reason: one for each constraint that the catalog knows."""
+        known = self.columns(tx, plan.sql.table)
+        names = known.schema.names if known else []
+        insert = plan.policy.mode == "insert" or plan.policy.whole
+        fold = str.lower if self.traits.folds_case else str
+        return refusals.queries(plan.sql, self.constraints(tx, plan.sql.table), names, insert=insert, fold=fold)
+
+    def reason(self, tx: Session, plan: MergePlan, row: int, refusal: DataError) -> str:  # noqa: ARG002
+        """Why one staged row (`_bp_row`) is refused; databases that do not name the column say how it is found."""
+        return str(refusal)
 
     def _halve(self, tx: Session, plan: MergePlan) -> tuple[Merged, list[Refused]]:
         bounds = self.row_bounds(tx, plan)
@@ -315,7 +340,7 @@ class SqlTarget(LedgerTarget):
                     merged = self.apply(tx, part)
             except DataError as refusal:
                 if high - low == 1:
-                    refused.append(Refused(low, "target-refused", str(refusal)))
+                    refused.append(Refused(low, "target-refused", self.reason(tx, plan, low, refusal)))
                 else:
                     middle = (low + high) // 2
                     parts += [(middle, high), (low, middle)]
@@ -329,6 +354,26 @@ class SqlTarget(LedgerTarget):
                 stale=done.stale + merged.stale,
             )
         return done, refused
+
+    # The row that failed a load, looked for when its transaction is undone.
+
+    def blamed(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally, refusal: DataError) -> str:
+        if not policy.stop:
+            return str(refusal)
+        try:
+            with self.transaction() as tx:
+                self._merge(tx, window, policy, schema, tally, Blame(self, window, schema, tally.staged))
+                raise LostError("there is nothing to load now")
+        except FoundError as found:
+            return f"{found.reason} (row {found.origin}); mend it, or have such rows become dead letters by errorHandling: continue"
+        except LostError as lost:
+            why = str(lost)
+        except BeamPipelinesError as failed:
+            why = f"looking for it failed: {failed}"
+        except Exception as failed:  # noqa: BLE001 - whatever a search meets, the verdict stands
+            _LOG.debug("looking for the refused row failed", exc_info=True)
+            why = f"looking for it failed: {type(failed).__name__}"
+        return f"{refusal} (which row is not known: {why}); errorHandling: continue makes such rows dead letters"
 
     def without(self, tx: Session, plan: MergePlan, rows: Sequence[int]) -> MergePlan:
         """The plan without some of its rows."""
@@ -383,7 +428,8 @@ class SqlTarget(LedgerTarget):
             raise Judged("schema-frozen", f"the rows have columns that {load!r} lacks ({names}), and schema: freeze refuses to add them")
         for field in new:
             self.add_column(tx, into.table, field)
-        _LOG.info("added to %s: %s", load, names)
+        if into.blame is None:
+            _LOG.info("added to %s: %s", load, names)
         again = self.columns(tx, into.table)
         return again or known
 
@@ -416,11 +462,7 @@ def took(done: Outcome, rows: int, sql: MergeSql) -> None:
 
 def _dropped(window: Window) -> Judged:
     """The verdict on a table that somebody dropped while the run read: a new one would hold the rows of this run alone."""
-    return Judged(
-        "table-missing",
-        f"the target table {window.load!r} was there when the run began, and is gone now: run with --full-refresh to read everything again,"
-        " or with --keep-watermark to load only what is new into a new table",
-    )
+    return Judged("table-missing", gone(window.load, "it was there when the run began"))
 
 
 def several(sql: MergeSql) -> Judged:

@@ -267,12 +267,7 @@ class SqliteTarget(EmbeddedTarget):
                 found.append(refusals.Constraint("FOREIGN KEY", text, here, references=quote(there), referenced=to))
         return found
 
-    def upsert(self, tx: Session, plan: MergePlan, writes: int) -> str:
-        if writes == 0:
-            return "nothing changed"
-        if plan.empty:
-            took(tx.execute(plan.sql.insert()), writes, plan.sql)
-            return "insert"
+    def upsert_rows(self, tx: Session, plan: MergePlan, writes: int) -> str:
         # SQLite has no MERGE. The update goes first: rows just inserted would otherwise be looked at again.
         updated = tx.execute(plan.sql.update()).count if len(plan.sql.columns) > len(plan.sql.keys) else 0
         inserted = tx.execute(plan.sql.insert_absent()).count

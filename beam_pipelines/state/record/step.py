@@ -1,0 +1,109 @@
+"""The phases of a run, and what the definition's steps did in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Step", "Transformation"]
+
+
+@dataclass(frozen=True)
+class Transformation:
+    """What one step of the definition did.
+
+    Args:
+        id: Step id.
+        success: False when the step failed as a whole.
+        duration: Milliseconds.
+        records_in: Rows in.
+        records_out: Rows out.
+        error: Why it failed, without payload.
+        records_filtered: Rows it dropped on purpose.
+        records_rejected: Rows its rules rejected.
+        records_dead_lettered: Rows that failed in it.
+        fused_with: Ids of the steps it ran as one with; they share the duration.
+        records_nulled: Rows that failed in it and passed with its columns null (`required: false`, or a converter's `onError`).
+    """
+
+    id: str
+    success: bool = True
+    duration: int = 0
+    records_in: int = 0
+    records_out: int = 0
+    error: str | None = None
+    records_filtered: int = 0
+    records_rejected: int = 0
+    records_dead_lettered: int = 0
+    fused_with: tuple[str, ...] = ()
+    records_nulled: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        data = {
+            "id": self.id,
+            "success": self.success,
+            "duration": self.duration,
+            "recordsIn": self.records_in,
+            "recordsOut": self.records_out,
+            "recordsFiltered": self.records_filtered,
+            "recordsRejected": self.records_rejected,
+            "recordsDeadLettered": self.records_dead_lettered,
+            "recordsNulled": self.records_nulled,
+        }
+        return data | _given(error=self.error, fusedWith=list(self.fused_with) or None)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Transformation:
+        return cls(
+            id=data["id"],
+            success=data["success"],
+            duration=data["duration"],
+            records_in=data["recordsIn"],
+            records_out=data["recordsOut"],
+            error=data.get("error"),
+            records_filtered=data["recordsFiltered"],
+            records_rejected=data["recordsRejected"],
+            records_dead_lettered=data["recordsDeadLettered"],
+            records_nulled=data.get("recordsNulled", 0),
+            fused_with=tuple(data.get("fusedWith", ())),
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One phase of a run: `extract`, `transform` or `load`. Of what is None, the phase has none.
+
+    Args:
+        phase: Name of the phase.
+        success: Whether it ended well.
+        record_count: Rows it handled.
+        transformations: Results of the definition's steps, in its order.
+        loaded: Rows loaded.
+        errors: Rows refused.
+        method: The statements used (`merge`, `insert`, ...).
+        duration: Milliseconds.
+        table: The load it belongs to, where a run has several.
+    """
+
+    phase: str
+    success: bool = True
+    record_count: int | None = None
+    transformations: tuple[Transformation, ...] = ()
+    loaded: int | None = None
+    errors: int | None = None
+    method: str | None = None
+    duration: int | None = None
+    table: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = {"phase": self.phase, "success": self.success}
+        data |= _given(recordCount=self.record_count, loaded=self.loaded, errors=self.errors, method=self.method)
+        data |= _given(duration=self.duration, table=self.table)
+        if self.transformations:
+            data["transformations"] = [one.to_json() for one in self.transformations]
+        return data
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

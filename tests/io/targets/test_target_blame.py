@@ -1,0 +1,180 @@
+"""A row that the target refuses under `errorHandling: stop`: the failure names column or constraint, and the first such row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from beam_pipelines.io.sql import blame
+from beam_pipelines.runs.window import Range
+
+ROWS = pa.schema([("id", pa.int64()), ("name", pa.string()), ("age", pa.int64())])
+SECRET = "s3cr3t-value"
+MODES = ("insert", "upsert", "replace", "whole")
+
+# Each case: columns of the table, what SQLite and DuckDB need to refuse the same, rows it takes, rows it refuses, the column to be named.
+CASES: dict[str, tuple[str, dict[str, str], list[Any], list[Any], str]] = {
+    "not null": (
+        "id BIGINT, name VARCHAR(40) NOT NULL, age BIGINT",
+        {},
+        [(1, "a", 1), (9, "i", None)],
+        [(5, None, 5), (7, None, 7)],
+        "name",
+    ),
+    "check": (
+        "id BIGINT, name VARCHAR(40), age BIGINT, CHECK (age < 150)",
+        {},
+        [(1, "a", 149), (9, "i", None)],
+        [(5, SECRET, 151), (7, "g", 9999)],
+        "age",
+    ),
+    "unique": (
+        "id BIGINT, name VARCHAR(40) UNIQUE, age BIGINT",
+        {},
+        [(1, SECRET, 1), (2, None, 2), (9, None, 9)],
+        [(5, SECRET, 5), (7, SECRET, 7)],
+        "name",
+    ),
+    "text too long": (
+        "id BIGINT, name VARCHAR(3), age BIGINT",
+        {"sqlite": ", CHECK (length(name) <= 3)", "duckdb": ", CHECK (length(name) <= 3)"},
+        [(1, "abc", 1), (9, None, 9)],
+        [(5, SECRET, 5), (7, "abcd", 7)],
+        "name",
+    ),
+    "number out of range": (
+        "id BIGINT, name VARCHAR(40), age SMALLINT",
+        {"sqlite": ", CHECK (abs(age) <= 32767)"},
+        [(1, "a", 32767), (9, "i", -32768)],
+        [(5, "e", 32768), (7, "g", -40000)],
+        "age",
+    ),
+}
+
+
+def begin(loading: Any, mode: str, schema: pa.Schema = ROWS, **how: Any) -> Any:
+    """A run whose source tells rows apart by `number`, which arrives as `id`."""
+    keys = ("id",) if mode in ("upsert", "replace") else ()
+    run = loading.begin(schema, load="people", mode="replace" if mode == "whole" else mode, whole=mode == "whole", keys=keys, **how)
+    run.window = replace(run.window, origin_key=(("number", "id"),))
+    return run
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", CASES)
+def test_the_column_and_the_first_row_are_named(place: Any, loading: Any, case: str, mode: str) -> None:
+    columns, extra, good, bad, named = CASES[case]
+    if case == "number out of range" and place.system == "sqlite":
+        good = [(1, "a", 32767), (9, "i", -32767)]
+    place.sql(f"CREATE TABLE people ({columns}{extra.get(place.system, '')})", "INSERT INTO people VALUES (1, 'old', 0)")
+    rows = sorted([*good, *bad])
+    run = begin(loading, mode)
+    counts = run.stage(rows[:2]).stage(rows[2:], order=1).commit()
+    reason, _, rest = counts.message.partition('(row {"source": "source", "key": {"number": 5}})')
+    assert counts.code == "target-refused"
+    assert reason.startswith("'people' refuses a row: ")
+    assert named in reason
+    assert "errorHandling: continue" in rest
+    assert rest.endswith("nothing is loaded")
+    for value in (SECRET, "151", "32768", "abcd"):
+        assert value not in counts.message
+    # The search leaves nothing behind, and nothing in the way.
+    assert place.rows("people", "id, name, age", "1") == [(1, "old", 0)]
+    assert loading.target.standing("shop", "people").generation == 0
+    assert run.commit() == counts
+    assert [name for name in place.names() if name.startswith("_bp_") and name not in ("_bp_loads", "_bp_heads")] == []
+    assert begin(loading, "whole").stage(good).commit().code == ""
+    assert place.rows("people", "id, name, age", "1") == good
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_what_stands_in_a_table_that_is_replaced_is_no_obstacle_to_the_search(place: Any, loading: Any, swap: bool) -> None:
+    if swap and not loading.target.traits.swaps:
+        return
+    place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(40) UNIQUE, age BIGINT)", "INSERT INTO people VALUES (1, 'a', 0)")
+    counts = begin(loading, "whole", swap=swap).stage([(1, "a", 1), (2, "b", 2), (3, "b", 3)]).commit()
+    assert '{"source": "source", "key": {"number": 3}}' in counts.message
+    assert place.rows("people", "id, name, age", "1") == [(1, "a", 0)]
+
+
+def test_a_row_that_only_the_whole_source_knows_is_told_by_its_source(place: Any, loading: Any) -> None:
+    place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(40) NOT NULL, age BIGINT)")
+    counts = loading.load([(1, "a", 1), (2, None, 2)], ROWS, load="people")
+    assert '(row {"source": "source"})' in counts.message
+
+
+def test_a_row_without_a_key_is_told_by_the_range_it_was_read_in(place: Any, loading: Any) -> None:
+    place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(40) NOT NULL, age BIGINT)")
+    run = loading.begin(ROWS, load="people")
+    run.window = replace(run.window, ranges=tuple(Range("people", "source", index) for index in range(3)))
+    run.stage([(1, "a", 1), (2, "b", 2)]).stage([(3, None, 3)], order=1).stage([(4, "d", 4)], order=2)
+    assert '(row {"source": "source", "range": 1})' in run.commit().message
+
+
+def test_a_key_that_does_not_cast_is_named(place: Any, loading: Any) -> None:
+    place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(40), age BIGINT)" if place.system != "sqlite" else
+              "CREATE TABLE people (id BIGINT CHECK (typeof(id) = 'integer'), name VARCHAR(40), age BIGINT)")  # fmt: skip
+    schema = pa.schema([("id", pa.string()), ("name", pa.string()), ("age", pa.int64())])
+    counts = begin(loading, "upsert", schema).stage([("1", "a", 1), ("x5", "b", 2), ("9", "c", 3), ("x7", "d", 4)]).commit()
+    reason, _, rest = counts.message.partition('{"source": "source", "key": {"number": "x5"}}')
+    assert counts.code == "target-refused"
+    assert "id" in reason.replace("'people' refuses", "")
+    assert rest
+
+
+@pytest.mark.only("sqlite", "postgresql", "portable-sqlite", "portable-postgresql")
+def test_a_constraint_that_is_checked_at_the_end_names_its_row_too(place: Any, loading: Any) -> None:
+    place.sql("CREATE TABLE names (name VARCHAR(40) PRIMARY KEY)", "INSERT INTO names VALUES ('a')")
+    place.sql(
+        "CREATE TABLE people (id BIGINT, name VARCHAR(40) REFERENCES names (name) DEFERRABLE INITIALLY DEFERRED, age BIGINT)",
+    )
+    counts = begin(loading, "insert").stage([(1, "a", 1), (2, SECRET, 2)]).commit()
+    assert '(row {"source": "source", "key": {"number": 2}})' in counts.message
+    assert SECRET not in counts.message
+
+
+def test_a_search_that_takes_too_long_is_given_up(place: Any, loading: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blame, "SECONDS", -1.0)
+    place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(40) NOT NULL, age BIGINT)")
+    run = begin(loading, "insert").stage([(1, "a", 1), (2, None, 2)])
+    counts = run.commit()
+    assert (counts.code, place.rows("people", "id, name, age", "1")) == ("target-refused", [])
+    assert "which row is not known: the search was given up" in counts.message
+    assert "name" in counts.message
+    assert run.commit() == counts
+
+
+def test_a_search_that_fails_leaves_the_verdict(place: Any, loading: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setattr(loading.target, "fetch", broken)
+    place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(40) NOT NULL, age BIGINT)")
+    counts = begin(loading, "insert").stage([(1, "a", 1), (2, None, 2)]).commit()
+    assert counts.code == "target-refused"
+    assert "which row is not known: looking for it failed: RuntimeError" in counts.message
+    assert SECRET not in counts.message
+
+
+@pytest.mark.only("duckdb")
+def test_what_no_constraint_tells_is_not_found_where_nothing_can_be_undone_in_part(place: Any, loading: Any) -> None:
+    place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(40), age BIGINT)", "CREATE UNIQUE INDEX lone ON people (lower(name))")
+    counts = begin(loading, "insert").stage([(1, SECRET, 1), (2, SECRET, 2)]).commit()
+    assert counts.code == "target-refused"
+    assert "which row is not known: no constraint tells" in counts.message
+    assert SECRET not in counts.message
+
+
+@pytest.mark.only("postgresql", "portable-postgresql")
+def test_dead_letters_name_the_column_that_has_no_room(place: Any, loading: Any) -> None:
+    place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(3), age SMALLINT)")
+    run = begin(loading, "insert", stop=False).stage([(1, "a", 1), (2, "abcd", 2), (3, "c", 40000)])
+    (letters,) = run.commit().merged.letters
+    found = [row["message"] for batch in loading.target.read_staged(letters.staged) for row in batch.to_pylist()]
+    assert [message.split(" [")[0].lower() for message in found] == [
+        f"column 'name' cannot hold this value as {'varchar(3)' if place.portable else 'character varying(3)'}",
+        "column 'age' cannot hold this value as smallint",
+    ]
