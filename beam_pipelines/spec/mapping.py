@@ -23,7 +23,9 @@ class Converter(Model):
 
     name: str = Field(description="Name in the catalogue of converters.")
     args: tuple[Scalar, ...] = Field(default=(), description="Arguments by position, as in `round(2)`.")
-    options: dict[str, Scalar] = Field(default_factory=dict, description="Arguments by name, as in {name: date, format: '%d.%m.%Y'}.")
+    options: dict[str, Scalar | dict[str, Scalar]] = Field(
+        default_factory=dict, description="Arguments by name, as in {name: date, format: '%d.%m.%Y'}."
+    )
 
 
 def _read_converter(value: Any) -> Any:

@@ -124,6 +124,12 @@ CASES: list[tuple[Any, list[Any], list[Any], list[int]]] = [
     ({"name": "mask", "keep": 1, "by": "\\"}, ["abc"], ["\\\\c"], []),
     ("null_if('', 'N/A')", ["", "N/A", "n/a", None, "x"], [None, None, "n/a", None, "x"], []),
     ("null_if(0, -1)", [0, -1, 1, None], [None, None, 1, None], []),
+    # e and a combining accent become one letter; a no-break space, a tab and a line end are white space.
+    ("normalize", ["Zoe\u0301", " a\u00a0\t\nb ", "", None, "\ufb01"], ["Zo\u00e9", "a b", "", None, "\ufb01"], []),
+    ("normalize(NFKC)", ["\ufb01", "\u2460", "\uff21"], ["fi", "1", "A"], []),
+    ({"name": "enum", "values": {"m": "male", "f": "female"}}, ["m", "f", "M", "", None], ["male", "female", None, None, None], [2, 3]),
+    ({"name": "enum", "values": {"1": "open", "2": "closed"}}, [1, 2, 3, None], ["open", "closed", None, None], [2]),
+    ({"name": "enum", "values": {"yes": True, "no": False}}, ["no", "yes"], [False, True], []),
 ]
 
 
@@ -211,6 +217,11 @@ def test_local_times_by_a_format_and_from_timestamps_are_in_their_zone_too(engin
         ({"name": "timestamp", "format": "%Y%z", "zone": "UTC"}, pa.string(), "expected no zone beside timestamps that have one"),
         ("null_if", pa.string(), "expected the argument 'values' of null_if(values), which is missing"),
         ("null_if('x')", pa.int64(), "expected values of type int64"),
+        ("normalize(NFX)", pa.string(), "expected one of NFC, NFKC, NFD, NFKD"),
+        ({"name": "enum", "values": {"a": "x"}}, pa.int64(), "expected a mapping of values of type int64"),
+        ({"name": "enum", "values": {}}, pa.string(), "expected a mapping of values of type string"),
+        ({"name": "enum", "values": {"a": "x", "b": 1}}, pa.string(), "expected new values of one type"),
+        ({"name": "enum", "values": "a"}, pa.string(), "the argument 'values' of enum(values)"),
         ("phone(0)", pa.string(), "expected a country calling code"),
         ("mask(2, '**')", pa.string(), "one character"),
         ("hash", pa.list_(pa.string()), "expected text, bytes or numbers"),

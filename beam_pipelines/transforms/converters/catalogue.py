@@ -17,7 +17,9 @@ __all__ = ["CATALOGUE", "bind", "names"]
 CATALOGUE: dict[str, Entry] = {
     entry.name: entry for entries in (text.ENTRIES, number.ENTRIES, time.ENTRIES, contact.ENTRIES, privacy.ENTRIES) for entry in entries
 }
-_KINDS: dict[str, tuple[type, ...]] = {"text": (str,), "int": (int,), "any": (str, int, float, bool)}
+_KINDS: dict[str, tuple[type, ...]] = {"text": (str,), "int": (int,), "any": (str, int, float, bool), "mapping": (dict,)}
+
+_EXPECTED = {"text": "text", "int": "a whole number", "any": "text, a number or a boolean", "mapping": "a mapping"}
 
 
 def names() -> list[str]:
@@ -51,6 +53,7 @@ def bind(converter: Converter, kind: pa.DataType, engine: Engine) -> Bound:
 
 def _arguments(entry: Entry, converter: Converter) -> dict[str, Any]:
     given: dict[str, Any] = {}
+    value: Any
     for position, value in enumerate(converter.args):
         if entry.parameters and entry.parameters[-1].rest and position >= len(entry.parameters) - 1:
             given.setdefault(entry.parameters[-1].name, []).append(value)
@@ -78,7 +81,7 @@ def _argument(entry: Entry, parameter: Parameter, given: dict[str, Any]) -> Any:
     for one in value if parameter.rest else (value,):
         wrong_kind = not isinstance(one, _KINDS[parameter.kind]) or (parameter.kind == "int" and isinstance(one, bool))
         if wrong_kind:
-            expected = {"text": "text", "int": "a whole number", "any": "text, a number or a boolean"}[parameter.kind]
+            expected = _EXPECTED[parameter.kind]
             raise ConverterProblem(f"expected {expected} for the argument {parameter.name!r} of {_usage(entry)}, got {one!r}")
     return tuple(value) if parameter.rest else value
 

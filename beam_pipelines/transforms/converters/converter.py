@@ -74,7 +74,7 @@ class Parameter:
     """
 
     name: str
-    kind: Literal["text", "int", "any"]
+    kind: Literal["text", "int", "any", "mapping"]
     default: Any = ...
     rest: bool = False
 

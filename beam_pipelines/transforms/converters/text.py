@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,8 @@ from beam_pipelines.transforms.converters.converter import (
 )
 
 __all__ = ["ENTRIES"]
+
+_FORMS = ("NFC", "NFKC", "NFD", "NFKD")
 
 
 def _kernel(name: str, kernel: Callable[[pa.Array], pa.Array]) -> Callable[[pa.DataType], Bound]:
@@ -50,6 +53,48 @@ def _null_if(kind: pa.DataType, values: tuple[Any, ...]) -> Bound:
     return Bound(pa.string() if pa.types.is_string_view(given) else given, convert)
 
 
+def _normalize(kind: pa.DataType, form: str) -> Bound:
+    if form not in _FORMS:
+        raise ConverterProblem(f"expected one of {', '.join(_FORMS)} as form for the converter 'normalize', got {form!r}")
+
+    def convert(array: pa.Array) -> Converted:
+        text = _in_form(plain_text(array), form)
+        return Converted(pc.utf8_trim_whitespace(pc.replace_substring_regex(text, r"[\s\p{Z}]+", " ")), [], [])
+
+    return Bound(text_type(kind, "normalize"), convert)
+
+
+def _in_form(array: pa.Array, form: str) -> pa.Array:
+    """Return text in a Unicode form; each different text is looked at once, and ASCII is in every form."""
+    if pc.all(pc.string_is_ascii(array), min_count=0).as_py():
+        return array
+    different = array.dictionary_encode()
+    # Arrow's own `utf8_normalize` composes nothing (pyarrow 25).
+    formed = [unicodedata.normalize(form, text) for text in different.dictionary.to_pylist()]
+    return pa.array(formed, array.type).take(different.indices)
+
+
+def _enum(kind: pa.DataType, values: dict[str, Any]) -> Bound:
+    given = kind.value_type if pa.types.is_dictionary(kind) else kind
+    known, wrong = convert_column(pa.array(list(values), pa.string()), pa.string() if is_text(given) else given)
+    if wrong is not None or not values:
+        raise ConverterProblem(f"expected a mapping of values of type {given} for the converter 'enum', got {', '.join(map(repr, values))}")
+    try:
+        meant = pa.array(list(values.values()))
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as mixed:
+        raise ConverterProblem("expected new values of one type for the converter 'enum': text, numbers, or true and false") from mixed
+    meant = meant.cast(pa.string()) if pa.types.is_null(meant.type) else meant
+
+    def convert(array: pa.Array) -> Converted:
+        array = plain_text(array)
+        places = pc.index_in(array, value_set=known.cast(array.type))
+        unknown = pc.and_(array.is_valid(), places.is_null())
+        bad = pc.indices_nonzero(unknown).to_pylist()
+        return Converted(meant.take(places), bad, ["the value is not among those of the enum"] * len(bad))
+
+    return Bound(meant.type, convert)
+
+
 def _json(kind: pa.DataType) -> Bound:
     target = pa.json_()
     if is_text(kind) or pa.types.is_dictionary(kind) or kind == target:
@@ -73,6 +118,18 @@ ENTRIES = (
     Entry("lower", (), _kernel("lower", pc.utf8_lower), "text in lower case"),
     Entry("upper", (), _kernel("upper", pc.utf8_upper), "text in upper case"),
     Entry("title", (), _kernel("title", pc.utf8_title), "text with each word capitalised"),
+    Entry(
+        "normalize",
+        (Parameter("form", "text", "NFC"),),
+        _normalize,
+        "text in one Unicode form (NFC, NFKC, NFD, NFKD), white space of any kind as one space, none at the ends",
+    ),
+    Entry(
+        "enum",
+        (Parameter("values", "mapping"),),
+        _enum,
+        "new values by old ones, as in {name: enum, values: {m: male, f: female}}; another value cannot be converted",
+    ),
     Entry("string", (), _string, "any value as text"),
     Entry("null_if", (Parameter("values", "any", rest=True),), _null_if, "null in place of given values, as in null_if('', 'N/A')"),
     Entry("json", (), _json, "JSON text checked, or any value written as JSON; the column is JSON"),
