@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import orjson
 import pyarrow as pa
@@ -26,7 +26,8 @@ from beam_pipelines.transforms.converters.converter import (
 
 __all__ = ["ENTRIES"]
 
-_FORMS = ("NFC", "NFKC", "NFD", "NFKD")
+Form = Literal["NFC", "NFKC", "NFD", "NFKD"]
+_FORMS: tuple[Form, ...] = get_args(Form)
 
 
 def _kernel(name: str, kernel: Callable[[pa.Array], pa.Array]) -> Callable[[pa.DataType], Bound]:
@@ -53,7 +54,7 @@ def _null_if(kind: pa.DataType, values: tuple[Any, ...]) -> Bound:
     return Bound(pa.string() if pa.types.is_string_view(given) else given, convert)
 
 
-def _normalize(kind: pa.DataType, form: str) -> Bound:
+def _normalize(kind: pa.DataType, form: Form) -> Bound:
     if form not in _FORMS:
         raise ConverterProblem(f"expected one of {', '.join(_FORMS)} as form for the converter 'normalize', got {form!r}")
 
@@ -64,7 +65,7 @@ def _normalize(kind: pa.DataType, form: str) -> Bound:
     return Bound(text_type(kind, "normalize"), convert)
 
 
-def _in_form(array: pa.Array, form: str) -> pa.Array:
+def _in_form(array: pa.Array, form: Form) -> pa.Array:
     """Return text in a Unicode form; each different text is looked at once, and ASCII is in every form."""
     if pc.all(pc.string_is_ascii(array), min_count=0).as_py():
         return array
