@@ -55,6 +55,7 @@ _TEXT = re.compile(r'text|character|name\b|citext|bpchar|"char"')
 _COMPARED = {"json": "jsonb", "json[]": "jsonb[]", "xml": "text", "point": "text", "polygon": "text"}
 _PARTS = re.compile(r""""(?:[^"]|"")*"|'(?:[^']|'')*'|[?%]""")
 _NAME_BYTES = 63
+_SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 SWEEP_MS = 1_000  # a staging table that a paused writer still holds is left for the next sweep
 
 
@@ -167,6 +168,11 @@ class PostgresTarget(SqlTarget):
     def stored(self, schema: pa.Schema) -> pa.Schema:
         for name in schema.names:
             _check_name("column", name, "; rename it in a map step")
+            if name in _SYSTEM_COLUMNS:
+                raise PlanError(
+                    f"column {name!r}: every table of PostgreSQL has a system column of this name; rename it in a map step",
+                    code="spec-invalid",
+                )
         return super().stored(schema)
 
     def obstacles_in(self, tx: Session, table: str) -> list[str]:
