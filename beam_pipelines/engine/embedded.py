@@ -131,6 +131,7 @@ class _BeginFn(PlainFn):
         self._job, self._asked = job, asked
 
     def process(self, named: tuple[str, str]) -> Iterator[dict[str, str]]:
+        presence.check(self._asked.runner)
         run = _run(self._job, self._asked, *named)
         with run.opened() as (store, target):
             holder = {**this_process(), EMBEDDED: True}

@@ -13,7 +13,7 @@ from beam_pipelines.engine import presence
 from beam_pipelines.engine.embedded import Asked, RunEmbedded
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.letters import Archive
-from beam_pipelines.engine.options import check_runner
+from beam_pipelines.engine.options import check_runner, refuse_runner
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
 from beam_pipelines.etl.service import Service
@@ -103,6 +103,7 @@ class Etl(beam.PTransform[PBegin, PCollection]):
     def expand(self, begin: PBegin) -> PCollection:
         definition = self._service.definition
         if not isinstance(begin.pipeline.runner, FnApiRunner):
+            refuse_runner(type(begin.pipeline.runner).__name__)
             raise _refused(begin.pipeline.runner)
         check_runner(begin.pipeline.options)
         job = Job.of(definition, self._service.folder)
