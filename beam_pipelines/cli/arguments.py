@@ -113,10 +113,13 @@ def add_log(parser: argparse._ActionsContainer, **default: Any) -> None:
 
 
 def add_store(parser: argparse._ActionsContainer, **default: Any) -> None:
-    """Add `--service`, `--state` and what every command has."""
+    """Add `--service`, `--connections`, `--state` and what every command has."""
     default = default or {"default": None}
     parser.add_argument("--service", metavar="FILE", help="the service definition; its state store is beside it", **default)
-    parser.add_argument("--state", metavar="URL", help="the state store: postgresql://..., sqlite:///PATH, or a path", **default)
+    parser.add_argument("--connections", metavar="FILE", help="default: connections.yaml beside the definition", **default)
+    parser.add_argument(
+        "--state", metavar="URL", help="the state store: postgresql://..., sqlite:///PATH, a path, or the name of a connection", **default
+    )
     suppressed = {"default": argparse.SUPPRESS} if default["default"] is argparse.SUPPRESS else {}
     add_format(parser, **suppressed)
     add_log(parser, **suppressed)

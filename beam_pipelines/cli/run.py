@@ -43,7 +43,11 @@ def add(commands: Any) -> None:
 def add_options(parser: Parser) -> None:
     """Add the options of a run."""
     parser.add_argument("--connections", metavar="FILE", help="default: connections.yaml beside the definition")
-    parser.add_argument("--state", metavar="URL", help="state store; default: .beam_pipelines/state.db beside the definition")
+    parser.add_argument(
+        "--state",
+        metavar="URL",
+        help="state store, a URL, a path or the name of a connection; default: .beam_pipelines/state.db beside the definition",
+    )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--plan", action="store_true", help="show graph, guarantee and what would be read; read no row, write nothing")
     instead.add_argument("--validate", action="store_true", help="check the definition and its functions; connect to nothing")
@@ -108,7 +112,7 @@ def _run_once(arguments: argparse.Namespace, session: Session, service: Service)
             listener=listener,
             run=run,
         )
-    _show(session, service, result, arguments.state)
+    _show(session, service, result, options_text(session.definition, arguments.state, arguments.connections))
     return result.exit_code
 
 
@@ -127,7 +131,7 @@ def _name_engine(parser: Parser, beam: Sequence[str]) -> str:
         raise
 
 
-def _show(session: Session, service: Service, result: Result, state: str | None) -> None:
+def _show(session: Session, service: Service, result: Result, found_by: str) -> None:
     """Answer with the record of a run that was begun, however it ended."""
     if session.out.as_json:
         session.out.json(result.to_json())
@@ -136,7 +140,7 @@ def _show(session: Session, service: Service, result: Result, state: str | None)
         notes = [("settled", line) for line in settled] + _schedule(service)
         summary.write(session.out, result.execution, failed, notes)
         session.out.line()
-        session.out.line(f"beam-pipelines runs show {result.execution.run}{options_text(session.definition, state)}")
+        session.out.line(f"beam-pipelines runs show {result.execution.run}{found_by}")
         session.out.flush()
     if result.exit_code == CANCELLED:
         # Tables have a transaction each: of a run that loads several, some may have been in.

@@ -11,9 +11,12 @@ from beam_pipelines.cli.output import Output
 from beam_pipelines.cli.redaction import Redactor
 
 if TYPE_CHECKING:
-    from beam_pipelines.etl.service import Service
+    from collections.abc import Iterable
 
-__all__ = ["Session", "state_url"]
+    from beam_pipelines.etl.service import Service
+    from beam_pipelines.io.connections import Connections
+
+__all__ = ["Session"]
 
 
 @dataclass
@@ -40,14 +43,31 @@ class Session:
         from beam_pipelines.io.connections import Connections
 
         self.definition = Path(path)
-        service = Service.load(path, connections=connections, state=state_url(state) if state else None)
+        service = Service.load(path, connections=connections, state=state)
         log.concern(service.id, "")
-        known = Connections(service.connections_file)
-        self.redact.learn_connections(known, dict.fromkeys((*service.definition.connection_names, *known.names())))
-        self.redact.learn_url(service.state_url)
+        self._learn(Connections(service.connections_file), service.definition.connection_names, state)
         return service
 
+    def find_state(self, text: str, connections: str | None = None) -> str:
+        """Return the URL of a state store that is given without a definition, and learn the secrets that it may lead to.
 
-def state_url(text: str) -> str:
-    """Return a state store's URL; a path alone is one of SQLite."""
-    return text if "://" in text else f"sqlite:///{Path(text).absolute()}"
+        Args:
+            text: A URL, a path, or the name of a connection.
+            connections: Connections file; None: `connections.yaml` in the working directory, when it is there.
+
+        Raises:
+            SpecError: It is named like a connection that cannot be one, or that needs a secret that is missing.
+        """
+        from beam_pipelines.io.connections import Connections
+        from beam_pipelines.io.state_place import may_be_name, state_url
+
+        here = Path("connections.yaml")
+        file = Path(connections) if connections else (here if may_be_name(text) and here.exists() else None)
+        known = Connections(file)
+        self._learn(known, (), text)
+        return state_url(text, known)
+
+    def _learn(self, known: Connections, names: Iterable[str], state: str | None) -> None:
+        self.redact.learn_connections(known, dict.fromkeys((*names, *known.names(), *([state] if state else []))))
+        if state:
+            self.redact.learn_url(state)

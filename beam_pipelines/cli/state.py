@@ -45,7 +45,6 @@ def add(commands: Any) -> None:
     reset: Parser = which.add_parser("reset", help="have the next run read everything")
     for one, handler in ((shown, _show), (set_, _set), (reset, _reset)):
         one.add_argument("--table", metavar="NAME", help="target table, where a service loads several")
-        one.add_argument("--connections", metavar="FILE", help="default: connections.yaml beside the definition")
         add_store(one)
         one.set_defaults(handler=handler, parser=one)
 
@@ -214,7 +213,7 @@ def _target(service: Service) -> Iterator[Target]:
     from beam_pipelines.runs.context import RunContext
 
     connections = str(service.connections_file) if service.connections_file else None
-    context = RunContext(run="", started_at=datetime.now(timezone.utc).isoformat(), connections=connections, state=service.state_url)
+    context = RunContext(run="", started_at=datetime.now(timezone.utc).isoformat(), connections=connections, state=service.state_place)
     target = Job.of(service.definition, service.folder).open_target(context)
     with contextlib.closing(target):
         yield target

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beam_pipelines.cli.session import Session, state_url
+from beam_pipelines.cli.session import Session
 from beam_pipelines.errors import SpecError
 
 if TYPE_CHECKING:
@@ -67,15 +67,14 @@ def locate(arguments: argparse.Namespace, session: Session) -> Place:
         SpecError: Neither is given, and the working directory does not say it.
     """
     if arguments.service:
-        service = session.load(arguments.service, getattr(arguments, "connections", None), arguments.state)
+        service = session.load(arguments.service, arguments.connections, arguments.state)
         return Place(service.state_url, service)
     if arguments.state:
-        session.redact.learn_url(state_url(arguments.state))
-        return Place(state_url(arguments.state))
+        return Place(session.find_state(arguments.state, arguments.connections))
     here = Path(".beam_pipelines") / "state.db"
     if here.exists():
-        return Place(state_url(str(here)))
-    service = session.load(find_definition("--service FILE or --state URL"))
+        return Place(f"sqlite:///{here.absolute()}")
+    service = session.load(find_definition("--service FILE or --state URL"), arguments.connections)
     return Place(service.state_url, service)
 
 
@@ -86,7 +85,7 @@ def locate_service(arguments: argparse.Namespace, session: Session) -> Place:
         SpecError: It is not given, and the working directory does not say it.
     """
     path = arguments.service or find_definition("--service FILE")
-    service = session.load(path, getattr(arguments, "connections", None), arguments.state)
+    service = session.load(path, arguments.connections, arguments.state)
     return Place(service.state_url, service)
 
 
@@ -127,14 +126,20 @@ def is_definition(path: Path) -> bool:
     return isinstance(value, Mapping) and not _SECTIONS.isdisjoint(value)
 
 
-def options_text(definition: Path | None, state: str | None) -> str:
+def options_text(definition: Path | None, state: str | None, connections: str | None = None) -> str:
     """Return the options by which another command finds the same store, as a user would type them in the same folder."""
     import shlex
 
+    from beam_pipelines.io.state_place import may_be_name
     from beam_pipelines.spec.values import masked_urls
 
+    options = {}
+    if state is None or may_be_name(state):
+        elsewhere = definition is not None and definition.absolute().parent != Path.cwd()
+        if state and connections:
+            options["connections"] = connections
+        elif elsewhere:
+            options["service"] = str(definition)
     if state:
-        return f" --state {shlex.quote(masked_urls(state))}"
-    if definition is None or definition.absolute().parent == Path.cwd():
-        return ""
-    return f" --service {shlex.quote(str(definition))}"
+        options["state"] = masked_urls(state)
+    return "".join(f" --{name} {shlex.quote(value)}" for name, value in options.items())

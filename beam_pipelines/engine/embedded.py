@@ -34,6 +34,7 @@ from beam_pipelines.engine.prepare import prepare, windows_of
 from beam_pipelines.errors import ActiveRunError, BeamPipelinesError, Code, FatalError, FencedError, TransientError
 from beam_pipelines.io import keepers
 from beam_pipelines.io.connector import Target
+from beam_pipelines.io.state_place import state_url
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.names import new_run
 from beam_pipelines.runs.window import Window
@@ -98,8 +99,7 @@ class _Run:
     @contextlib.contextmanager
     def opened(self) -> Iterator[tuple[StateStore, Target]]:
         """The state store, which is named by a URL without secrets or like a connection, and the target."""
-        place, known = self.context.state or "", self.job.connections(self.context)
-        url = known.get(place).url if "://" not in place else place
+        url = state_url(self.context.state or "", self.job.connections(self.context))
         with StateStore(url) as store, contextlib.closing(self.job.open_target(self.context)) as target:
             yield store, target
 
@@ -131,6 +131,7 @@ class _BeginFn(PlainFn):
         self._job, self._asked = job, asked
 
     def process(self, named: tuple[str, str]) -> Iterator[dict[str, str]]:
+        presence.check(self._asked.runner)
         run = _run(self._job, self._asked, *named)
         with run.opened() as (store, target):
             holder = {**this_process(), EMBEDDED: True}

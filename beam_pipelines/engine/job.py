@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from beam_pipelines import __version__
-from beam_pipelines.engine import artifact
+from beam_pipelines.engine import artifact, sources
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
 from beam_pipelines.functions import Functions
@@ -123,15 +123,24 @@ class Job:
     def code(self) -> str:
         """A digest of this package's release and the engine's, the steps as declared and the modules their functions are in.
 
-        The schemas that were planned or sampled of the steps belong to it, and the expressions that were compiled.
+        To these belongs what they import from the definition's folder. The schemas that were planned or sampled of the steps belong to
+        the digest, and the expressions that were compiled.
         """
         digest = hashlib.sha256(orjson.dumps([step.model_dump(mode="json", by_alias=True) for step in self.definition.steps]))
         digest.update(f"{__version__} {importlib.metadata.version('duckdb')}".encode())
-        for step in self.definition.steps:
-            if step.type == "function":
-                found = self.functions.find(step.id, getattr(step, "handler", None))
+        handlers = [(step.id, getattr(step, "handler", None)) for step in self.definition.steps if step.type == "function"]
+        codes = [self.functions.find(step_id, handler).code for step_id, handler in handlers]
+        files: dict[str, bytes] = {}
+        if self.folder and handlers:
+            modules = [handler.partition(":")[0] if handler else "functions" for _, handler in handlers]
+            files = sources.beside(Path(self.folder), [*modules, *self.definition.functions])
+        for name, content in files.items():
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
+        known = {str(Path(self.folder or "").resolve() / name) for name in files}
+        for module in (inspect.getmodule(code) or code for code in codes):
+            if getattr(module, "__file__", None) not in known:
                 with contextlib.suppress(OSError, TypeError):
-                    digest.update(inspect.getsource(inspect.getmodule(found.code) or found.code).encode())
+                    digest.update(inspect.getsource(module).encode())
         return digest.hexdigest()[:16]
 
     def connections(self, context: RunContext | None) -> Connections:

@@ -23,6 +23,7 @@ from beam_pipelines.engine.progress import Progress, Receiver
 from beam_pipelines.errors import BeamPipelinesError, FatalError, FencedError, PlanError
 from beam_pipelines.io import keepers, spares
 from beam_pipelines.io.connector import Target
+from beam_pipelines.io.state_place import state_url
 from beam_pipelines.runs.context import VARIABLE, RunContext
 from beam_pipelines.runs.names import new_run
 from beam_pipelines.state import lease as leases
@@ -43,7 +44,7 @@ class Launch:
 
     Args:
         job: The service.
-        state: URL of the state store.
+        state: URL of the state store, or the name of a connection that leads to it.
         beside: Folder that relative places (dead letters) are beside of.
         connections: Connections file.
         options: Beam's options.
@@ -116,10 +117,11 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
         keep_watermark=ask.keep_watermark,
     )
     archive = letters.Archive.of(job.definition.dead_letters, ask.beside)
+    url = state_url(ask.state, job.connections(context))
     with _ONE_RUN, spares.kept():
         plan = make_plan(job, context)
         check_refresh(ask, plan)
-        with StateStore(ask.state) as store, _leased(store, job.service, run), contextlib.closing(job.open_target(context)) as target:
+        with StateStore(url) as store, _leased(store, job.service, run), contextlib.closing(job.open_target(context)) as target:
             accepted = ask.full_refresh or ask.keep_watermark
             settled = recover.roll_forward(job, store, target, archive, run, accepted=accepted)
             recover.check_ahead(job, store, target, accepted=accepted)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from beam_pipelines.errors import PlanError, SpecError
 
-__all__ = ["check_runner", "parse_beam"]
+__all__ = ["check_runner", "parse_beam", "refuse_runner"]
 
 _LOCAL = ("DirectRunner", "FnApiRunner", "direct", "SwitchingDirectRunner", "BundleBasedDirectRunner")
 _REFUSED = {
@@ -90,6 +90,19 @@ class _Once:
         return self
 
 
+def refuse_runner(name: str) -> None:
+    """Refuse a runner that is known to do wrong.
+
+    Args:
+        name: Of its class, without its module.
+
+    Raises:
+        PlanError: `runner-refused`, with the reason.
+    """
+    if name in _REFUSED:
+        raise PlanError(f"{name} is refused: {_REFUSED[name]}", code="runner-refused")
+
+
 def check_runner(options: Any) -> str:
     """Say which engine runs, or refuse the runner.
 
@@ -98,10 +111,10 @@ def check_runner(options: Any) -> str:
     """
     from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 
-    runner = (options.view_as(StandardOptions).runner or "DirectRunner").rpartition(".")[2]
-    if runner in _REFUSED:
-        raise PlanError(f"{runner} is refused: {_REFUSED[runner]}", code="runner-refused")
-    if runner not in _LOCAL:
+    runner = options.view_as(StandardOptions).runner or "DirectRunner"
+    package, _, name = runner.rpartition(".")
+    refuse_runner(name)
+    if name not in _LOCAL or (package and package.partition(".")[0] != "apache_beam"):
         near = difflib.get_close_matches(runner, ["DirectRunner"], n=1, cutoff=0.8)
         hint = f"; did you mean {near[0]}?" if near else "; the pipeline itself is portable"
         raise PlanError(f"{runner} is not served: this version starts runs on the DirectRunner{hint}", code="runner-refused")

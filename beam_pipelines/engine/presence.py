@@ -15,12 +15,14 @@ from typing import Any
 
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from beam_pipelines.errors import PlanError
 from beam_pipelines.state.lease import at_work
 
-__all__ = ["begin", "end", "watch"]
+__all__ = ["begin", "check", "end", "watch"]
 
 _LOCK = threading.Lock()
 _NAME = "_beam_pipelines_name"  # attribute of a runner that is watched
+_WATCHED: set[str] = set()  # names of the runners that are watched in this process
 _EXECUTING: dict[str, int] = {}  # by a runner's name: pipelines that it is executing
 _BEGUN: dict[str, set[str]] = {}  # by a runner's name: runs that were begun, and have not ended
 
@@ -47,6 +49,7 @@ def watch(runner: FnApiRunner) -> str:
                 _over(name)
 
         setattr(runner, _NAME, name)
+        _WATCHED.add(name)
         runner.run_via_runner_api = watched
         return name
 
@@ -61,6 +64,27 @@ def begin(runner: str, run: str) -> None:
     with _LOCK:
         _BEGUN.setdefault(runner, set()).add(run)
         at_work.add(run)
+
+
+def check(runner: str) -> None:
+    """Refuse to begin where the runner of the pipeline is in this process, and executes nothing: another one executes the pipeline.
+
+    That one was not asked for when the pipeline was made, may do wrong, and does not say when it is over. A worker process knows no runner.
+
+    Args:
+        runner: As in `begin`.
+
+    Raises:
+        PlanError: `runner-refused`.
+    """
+    with _LOCK:
+        elsewhere = runner in _WATCHED and runner not in _EXECUTING
+    if elsewhere:
+        raise PlanError(
+            "this pipeline is executed by another runner than it was made with, which alone was checked: make it with"
+            " beam.Pipeline(runner='FnApiRunner'), and start it by its run()",
+            code="runner-refused",
+        )
 
 
 def end(runner: str, run: str) -> None:

@@ -28,7 +28,7 @@ class Service:
         definition: What the user declared.
         folder: Folder of the definition: `functions.py`, `connections.yaml` and the state store are beside it.
         connections: Connections file, None: `connections.yaml` in the folder, when it is there.
-        state: The state store, a path or a URL; None: `.beam_pipelines/state.db` in the folder.
+        state: The state store, a path, a URL or the name of a connection; None: `.beam_pipelines/state.db` in the folder.
         loaded: The text that the definition was read from, for file and line of problems; None when it was made in Python.
     """
 
@@ -45,14 +45,17 @@ class Service:
         Args:
             path: Of the definition.
             connections: Connections file.
-            state: The state store: a path, `sqlite:///PATH` or `postgresql://...`.
+            state: The state store: a path, `sqlite:///PATH`, `postgresql://...`, or a text without slash and dot that is the name of a
+                connection.
 
         Raises:
             SpecError: With every mistake, each with file, line, column and what was expected.
         """
         loaded = load(path)
         place = Path(connections).absolute() if connections else None
-        return cls(loaded.definition, Path(path).absolute().parent, place, str(state) if state else None, loaded)
+        if isinstance(state, Path):
+            state = str(state.expanduser().absolute())  # never the name of a connection
+        return cls(loaded.definition, Path(path).absolute().parent, place, state or None, loaded)
 
     @property
     def id(self) -> str:
@@ -110,7 +113,7 @@ class Service:
         check_runner(parsed)
         ask = Launch(
             job=self._job,
-            state=self.state_url,
+            state=self.state_place,
             beside=self.beside,
             connections=self.connections_file,
             options=parsed,
@@ -128,9 +131,29 @@ class Service:
 
     @property
     def state_url(self) -> str:
-        """URL of the state store."""
+        """URL of the state store, with the secrets of a connection it is named like.
+
+        Raises:
+            SpecError: It is named like a connection that cannot be one, or that needs a secret that is missing.
+        """
+        from beam_pipelines.io.connections import Connections
+        from beam_pipelines.io.state_place import may_be_name, state_url
+
         place = self.state or str(self.folder / ".beam_pipelines" / "state.db")
-        return place if "://" in place else f"sqlite:///{Path(place).expanduser().absolute()}"
+        return state_url(place, Connections(self.connections_file if may_be_name(place) else None))
+
+    @property
+    def state_place(self) -> str:
+        """The state store as others may be told: the name of a connection when it is given so, else its URL.
+
+        Raises:
+            SpecError: As `state_url`.
+        """
+        from beam_pipelines.io.connections import Connections
+        from beam_pipelines.io.state_place import connection_of, may_be_name
+
+        named = self.state and may_be_name(self.state) and connection_of(self.state, Connections(self.connections_file))
+        return named.name if named else self.state_url
 
     @property
     def connections_file(self) -> Path | None:
@@ -140,8 +163,9 @@ class Service:
     @property
     def beside(self) -> Path:
         """Where dead letters go when the definition does not say: beside a local state store, else beside the definition."""
-        if self.state_url.startswith("sqlite:///"):
-            return Path(self.state_url.removeprefix("sqlite:///")).expanduser().absolute().parent
+        url = self.state_url
+        if url.startswith("sqlite:///"):
+            return Path(url.removeprefix("sqlite:///")).expanduser().absolute().parent
         return self.folder / ".beam_pipelines"
 
     @contextlib.contextmanager
@@ -177,7 +201,7 @@ class Service:
             run="000000000000",
             started_at=datetime.now(timezone.utc).isoformat(timespec="microseconds"),
             connections=str(self.connections_file) if self.connections_file else None,
-            state=self.state_url,
+            state=self.state_place,
             full_refresh=full_refresh,
             keep_watermark=keep_watermark,
         )

@@ -13,7 +13,7 @@ from beam_pipelines.engine import presence
 from beam_pipelines.engine.embedded import Asked, RunEmbedded
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.letters import Archive
-from beam_pipelines.engine.options import check_runner
+from beam_pipelines.engine.options import check_runner, refuse_runner
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
 from beam_pipelines.etl.service import Service
@@ -70,9 +70,9 @@ class Etl(beam.PTransform[PBegin, PCollection]):
                 raise ValueError("expected connections and state with a definition's file, got them beside a Service, which has its own")
             self._service = service
         else:
-            self._service = Service.load(service, connections=connections, state=str(state) if state is not None else None)
+            self._service = Service.load(service, connections=connections, state=state)
         place = self._place()
-        self._beside = self._folder_of(place)
+        self._beside = self._service.beside
         self._context = RunContext(
             run="",
             started_at="",
@@ -87,30 +87,15 @@ class Etl(beam.PTransform[PBegin, PCollection]):
 
     def _place(self) -> str:
         """The state store as the pipeline may name it: what is in a pipeline is read by many."""
-        from beam_pipelines.io.connections import Connections
-
-        given = self._service.state
-        if given and "://" not in given and given in Connections(self._service.connections_file):
-            return given
-        url = self._service.state_url
-        parsed = DatabaseUrl.parse(url)
+        place = self._service.state_place
+        parsed = DatabaseUrl.parse(place)
         if parsed is not None and parsed.secrets():
             raise PlanError(
                 f"a state store with a password ({parsed.display()}) cannot stand in a pipeline: name it as a connection, and give its name"
                 " as state",
                 code="connection-invalid",
             )
-        return url
-
-    def _folder_of(self, place: str) -> Path:
-        """Where dead letters go when the definition does not say: where the command line puts them for the store of this place."""
-        from beam_pipelines.io.connections import Connections
-
-        if "://" in place:
-            return self._service.beside
-        named = Connections(self._service.connections_file).get(place)
-        file = named.path if named.system == "sqlite" else None
-        return file.parent if file is not None else self._service.folder / ".beam_pipelines"
+        return place
 
     def default_label(self) -> str:
         return f"Etl {self._service.id}"
@@ -118,6 +103,7 @@ class Etl(beam.PTransform[PBegin, PCollection]):
     def expand(self, begin: PBegin) -> PCollection:
         definition = self._service.definition
         if not isinstance(begin.pipeline.runner, FnApiRunner):
+            refuse_runner(type(begin.pipeline.runner).__name__)
             raise _refused(begin.pipeline.runner)
         check_runner(begin.pipeline.options)
         job = Job.of(definition, self._service.folder)

@@ -9,7 +9,7 @@ import pytest
 
 from beam_pipelines.cli import store
 from beam_pipelines.cli.output import Output
-from beam_pipelines.cli.session import Session, state_url
+from beam_pipelines.cli.session import Session
 from beam_pipelines.errors import SpecError
 
 
@@ -19,8 +19,8 @@ def here(room, monkeypatch):
     return room
 
 
-def located(service=None, state=None):
-    return store.locate(argparse.Namespace(service=service, state=state), Session(Output(sys.stdout)))
+def located(service=None, state=None, connections=None):
+    return store.locate(argparse.Namespace(service=service, state=state, connections=connections), Session(Output(sys.stdout)))
 
 
 def test_a_definition_leads_to_the_store_beside_it(here):
@@ -73,9 +73,32 @@ def test_a_definition_with_mistakes_is_one(here):
     assert store.definitions_in(Path()) == [Path("service.yaml")]
 
 
-def test_paths_become_urls_and_urls_stay():
-    assert state_url("a/b.db") == f"sqlite:///{os.getcwd()}/a/b.db"
-    assert state_url("postgresql://h/d") == "postgresql://h/d"
+def test_paths_become_urls_and_urls_stay(here):
+    for given in ({}, {"service": "service.yaml"}):
+        assert located(state="a/b.db", **given).url == f"sqlite:///{os.getcwd()}/a/b.db"
+        assert located(state="postgresql://h/d", **given).url == "postgresql://h/d"
+
+
+def test_a_word_that_is_a_connection_leads_where_it_does(here, monkeypatch):
+    here.write("other.yaml", "runs: sqlite:///far/away.db\nlocked: 'postgresql://me:${env:STATE_PASSWORD}@db/state'\n")
+    monkeypatch.setenv("STATE_PASSWORD", "hunter2")
+    for given in ({}, {"service": "service.yaml"}):
+        assert located(state="crm", **given).url == f"sqlite:///{here.folder}/crm.db"
+        assert located(state="./crm", **given).url == f"sqlite:///{here.folder}/crm"
+        assert located(state="runs", **given).url == f"sqlite:///{here.folder}/runs"
+        assert located(state="runs", connections="other.yaml", **given).url == f"sqlite:///{here.folder}/far/away.db"
+        assert located(state="locked", connections="other.yaml", **given).url == "postgresql://me:hunter2@db/state"
+        with pytest.raises(SpecError, match="got the connection 'warehouse', which is duckdb") as refused:
+            located(state="warehouse", **given)
+        assert refused.value.code == "connection-invalid"
+
+
+def test_the_secrets_of_a_store_that_is_named_are_taken_out_of_messages(here, monkeypatch):
+    monkeypatch.setenv("BEAM_PIPELINES_CONNECTION_RUNS", "postgresql://me:hunter2@db/state")
+    for given in (None, "service.yaml"):
+        session = Session(Output(sys.stdout))
+        store.locate(argparse.Namespace(service=given, state="runs", connections=None), session)
+        assert session.redact("cannot log in with hunter2") == "cannot log in with ***"
 
 
 def test_options_in_hints_lead_back_and_hold_no_password(here):
@@ -84,3 +107,8 @@ def test_options_in_hints_lead_back_and_hold_no_password(here):
     hint = store.options_text(Path("service.yaml"), "postgresql://me:hunter2@db/state")
     assert "hunter2" not in hint
     assert hint.startswith(" --state ")
+    # A connection is looked up beside the definition, or in the file that was given.
+    assert store.options_text(Path("service.yaml"), "runs") == " --state runs"
+    assert store.options_text(Path("sub/service.yaml"), "runs") == " --service sub/service.yaml --state runs"
+    assert store.options_text(Path("sub/service.yaml"), "runs", "c.yaml") == " --connections c.yaml --state runs"
+    assert store.options_text(Path("sub/service.yaml"), "runs.db", "c.yaml") == " --state runs.db"

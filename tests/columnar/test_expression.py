@@ -163,6 +163,21 @@ def test_nan_is_not_greater_than_anything_and_null_is_unknown() -> None:
     assert values("CASE WHEN x > 0 THEN 'pos' ELSE 'no' END", batch) == ["pos", "no", "no", "no", "pos"]
 
 
+@pytest.mark.parametrize("sql", ["x > NULL", "x >= NULL", "x < NULL", "x <= NULL", "NULL > x", "NULL >= x", "NULL < x", "NULL <= x"])
+def test_nan_compared_with_a_null_that_is_written_is_unknown(sql: str) -> None:
+    batch = pa.record_batch({"x": [1.0, math.nan, None]})
+    assert values(sql, batch) == [None, None, None]
+    assert values(f"NOT ({sql})", batch) == [None, None, None]
+
+
+def test_nan_between_bounds_of_which_one_is_null_is_unknown_where_the_other_does_not_decide() -> None:
+    batch = pa.record_batch({"x": [1.0, math.nan, None]})
+    assert values("x BETWEEN NULL AND NULL", batch) == [None, None, None]
+    # NaN is neither at least 0 nor at most 5, so that the other bound does not matter.
+    assert values("x BETWEEN 0 AND NULL", batch) == [None, False, None]
+    assert values("x BETWEEN NULL AND 5", batch) == [None, False, None]
+
+
 def test_negative_zero_equals_zero() -> None:
     batch = pa.record_batch({"x": [-0.0]})
     assert values("x = 0.0 AND x >= 0 AND x <= 0 AND NOT x < 0", batch) == [True]

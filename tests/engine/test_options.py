@@ -69,6 +69,8 @@ def test_the_engine_that_runs_is_named(words: list[str], engine: str) -> None:
         (["--runner=FlinkRunner"], "FlinkRunner is not served"),
         (["--runner=DataflowRunner"], "DataflowRunner is not served"),
         (["--runner=PrismRunner"], "PrismRunner is not served"),
+        (["--runner=mine.DirectRunner"], "mine.DirectRunner is not served: this version starts runs on the DirectRunner"),
+        (["--runner=apache_beam.runners.dask.dask_runner.DaskRunner"], "DaskRunner is refused"),
         (["--runner=DirectRuner"], "DirectRuner is not served: this version starts runs on the DirectRunner; did you mean DirectRunner?"),
         (["--direct_running_mode=multi_threading"], "multi_threading is refused: in Beam 2.77 it loses large batches"),
     ],

@@ -9,6 +9,7 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_pipelines.engine import presence
+from beam_pipelines.errors import PlanError
 from beam_pipelines.state.lease import at_work
 
 
@@ -47,6 +48,16 @@ def test_a_run_is_at_work_until_its_pipeline_is_over_however_it_ends() -> None:
 
     assert other.run_via_runner_api(works, options=None) == "done"
     assert at_work == set()
+
+
+def test_a_runner_of_this_process_that_executes_nothing_is_not_the_one_that_asks() -> None:
+    runner = Runner()
+    name = presence.watch(runner)
+    with pytest.raises(PlanError, match="another runner than it was made with") as refused:
+        presence.check(name)
+    assert refused.value.code == "runner-refused"
+    runner.run_via_runner_api(presence.check, name)
+    presence.check("that of a pipeline which another process made")
 
 
 def test_of_two_pipelines_of_one_runner_the_end_of_one_is_not_that_of_the_other() -> None:

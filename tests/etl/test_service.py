@@ -4,9 +4,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from beam_pipelines.errors import PlanError, SpecError
 from beam_pipelines.etl.service import Service
+from beam_pipelines.state.store import StateStore
 
 DEFINITION = """\
 name: Customers
@@ -113,3 +115,49 @@ def test_a_run_id_that_staging_would_not_be_found_by_is_refused_before_anything_
     assert refused.value.code == "option-invalid"
     assert not (definition.parent / ".beam_pipelines").exists()
     assert Service.load(definition).run(run="nightly00001").execution.run == "nightly00001"
+
+
+@pytest.mark.parametrize("system", ["sqlite", "postgresql"])
+def test_a_state_store_that_is_named_like_a_connection_is_its_database_and_the_run_carries_no_secret(
+    definition: Path, tmp_path: Path, system: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"sqlite:///{tmp_path}/far/runs.db" if system == "sqlite" else request.getfixturevalue("postgres_database")
+    monkeypatch.setenv("STATE_URL", place)
+    (tmp_path / "connections.yaml").write_text("crm: crm.db\nruns: ${env:STATE_URL}\n")
+    # Files have no ledger of their own: it is in the state store, which workers find by what the run tells them.
+    write(
+        definition,
+        "    type: data-warehouse\n    connection: warehouse\n    table: customers\n    mode: upsert\n",
+        "    type: file\n    path: out.parquet\n    mode: replace\n",
+    )
+    write(definition, "    cursor: {column: updated_at}\n", "")
+    write(definition, "- {id: adults, type: filter, condition: age >= 18}", "- {id: told, type: function}")
+    (tmp_path / "functions.py").write_text(
+        "import os\nfrom pathlib import Path\n\n\ndef told(row: dict) -> dict:\n"
+        f"    Path({str(tmp_path / 'told')!r}).write_text(os.environ['BEAM_PIPELINES_CONTEXT'])\n    return row\n"
+    )
+    service = Service.load(definition, state="runs")
+    result = service.run()
+    assert result.exit_code == 0, result.error
+    told = (tmp_path / "told").read_text()
+    assert '"state": "runs"' in told
+    password = make_url(place).password
+    assert (password is None) == (system == "sqlite")
+    assert password is None or password not in told + repr(result.to_json())
+    assert service.beside == (tmp_path / "far" if system == "sqlite" else tmp_path / ".beam_pipelines")
+    with StateStore(place) as store:
+        assert [one.run for one in store.executions("customers")] == [result.execution.run]
+    assert not (tmp_path / ".beam_pipelines" / "state.db").exists()
+    # A path object is a path, and so is a text that looks like one.
+    for given in (Path("runs"), "./runs", "runs.db"):
+        assert Service.load(definition, state=given).state_url == f"sqlite:///{Path(given).absolute()}"
+
+
+def test_a_state_store_that_is_named_like_a_folder_or_a_duckdb_file_is_refused_before_anything_starts(definition: Path) -> None:
+    service = Service.load(definition, state="warehouse")
+    for asked in (service.plan, service.run):
+        with pytest.raises(
+            PlanError, match="expected PostgreSQL or SQLite as state store, got the connection 'warehouse', which is duckdb"
+        ):
+            asked()
+    assert not (definition.parent / "warehouse").exists()

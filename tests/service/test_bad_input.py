@@ -387,6 +387,25 @@ def test_a_name_that_postgresql_would_cut_is_refused_before_anything_is_written(
     ) == [(0,)]
 
 
+@pytest.mark.parametrize("column", ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"])
+def test_a_column_named_like_one_that_every_table_of_postgresql_has_is_refused_before_anything_is_read(
+    desk: Desk, postgres_database: str, column: str
+) -> None:
+    desk.sqlite("source.db", f'CREATE TABLE t (id INTEGER PRIMARY KEY, "{column}" TEXT)', "INSERT INTO t VALUES (1, 'a')")
+    desk.connect(target=postgres_database)
+    desk.etl({"table": "t"}, {"table": "t", "mode": "upsert"})
+    refused = desk.run()
+    assert (refused.exit_code, refused.execution.error_code) == (2, "spec-invalid")
+    assert (
+        refused.execution.error == f"column {column!r}: every table of PostgreSQL has a system column of this name; rename it in a map step"
+    )
+    assert desk.postgres(postgres_database, "SELECT to_regclass('t')") == [(None,)]
+    renamed = {"id": "m", "type": "map", "mappings": {"id": {"source": "id"}, column.upper(): {"source": column}}}
+    desk.etl({"table": "t"}, {"table": "t", "mode": "upsert"}, [renamed])
+    desk.ran()
+    assert desk.postgres(postgres_database, f'SELECT id, "{column.upper()}" FROM t') == [(1, "a")]
+
+
 # Sources of other shapes.
 
 

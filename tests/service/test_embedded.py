@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
 from apache_beam.runners.portability.portable_runner import PortableRunner
+from apache_beam.runners.runner import PipelineRunner
 
 from beam_pipelines.errors import BeamPipelinesError, FatalError, FencedError, PlanError, TransientError
 from beam_pipelines.etl import Etl
@@ -170,6 +173,11 @@ def test_what_cannot_be_run_so_is_refused_when_the_pipeline_is_made(desk: Desk) 
         beam.Pipeline(options=PipelineOptions(["--runner=PrismRunner"])) | Etl(path)
     with pytest.raises(PlanError, match="PortableRunner is not served"):
         beam.Pipeline(runner=PortableRunner()) | Etl(path)
+    for one in ("DaskRunner", "InteractiveRunner"):
+        made = type(one, (PipelineRunner,), {})()
+        with pytest.raises(PlanError, match=f"^{one} is refused: it ") as refused:
+            beam.Pipeline(runner=made) | Etl(path)
+        assert refused.value.code == "runner-refused"
     with pytest.raises(PlanError, match="multi_threading is refused"):
         beam.Pipeline(runner="FnApiRunner", options=PipelineOptions(["--direct_running_mode=multi_threading"])) | Etl(path)
     # What `beam.Pipeline()` makes tries Prism, and when that fails runs everything again.
@@ -337,6 +345,24 @@ def test_two_threads_of_one_process_do_not_run_a_service_at_once(desk: Desk, tmp
     with desk.store() as store:
         assert [one.status for one in store.executions("desk")] == ["success"]
     assert at_work == set()
+
+
+@pytest.mark.parametrize("how", ["handed over", "exchanged"])
+def test_a_pipeline_that_another_runner_executes_than_it_was_made_with_does_not_begin(desk: Desk, how: str) -> None:
+    fill(desk, 1, 20)
+    pipeline = beam.Pipeline(runner="FnApiRunner")
+    pipeline | Etl(greetings(desk))
+    other = BundleBasedDirectRunner()
+    if how == "exchanged":
+        pipeline.runner = other
+    start = pipeline.run if how == "exchanged" else partial(other.run_pipeline, pipeline, pipeline.options)
+    with pytest.raises(Exception, match="is executed by another runner than it was made with") as refused:
+        start().wait_until_finish()
+    assert "beam.Pipeline(runner='FnApiRunner')" in str(refused.value)
+    assert at_work == set()
+    with desk.store() as store:
+        assert store.executions("desk") == []
+    assert not (desk.folder / "target.duckdb").exists()
 
 
 def test_a_pipeline_that_is_run_again_by_the_same_runner_settles_what_it_left(desk: Desk, tmp_path: Path) -> None:

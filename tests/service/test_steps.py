@@ -7,6 +7,7 @@ Ids 10, 20 ... 100 have an e-mail without `@`; ids 7 and 77 have a spend that is
 from __future__ import annotations
 
 import os
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,26 @@ def test_what_an_undeclared_function_returns_is_sampled_kept_and_enforced(people
     assert people.duckdb(
         "target.duckdb", "SELECT data_type FROM duckdb_columns() WHERE table_name = 'shapes' AND column_name = 'size'"
     ) == [("BIGINT",)]
+
+
+def test_what_a_function_returns_is_sampled_again_when_a_module_that_it_imports_was_edited(
+    people: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setitem(sys.modules, "rules_of_this_test", None)
+    monkeypatch.delitem(sys.modules, "rules_of_this_test")
+    rules = people.folder / "rules_of_this_test.py"
+    people.functions("from rules_of_this_test import LABEL\n\n\ndef shape(row):\n    return {'id': row['id'], **LABEL}\n")
+    rules.write_text("LABEL = {'label': 'one'}\n")
+    people.etl({"table": "people"}, {"table": "shapes", "mode": "upsert", "keyFields": ["id"]}, [{"id": "shape", "type": "function"}])
+    people.ran()
+    # What is loaded stays loaded; the run's digest is that of what ran, so that the edit is not taken for known.
+    rules.write_text("LABEL = {'label': 'two', 'size': 2}\n")
+    people.ran()
+    assert people.duckdb("target.duckdb", "SELECT DISTINCT label FROM shapes") == [("one",)]
+    answer = people.command("--service", "service.json")
+    assert answer.returncode == 0, answer.stderr
+    assert people.duckdb("target.duckdb", "SELECT DISTINCT label, size FROM shapes") == [("two", 2)]
 
 
 def test_additional_costs_are_charged_by_the_rows_that_leave_the_step(people: Desk) -> None:

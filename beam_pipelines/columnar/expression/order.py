@@ -102,7 +102,7 @@ def _safe(node: Node, left_nan: bool, right_nan: bool) -> Node:
     is_number = comparison("COMPARE_NOTEQUAL", greater, _NAN)
     if lesser_nan and node["type"] in (_GREATER_EQUAL, _LESS_EQUAL):
         is_number = junction("OR", [is_number, comparison("COMPARE_EQUAL", lesser, _NAN)])
-    elif lesser.get("class") != "CONSTANT":
+    elif lesser.get("class") != "CONSTANT" or lesser["literal"]["kind"] == "NULL_LITERAL":
         # Null compared with NaN is null, not false: under a NOT that is a difference.
         is_number = junction("OR", [is_number, operation("OPERATOR_IS_NULL", lesser)])
     return junction("AND", [node, is_number])

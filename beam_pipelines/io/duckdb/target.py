@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -30,6 +31,7 @@ __all__ = ["DuckDbTarget"]
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
+_WORD = re.compile(r"\w+")
 _NAMED = "lower(table_name) = lower(?) AND lower(schema_name) = lower(?)"  # DuckDB compares names so
 
 
@@ -258,8 +260,32 @@ def _refusals(tx: Session, plan: MergePlan) -> list[tuple[str, str]]:
         for kind, text, expression, columns, referenced, there in found
     ]
     names = [row[0] for row in tx.execute(f"SELECT column_name FROM (DESCRIBE {sql.target})").rows]
+    # Unique indexes are no constraints to the catalog. The list of what they are on is a text, each part as in SQL.
+    indexes = tx.execute(
+        f"SELECT index_name, expressions::VARCHAR[] FROM duckdb_indexes() WHERE is_unique AND NOT is_primary AND {_NAMED}",
+        (table, schema or "main"),
+    ).rows
+    constraints += [_unique_index(name, parts, names) for name, parts in indexes]
     insert = plan.policy.mode == "insert" or plan.policy.whole
     return casts + refusals.queries(tolerant, constraints, names, insert=insert, fold=str.lower)
+
+
+def _unique_index(name: str, parts: Sequence[str], names: Sequence[str]) -> refusals.Constraint:
+    """A unique index as a constraint.
+
+    Args:
+        name: Of the index.
+        parts: What it is on: columns and expressions, as in SQL.
+        names: Columns of the table.
+    """
+    spelled = {written.lower(): column for column in names for written in (column, quote(column))}
+    if all(part.lower() in spelled for part in parts):
+        columns = tuple(spelled[part.lower()] for part in parts)
+        return refusals.Constraint("UNIQUE", f"{name} UNIQUE ({', '.join(columns)})", columns)
+    # A column too many may be found in a text of the expression: then the index is not looked at, as where a column does not arrive.
+    words = {word.lower() for part in parts for word in _WORD.findall(part)}
+    used = [column for column in names if column.lower() in words or quote(column).lower() in " ".join(parts).lower()]
+    return refusals.Constraint("UNIQUE", f"{name} UNIQUE ({', '.join(parts)})", tuple(used), parts=tuple(parts))
 
 
 def _cast(sql: MergeSql) -> str:

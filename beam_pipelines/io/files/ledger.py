@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from beam_pipelines.io.connections import Connections, variable
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.session import Session, quote
+from beam_pipelines.io.state_place import connection_of, state_url
 from beam_pipelines.runs.window import Window
 
 if TYPE_CHECKING:
@@ -87,11 +88,9 @@ def home_of(context: RunContext | None) -> tuple[SqlTarget, FileLedger] | None:
         return None
     place, name = context.state, "state store"
     known = Connections(Path(context.connections) if context.connections else None)
-    if "://" not in place and place in known:
-        connection = known.get(place)
-    else:
-        url = place if "://" in place else f"sqlite:///{Path(place).expanduser().absolute()}"
-        connection = Connections(None, {variable(name): url}).get(name)
+    connection = connection_of(place, known)
+    if connection is None:
+        connection = Connections(None, {variable(name): state_url(place, known)}).get(name)
     if connection.system == "postgresql":
         from beam_pipelines.io.postgres.target import PostgresTarget
 

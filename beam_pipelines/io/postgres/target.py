@@ -56,6 +56,7 @@ _TEXT = re.compile(r'text|character|name\b|citext|bpchar|"char"')
 _COMPARED = {"json": "jsonb", "json[]": "jsonb[]", "xml": "text", "point": "text", "polygon": "text"}
 _PARTS = re.compile(r""""(?:[^"]|"")*"|'(?:[^']|'')*'|[?%]""")
 _NAME_BYTES = 63
+_SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 SWEEP_MS = 1_000  # a staging table that a paused writer still holds is left for the next sweep
 
 
@@ -168,6 +169,11 @@ class PostgresTarget(SqlTarget):
     def stored(self, schema: pa.Schema) -> pa.Schema:
         for name in schema.names:
             _check_name("column", name, "; rename it in a map step")
+            if name in _SYSTEM_COLUMNS:
+                raise PlanError(
+                    f"column {name!r}: every table of PostgreSQL has a system column of this name; rename it in a map step",
+                    code="spec-invalid",
+                )
         return super().stored(schema)
 
     def obstacles_in(self, tx: Session, table: str) -> list[str]:
@@ -380,12 +386,22 @@ class PostgresTarget(SqlTarget):
             " FROM pg_constraint c WHERE c.conrelid = to_regclass(?)",
             (quote_table(table),),
         ).rows
+        # Unique indexes that belong to no constraint. Rows that one on expressions, or on a part of the table, refuses are found by halves.
+        indexes = tx.execute(
+            "SELECT c.relname, ARRAY(SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY k(n, o)"
+            " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n WHERE k.o <= i.indnkeyatts ORDER BY k.o)"
+            " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = to_regclass(?) AND i.indisunique"
+            " AND i.indpred IS NULL AND i.indexprs IS NULL"
+            " AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u'))",
+            (quote_table(table),),
+        ).rows
         kinds = {"p": "UNIQUE", "u": "UNIQUE", "c": "CHECK", "f": "FOREIGN KEY"}
         constraints = [
             refusals.Constraint(kinds[kind], f"{name} {text}", tuple(columns), expression or "", references or "", tuple(there))
             for kind, name, text, expression, columns, references, there in found
             if kind in kinds
         ]
+        constraints += [refusals.Constraint("UNIQUE", f"{name} UNIQUE ({', '.join(columns)})", tuple(columns)) for name, columns in indexes]
         known = self.columns(tx, table)
         required = [field.name for field in known.schema if not field.nullable] if known else []
         return [*(refusals.Constraint("NOT NULL", "NOT NULL", (name,)) for name in required), *constraints]

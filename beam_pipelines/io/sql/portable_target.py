@@ -8,6 +8,7 @@ there may leave an empty table or column behind. The rest is one transaction.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -360,7 +361,7 @@ class PortableTarget(SqlTarget):
         assert isinstance(tx, PortableSession)
         inspector, (schema, name), known = sa.inspect(tx.connection), split(table), self.columns(tx, table)
         found = [refusals.Constraint("NOT NULL", "NOT NULL", (f.name,)) for f in known.schema if not f.nullable] if known else []
-        keys = [tuple(unique["column_names"]) for unique in inspector.get_unique_constraints(name, schema)]
+        keys = _unique_keys(inspector, name, schema)
         keys += [known.primary_key] if known and known.primary_key else []
         found += [refusals.Constraint("UNIQUE", f"UNIQUE ({', '.join(key)})", key) for key in keys]
         for foreign in inspector.get_foreign_keys(name, schema):
@@ -406,6 +407,20 @@ class PortableTarget(SqlTarget):
             tx.run(sa.schema.CreateTable(table))
         tx.run(sa.insert(table), rows_of(letters, 0, self._database))
         return Staged(name, letters.num_rows)
+
+
+def _unique_keys(inspector: sa.Inspector, table: str, schema: str | None) -> list[tuple[str, ...]]:
+    """Columns of unique constraints and indexes; rows that an index on expressions or a part of the table refuses are found by halves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", exc.SAWarning)  # of indexes on expressions, which some dialects leave out
+        constraints, indexes = inspector.get_unique_constraints(table, schema), inspector.get_indexes(table, schema)
+    keys = [tuple(unique["column_names"]) for unique in constraints]
+    for index in indexes:
+        columns = tuple(name for name in index["column_names"] if name is not None)
+        partial = any(option.endswith("_where") for option in index.get("dialect_options", {}))
+        if index["unique"] and not partial and len(columns) == len(index["column_names"]) and columns not in keys:
+            keys.append(columns)
+    return keys
 
 
 def _names(staged: Sequence[Staged]) -> tuple[str, ...]:

@@ -16,12 +16,13 @@ class Constraint:
     """One constraint of the target, as its catalog has it.
 
     Args:
-        kind: `NOT NULL`, `CHECK`, `UNIQUE` (primary keys too) or `FOREIGN KEY`.
+        kind: `NOT NULL`, `CHECK`, `UNIQUE` (primary keys and unique indexes too) or `FOREIGN KEY`.
         text: As people read it.
-        columns: Constrained columns.
+        columns: Constrained columns; of a unique index with `parts` those that the parts are made of.
         expression: Of a CHECK, over unqualified column names.
         references: Quoted referenced table of a FOREIGN KEY.
         referenced: Its columns.
+        parts: Of a unique index on expressions: these and the columns, each over unqualified column names.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class Constraint:
     expression: str = ""
     references: str = ""
     referenced: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 def queries(
@@ -54,7 +56,7 @@ def queries(
             missing = [column for column in all_columns if fold(column) not in spelled]
             found.append((f"{one.text} does not hold", _check(sql, one.expression, missing)))
         elif one.kind == "UNIQUE" and set(one.columns) <= set(sql.columns):
-            found.append((f"{one.text} is taken", _unique(sql, one.columns, insert=insert)))
+            found.append((f"{one.text} is taken", _unique(sql, one, insert=insert)))
         elif one.kind == "FOREIGN KEY" and set(one.columns) <= set(sql.columns):
             found.append((f"{one.text} finds no such row", _foreign(sql, one)))
     return found
@@ -76,9 +78,14 @@ def _check(sql: MergeSql, expression: str, missing: Iterable[str]) -> str:
     return f"SELECT {ROW} FROM {relation} AS s WHERE NOT COALESCE(({expression}), TRUE)"
 
 
-def _unique(sql: MergeSql, columns: tuple[str, ...], *, insert: bool) -> str:
+def _unique(sql: MergeSql, one: Constraint, *, insert: bool) -> str:
     """Rows whose unique value is taken: by a row of the target that is not the one they update, else by an earlier staged one."""
-    if not insert and set(columns) == set(sql.keys):
+    columns, staged, target = one.columns, _typed(sql), sql.target
+    if one.parts:
+        columns = tuple(f"_bp_part_{number}" for number in range(len(one.parts)))
+        parts = ", ".join(f"{part} AS {quote(column)}" for part, column in zip(one.parts, columns, strict=True))
+        staged, target = f"(SELECT y.*, {parts} FROM {staged} AS y)", f"(SELECT *, {parts} FROM {target})"
+    elif not insert and set(columns) == set(sql.keys):
         return f"SELECT {ROW} FROM {sql.staged} AS s WHERE FALSE"
     same = " AND ".join(f"t.{quote(c)} = s.{quote(c)}" for c in columns)
     itself = " AND ".join(f"t.{quote(k)} = s.{quote(k)}" for k in sql.keys)
@@ -88,7 +95,7 @@ def _unique(sql: MergeSql, columns: tuple[str, ...], *, insert: bool) -> str:
     taken = f"t.{quote(columns[0])} IS NOT NULL"
     return (
         f"SELECT {ROW} FROM (SELECT s.{ROW}, {taken} AS taken, row_number() OVER (PARTITION BY {taken}, {partition} ORDER BY s.{ROW}) AS n"
-        f" FROM {_typed(sql)} AS s LEFT JOIN {sql.target} AS t ON {same}{other} WHERE {whole}) AS r WHERE taken OR n > 1"
+        f" FROM {staged} AS s LEFT JOIN {target} AS t ON {same}{other} WHERE {whole}) AS r WHERE taken OR n > 1"
     )
 
 

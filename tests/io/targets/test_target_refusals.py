@@ -113,6 +113,50 @@ def test_upsert_refuses_what_the_update_would_break(place: Any, loading: Any) ->
     assert [json.loads(letter["payload"])["id"] for letter in letters_of(loading, counts)] == [2, 3]
 
 
+# Each: what is indexed, the systems that know such indexes, the rows that are refused of 1 to 6; 100 is there and named 'taken'.
+UNIQUE_INDEXES = {
+    "column": ("(name)", "all", [2, 4]),
+    "columns": ("(country, name)", "all", [2, 6]),
+    "expression": ("(lower(name))", "all", [2, 3, 4]),
+    "expression and column": ("(country, lower(name))", "all", [2, 3, 6]),
+    "partial": ("(name) WHERE age > 3", ("postgresql", "sqlite", "portable"), [2]),
+}
+
+
+@pytest.mark.parametrize("mode", ["insert", "upsert"])
+@pytest.mark.parametrize("index", UNIQUE_INDEXES)
+def test_continue_makes_dead_letters_of_the_rows_that_a_unique_index_refuses(place: Any, loading: Any, index: str, mode: str) -> None:
+    indexed, systems, refused = UNIQUE_INDEXES[index]
+    make(place, "id BIGINT, name VARCHAR(40), age BIGINT, country VARCHAR(40)")
+    if systems != "all" and place.system not in systems:
+        with pytest.raises(Exception, match=r"[Pp]artial"):
+            place.sql(f"CREATE UNIQUE INDEX people_told_apart ON people {indexed}")
+        return
+    place.sql(f"CREATE UNIQUE INDEX people_told_apart ON people {indexed}")
+    before = rows_of(place)
+    rows = [(1, "a", 1, "DE"), (2, "taken", 4, "CH"), (3, "A", 3, "DE"), (4, "a", 4, SECRET), (5, None, 5, "DE"), (6, "taken", 1, "CH")]
+    if index in ("column", "expression"):
+        rows = rows[:5]
+    counts = loading.load(rows, ROWS, load="people", mode=mode, keys=("id",) if mode == "upsert" else (), stop=False)
+    assert (counts.code, counts.merged.dead) == ("", len(refused))
+    assert rows_of(place) == sorted([*before, *(row for row in rows if row[0] not in refused)])
+    letters = letters_of(loading, counts)
+    assert [json.loads(letter["payload"])["id"] for letter in letters] == refused
+    assert not [letter for letter in letters if SECRET in letter["message"]]
+    if index in ("column", "columns"):
+        # Found by one query, not one by one.
+        assert [letter for letter in letters if not letter["message"].endswith(f"UNIQUE {indexed} is taken")] == []
+
+
+def test_an_update_may_keep_the_value_that_a_unique_index_is_on(place: Any, loading: Any) -> None:
+    make(place, "id BIGINT, name VARCHAR(40), age BIGINT, country VARCHAR(40)", ", PRIMARY KEY (id)")
+    place.sql("CREATE UNIQUE INDEX told_apart ON people (lower(name))", "CREATE UNIQUE INDEX told_apart_too ON people (name, country)")
+    rows = [(100, "Taken", 7, "CH"), (2, "TAKEN", 2, "CH"), (3, "c", 3, "CH")]
+    counts = loading.load(rows, ROWS, load="people", mode="upsert", keys=("id",), stop=False)
+    assert (counts.code, counts.merged.inserted, counts.merged.updated, counts.merged.dead) == ("", 1, 1, 1)
+    assert rows_of(place) == [(3, "c", 3, "CH"), (100, "Taken", 7, "CH")]
+
+
 def test_all_rows_refused_is_a_load_of_none(place: Any, loading: Any) -> None:
     make(place, CASES["check"][0])
     counts = loading.load(CASES["check"][2], ROWS, load="people", stop=False)
