@@ -349,7 +349,7 @@ def test_two_threads_of_one_process_do_not_run_a_service_at_once(desk: Desk, tmp
 
 @pytest.mark.parametrize("how", ["handed over", "exchanged"])
 def test_a_pipeline_that_another_runner_executes_than_it_was_made_with_does_not_begin(desk: Desk, how: str) -> None:
-    fill(desk, 1, 20)
+    desk.people(1, 20)
     pipeline = beam.Pipeline(runner="FnApiRunner")
     pipeline | Etl(greetings(desk))
     other = BundleBasedDirectRunner()
