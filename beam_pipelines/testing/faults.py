@@ -405,8 +405,15 @@ class Subject(Protocol):
         """
 
 
-def recovers(subject: Subject, fault: Fault, seconds: float = 120.0) -> None:
+def recovers(subject: Subject, fault: Fault, seconds: float = 120.0, *, look: Callable[[bool], None] | None = None) -> None:
     """Let a fault happen to a run, let the next run recover, and check. A run that hangs is killed where it hangs.
+
+    Args:
+        subject: What it happens to.
+        fault: What goes wrong.
+        seconds: How long a run may take.
+        look: What somebody else sees meanwhile: called with True while the run hangs, and with False once it has ended and before the
+            next one begins; raises AssertionError when that must not be.
 
     Raises:
         AssertionError: The fault did not happen, the next run fails, or what is there then is not what must be.
@@ -414,11 +421,17 @@ def recovers(subject: Subject, fault: Fault, seconds: float = 120.0) -> None:
     subject.reset()
     child = subject.start(fault)
     if fault.kind.startswith("hang") and child.hung(seconds):
-        child.kill()
+        try:
+            if look is not None:
+                look(True)
+        finally:
+            child.kill()
     first = child.wait(seconds)
     ended = f"the run ended with {first.exit_code}: {first.error}"
     if not child.struck:
         raise AssertionError(f"the call was not made, for its name is not stable; {ended}")
+    if look is not None:
+        look(False)
     after = subject.start().wait(seconds)
     if after.exit_code != 0:
         raise AssertionError(f"{ended}; the next run ends with {after.exit_code}: {after.error}")
