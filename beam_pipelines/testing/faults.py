@@ -33,11 +33,26 @@ from typing import Any, Literal, Protocol, TypeVar
 from beam_pipelines.testing.rooms import caller
 from beam_pipelines.testing.seams import wrapped
 
-__all__ = ["KINDS", "Always", "Child", "Ended", "Fault", "Kind", "Subject", "can_fail", "explore", "installed", "recovers", "start"]
+__all__ = [
+    "KINDS",
+    "Always",
+    "Child",
+    "Ended",
+    "Fault",
+    "Kind",
+    "Subject",
+    "can_fail",
+    "changes",
+    "explore",
+    "installed",
+    "recovers",
+    "start",
+]
 
 Kind = Literal["die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after", "die-within"]
 KINDS: tuple[Kind, ...] = ("die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after")
 _UNORDERED = ("progress", "lease", "waits")  # threads whose calls come by the clock: nothing depends on them
+_HARMLESS = {"SELECT", "SET", "SHOW", "connect", "set_autocommit", "enter"}  # of PostgreSQL, whose files are not watched
 _starting = threading.Lock()
 
 
@@ -70,6 +85,18 @@ class Always:
 def can_fail(point: str) -> bool:
     """Whether the call can raise: letting go of a connection cannot."""
     return not point.partition("#")[0].partition("@")[0].endswith(".close") or ":file." in point or ":arrow." in point
+
+
+def changes(call: str, traced: Ended) -> bool:
+    """Whether a run that dies right after this call leaves something else than one that died before it.
+
+    Args:
+        call: Name of the call.
+        traced: A run to which nothing happened, with its files watched; those of PostgreSQL are not, so a call to it that reads or sets
+            something for itself is taken to change nothing, and any other one something.
+    """
+    driver, _, name = call.partition(":")[2].partition("#")[0].partition("@")[0].partition(".")
+    return name not in _HARMLESS and not name.startswith("fetch") if driver in ("postgres", "adbc") else call in traced.effects
 
 
 @dataclass

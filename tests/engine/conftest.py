@@ -146,8 +146,8 @@ class World:
             (i, n, e, a, float(x)) for i, n, e, a, x in self.target(f"SELECT id, name, email, age, amount FROM {table} ORDER BY id, name")
         ]
 
-    def source_rows(self) -> list[tuple[Any, ...]]:
-        return self.crm("SELECT id, name, email, age, amount FROM customers WHERE typeof(age) = 'integer' ORDER BY id, name")
+    def source_rows(self, table: str = "customers") -> list[tuple[Any, ...]]:
+        return self.crm(f"SELECT id, name, email, age, amount FROM {table} WHERE typeof(age) = 'integer' ORDER BY id, name")
 
     def leftovers(self) -> list[str]:
         """What runs left in staging."""
