@@ -47,6 +47,7 @@ __all__ = [
     "installed",
     "recovers",
     "start",
+    "strikes",
 ]
 
 Kind = Literal["die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after", "die-within"]
@@ -432,6 +433,25 @@ class Subject(Protocol):
         """
 
 
+def strikes(subject: Subject, fault: Fault, seconds: float = 120.0, look: Callable[[bool], None] | None = None) -> Ended:
+    """Let a fault happen to a run; one that hangs is killed where it hangs, once `look(True)` has returned.
+
+    Raises:
+        AssertionError: The fault did not happen.
+    """
+    child = subject.start(fault)
+    if fault.kind.startswith("hang") and child.hung(seconds):
+        try:
+            if look is not None:
+                look(True)
+        finally:
+            child.kill()
+    ended = child.wait(seconds)
+    if not child.struck:
+        raise AssertionError(f"the call was not made, for its name is not stable; the run ended with {ended.exit_code}: {ended.error}")
+    return ended
+
+
 def recovers(subject: Subject, fault: Fault, seconds: float = 120.0, *, look: Callable[[bool], None] | None = None) -> None:
     """Let a fault happen to a run, let the next run recover, and check. A run that hangs is killed where it hangs.
 
@@ -446,17 +466,8 @@ def recovers(subject: Subject, fault: Fault, seconds: float = 120.0, *, look: Ca
         AssertionError: The fault did not happen, the next run fails, or what is there then is not what must be.
     """
     subject.reset()
-    child = subject.start(fault)
-    if fault.kind.startswith("hang") and child.hung(seconds):
-        try:
-            if look is not None:
-                look(True)
-        finally:
-            child.kill()
-    first = child.wait(seconds)
+    first = strikes(subject, fault, seconds, look)
     ended = f"the run ended with {first.exit_code}: {first.error}"
-    if not child.struck:
-        raise AssertionError(f"the call was not made, for its name is not stable; {ended}")
     if look is not None:
         look(False)
     after = subject.start().wait(seconds)

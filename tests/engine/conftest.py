@@ -152,7 +152,7 @@ class World:
     def leftovers(self) -> list[str]:
         """What runs left in staging."""
         if self.system == "postgresql":
-            found = self.target("SELECT tablename FROM pg_tables WHERE starts_with(tablename, '_bp_')")
+            found = self.target("SELECT tablename FROM pg_tables WHERE starts_with(tablename, '_bp_') AND schemaname <> 'saved'")
             return [name for (name,) in found]
         if self.system == "portable":
             found = self.target("SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 4) = '_bp_'")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from beam_pipelines.io.postgres.ranges import cuts
-from beam_pipelines.testing.faults import Always, Child, Ended, Fault, explore
+from beam_pipelines.testing.faults import Always, Child, Ended, Fault, explore, strikes
 
 World = Any
 
@@ -36,6 +36,7 @@ class Drill:
         loaded: Row versions that committed runs load in all; of whole replaces, what each loads.
         dead: Ids of the rows that become dead letters, once for each time that they are read.
         runs: Runs that came before.
+        died: Those of them that died, and are to be recovered from.
         patches: Set in the processes of its runs.
         state: URL of the state store, None: the one beside the definition.
     """
@@ -46,6 +47,7 @@ class Drill:
     loaded: int = 0
     dead: list[int] = field(default_factory=list)
     runs: int = 0
+    died: int = 0
     patches: dict[str, Any] = field(default_factory=dict)
     state: str | None = None
 
@@ -199,6 +201,13 @@ class Drill:
             self.world.target("DROP SCHEMA IF EXISTS beam_pipelines CASCADE")
             self.world.store(self.state).close()  # making it is tested elsewhere
 
+    def go_wrong(self, fault: Fault) -> None:
+        """Let a run die, and stay there: what happens next happens to the run that recovers."""
+        self.reset()
+        strikes(self, fault)
+        self.world.save()
+        self.died += 1
+
     def start(self, fault: Fault | None = None, **run: Any) -> Child:
         if self.state:
             run.setdefault("state", self.state)
@@ -221,7 +230,7 @@ class Drill:
         with world.store(self.state) as store:
             executions = store.executions("customers")
             assert {one.status for one in executions} <= {"success", "failed", "lost", "cancelled"}
-            assert len(executions) <= self.runs + 2
+            assert len(executions) <= self.runs + self.died + 2
             assert len(store.metrics("customers")) == len(executions)
             succeeded = [one for one in executions if one.status == "success"]
             committed = self._committed()
