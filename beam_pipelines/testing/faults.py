@@ -33,11 +33,27 @@ from typing import Any, Literal, Protocol, TypeVar
 from beam_pipelines.testing.rooms import caller
 from beam_pipelines.testing.seams import wrapped
 
-__all__ = ["KINDS", "Always", "Child", "Ended", "Fault", "Kind", "Subject", "can_fail", "explore", "installed", "recovers", "start"]
+__all__ = [
+    "KINDS",
+    "Always",
+    "Child",
+    "Ended",
+    "Fault",
+    "Kind",
+    "Subject",
+    "can_fail",
+    "changes",
+    "explore",
+    "installed",
+    "recovers",
+    "start",
+    "strikes",
+]
 
 Kind = Literal["die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after", "die-within"]
 KINDS: tuple[Kind, ...] = ("die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after")
 _UNORDERED = ("progress", "lease", "waits")  # threads whose calls come by the clock: nothing depends on them
+_HARMLESS = {"SELECT", "SET", "SHOW", "connect", "set_autocommit", "enter"}  # of PostgreSQL, whose files are not watched
 _starting = threading.Lock()
 
 
@@ -70,6 +86,18 @@ class Always:
 def can_fail(point: str) -> bool:
     """Whether the call can raise: letting go of a connection cannot."""
     return not point.partition("#")[0].partition("@")[0].endswith(".close") or ":file." in point or ":arrow." in point
+
+
+def changes(call: str, traced: Ended) -> bool:
+    """Whether a run that dies right after this call leaves something else than one that died before it.
+
+    Args:
+        call: Name of the call.
+        traced: A run to which nothing happened, with its files watched; those of PostgreSQL are not, so a call to it that reads or sets
+            something for itself is taken to change nothing, and any other one something.
+    """
+    driver, _, name = call.partition(":")[2].partition("#")[0].partition("@")[0].partition(".")
+    return name not in _HARMLESS and not name.startswith("fetch") if driver in ("postgres", "adbc") else call in traced.effects
 
 
 @dataclass
@@ -405,20 +433,43 @@ class Subject(Protocol):
         """
 
 
-def recovers(subject: Subject, fault: Fault, seconds: float = 120.0) -> None:
+def strikes(subject: Subject, fault: Fault, seconds: float = 120.0, look: Callable[[bool], None] | None = None) -> Ended:
+    """Let a fault happen to a run; one that hangs is killed where it hangs, once `look(True)` has returned.
+
+    Raises:
+        AssertionError: The fault did not happen.
+    """
+    child = subject.start(fault)
+    if fault.kind.startswith("hang") and child.hung(seconds):
+        try:
+            if look is not None:
+                look(True)
+        finally:
+            child.kill()
+    ended = child.wait(seconds)
+    if not child.struck:
+        raise AssertionError(f"the call was not made, for its name is not stable; the run ended with {ended.exit_code}: {ended.error}")
+    return ended
+
+
+def recovers(subject: Subject, fault: Fault, seconds: float = 120.0, *, look: Callable[[bool], None] | None = None) -> None:
     """Let a fault happen to a run, let the next run recover, and check. A run that hangs is killed where it hangs.
+
+    Args:
+        subject: What it happens to.
+        fault: What goes wrong.
+        seconds: How long a run may take.
+        look: What somebody else sees meanwhile: called with True while the run hangs, and with False once it has ended and before the
+            next one begins; raises AssertionError when that must not be.
 
     Raises:
         AssertionError: The fault did not happen, the next run fails, or what is there then is not what must be.
     """
     subject.reset()
-    child = subject.start(fault)
-    if fault.kind.startswith("hang") and child.hung(seconds):
-        child.kill()
-    first = child.wait(seconds)
+    first = strikes(subject, fault, seconds, look)
     ended = f"the run ended with {first.exit_code}: {first.error}"
-    if not child.struck:
-        raise AssertionError(f"the call was not made, for its name is not stable; {ended}")
+    if look is not None:
+        look(False)
     after = subject.start().wait(seconds)
     if after.exit_code != 0:
         raise AssertionError(f"{ended}; the next run ends with {after.exit_code}: {after.error}")

@@ -11,6 +11,7 @@ __all__ = ["ROOMS", "caller"]
 _SIGNS = (
     ("beam_pipelines.testing", ""),
     ("beam_pipelines.engine.letters", "letters"),
+    ("beam_pipelines.engine.retention", "retention"),
     ("beam_pipelines.state", "state"),
     ("beam_pipelines.io.keepers", "keeper"),
     ("beam_pipelines.io.spares", "keeper"),

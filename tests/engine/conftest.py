@@ -150,13 +150,13 @@ class World:
             (i, n, e, a, float(x)) for i, n, e, a, x in self.target(f"SELECT id, name, email, age, amount FROM {table} ORDER BY id, name")
         ]
 
-    def source_rows(self) -> list[tuple[Any, ...]]:
-        return self.crm("SELECT id, name, email, age, amount FROM customers WHERE typeof(age) = 'integer' ORDER BY id, name")
+    def source_rows(self, table: str = "customers") -> list[tuple[Any, ...]]:
+        return self.crm(f"SELECT id, name, email, age, amount FROM {table} WHERE typeof(age) = 'integer' ORDER BY id, name")
 
     def leftovers(self) -> list[str]:
         """What runs left in staging."""
         if self.system == "postgresql":
-            found = self.target("SELECT tablename FROM pg_tables WHERE starts_with(tablename, '_bp_')")
+            found = self.target("SELECT tablename FROM pg_tables WHERE starts_with(tablename, '_bp_') AND schemaname <> 'saved'")
             return [name for (name,) in found]
         if self.system == "portable":
             found = self.target("SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 4) = '_bp_'")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.testing.faults import KINDS, Ended, Fault, Kind, can_fail
+from beam_pipelines.testing.faults import KINDS, Ended, Fault, Kind, can_fail, changes
 
 WORLDS = [
     (system, path)
@@ -22,13 +22,6 @@ WORLDS = [
 ] + [("postgresql", "copy"), ("postgresql", "bulk-copy"), ("postgresql", "full-with-server-state")]
 PART = 48  # of what is done in part, one in so many
 OURS = ("duckdb", "postgresql")
-_HARMLESS = {"SELECT", "SET", "SHOW", "connect", "set_autocommit", "enter"}  # of PostgreSQL, whose files are not watched
-
-
-def changes(call: str, traced: Ended) -> bool:
-    """Whether a run that dies right after this call leaves something else than one that died before it."""
-    driver, _, name = call.partition(":")[2].partition("#")[0].partition("@")[0].partition(".")
-    return name not in _HARMLESS and not name.startswith("fetch") if driver in ("postgres", "adbc") else call in traced.effects
 
 
 def dies(system: str, path: str, call: str) -> bool:
