@@ -25,6 +25,9 @@ def trace(columns: Iterable[str], steps: Sequence[Any], *, exact: bool) -> dict[
     for step in steps:
         if step.type == "map":
             names = _through_map(names, step)
+        elif step.type == "aggregate":
+            # The rows of a group are one now: what told the source's rows apart does so no more.
+            names = {} if exact else {column: name for column, name in names.items() if name in step.group_by}
         elif step.type != "filter" and exact:
             return {}
     return names
