@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
@@ -115,6 +117,10 @@ def opened(job: Job, position: int, window: Window) -> Aggregate:
 
 
 class _StatesFn(_StepFn):
+    def __init__(self, job: Job, position: int) -> None:
+        super().__init__(job, position)
+        self._shuffled = any(step.type == "aggregate" for step in job.definition.steps[:position])
+
     def start_bundle(self) -> None:
         super().start_bundle()
         self._held: dict[str, _States] = {}
@@ -125,14 +131,17 @@ class _StatesFn(_StepFn):
         with self.timed(load):
             step = self.step(load, texts)
             held = self._held.setdefault(load, _States(step))
-            held.add(step.states(batch, self._ordinal(load, batch)))
+            held.add(step.states(batch, self._places_of(load, batch, step)))
             self._facts[load] = replace(self._facts[load], records_in=self._facts[load].records_in + batch.num_rows)
             full = held.take() if held.large else None
         if full is not None:
             yield from sharded(load, step, full)
 
-    def _ordinal(self, load: str, batch: pa.RecordBatch) -> int:
-        """Place of the batch's first row in the order of the source: a bundle reads a range from its beginning."""
+    def _places_of(self, load: str, batch: pa.RecordBatch, step: Aggregate) -> int | npt.NDArray[np.int64]:
+        """Places of the rows in the order of the source: a bundle reads a range from its beginning."""
+        if self._shuffled:
+            # Groups come in any order. One that follows from their keys is the same on every run.
+            return _order_of_keys(batch) if step.ordered else 0
         part = part_of(batch)
         place = self._places.get((load, part), 0)
         self._places[load, part] = place + batch.num_rows
@@ -148,14 +157,19 @@ class _StatesFn(_StepFn):
         yield from self.facts()
 
 
+def _order_of_keys(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """Places by the hash of the key of the group that a row was; all alike where it had none, for then it was one row."""
+    if origin.KEY not in batch.schema.names:
+        return np.zeros(batch.num_rows, dtype=np.int64)
+    return (hashing.row_hashes(batch, [origin.KEY]) >> np.uint64(1)).astype(np.int64)
+
+
 def sharded(load: str, step: Aggregate, states: pa.RecordBatch) -> Iterator[Sharded]:
     """Cut states into those of each shard."""
     keys = states.schema.names[: len(step.group_by)]
     if not keys:
         yield (load, 0), states
         return
-    import numpy as np
-
     shards = np.asarray(hashing.shard(states, keys, SHARDS))
     order = np.argsort(shards, kind="stable")
     ends = np.cumsum(np.bincount(shards, minlength=SHARDS))
@@ -172,6 +186,8 @@ class _NothingFn(_StepFn):
 
     def process(self, texts: dict[str, str]) -> Iterator[Sharded]:
         for load, window in windows_of(texts).items():
+            if self._job.step_ids[self._position] not in window.schemas:
+                continue  # of a source without rows, from which nothing could be sampled, there is no plan, and no table either
             step = self.step(load, texts)
             before = window.schema(self._job.step_ids[self._position - 1] if self._position else "")
             yield (load, 0), step.states(pa.RecordBatch.from_pylist([], before), 0)

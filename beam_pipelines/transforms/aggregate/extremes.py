@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.transforms.aggregate.groups import Groups
+from beam_pipelines.transforms.aggregate.layout import stored
 from beam_pipelines.transforms.aggregate.measure import Kernel, Measured, MeasureProblem, Rows, State
 
 __all__ = ["Extreme", "Picked"]
@@ -27,13 +28,16 @@ class Extreme(Kernel):
         return [rows.values.cast(self._kept)]
 
     def result(self, states: list[pa.Array]) -> Measured:
-        return Measured(states[0].cast(self.type))
+        return Measured(states[0].cast(stored(self.type)))
 
 
 def _ordered(kind: pa.DataType) -> pa.DataType:
     """The type by which Arrow orders values of a type, where it cannot order them by their own."""
+    kind = stored(kind)
     if pa.types.is_duration(kind):
         return pa.int64()
+    if pa.types.is_decimal(kind) and kind.bit_width < 128:
+        return pa.decimal128(kind.precision, kind.scale)
     if pa.types.is_float16(kind):
         return pa.float32()
     if pa.types.is_nested(kind) or pa.types.is_interval(kind):
@@ -56,7 +60,7 @@ class Picked(Kernel):
     def __init__(self, kind: pa.DataType, function: str, order: pa.DataType | None) -> None:
         self._last = function == "last"
         ordered = () if order is None else (State(_ordered(order)),)
-        super().__init__(kind, State(kind), State(pa.int64()), *ordered)
+        super().__init__(kind, State(stored(kind)), State(pa.int64()), *ordered)
 
     def lift(self, rows: Rows) -> list[pa.Array]:
         # A null is never picked: it has no place in the order.

@@ -90,6 +90,10 @@ class Kernel(ABC):
     def lift(self, rows: Rows) -> list[pa.Array]:
         """Return the state of each row, column by column."""
 
+    def nothing(self, null: Rows) -> list[pa.Array]:
+        """Return the state of no rows at all: that of a null, which counts for nothing; `null` is one row of it."""
+        return self.lift(null)
+
     def combine(self, states: list[pa.Array], groups: Groups) -> list[pa.Array]:  # noqa: ARG002
         """Return one state a group; what Arrow's own functions reduce comes reduced already."""
         return states

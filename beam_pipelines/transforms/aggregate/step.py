@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,6 +19,7 @@ from beam_pipelines.spec.aggregation import Measure
 from beam_pipelines.spec.step import AggregateStep, FilterStep
 from beam_pipelines.transforms.aggregate.functions import kernel
 from beam_pipelines.transforms.aggregate.groups import grouped
+from beam_pipelines.transforms.aggregate.layout import plain_type, reduced, restored
 from beam_pipelines.transforms.aggregate.measure import Kernel, MeasureProblem, Rows
 from beam_pipelines.transforms.filter import Filter
 from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
@@ -101,21 +103,26 @@ class Aggregate:
         """Aggregate one batch, as if it held every row."""
         return self.results([self.states(batch, 0)], origin.load_of(batch))
 
-    def states(self, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
+    @property
+    def ordered(self) -> bool:
+        """Whether a result depends on the order of the rows."""
+        return any(measure.function in ("first", "last", "collect") for measure in self._model.measures)
+
+    def states(self, batch: pa.RecordBatch, places: int | npt.NDArray[np.int64]) -> pa.RecordBatch:
         """Return one state for each group of a batch.
 
         Args:
             batch: Rows.
-            first: Place of its first row in the order of the source.
+            places: Of its rows in the order of the source; a number: of its first row.
         """
         self._opened()
-        ordinals = pa.array(np.arange(first, first + batch.num_rows, dtype=np.int64))
+        ordinals = pa.array(np.arange(places, places + batch.num_rows, dtype=np.int64) if isinstance(places, int) else places)
         columns: list[pa.Array] = [pa.array(np.ones(batch.num_rows, dtype=np.int64))]
         for one in self._measures:
-            values = ordinals if one.source is None else _hashed(one.source.read(batch))
-            order = None if one.order is None else _hashed(one.order.read(batch))
+            values = ordinals if one.source is None else reduced(one.source.read(batch))
+            order = None if one.order is None else reduced(one.order.read(batch))
             columns += one.kernel.lift(Rows(values, ordinals, order))
-        return self._combined([_hashed(key.read(batch)) for key in self._keys], columns, batch.num_rows)
+        return self._combined([reduced(key.read(batch)) for key in self._keys], columns, batch.num_rows)
 
     def combine(self, states: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
         """Return one state for each group of some states; at least one must be given."""
@@ -139,13 +146,13 @@ class Aggregate:
             final = self._nothing()
         width = len(self._keys)
         counted = int(pc.sum(final.column(width)).as_py() or 0)
-        columns: list[pa.Array] = [_unhashed(final.column(at), schema.field(at).type) for at in range(width)]
+        columns: list[pa.Array] = [restored(final.column(at), schema.field(at).type) for at in range(width)]
         dead: dict[int, tuple[Code, str]] = {}
         place = width + 1
         for number, one in enumerate(self._measures):
             measured = one.kernel.result(final.columns[place : place + one.width])
             place += one.width
-            columns.append(_unhashed(measured.array, schema.field(width + number).type))
+            columns.append(restored(measured.array, schema.field(width + number).type))
             dead.update({row: ("cast-failed", measured.reason) for row in measured.bad if row not in dead})
         rows = pa.RecordBatch.from_arrays(columns, schema=schema)
         key = rows.schema.names[:width]
@@ -165,7 +172,9 @@ class Aggregate:
     def _nothing(self) -> pa.RecordBatch:
         """The state of no rows at all."""
         columns = [pa.array([0], pa.int64())]
-        columns += [_empty(state.type) for one in self._measures for state in one.kernel.states]
+        for one in self._measures:
+            values, order = (pa.nulls(1, pa.int64() if path is None else path.type) for path in (one.source, one.order))
+            columns += one.kernel.nothing(Rows(reduced(values), pa.array([0], pa.int64()), reduced(order) if one.order else None))
         return pa.RecordBatch.from_arrays(columns, names=self._names())
 
     def _names(self) -> list[str]:
@@ -196,7 +205,7 @@ class Aggregate:
         return self._schema
 
     def _planned(self, keys: Sequence[FieldPath], measures: Sequence[_Bound]) -> pa.Schema:
-        fields = [pa.field(_flat(text), _plain_type(key.type), key.nullable) for text, key in zip(self._model.group_by, keys, strict=True)]
+        fields = [pa.field(_flat(text), plain_type(key.type), key.nullable) for text, key in zip(self._model.group_by, keys, strict=True)]
         return pa.schema([*fields, *(pa.field(one.measure.name, one.kernel.type) for one in measures)])
 
     def _bind(self, schema: pa.Schema) -> tuple[list[FieldPath], list[_Bound]]:
@@ -213,25 +222,27 @@ class Aggregate:
 
         keys = [found(text, f"{self._path}.groupBy[{at}]") for at, text in enumerate(self._model.group_by)]
         for at, key in enumerate(keys):
-            if key is not None and pa.types.is_nested(_plain_type(key.type)):
+            if key is not None and pa.types.is_nested(plain_type(key.type)):
                 message = f"expected a field with values that can be told apart, got {self._model.group_by[at]!r}, a {key.type}"
                 problems.append(Problem(message, f"{self._path}.groupBy[{at}]", hint="name a field inside of it"))
                 codes.append("type-unsupported")
         measures = []
         for measure in self._model.measures:
             path = f"{self._path}.aggregations.{measure.field}"
+            told = len(problems)
             rows = measure.field in (None, "*")
             source = None if rows else found(str(measure.field), path)
             by = measure.args.get("orderBy")
             order = found(str(by), path) if by is not None else None
             if rows and measure.function != "count":
-                problems.append(Problem(f"expected a field for {measure.function!r}; only count takes '*'", path))
+                message = f"expected a field for {measure.function!r}; only count takes '*'"
+                problems.append(Problem(message, path, hint="name a field in its place"))
                 codes.append("expression-invalid")
-            if (source is None and not rows) or problems:
+            if len(problems) > told:
                 continue
             try:
-                kind = pa.int64() if source is None else _plain_type(source.type)
-                measures.append(_Bound(measure, kernel(measure, kind, _plain_type(order.type) if order else None), source, order))
+                kind = pa.int64() if source is None else plain_type(source.type)
+                measures.append(_Bound(measure, kernel(measure, kind, plain_type(order.type) if order else None), source, order))
             except MeasureProblem as problem:
                 problems.append(Problem(f"{measure.function} of {measure.field!r}: {problem.message}", path, hint=problem.hint))
                 codes.append("type-unsupported")
@@ -250,39 +261,3 @@ class Aggregate:
 
 def _flat(path: str) -> str:
     return path.replace("[", ".").replace("]", "").replace(".", "_")
-
-
-def _empty(kind: pa.DataType) -> pa.Array:
-    if pa.types.is_list(kind):
-        return pa.array([[]], kind)
-    # A count of nothing is 0; nothing else is known of nothing.
-    return pa.array([0], kind) if pa.types.is_integer(kind) else pa.nulls(1, kind)
-
-
-def _plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type of a field's values as results hold them: dictionaries and views are only ways to store them."""
-    if pa.types.is_dictionary(kind):
-        return _plain_type(kind.value_type)
-    if pa.types.is_string_view(kind):
-        return pa.string()
-    return pa.binary() if pa.types.is_binary_view(kind) else kind
-
-
-def _hashed(array: pa.Array) -> pa.Array:
-    """Return values as Arrow's hash aggregation takes them: it ends the process when it meets a dictionary, and tells -0.0 from 0.0."""
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
-    kind = _plain_type(array.type)
-    if kind != array.type:
-        array = array.cast(kind)
-    if pa.types.is_floating(kind) and not pa.types.is_float16(kind):
-        array = pc.if_else(pc.is_nan(array), pa.scalar(float("nan"), kind), pc.add(array, pa.scalar(0.0, kind)))
-    return array
-
-
-def _unhashed(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    if isinstance(kind, pa.BaseExtensionType):
-        return pa.ExtensionArray.from_storage(kind, array)
-    return array if array.type == kind else array.cast(kind)

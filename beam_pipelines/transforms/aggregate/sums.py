@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.transforms.aggregate.measure import Kernel, Measured, MeasureProblem, Rows, State
 
 __all__ = ["Average", "Count", "Sum"]
+
+Longs = npt.NDArray[np.int64]
 
 _HALF = 1 << 32
 _LONGEST = 38  # digits of a decimal128
@@ -26,8 +30,11 @@ class Count(Kernel):
     def lift(self, rows: Rows) -> list[pa.Array]:
         return [pa.array(np.ones(len(rows.values), dtype=np.int64))]
 
+    def nothing(self, null: Rows) -> list[pa.Array]:  # noqa: ARG002 (a row with a null is a row)
+        return [pa.array([0], pa.int64())]
+
     def result(self, states: list[pa.Array]) -> Measured:
-        return Measured(pc.fill_null(states[0], 0))
+        return Measured(states[0])
 
 
 class Sum(Kernel):
@@ -72,10 +79,9 @@ class Sum(Kernel):
         if len(states) == 1:
             return self._narrowed(states[0])
         missing = np.asarray(states[0].is_null())
-        high, low = (np.asarray(pc.fill_null(state, 0), dtype=np.int64) for state in states)
-        high = high + (low >> 32)
-        large = (high >= _HALF // 2) | (high < -_HALF // 2)
-        values = (np.where(large, 0, high) << 32) | (low & (_HALF - 1))
+        high, low = _halves(states)
+        large = _beyond(high)
+        values = (np.where(large, 0, high) << 32) | low
         array = pa.array(values, mask=missing | large).cast(self.type)
         return Measured(array, np.flatnonzero(large).tolist(), f"{self._name}: the sum is out of the range of bigint")
 
@@ -86,6 +92,17 @@ class Sum(Kernel):
         large = pc.fill_null(pc.greater(pc.abs(sums), pa.scalar(most, sums.type)), False)
         array = pc.if_else(large, pa.scalar(None, sums.type), sums).cast(self.type)
         return Measured(array, pc.indices_nonzero(large).to_pylist(), f"{self._name}: the sum has more than {_LONGEST} digits")
+
+
+def _halves(states: Sequence[pa.Array]) -> tuple[Longs, Longs]:
+    """Return sums as their higher and their lower 32 bits, of which the lower ones are not negative; 0 for null."""
+    high, low = (np.asarray(pc.fill_null(state, 0), dtype=np.int64) for state in states)
+    return high + (low >> 32), low & (_HALF - 1)
+
+
+def _beyond(high: Longs) -> npt.NDArray[np.bool_]:
+    """Which sums need more than 64 bits."""
+    return np.asarray((high >= _HALF // 2) | (high < -_HALF // 2))
 
 
 class Average(Kernel):
@@ -108,7 +125,11 @@ class Average(Kernel):
     def result(self, states: list[pa.Array]) -> Measured:
         *sums, count = states
         if len(sums) == 2:
-            total = pc.add(pc.multiply(sums[0].cast(pa.float64(), safe=False), float(_HALF)), sums[1].cast(pa.float64(), safe=False))
+            high, low = _halves(sums)
+            large = _beyond(high)
+            # Rounded once: halves of which one is negative would cancel each other's digits.
+            exact = ((np.where(large, 0, high) << 32) | low).astype(np.float64)
+            total = pa.array(np.where(large, high * float(_HALF) + low, exact))
         else:
             total = sums[0].cast(pa.float64())
         counted = pc.if_else(pc.equal(count, 0), pa.scalar(None, pa.int64()), count)

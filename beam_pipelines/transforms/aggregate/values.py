@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.transforms.aggregate.groups import Groups, grouped
+from beam_pipelines.transforms.aggregate.layout import stored
 from beam_pipelines.transforms.aggregate.measure import Kernel, Measured, MeasureProblem, Rows, State, of_groups
 
 __all__ = ["Collected", "Distinct", "Percentile"]
@@ -33,7 +34,7 @@ class Distinct(Kernel):
     def __init__(self, kind: pa.DataType) -> None:
         if pa.types.is_nested(kind):
             raise MeasureProblem(f"expected values that can be told apart, got a {kind}")
-        self._kept = pa.int64() if pa.types.is_duration(kind) else kind
+        self._kept = pa.int64() if pa.types.is_duration(kind) else stored(kind)
         super().__init__(pa.int64(), State(pa.list_(self._kept)))
 
     def lift(self, rows: Rows) -> list[pa.Array]:
@@ -98,7 +99,7 @@ class Collected(Kernel):
     """
 
     def __init__(self, kind: pa.DataType) -> None:
-        super().__init__(pa.list_(kind), State(pa.list_(kind)), State(pa.list_(pa.int64())))
+        super().__init__(pa.list_(kind), State(pa.list_(stored(kind))), State(pa.list_(pa.int64())))
 
     def lift(self, rows: Rows) -> list[pa.Array]:
         ordinals = pc.if_else(rows.values.is_valid(), rows.ordinals, pa.scalar(None, pa.int64()))
