@@ -78,7 +78,7 @@ class Aggregate:
     @property
     def group_by(self) -> tuple[str, ...]:
         """The columns of the result that name a group."""
-        return tuple(map(_flat, self._model.group_by))
+        return self._model.group_names
 
     def plan(self, schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:  # noqa: ARG002 (nothing is sampled)
         keys, measures = self._bind(schema)
@@ -205,7 +205,7 @@ class Aggregate:
         return self._schema
 
     def _planned(self, keys: Sequence[FieldPath], measures: Sequence[_Bound]) -> pa.Schema:
-        fields = [pa.field(_flat(text), plain_type(key.type), key.nullable) for text, key in zip(self._model.group_by, keys, strict=True)]
+        fields = [pa.field(name, plain_type(key.type), key.nullable) for name, key in zip(self.group_by, keys, strict=True)]
         return pa.schema([*fields, *(pa.field(one.measure.name, one.kernel.type) for one in measures)])
 
     def _bind(self, schema: pa.Schema) -> tuple[list[FieldPath], list[_Bound]]:
@@ -257,7 +257,3 @@ class Aggregate:
             if name in taken:
                 yield Problem(f"two results would be called {name!r}", f"{self._path}.aggregations", hint="name one with `as`")
             taken.add(name)
-
-
-def _flat(path: str) -> str:
-    return path.replace("[", ".").replace("]", "").replace(".", "_")
