@@ -79,9 +79,11 @@ class Percentile(Kernel):
         counts = np.diff(ends)
         values = np.asarray(lists.flatten())
         values = values[np.lexsort((values, np.repeat(np.arange(len(counts)), counts)))]
-        place = ends[:-1] - ends[0] + np.maximum(counts - 1, 0) * self._share
-        low = np.floor(place).astype(np.int64)
-        high = np.ceil(place).astype(np.int64)
+        # Within the group: added to where it begins, a place would lose the digits of its fraction.
+        place = np.maximum(counts - 1, 0) * self._share
+        begins = ends[:-1] - ends[0]
+        low = begins + np.floor(place).astype(np.int64)
+        high = begins + np.ceil(place).astype(np.int64)
         none = counts == 0
         if not len(values):
             return Measured(pa.nulls(len(counts), self.type))

@@ -123,6 +123,13 @@ def test_the_spread_of_numbers_that_are_far_from_zero_and_near_each_other(worksh
     assert workshop.in_pieces(rows, 5, 1, aggregations={"x": "stddev"}) == [{"stddev_x": pytest.approx(math.sqrt(30), rel=1e-12)}]
 
 
+def test_a_percentile_keeps_its_digits_however_many_groups_there_are(workshop: Any) -> None:
+    groups = 300_000
+    rows = batch(k=np.repeat(np.arange(groups), 2), x=np.tile([0.0, 1.0], groups))
+    got = workshop.at_once(rows, groupBy=["k"], aggregations={"x": [{"function": "percentile", "args": {"p": 0.1}}]})
+    assert {row["percentile_x"] for row in got} == {0.1}
+
+
 def test_infinity_is_a_number_and_nan_only_the_last_resort_of_extremes(workshop: Any) -> None:
     rows = batch(k=["a", "a", "b", "b"], x=[math.nan, math.inf, math.nan, math.nan])
     got = {row["k"]: row for row in workshop.at_once(rows, groupBy=["k"], aggregations={"x": ["min", "max", "sum", "count_distinct"]})}
