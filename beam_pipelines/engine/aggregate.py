@@ -27,7 +27,7 @@ from beam_pipelines.spec.step import AggregateStep
 from beam_pipelines.transforms.aggregate import Aggregate
 from beam_pipelines.transforms.step import Applied
 
-__all__ = ["SHARDS", "AggregateRows"]
+__all__ = ["SHARDS", "AggregateRows", "States"]
 
 # Enough for the workers of one job, few enough that small results do not fall apart; a shard is merged whole in memory.
 SHARDS = 16
@@ -40,36 +40,41 @@ Sharded = tuple[Shard, pa.RecordBatch]
 
 
 @dataclass
-class _States:
+class States:
     """States of one load that are combined as they come, so that a bundle holds one a group and not one a batch."""
 
     step: Aggregate
     batches: list[pa.RecordBatch] = field(default_factory=list)
     rows: int = 0
-    combined: int = 0
+    bytes: int = 0
+    combined: tuple[int, int] = (0, 0)  # rows and bytes that were left the last time
 
     def add(self, states: pa.RecordBatch) -> None:
         self.batches.append(states)
         self.rows += states.num_rows
-        # Twice what was left the last time: keys that never repeat are gone through a few times, not once a batch.
-        if len(self.batches) > 1 and self.rows > max(_LITTLE, 2 * self.combined):
+        self.bytes += states.nbytes
+        # Twice what was left the last time: keys that never repeat are gone through a few times, not once a batch. By their bytes too,
+        # for a state of a median is as large as its values are many.
+        rows, held = self.combined
+        if len(self.batches) > 1 and (self.rows > max(_LITTLE, 2 * rows) or self.bytes > max(_MUCH // 2, 2 * held)):
             self.combine()
 
     def combine(self) -> None:
         self.batches = [self.step.combine(self.batches)]
-        self.rows = self.combined = self.batches[0].num_rows
+        self.rows, self.bytes = self.combined = self.batches[0].num_rows, self.batches[0].nbytes
 
     @property
     def large(self) -> bool:
-        return len(self.batches) == 1 and self.batches[0].nbytes > _MUCH
+        return len(self.batches) == 1 and self.bytes > _MUCH
 
     def take(self) -> pa.RecordBatch | None:
         """Return what there is, combined, and begin anew."""
         if not self.batches:
             return None
         self.combine()
-        batches, self.batches, self.rows, self.combined = self.batches, [], 0, 0
-        return batches[0]
+        (states,) = self.batches
+        self.batches, self.rows, self.bytes, self.combined = [], 0, 0, (0, 0)
+        return states
 
 
 class _StepFn(BundleFn):
@@ -123,14 +128,14 @@ class _StatesFn(_StepFn):
 
     def start_bundle(self) -> None:
         super().start_bundle()
-        self._held: dict[str, _States] = {}
+        self._held: dict[str, States] = {}
         self._places: dict[tuple[str, int], int] = {}
 
     def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[Sharded]:
         load = origin.load_of(batch)
         with self.timed(load):
             step = self.step(load, texts)
-            held = self._held.setdefault(load, _States(step))
+            held = self._held.setdefault(load, States(step))
             held.add(step.states(batch, self._places_of(load, batch, step)))
             self._facts[load] = replace(self._facts[load], records_in=self._facts[load].records_in + batch.num_rows)
             full = held.take() if held.large else None
@@ -199,7 +204,7 @@ class _ResultsFn(_StepFn):
         (load, _), blocks = shard
         with self.timed(load):
             step = self.step(load, texts)
-            held = _States(step)
+            held = States(step)
             for block in blocks:
                 held.add(block)
             states = held.take()

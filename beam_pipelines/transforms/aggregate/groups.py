@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["Groups", "grouped"]
+__all__ = ["Groups", "Values", "grouped"]
 
+Values: TypeAlias = "pa.Array | pa.ChunkedArray"
 Positions = npt.NDArray[np.int64]
 _ROW = "row"
 # A sum of nothing but nulls is null.
@@ -38,7 +40,7 @@ class Groups:
 
 
 def grouped(
-    keys: Sequence[pa.Array], columns: Sequence[tuple[pa.Array, str]], rows: int, *, listed: bool
+    keys: Sequence[Values], columns: Sequence[tuple[Values, str]], rows: int, *, listed: bool
 ) -> tuple[list[pa.Array], list[pa.Array], Groups | None]:
     """Group rows, and combine columns of them by Arrow's own functions.
 

@@ -18,7 +18,7 @@ from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.spec.aggregation import Measure
 from beam_pipelines.spec.step import AggregateStep, FilterStep
 from beam_pipelines.transforms.aggregate.functions import kernel
-from beam_pipelines.transforms.aggregate.groups import grouped
+from beam_pipelines.transforms.aggregate.groups import Values, grouped
 from beam_pipelines.transforms.aggregate.layout import plain_type, reduced, restored
 from beam_pipelines.transforms.aggregate.measure import Kernel, MeasureProblem, Rows
 from beam_pipelines.transforms.filter import Filter
@@ -104,6 +104,10 @@ class Aggregate:
         return self.results([self.states(batch, 0)], origin.load_of(batch))
 
     @property
+    def _listed(self) -> bool:
+        return any(one.listed for one in self._measures)
+
+    @property
     def ordered(self) -> bool:
         """Whether a result depends on the order of the rows."""
         return any(measure.function in ("first", "last", "collect") for measure in self._model.measures)
@@ -129,7 +133,8 @@ class Aggregate:
         self._opened()
         if len(states) == 1:
             return states[0]
-        joined = pa.concat_batches(states)
+        # Arrow's own functions take states where they are; what picks rows by their positions needs them in one piece.
+        joined = pa.concat_batches(states) if self._listed else pa.Table.from_batches(states)
         width = len(self._keys)
         return self._combined(joined.columns[:width], joined.columns[width:], joined.num_rows)
 
@@ -181,14 +186,13 @@ class Aggregate:
         states = sum(one.width for one in self._measures)
         return [*(f"k{number}" for number in range(len(self._keys))), ROWS, *(f"s{number}" for number in range(states))]
 
-    def _combined(self, keys: Sequence[pa.Array], columns: Sequence[pa.Array], rows: int) -> pa.RecordBatch:
+    def _combined(self, keys: Sequence[Values], columns: Sequence[Values], rows: int) -> pa.RecordBatch:
         reduced = [(columns[0], "sum")]
         places = list(itertools.accumulate((one.width for one in self._measures), initial=1))
         for one, place in zip(self._measures, places, strict=False):
             if not one.listed:
                 reduced += [(columns[place + at], str(state.reduce)) for at, state in enumerate(one.kernel.states)]
-        listed = any(one.listed for one in self._measures)
-        found, combined, groups = grouped(keys, reduced, rows, listed=listed)
+        found, combined, groups = grouped(keys, reduced, rows, listed=self._listed)
         ready = iter(combined)
         out = [*found, next(ready)]
         for one, place in zip(self._measures, places, strict=False):
