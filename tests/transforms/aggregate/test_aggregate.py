@@ -130,6 +130,28 @@ def test_a_percentile_keeps_its_digits_however_many_groups_there_are(workshop: A
     assert {row["percentile_x"] for row in got} == {0.1}
 
 
+def test_every_nan_is_one_key_and_both_zeros_are_one(workshop: Any) -> None:
+    other = float(np.frombuffer(b"\x01\x00\x00\x00\x00\x00\xf8\xff", "<f8")[0])
+    rows = batch(k=[0.0, -0.0, math.nan, other, None, -0.0], x=[1.0, 2.0, -0.0, 0.0, 3.0, 4.0])
+    for got in (
+        workshop.at_once(rows, groupBy=["k"], aggregations={"x": ["sum", "count_distinct"]}),
+        workshop.in_pieces(rows, 4, 16, groupBy=["k"], aggregations={"x": ["sum", "count_distinct"]}),
+    ):
+        assert {str(row["k"]): (row["sum_x"], row["count_distinct_x"]) for row in got} == {
+            "0.0": (7.0, 3), "nan": (0.0, 1), "None": (3.0, 1)
+        }  # fmt: skip
+
+
+def test_what_is_distinct_in_each_of_many_groups(workshop: Any) -> None:
+    chance = np.random.default_rng(11)
+    keys, values = chance.integers(0, 500, 30_000), chance.integers(0, 40, 30_000)
+    rows = batch(k=keys, x=pa.array(values.astype(str)))
+    wanted = {key: len(set(values[keys == key].tolist())) for key in range(500)}
+    for shards in (1, 16):
+        got = workshop.in_pieces(rows, shards, shards, groupBy=["k"], aggregations={"x": "count_distinct"})
+        assert {row["k"]: row["count_distinct_x"] for row in got} == wanted
+
+
 def test_infinity_is_a_number_and_nan_only_the_last_resort_of_extremes(workshop: Any) -> None:
     rows = batch(k=["a", "a", "b", "b"], x=[math.nan, math.inf, math.nan, math.nan])
     got = {row["k"]: row for row in workshop.at_once(rows, groupBy=["k"], aggregations={"x": ["min", "max", "sum", "count_distinct"]})}
