@@ -73,7 +73,7 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
         ("filtered", quantity.count(metrics.records_filtered)),
         ("rejected", quantity.count(metrics.records_rejected)),
         ("dead-lettered", dead_letters(metrics.records_dead_lettered, failed)),
-        *_nulled(execution),
+        *_of_steps(execution),
         ("bytes", quantity.size(metrics.bytes_processed)),
         ("watermark", mark_text(execution.watermark) or "none"),
     ]
@@ -107,10 +107,16 @@ def _guarantee(text: str) -> str:
     return "\n".join([level, *(f"- {reason}" for reason in reasons.split("; ") if reason)])
 
 
-def _nulled(execution: Execution) -> list[tuple[str, str]]:
-    """Rows that went on although a step failed on them, where there were any."""
-    steps = [one for step in execution.steps for one in step.transformations if one.records_nulled]
-    return [("with nulls", "\n".join(f"{quantity.count(one.records_nulled)} on which {one.id} failed" for one in steps))] if steps else []
+def _of_steps(execution: Execution) -> Iterator[tuple[str, str]]:
+    """What makes the rows out of a step other than those in less the ones it lost, and rows that went on although it failed on them."""
+    steps = [one for step in execution.steps for one in step.transformations]
+    count = quantity.count
+    told = {
+        "with nulls": [f"{count(one.records_nulled)} on which {one.id} failed" for one in steps if one.records_nulled],
+        "made": [f"{count(one.records_made)} more by {one.id}" for one in steps if one.records_made],
+        "absorbed": [f"{count(one.records_absorbed)} into the groups of {one.id}" for one in steps if one.records_absorbed],
+    }
+    return ((label, "\n".join(lines)) for label, lines in told.items() if lines)
 
 
 def dead_letters(number: int, failed: Sequence[FailedRecord]) -> str:

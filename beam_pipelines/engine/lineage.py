@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["snake", "trace"]
+__all__ = ["group_columns", "snake", "trace"]
 
 
 def trace(columns: Iterable[str], steps: Sequence[Any], *, exact: bool) -> dict[str, str]:
@@ -25,9 +25,26 @@ def trace(columns: Iterable[str], steps: Sequence[Any], *, exact: bool) -> dict[
     for step in steps:
         if step.type == "map":
             names = _through_map(names, step)
+        elif step.type == "aggregate":
+            # The rows of a group are one now: what told the source's rows apart does so no more.
+            group = {_meant(text, names.values()): name for text, name in zip(step.group_by, step.group_names, strict=True)}
+            names = {} if exact else {column: group[name] for column, name in names.items() if name in group}
         elif step.type != "filter" and exact:
             return {}
     return names
+
+
+def group_columns(steps: Sequence[Any]) -> tuple[str, ...] | None:
+    """Return what the `groupBy` columns of the last aggregate are called in the end.
+
+    Returns:
+        None: there is no aggregate. Nothing: it has no `groupBy`, or not all of its columns arrive unchanged.
+    """
+    for at in reversed(range(len(steps))):
+        if steps[at].type == "aggregate":
+            names = trace(steps[at].group_names, steps[at + 1 :], exact=True)
+            return tuple(names.values()) if len(names) == len(steps[at].group_names) else ()
+    return None
 
 
 def _through_map(names: Mapping[str, str], step: Any) -> dict[str, str]:

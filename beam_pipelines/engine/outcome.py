@@ -112,6 +112,8 @@ def _steps(row: LedgerRow, several: bool) -> list[Step]:
             records_rejected=step.rejected,
             records_dead_lettered=step.dead,
             records_nulled=step.nulled,
+            records_made=step.made,
+            records_absorbed=step.absorbed,
             fused_with=step.fused_with,
         )
         for step in tally.steps

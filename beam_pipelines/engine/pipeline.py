@@ -6,6 +6,7 @@ import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
 
 from beam_pipelines.columnar import coder
+from beam_pipelines.engine.aggregate import AggregateRows
 from beam_pipelines.engine.apply import ApplySteps
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.commit import Commit
@@ -41,6 +42,10 @@ def loaded(job: Job, windows: PCollection) -> PCollection:
     read = windows | "Read" >> Read(job)
     rows, facts = read.rows, [read[FACTS]]
     for steps in groups(job.definition.steps):
+        if job.definition.steps[steps[0]].type == "aggregate":
+            rows, told = rows | f"Step {job.step_ids[steps[0]]}" >> AggregateRows(job, steps[0], windows)
+            facts += told
+            continue
         label = " + ".join(job.step_ids[index] for index in steps)
         applied = rows | f"Step {label}" >> ApplySteps(job, steps, windows)
         rows = applied.rows

@@ -139,7 +139,7 @@ def make_plan(job: Job, context: RunContext) -> Plan:
             destination=job.load_of("{table}"),
             schedule=definition.schedule.describe() if definition.schedule else None,
             next_times=tuple(definition.schedule.next(datetime.now(timezone.utc), 5)) if definition.schedule else (),
-            notes=tuple(_notes(job, policy, steps, target)),
+            notes=tuple(_notes(job, policy, steps, target, source.cursor)),
             promises=made,
         )
 
@@ -169,6 +169,19 @@ def _check_mode(job: Job, policy: Policy, source: Source, target: Target) -> Non
         return
     if not source.traits.incremental:
         raise refusal("pipeline.source", f"{source.traits.system} cannot be read incrementally", "cursor-invalid")
+    totals = _totals(job)
+    if totals and job.destination.mode != "insert":
+        raise refusal(
+            path,
+            f"the source gives only what is new, so {job.destination.mode} would put the totals of the new rows by {totals!r} in the place"
+            " of those of all rows: read without a cursor, or use insert, which keeps one set of totals a run",
+            "mode-refused",
+        )
+
+
+def _totals(job: Job) -> str | None:
+    """The step that makes one row of many, if there is one."""
+    return next((step.id for step in job.definition.steps if step.type == "aggregate"), None)
 
 
 def _check_swap(target: Target, loads: Iterable[str]) -> None:
@@ -293,8 +306,11 @@ def _graph(job: Job, source: Source, target: Target) -> list[str]:
     return [*lines, f"{job.destination.mode} into {job.load_of('{table}')} at {where} ({target.traits.system})"]
 
 
-def _notes(job: Job, policy: Policy, steps: Sequence[Step], target: Target) -> list[str]:
+def _notes(job: Job, policy: Policy, steps: Sequence[Step], target: Target, cursor: CursorSpec | None) -> list[str]:
     notes = []
+    totals = _totals(job)
+    if totals and cursor is not None:
+        notes.append(f"{totals} sums up what is new in each run: the target gets one set of totals a run")
     if policy.whole and not target.traits.transactional and not job.load_of("{table}").lower().endswith((".parquet", ".pq")):
         notes.append("while the files of the folder are exchanged, a reader may see old and new ones; one file as path has no such moment")
     if True in [step.needs_sample for step in steps]:  # of each, for it finds the function

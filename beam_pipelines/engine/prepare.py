@@ -15,7 +15,7 @@ import pyarrow as pa
 from beam_pipelines.columnar import cast, expression, origin, types
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.lineage import snake, trace
+from beam_pipelines.engine.lineage import group_columns, snake, trace
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
@@ -226,12 +226,20 @@ def choose_keys(
     named = {source: rename(name) for source, name in trace(primary, steps, exact=False).items()}
     keys = tuple(getattr(job.destination, "key_fields", ()))
     if policy.mode == "upsert" and not keys:
-        keys = there.primary_key if there and there.primary_key else tuple(named[c] for c in primary if c in named and named[c] in columns)
-        if not keys or (not (there and there.primary_key) and len(keys) != len(primary)):
+        groups = group_columns(steps)
+        if there and there.primary_key:
+            keys = there.primary_key
+        elif groups is not None:
+            keys = tuple(map(rename, groups))
+        elif len(found := tuple(named[c] for c in primary if c in named and named[c] in columns)) == len(primary):
+            keys = found
+        if not keys:
+            why = "neither the target nor the source has a primary key that arrives there"
+            if groups is not None:
+                why = "the target has no primary key, and no groupBy columns of the last aggregate arrive there as they are"
             raise refusal(
                 "pipeline.destination.keyFields",
-                f"upsert into {window.load!r} needs to know which columns name a row: give keyFields, for neither the target nor the"
-                " source has a primary key that arrives there",
+                f"upsert into {window.load!r} needs to know which columns name a row: give keyFields, for {why}",
                 "key-missing",
             )
     for key in keys:

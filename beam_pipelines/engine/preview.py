@@ -16,7 +16,8 @@ from beam_pipelines.errors import Code, PlanError
 from beam_pipelines.io.connector import Source, Standing
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.window import Window
-from beam_pipelines.transforms.step import DeadRows
+from beam_pipelines.transforms.aggregate import Aggregate
+from beam_pipelines.transforms.step import Applied, DeadRows, Step
 
 __all__ = ["Preview", "preview"]
 
@@ -106,7 +107,7 @@ def _through(job: Job, window: Window, sample: pa.RecordBatch, wanted: str, limi
         planned = window.schema(one.id)
         one.open(schema, planned, datetime.fromisoformat(window.started_at))
         try:
-            results = [one.apply(batch) for batch in batches if batch.num_rows]
+            results = _results(one, batches, window.load)
         finally:
             one.close()
         letters += [_letters(died, window, one.id) for result in results for died in result.dead]
@@ -116,6 +117,13 @@ def _through(job: Job, window: Window, sample: pa.RecordBatch, wanted: str, limi
     rows = [row for batch in batches for row in origin.visible(batch).to_pylist()]
     failed = [{key: letter[key] for key in ("step", "code", "message", "origin")} for batch in letters for letter in batch.to_pylist()]
     return Preview(wanted, schema, tuple(rows[:limit]), tuple(failed), sample.num_rows)
+
+
+def _results(step: Step, batches: list[pa.RecordBatch], load: str) -> list[Applied]:
+    """What a step makes of the sample; groups are those of all its batches together."""
+    if isinstance(step, Aggregate):
+        return [step.results([step.states(batch, at << 40) for at, batch in enumerate(batches)], load)] if batches else []
+    return [step.apply(batch) for batch in batches if batch.num_rows]
 
 
 def _letters(died: DeadRows, window: Window, step: str) -> pa.RecordBatch:

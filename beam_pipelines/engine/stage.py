@@ -23,7 +23,7 @@ from beam_pipelines.runs.facts import Staged, StagedFact
 from beam_pipelines.runs.names import StagingName, new_attempt
 from beam_pipelines.runs.window import Window
 
-__all__ = ["Stage"]
+__all__ = ["Stage", "part_of"]
 
 _AHEAD = 2  # batches waiting for the writer: reading and writing overlap, and memory stays flat
 
@@ -125,7 +125,7 @@ class _StageFn(BundleFn):
         with self.timed(load):
             one = self._open.get(load) or self._begin(load, self.window(load, texts), batch)
             one.rows_in += batch.num_rows
-            one.through = max(one.through, _part(batch))
+            one.through = max(one.through, part_of(batch))
             batch = self._without_null_keys(one, _renamed(batch, one.schema), load)
             conformed = cast.conform(batch, one.schema)
             if conformed.bad:
@@ -139,7 +139,7 @@ class _StageFn(BundleFn):
         schema = window.schema(TARGET)
         name = str(StagingName.of(window.service, window.run, new_attempt()))
         keys = [schema.names.index(key) for key in window.key_fields]
-        one = self._open[load] = _Open(_Writer(self.target.stager(name, schema, _part(batch))), schema, keys)
+        one = self._open[load] = _Open(_Writer(self.target.stager(name, schema, part_of(batch))), schema, keys)
         return one
 
     def _without_null_keys(self, one: _Open, batch: pa.RecordBatch, load: str) -> pa.RecordBatch:
@@ -166,7 +166,7 @@ class _StageFn(BundleFn):
         self._report.flush()
 
 
-def _part(batch: pa.RecordBatch) -> int:
+def part_of(batch: pa.RecordBatch) -> int:
     """Index of the range that the rows were read from."""
     return int((batch.schema.metadata or {}).get(b"bp:part", b"0"))
 

@@ -13,19 +13,19 @@ __all__ = ["Budget", "check_flow", "check_merge", "violations"]
 def violations(tally: Tally) -> list[str]:
     """Each broken law between the read and the staging, in words with its numbers; empty when all hold.
 
-    Laws: a step gets what the one before it gave; `in + made = out + filtered + rejected + dead`; staging gets what the last step gave;
-    `stage in = staged + dead`; dead letters staged = dead rows counted.
+    Laws: a step gets what the one before it gave; `in + made = out + filtered + rejected + absorbed + dead`; staging gets what the last
+    step gave; `stage in = staged + dead`; dead letters staged = dead rows counted.
     """
     broken: list[str] = []
     giver, given = "the read", tally.read - tally.read_dead
     for step in tally.steps:
         if step.records_in != given:
             broken.append(f"step {step.step!r} got {step.records_in} rows, {giver} gave {given}")
-        total = step.records_out + step.filtered + step.rejected + step.dead
+        total = step.records_out + step.filtered + step.rejected + step.absorbed + step.dead
         if step.records_in + step.made != total:
             broken.append(
                 f"step {step.step!r}: {step.records_in} in + {step.made} made != {step.records_out} out + {step.filtered} filtered"
-                f" + {step.rejected} rejected + {step.dead} dead"
+                f" + {step.rejected} rejected + {step.absorbed} absorbed + {step.dead} dead"
             )
         giver, given = f"step {step.step!r}", step.records_out
     if tally.stage_in != given:

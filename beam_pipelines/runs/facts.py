@@ -75,7 +75,7 @@ class ReadFact:
 
 @dataclass(frozen=True)
 class StepFact:
-    """What one bundle did in one step: `in = out + filtered + rejected + dead` for steps that keep rows one to one.
+    """What one bundle did in one step: `in + made = out + filtered + rejected + absorbed + dead`.
 
     Args:
         load: Ledger key of the load.
@@ -87,6 +87,7 @@ class StepFact:
         dead: Rows that failed, now dead letters.
         nulled: Rows that failed in a step with `required: false` and went on with its columns null; part of `records_out`.
         made: Rows above one to one, from a function that returns several for one.
+        absorbed: Rows that went on only as a part of another one: of a group all but one.
         seconds: Time spent.
         letters: Where the dead rows are.
         error: First error of a row, code and message without payload.
@@ -102,6 +103,7 @@ class StepFact:
     dead: int = 0
     nulled: int = 0
     made: int = 0
+    absorbed: int = 0
     seconds: float = 0.0
     letters: tuple[Dead, ...] = ()
     error: str | None = None
@@ -139,6 +141,6 @@ def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
 
 
 def _add(a: StepFact, b: StepFact) -> StepFact:
-    numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "seconds")
+    numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "absorbed", "seconds")
     summed = {name: getattr(a, name) + getattr(b, name) for name in numbers}
     return replace(a, **summed, letters=a.letters + b.letters, error=a.error or b.error)

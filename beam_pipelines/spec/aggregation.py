@@ -25,7 +25,10 @@ class Aggregation(Model):
 
     function: AggregateFunction = Field(description="count counts rows; the others skip null.")
     output: Text | None = Field(
-        default=None, validation_alias="as", serialization_alias="as", description="Name of the result; default: function_field."
+        default=None,
+        validation_alias="as",
+        serialization_alias="as",
+        description="Name of the result; default: function_field, and count for {'*': count}.",
     )
     args: dict[str, Any] = Field(default_factory=dict, description="Arguments of the function, such as {p: 0.95}.")
 
@@ -100,7 +103,8 @@ def group_measures(aggregations: Mapping[str, Any]) -> tuple[Measure, ...]:
     for field, value in aggregations.items():
         for entry in (value,) if isinstance(value, str) else value:
             part = entry if isinstance(entry, Aggregation) else Aggregation.model_validate({"function": entry})
-            measures.append(Measure(name=part.output or f"{part.function}_{field}", function=part.function, field=field, args=part.args))
+            name = part.output or (part.function if field == "*" else f"{part.function}_{field}")
+            measures.append(Measure(name=name, function=part.function, field=field, args=part.args))
     return tuple(measures)
 
 

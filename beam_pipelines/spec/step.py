@@ -112,6 +112,11 @@ class AggregateStep(_WholeStep):
         """The results, in the order of the definition."""
         return group_measures(self.aggregations)
 
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """What the fields of `groupBy` are called in the result: as they are written, with dots and brackets of a path as `_`."""
+        return tuple(text.replace("[", ".").replace("]", "").replace(".", "_") for text in self.group_by)
+
 
 class WindowStep(_WholeStep):
     """Events of a stream summed up by windows of time."""

@@ -26,14 +26,15 @@ class Filter:
     Args:
         model: From the definition.
         path: Where the step stands in it.
+        key: Of the condition, below the step.
     """
 
     type = "filter"
     needs_sample = False
 
-    def __init__(self, model: FilterStep, path: str) -> None:
+    def __init__(self, model: FilterStep, path: str, key: str = "condition") -> None:
         self.id, self.required = model.id, model.required
-        self._condition, self._path = model.condition, f"{path}.condition"
+        self._condition, self._path = model.condition, f"{path}.{key}"
         self._scope: Scope | None = None
         self._term: Term | None = None
 

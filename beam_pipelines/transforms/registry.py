@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.functions import Functions
-from beam_pipelines.spec.step import FilterStep, FunctionStep, MapStep, StepBase
+from beam_pipelines.spec.step import AggregateStep, FilterStep, FunctionStep, MapStep, StepBase
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["SERVED", "build"]
 
-SERVED = ("function", "map", "filter")
+SERVED = ("function", "map", "filter", "aggregate")
 
 
 def build(model: StepBase, functions: Functions, path: str) -> Step:
@@ -35,6 +35,10 @@ def build(model: StepBase, functions: Functions, path: str) -> Step:
         from beam_pipelines.transforms.function import Function
 
         return Function(model, functions, path)
+    if isinstance(model, AggregateStep):
+        from beam_pipelines.transforms.aggregate import Aggregate
+
+        return Aggregate(model, path)
     kind = getattr(model, "type", type(model).__name__)
     message = f"the step {model.id!r} has type {kind!r}, which this version does not serve; it serves {', '.join(SERVED)}"
     raise PlanError("a step cannot be run", problems=[Problem(message, f"{path}.type")], code="not-served")

@@ -33,7 +33,7 @@ class DeadRows:
 
 @dataclass(frozen=True)
 class Applied:
-    """What became of one batch: `in + made = out + filtered + rejected + dead`.
+    """What became of one batch: `in + made = out + filtered + rejected + absorbed + dead`.
 
     Args:
         batches: What goes on, in the order of the input; hidden columns and the load go with the rows.
@@ -42,6 +42,7 @@ class Applied:
         nulled: Rows that failed and went on: with the step's columns null (`required: false`), or a value nulled or kept (`onError`);
             part of the rows of `batches`.
         made: Rows above one for one.
+        absorbed: Rows that went on only as a part of another one: of a group all but one.
         dead: Rows that failed.
         kept: Of a filter, which rows of the batch went on; None: all of them, or the step is no filter.
     """
@@ -51,6 +52,7 @@ class Applied:
     rejected: int = 0
     nulled: int = 0
     made: int = 0
+    absorbed: int = 0
     dead: tuple[DeadRows, ...] = ()
     kept: pa.Array | None = None
 
@@ -105,8 +107,9 @@ def check_law(step: str, rows_in: int, applied: Applied) -> None:
         BalanceError: It is not; the step has a defect.
     """
     out, dead = applied.rows_out, applied.rows_dead
-    if rows_in + applied.made != out + applied.filtered + applied.rejected + dead:
+    if rows_in + applied.made != out + applied.filtered + applied.rejected + applied.absorbed + dead:
         counts = f"in {rows_in}, made {applied.made}, out {out}, filtered {applied.filtered}, rejected {applied.rejected}, dead {dead}"
+        counts += f", absorbed {applied.absorbed}"
         raise BalanceError(f"step {step!r} does not account for every row: {counts}")
 
 

@@ -121,6 +121,15 @@ def test_rows_that_went_on_with_nulls_are_counted_where_there_are_any():
     assert "  with nulls     1,234 on which normalize failed" in written(replace(DONE, steps=(extract, optional, load)))
 
 
+def test_rows_that_a_step_made_or_absorbed_are_told_where_there_are_any() -> None:
+    extract, transform, load = DONE.steps
+    assert not any("absorbed" in line or "made" in line for line in written(DONE))
+    counted = replace(transform, transformations=(replace(transform.transformations[0], records_made=7, records_absorbed=2_345),))
+    lines = written(replace(DONE, steps=(extract, counted, load)))
+    assert "  made           7 more by normalize" in lines
+    assert "  absorbed       2,345 into the groups of normalize" in lines
+
+
 def test_each_group_of_tables_has_its_guarantee():
     text = "exactly-once for a, b: one transaction; no late commit\nat-least-once for c: mode insert"
     said = "\n".join(line.strip() for line in written(replace(DONE, guarantee=text)))

@@ -6,9 +6,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from beam_pipelines.engine.lineage import snake, trace
+from beam_pipelines.engine.lineage import group_columns, snake, trace
 from beam_pipelines.functions import Functions
-from beam_pipelines.spec import FilterStep, FunctionStep, MapStep
+from beam_pipelines.spec import AggregateStep, FilterStep, FunctionStep, MapStep
 from beam_pipelines.transforms.registry import build
 
 COLUMNS = ("id", "Name", "email", "updated_at")
@@ -101,3 +101,32 @@ def test_without_steps_everything_arrives() -> None:
 def test_snake_names(name: str, expected: str) -> None:
     assert snake(name) == expected
     assert snake(snake(name)) == expected
+
+
+def grouped(*fields: str) -> AggregateStep:
+    return AggregateStep.model_validate({"id": "a", "groupBy": list(fields), "aggregations": {"*": "count"}})
+
+
+def test_an_aggregate_keeps_the_columns_it_groups_by_but_they_name_a_source_row_no_more() -> None:
+    assert trace(COLUMNS, [grouped("name", "email")], exact=False) == {"Name": "name", "email": "email"}
+    assert trace(COLUMNS, [grouped("id")], exact=True) == {}
+
+
+FILTER = FilterStep.model_validate({"id": "f", "condition": "true"})
+GROUPS = [
+    ([], None),
+    ([FILTER, mapped({"a": {"source": "id"}})], None),
+    ([grouped("country", "address.city")], ("country", "address_city")),
+    ([grouped("day"), grouped("country"), FILTER], ("country",)),
+    ([grouped("country"), mapped({"land": {"source": "country"}, "n": {"source": "count"}})], ("land",)),
+    # Dropped, converted, or given to a function: they name a group no more.
+    ([grouped("country", "day"), mapped({"land": {"source": "country"}})], ()),
+    ([grouped("country"), mapped({"country": {"source": "country", "converter": "lower"}})], ()),
+    ([grouped("country"), FunctionStep.model_validate({"id": "g"})], ()),
+    ([grouped()], ()),
+]
+
+
+@pytest.mark.parametrize(("steps", "expected"), GROUPS)
+def test_what_names_a_group_in_the_end(steps: list[Any], expected: tuple[str, ...] | None) -> None:
+    assert group_columns(steps) == expected

@@ -16,7 +16,7 @@ from beam_pipelines.runs.held import Held
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec import parse
-from beam_pipelines.state.record import Failure, Incident
+from beam_pipelines.state.record import Failure, Incident, Transformation
 
 RUN = "00000000000a"
 GIB = 1 << 30
@@ -35,7 +35,7 @@ def counts(load: str = "customers", **more: Any) -> LoadCounts:
     """100 rows read, 3 of them dead; 10 filtered; 2 die in `enrich`; 1 dies in the staging, 4 in the merge; 80 are loaded."""
     steps = (
         StepFact(load, "adults", 97, 87, filtered=10, seconds=0.5),
-        StepFact(load, "enrich", 87, 85, dead=2, nulled=5, seconds=0.25, error="function-failed: ValueError"),
+        StepFact(load, "enrich", 87, 85, dead=2, nulled=5, made=9, absorbed=9, seconds=0.25, error="function-failed: ValueError"),
     )
     tally = Tally(
         load=load,
@@ -93,6 +93,8 @@ def test_its_phases_and_steps_are_told_in_order() -> None:
     adults, enrich = transform.transformations
     assert (adults.id, adults.records_in, adults.records_out, adults.records_filtered, adults.duration) == ("adults", 97, 87, 10, 500)
     assert (enrich.records_in, enrich.records_out, enrich.records_dead_lettered, enrich.records_nulled) == (87, 85, 2, 5)
+    assert (enrich.records_made, enrich.records_absorbed, adults.records_absorbed) == (9, 9, 0)
+    assert Transformation.from_json(enrich.to_json()) == enrich
     # A row failed in it, and the reason is told; the step as a whole did not.
     assert (enrich.success, enrich.error) == (True, "function-failed: ValueError")
 

@@ -184,6 +184,27 @@ def test_whole_table_replace_of_an_increment(world: World) -> None:
     assert refused(world, mode="replace")[:2] == ("mode-refused", "pipeline.destination.mode")
 
 
+TOTALS = [{"id": "totals", "type": "aggregate", "groupBy": ["age"], "aggregations": {"amount": "sum"}}]
+
+
+@pytest.mark.parametrize("mode", ["upsert", "replace"])
+def test_totals_of_what_is_new_in_the_place_of_those_of_all_rows(world: World, mode: str) -> None:
+    code, path, message = refused(world, steps=TOTALS, mode=mode, keyFields=["age"])
+    assert (code, path) == ("mode-refused", "pipeline.destination.mode")
+    assert message == (
+        f"the source gives only what is new, so {mode} would put the totals of the new rows by 'totals' in the place of those of all rows:"
+        " read without a cursor, or use insert, which keeps one set of totals a run"
+    )
+    assert plan(world, TABLE, TOTALS, mode=mode, keyFields=["age"]).mode == mode
+
+
+def test_totals_of_what_is_new_one_set_a_run(world: World) -> None:
+    found = plan(world, steps=TOTALS, mode="insert")
+    assert "totals sums up what is new in each run: the target gets one set of totals a run" in found.notes
+    assert found.graph[1:-1] == ("totals: aggregate",)
+    assert not any("totals" in note for note in plan(world, TABLE, TOTALS, mode="insert").notes)
+
+
 def test_swap_where_the_target_cannot_rename_tables(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(registry._TARGETS, "duckdb")
     monkeypatch.setitem(registry._TARGETS, "duckdb", "tests.engine.test_plan:swapless")

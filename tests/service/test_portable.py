@@ -177,6 +177,31 @@ def test_the_proto_run_elsewhere_gives_the_rows_the_commit_and_the_record_of_a_r
     assert kinds == [["ServiceRequest.created", "ServiceResult.deliver", "Payment.charge"]] * 2
 
 
+def test_groups_made_elsewhere_are_those_made_at_home(greetings: Desk, tmp_path_factory: Any) -> None:
+    desk = greetings
+    totals = {
+        "id": "totals",
+        "type": "aggregate",
+        "groupBy": ["age"],
+        "aggregations": {"*": "count", "id": ["sum", "median"], "greeting": ["first", "count_distinct"]},
+        "having": "count > 24",
+    }
+    destination = {"type": "data-warehouse", "connection": "warehouse", "table": "totals", "mode": "replace"}
+    steps = [*DEFINITION["pipeline"]["transformations"], totals]  # type: ignore[index]
+    source = {"type": "database", "connection": "crm", "table": "people"}
+    desk.define({"name": "Totals", "pipeline": {"source": source, "transformations": steps, "destination": destination}})
+    written = tmp_path_factory.mktemp("template") / "job"
+    write(Job.of(desk.service.definition, desk.folder), written)
+    desk.ran()
+    done = run_elsewhere(desk, written, context(), crm=desk.connections["crm"], warehouse=desk.elsewhere)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = desk.postgres(desk.elsewhere, "SELECT * FROM totals ORDER BY age")
+    assert found == desk.postgres(desk.connections["warehouse"], "SELECT * FROM totals ORDER BY age")
+    # 2,000 people are 25 of each age; of ages 20, 40 and 60, one in five has no name, so there is nothing to greet.
+    assert len(found) == 62 - 3
+    assert found[0] == (18, 25, sum(range(18, 2000, 80)), 18 + 80 * 12, "HELLO PERSON 18", 25)
+
+
 def launch(desk: Desk, store_url: str) -> tuple[str, ...]:
     """Run the service where the launcher is, into the other warehouse; gives the runs that it settled."""
     place = desk.folder / "elsewhere.yaml"

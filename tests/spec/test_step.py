@@ -115,13 +115,14 @@ def test_aggregations_of_an_aggregate_are_written_by_field() -> None:
             "id": "a",
             "type": "aggregate",
             "groupBy": ["country"],
-            "aggregations": {"amount": ["sum", {"function": "percentile", "as": "p95", "args": {"p": 0.95}}], "id": "count"},
+            "aggregations": {"amount": ["sum", {"function": "percentile", "as": "p95", "args": {"p": 0.95}}], "id": "count", "*": "count"},
         }
     )
     assert step.measures == (
         Measure(name="sum_amount", function="sum", field="amount"),
         Measure(name="p95", function="percentile", field="amount", args={"p": 0.95}),
         Measure(name="count_id", function="count", field="id"),
+        Measure(name="count", function="count", field="*"),
     )
 
 

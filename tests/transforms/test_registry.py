@@ -7,6 +7,7 @@ import pytest
 from beam_pipelines.errors import PlanError
 from beam_pipelines.functions import Functions
 from beam_pipelines.spec.step import AggregateStep, FilterStep, FunctionStep, JoinStep, MapStep, StepBase
+from beam_pipelines.transforms.aggregate import Aggregate
 from beam_pipelines.transforms.filter import Filter
 from beam_pipelines.transforms.function import Function
 from beam_pipelines.transforms.map import Map
@@ -28,18 +29,19 @@ def test_each_served_type_has_its_step(model: StepBase, kind: type[Any]) -> None
     assert step.type in SERVED
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        AggregateStep.model_validate({"id": "sums", "type": "aggregate", "groupBy": [], "aggregations": {"x": "sum"}}),
-        JoinStep.model_validate({"id": "sums", "type": "join", "on": ["id"], "source": {"type": "file", "path": "x.parquet"}}),
-    ],
-)
-def test_a_type_that_no_code_serves_is_refused_by_name(model: StepBase) -> None:
+def test_an_aggregate_has_its_step_and_is_always_required() -> None:
+    model = AggregateStep.model_validate({"id": "sums", "type": "aggregate", "groupBy": [], "aggregations": {"x": "sum"}})
+    step = build(model, Functions(), "pipeline.transformations[0]")
+    assert isinstance(step, Aggregate)
+    assert (step.id, step.required) == ("sums", True)
+
+
+def test_a_type_that_no_code_serves_is_refused_by_name() -> None:
+    model = JoinStep.model_validate({"id": "sums", "type": "join", "on": ["id"], "source": {"type": "file", "path": "x.parquet"}})
     with pytest.raises(PlanError) as raised:
         build(model, Functions(), "pipeline.transformations[2]")
     problem = raised.value.problems[0]
     assert raised.value.code == "not-served"
     assert problem.path == "pipeline.transformations[2].type"
     assert "'sums'" in problem.message
-    assert "it serves function, map, filter" in problem.message
+    assert "it serves function, map, filter, aggregate" in problem.message

@@ -247,7 +247,7 @@ class ParquetTarget(LedgerTarget):
 
     def _made_ready(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[Staged, ...]:
         """The staged files as they will be moved: joined into one where the target is one file, an empty one where the table is emptied."""
-        if tally.read:
+        if tally.read or tally.staged_rows:
             # Also when no row arrives: a watermark moves on, and a folder that is not there later was removed by somebody.
             _make(self._place_of(window).folder)
         parts = tuple(part for part in tally.staged if part.rows)

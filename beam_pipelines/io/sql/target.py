@@ -147,7 +147,7 @@ class SqlTarget(LedgerTarget):
         known, made = self.columns(tx, window.load), False
         if known is None and window.there and not policy.whole:
             raise _dropped(window)
-        if known is None and tally.read:
+        if known is None and (tally.read or tally.staged_rows):
             # Also when no row arrives: a watermark moves on, and a table that is not there later was dropped by somebody.
             self.create_table(tx, window, schema, policy)
             known, made = self.columns(tx, window.load), True

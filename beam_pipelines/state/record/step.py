@@ -25,6 +25,8 @@ class Transformation:
         records_dead_lettered: Rows that failed in it.
         fused_with: Ids of the steps it ran as one with; they share the duration.
         records_nulled: Rows that failed in it and passed with its columns null (`required: false`, or a converter's `onError`).
+        records_made: Rows it gave above one for one, from a function that returns several.
+        records_absorbed: Rows that went on only as a part of another one: of a group all but one.
     """
 
     id: str
@@ -38,6 +40,8 @@ class Transformation:
     records_dead_lettered: int = 0
     fused_with: tuple[str, ...] = ()
     records_nulled: int = 0
+    records_made: int = 0
+    records_absorbed: int = 0
 
     def to_json(self) -> dict[str, Any]:
         data = {
@@ -50,6 +54,8 @@ class Transformation:
             "recordsRejected": self.records_rejected,
             "recordsDeadLettered": self.records_dead_lettered,
             "recordsNulled": self.records_nulled,
+            "recordsMade": self.records_made,
+            "recordsAbsorbed": self.records_absorbed,
         }
         return data | _given(error=self.error, fusedWith=list(self.fused_with) or None)
 
@@ -66,6 +72,8 @@ class Transformation:
             records_rejected=data["recordsRejected"],
             records_dead_lettered=data["recordsDeadLettered"],
             records_nulled=data.get("recordsNulled", 0),
+            records_made=data.get("recordsMade", 0),
+            records_absorbed=data.get("recordsAbsorbed", 0),
             fused_with=tuple(data.get("fusedWith", ())),
         )
 

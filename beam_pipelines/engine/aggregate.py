@@ -1,0 +1,264 @@
+"""Aggregate rows of every worker: states of groups per bundle, a shuffle of states by the hash of their key, results per shard.
+
+What a state is, and what becomes of it, is a pure function in `transforms.aggregate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
+
+from beam_pipelines.columnar import hashing, origin, size
+from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.prepare import windows_of
+from beam_pipelines.engine.stage import part_of
+from beam_pipelines.runs.facts import StepFact
+from beam_pipelines.runs.window import Window
+from beam_pipelines.spec.step import AggregateStep
+from beam_pipelines.transforms.aggregate import Aggregate
+from beam_pipelines.transforms.step import Applied
+
+__all__ = ["SHARDS", "AggregateRows", "States"]
+
+# Enough for the workers of one job, few enough that small results do not fall apart; a shard is merged whole in memory.
+SHARDS = 16
+_PART = 40  # bits of an ordinal that count rows within a range
+_LITTLE = 1 << 17  # rows of states that are not worth combining yet
+_MUCH = 64 << 20  # bytes of combined states that a bundle holds
+
+Shard = tuple[str, int]
+Sharded = tuple[Shard, pa.RecordBatch]
+
+
+@dataclass
+class States:
+    """States of one load that are combined as they come, so that a bundle holds one a group and not one a batch."""
+
+    step: Aggregate
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    rows: int = 0
+    bytes: int = 0
+    combined: tuple[int, int] = (0, 0)  # rows and bytes that were left the last time
+
+    def add(self, states: pa.RecordBatch) -> None:
+        self.batches.append(states)
+        self.rows += states.num_rows
+        self.bytes += states.nbytes
+        # Twice what was left the last time: keys that never repeat are gone through a few times, not once a batch. By their bytes too,
+        # for a state of a median is as large as its values are many.
+        rows, held = self.combined
+        if len(self.batches) > 1 and (self.rows > max(_LITTLE, 2 * rows) or self.bytes > max(_MUCH // 2, 2 * held)):
+            self.combine()
+
+    def combine(self) -> None:
+        self.batches = [self.step.combine(self.batches)]
+        self.rows, self.bytes = self.combined = self.batches[0].num_rows, self.batches[0].nbytes
+
+    @property
+    def large(self) -> bool:
+        return len(self.batches) == 1 and self.bytes > _MUCH
+
+    def take(self) -> pa.RecordBatch | None:
+        """Return what there is, combined, and begin anew."""
+        if not self.batches:
+            return None
+        self.combine()
+        (states,) = self.batches
+        self.batches, self.rows, self.bytes, self.combined = [], 0, 0, (0, 0)
+        return states
+
+
+class _StepFn(BundleFn):
+    """Base of both halves: the step, opened for each load."""
+
+    def __init__(self, job: Job, position: int) -> None:
+        super().__init__(job, job.step_ids[position], "transform")
+        self._position = position
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._close()
+
+    def teardown(self) -> None:
+        self._close()
+        super().teardown()
+
+    def _close(self) -> None:
+        for step in getattr(self, "_steps", {}).values():
+            step.close()
+        self._steps: dict[str, Aggregate] = {}
+        self._facts: dict[str, StepFact] = {}
+
+    def step(self, load: str, texts: dict[str, str]) -> Aggregate:
+        if load not in self._steps:
+            self._steps[load] = opened(self._job, self._position, self.window(load, texts))
+            self._facts[load] = StepFact(load, self._job.step_ids[self._position])
+        return self._steps[load]
+
+    def facts(self) -> Iterator[Any]:
+        for load, fact in self._facts.items():
+            told = replace(fact, letters=self.close_letters(load), seconds=self._seconds.get(load, 0.0))
+            yield TaggedOutput(FACTS, in_global_window(told))
+        self._close()
+        self._report.flush()
+
+
+def opened(job: Job, position: int, window: Window) -> Aggregate:
+    """Return the aggregate step at a position, open for the batches of a load."""
+    step = job.steps()[position]
+    assert isinstance(step, Aggregate)
+    before = window.schema(job.step_ids[position - 1] if position else "")
+    step.open(before, window.schema(step.id), datetime.fromisoformat(window.started_at))
+    return step
+
+
+class _StatesFn(_StepFn):
+    def __init__(self, job: Job, position: int) -> None:
+        super().__init__(job, position)
+        self._shuffled = any(step.type == "aggregate" for step in job.definition.steps[:position])
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._held: dict[str, States] = {}
+        self._places: dict[tuple[str, int], int] = {}
+
+    def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[Sharded]:
+        load = origin.load_of(batch)
+        with self.timed(load):
+            step = self.step(load, texts)
+            held = self._held.setdefault(load, States(step))
+            held.add(step.states(batch, self._places_of(load, batch, step)))
+            self._facts[load] = replace(self._facts[load], records_in=self._facts[load].records_in + batch.num_rows)
+            full = held.take() if held.large else None
+        if full is not None:
+            yield from sharded(load, step, full)
+
+    def _places_of(self, load: str, batch: pa.RecordBatch, step: Aggregate) -> int | npt.NDArray[np.int64]:
+        """Places of the rows in the order of the source: a bundle reads a range from its beginning."""
+        if self._shuffled:
+            # Groups come in any order. One that follows from their keys is the same on every run.
+            return _order_of_keys(batch) if step.ordered else 0
+        part = part_of(batch)
+        place = self._places.get((load, part), 0)
+        self._places[load, part] = place + batch.num_rows
+        return (part << _PART) + place
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for load, held in self._held.items():
+            with self.timed(load):
+                states = held.take()
+            if states is not None:
+                yield from map(in_global_window, sharded(load, held.step, states))
+        self._held = {}
+        yield from self.facts()
+
+
+def _order_of_keys(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """Places by the hash of the key of the group that a row was; all alike where it had none, for then it was one row."""
+    if origin.KEY not in batch.schema.names:
+        return np.zeros(batch.num_rows, dtype=np.int64)
+    return (hashing.row_hashes(batch, [origin.KEY]) >> np.uint64(1)).astype(np.int64)
+
+
+def sharded(load: str, step: Aggregate, states: pa.RecordBatch) -> Iterator[Sharded]:
+    """Cut states into those of each shard."""
+    keys = states.schema.names[: len(step.group_by)]
+    if not keys:
+        yield (load, 0), states
+        return
+    shards = np.asarray(hashing.shard(states, keys, SHARDS))
+    order = np.argsort(shards, kind="stable")
+    ends = np.cumsum(np.bincount(shards, minlength=SHARDS))
+    ordered = states.take(pa.array(order))
+    for number, end in enumerate(ends.tolist()):
+        begin = int(ends[number - 1]) if number else 0
+        if end > begin:
+            for part in size.split(ordered.slice(begin, end - begin)):
+                yield (load, number), part
+
+
+class _NothingFn(_StepFn):
+    """Of a step without keys, an empty state of each load: it gives one row, of no rows at all too."""
+
+    def process(self, texts: dict[str, str]) -> Iterator[Sharded]:
+        for load, window in windows_of(texts).items():
+            if self._job.step_ids[self._position] not in window.schemas:
+                continue  # of a source without rows, from which nothing could be sampled, there is no plan, and no table either
+            step = self.step(load, texts)
+            before = window.schema(self._job.step_ids[self._position - 1] if self._position else "")
+            yield (load, 0), step.states(pa.RecordBatch.from_pylist([], before), 0)
+        self._close()
+
+
+class _ResultsFn(_StepFn):
+    def process(self, shard: tuple[Shard, Iterable[pa.RecordBatch]], texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
+        (load, _), blocks = shard
+        with self.timed(load):
+            step = self.step(load, texts)
+            held = States(step)
+            for block in blocks:
+                held.add(block)
+            states = held.take()
+            assert states is not None
+            applied = step.results([states], load)
+            self._count(load, applied)
+        for batch in applied.batches:
+            yield from size.split(batch)
+
+    def _count(self, load: str, applied: Applied) -> None:
+        fact = self._facts[load]
+        error = fact.error
+        for rows in applied.dead:
+            self.letter(rows.batch, rows.rows, load, fact.step, rows.codes, rows.messages)
+            error = error or f"{rows.codes[0]}: {rows.messages[0]}"
+        self._report.add(applied.rows_out)
+        self._facts[load] = replace(
+            fact,
+            records_out=fact.records_out + applied.rows_out,
+            filtered=fact.filtered + applied.filtered,
+            absorbed=fact.absorbed + applied.absorbed,
+            made=fact.made + applied.made,
+            dead=fact.dead + applied.rows_dead,
+            error=error,
+        )
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from self.facts()
+
+
+class AggregateRows(beam.PTransform):
+    """One aggregate step of a definition, over the rows of every worker.
+
+    Args:
+        job: The service.
+        position: Of the step.
+        windows: One element, `{load: window as text}`.
+    """
+
+    def __init__(self, job: Job, position: int, windows: PCollection) -> None:
+        super().__init__()
+        self._job, self._position, self._windows = job, position, windows
+
+    def expand(self, rows: PCollection) -> Any:
+        windows = AsSingleton(self._windows)
+        pairs = tuple[tuple[str, int], pa.RecordBatch]
+        states = beam.ParDo(_StatesFn(self._job, self._position), windows).with_output_types(pairs, **{FACTS: StepFact})
+        begun = rows | "States" >> states.with_outputs(FACTS, main="states")
+        sharded = begun.states
+        model = self._job.definition.steps[self._position]
+        assert isinstance(model, AggregateStep)
+        if not model.group_by:
+            nothing = self._windows | "Nothing" >> beam.ParDo(_NothingFn(self._job, self._position)).with_output_types(pairs)
+            sharded = (sharded, nothing) | "Both" >> beam.Flatten()
+        results = beam.ParDo(_ResultsFn(self._job, self._position), windows).with_output_types(pa.RecordBatch, **{FACTS: StepFact})
+        ended = sharded | "Shards" >> beam.GroupByKey() | "Results" >> results.with_outputs(FACTS, main="rows")
+        return ended.rows, (begun[FACTS], ended[FACTS])
