@@ -18,6 +18,7 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import group_columns, snake, trace
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
+from beam_pipelines.engine.sides import acquainted, fix_sides, plan_sides
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Standing, Target
 from beam_pipelines.io.sql.relation import match_column
@@ -82,6 +83,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     window = _same_keys(job, context, head, choose_keys(job, window, policy, described, there, cursor))
     _check_fit(window, target, policy, there)
     fixed = source.fix(table, cursor, low, window.inclusive, _parts(described))
+    window = fix_sides(job, window, context, _parts)
     window = replace(
         window,
         ceiling=fixed.ceiling,
@@ -169,9 +171,11 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
     window = replace(window, schemas={"": text, CODE: code})
     same = known.get("") == text
     steps = job.steps()
+    window = plan_sides(job, window, context, lambda side, part, other, about: plan_schemas(side, part, other, about, Standing(), context))
+    acquainted(job, steps, window)
     # What a function declares may stand in a module that its digest does not know: it is asked each time.
     declared = any(step.type == "function" and not step.needs_sample for step in steps)
-    if same and not declared and {TERMS, *job.step_ids} <= set(known):
+    if same and not declared and not window.sides and {TERMS, *job.step_ids} <= set(known):
         planned = replace(window, schemas={**window.schemas, **{name: known[name] for name in (TERMS, *job.step_ids)}})
         return planned.with_schema(TARGET, named(job, planned.schema(job.step_ids[-1] if job.step_ids else "")))
     sample: pa.RecordBatch | None = None
@@ -196,8 +200,8 @@ def _plan_step(step: Step, schema: pa.Schema, sample: pa.RecordBatch | None, win
 
     planned = step.plan(schema, sample)
     origin.refuse_reserved(planned.names)
-    if sample is None:
-        return planned, None
+    if sample is None or step.type == "join":
+        return planned, None  # a sample of both sides would hardly meet
     step.open(schema, planned, datetime.fromisoformat(window.started_at))
     try:
         batches = step.apply(sample).batches
