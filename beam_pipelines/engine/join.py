@@ -94,6 +94,19 @@ class _JoinFn(ShuffleFn[Join]):
         for number, part in cut(batch, shards):
             yield TaggedOutput(_SHARDS, ((load, number), (side, part)))
 
+    def joined(self, load: str, step: Join, batch: pa.RecordBatch, right: Right, rows_in: int = 0) -> Iterator[pa.RecordBatch]:
+        """Join one batch of the left side, counted and timed."""
+        parts = step.joined(batch, right)
+        while True:
+            with self.timed(load):
+                applied = next(parts, None)
+            if applied is None:
+                return
+            self.count(load, applied, rows_in)
+            rows_in = 0
+            for out in applied.batches:
+                yield from size.split(out)
+
 
 class _SizeFn(PlainFn):
     def process(self, batch: pa.RecordBatch) -> Iterator[tuple[str, int]]:
@@ -128,10 +141,8 @@ class _LeftFn(_JoinFn):
         with self.timed(load):
             if load not in self._rights:
                 self._rights[load] = step.indexed([one for one in held if origin.load_of(one) == load])
-            applied = step.joined(batch, self._rights[load])
-            self.count(load, applied, batch.num_rows)
-        for out in applied.batches:
-            yield from size.split(out)
+            right = self._rights[load]
+        yield from self.joined(load, step, batch, right, batch.num_rows)
 
     def finish_bundle(self) -> Iterator[Any]:
         self._rights = {}
@@ -147,12 +158,9 @@ class _ShardFn(_JoinFn):
             sides[side].append(batch)
         with self.timed(load):
             right = step.indexed(sides[_RIGHT])
+        sides[_RIGHT].clear()
         for batch in sides[_LEFT]:
-            with self.timed(load):
-                applied = step.joined(batch, right)
-                self.count(load, applied)
-            for out in applied.batches:
-                yield from size.split(out)
+            yield from self.joined(load, step, batch, right)
         if step.keeps_right:
             applied = step.unmet(right, load)
             self.count(load, applied)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.columnar import size
+from beam_pipelines.columnar.compact import take
 from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.runs.facts import StepFact
@@ -103,7 +104,7 @@ def cut(batch: pa.RecordBatch, shards: pa.Int32Array) -> Iterator[tuple[int, pa.
     """
     numbers = np.asarray(shards)
     ends = np.cumsum(np.bincount(numbers, minlength=SHARDS)).tolist()
-    ordered = batch.take(pa.array(np.argsort(numbers, kind="stable")))
+    ordered = take(batch, np.argsort(numbers, kind="stable"))
     for number, end in enumerate(ends):
         begin = ends[number - 1] if number else 0
         if end > begin:
