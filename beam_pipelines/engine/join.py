@@ -54,7 +54,9 @@ class _SidesFn(PlainFn):
         self._step = step
 
     def process(self, texts: dict[str, str]) -> Iterator[dict[str, str]]:
-        yield {load: window.sides[self._step].to_text() for load, window in windows_of(texts).items()}
+        # A load whose source has no row to sample was planned no further: it reads nothing, on either side.
+        windows = windows_of(texts).items()
+        yield {load: window.sides[self._step].to_text() for load, window in windows if self._step in window.sides}
 
 
 class TellFn(PlainFn):

@@ -18,7 +18,7 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import group_columns, snake, trace
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
-from beam_pipelines.engine.sides import acquainted, fix_sides, plan_sides
+from beam_pipelines.engine.sides import acquainted, fix_sides, multiplies, plan_sides
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Standing, Target
 from beam_pipelines.io.sql.relation import match_column
@@ -171,7 +171,7 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
     window = replace(window, schemas={"": text, CODE: code})
     same = known.get("") == text
     steps = job.steps()
-    window = plan_sides(job, window, context, lambda side, part, other, about: plan_schemas(side, part, other, about, Standing(), context))
+    window = with_sides(job, window, context, incremental=source.cursor is not None)
     acquainted(job, steps, window)
     # What a function declares may stand in a module that its digest does not know: it is asked each time.
     declared = any(step.type == "function" and not step.needs_sample for step in steps)
@@ -193,6 +193,15 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
         window = window.with_schema(step.id, schema)
     window = replace(window, schemas={**window.schemas, TERMS: expression.write_down(before)})
     return window.with_schema(TARGET, named(job, schema))
+
+
+def with_sides(job: Job, window: Window, context: RunContext, *, incremental: bool) -> Window:
+    """The window with the right sides of the job's joins planned, as `plan_sides` does."""
+
+    def plan(side: Job, part: Window, source: Source, described: Described) -> Window:
+        return plan_schemas(side, part, source, described, Standing(), context)
+
+    return plan_sides(job, window, context, plan, incremental=incremental)
 
 
 def _plan_step(step: Step, schema: pa.Schema, sample: pa.RecordBatch | None, window: Window) -> tuple[pa.Schema, pa.RecordBatch | None]:
@@ -232,6 +241,8 @@ def choose_keys(
     primary = described.primary_key or tuple(getattr(job.definition.source, "key_fields", ()))
     traced_key = tuple(exact[c] for c in described.primary_key) if set(described.primary_key) <= set(exact) else ()
     named = {source: rename(name) for source, name in trace(primary, steps, exact=False).items()}
+    if multiplies(job, window):
+        named = {}
     keys = tuple(getattr(job.destination, "key_fields", ()))
     if policy.mode == "upsert" and not keys:
         groups = group_columns(steps)
