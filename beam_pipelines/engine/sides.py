@@ -59,7 +59,7 @@ def plan_sides(job: Job, window: Window, context: RunContext, plan: Planner, *, 
             origin.refuse_reserved(described.schema.names)
             empty = Window(window.service, window.load, table, window.run, 0, started_at=window.started_at)
             planned = plan(side, empty, source, described)
-            sides[model.id] = replace(planned, unique_on=_unique_on(side, described))
+            sides[model.id] = replace(planned, source_key=described.primary_key, unique_on=_unique_on(side, described))
     return replace(window, sides=sides) if sides else window
 
 
