@@ -13,7 +13,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection, TaggedOutput
 
-from beam_pipelines.columnar import hashing, origin, size
+from beam_pipelines.columnar import hashing, ipc, origin, size
 from beam_pipelines.engine.bundle import FACTS, PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import windows_of
@@ -29,9 +29,9 @@ __all__ = ["NEAR", "JoinRows", "Sides", "TellFn"]
 
 NEAR = 64 << 20  # bytes of a right side that each worker holds whole; its index takes about as much again
 _SHARDS = "shards"
+# What is shuffled is held whole by Beam's local runner, more than once, and written to disks or networks by others.
+_COMPRESSION = "zstd"
 _LEFT, _RIGHT = 0, 1
-
-Sharded = tuple[Shard, tuple[int, pa.RecordBatch]]
 
 
 class Sides(beam.PTransform):
@@ -94,7 +94,7 @@ class _JoinFn(ShuffleFn[Join]):
         names = [f"k{number}" for number in range(len(keys))]
         shards = hashing.shard(pa.RecordBatch.from_arrays([key.read(batch) for key in keys], names=names), names, SHARDS)
         for number, part in cut(batch, shards):
-            yield TaggedOutput(_SHARDS, ((load, number), (side, part)))
+            yield TaggedOutput(_SHARDS, ((load, number), (side, ipc.encode(part, _COMPRESSION))))
 
     def joined(self, load: str, step: Join, batch: pa.RecordBatch, right: Right, rows_in: int = 0) -> Iterator[pa.RecordBatch]:
         """Join one batch of the left side, counted and timed."""
@@ -152,17 +152,17 @@ class _LeftFn(_JoinFn):
 
 
 class _ShardFn(_JoinFn):
-    def process(self, shard: tuple[Shard, Iterable[tuple[int, pa.RecordBatch]]], texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
+    def process(self, shard: tuple[Shard, Iterable[tuple[int, bytes]]], texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
         (load, _), blocks = shard
         step = self.step(load, texts)
-        sides: tuple[list[pa.RecordBatch], list[pa.RecordBatch]] = ([], [])
-        for side, batch in blocks:
-            sides[side].append(batch)
+        sides: tuple[list[bytes], list[bytes]] = ([], [])
+        for side, packed in blocks:
+            sides[side].append(packed)
         with self.timed(load):
-            right = step.indexed(sides[_RIGHT])
+            right = step.indexed([ipc.decode(packed) for packed in sides[_RIGHT]])
         sides[_RIGHT].clear()
-        for batch in sides[_LEFT]:
-            yield from self.joined(load, step, batch, right)
+        for packed in sides[_LEFT]:
+            yield from self.joined(load, step, ipc.decode(packed), right)
         if step.keeps_right:
             applied = step.unmet(right, load)
             self.count(load, applied)
@@ -173,7 +173,8 @@ class _ShardFn(_JoinFn):
 class JoinRows(beam.PTransform):
     """One join step of a definition, over the rows of every worker.
 
-    Takes the left rows and the right ones; gives the rows that come out, and the facts.
+    Takes the left rows, in one stream or two, and the right ones. Gives the rows that come out, those that were not sent to shards apart
+    from those that were, and the facts.
 
     Args:
         job: The service.
@@ -185,19 +186,24 @@ class JoinRows(beam.PTransform):
         super().__init__()
         self._job, self._position, self._windows = job, position, windows
 
-    def expand(self, sides: tuple[PCollection, PCollection]) -> Any:
-        left, right = sides
+    def expand(self, sides: tuple[tuple[PCollection, ...], PCollection]) -> Any:
+        streams, right = sides
         windows = AsSingleton(self._windows)
-        pairs = tuple[tuple[str, int], tuple[int, pa.RecordBatch]]
+        pairs = tuple[tuple[str, int], tuple[int, bytes]]
         sizes = AsIter(right | "Sizes" >> beam.ParDo(_SizeFn()).with_output_types(tuple[str, int]))
         theirs = beam.ParDo(_RightFn(self._job, self._position), sizes, windows)
         theirs = theirs.with_output_types(pa.RecordBatch, **{_SHARDS: pairs, FACTS: StepFact})
         held = right | "Right" >> theirs.with_outputs(_SHARDS, FACTS, main="rows")
         ours = beam.ParDo(_LeftFn(self._job, self._position), sizes, AsIter(held.rows), windows)
         ours = ours.with_output_types(pa.RecordBatch, **{_SHARDS: pairs, FACTS: StepFact})
-        near = left | "Left" >> ours.with_outputs(_SHARDS, FACTS, main="rows")
+        near = [left | f"Left{number or ''}" >> ours.with_outputs(_SHARDS, FACTS, main="rows") for number, left in enumerate(streams)]
         each = beam.ParDo(_ShardFn(self._job, self._position), windows).with_output_types(pa.RecordBatch, **{FACTS: StepFact})
-        shards = (near[_SHARDS], held[_SHARDS]) | "Both" >> beam.Flatten() | "Shards" >> beam.GroupByKey()
+        shards = (*(one[_SHARDS] for one in near), held[_SHARDS]) | "Both" >> beam.Flatten() | "Shards" >> beam.GroupByKey()
         far = shards | "Join" >> each.with_outputs(FACTS, main="rows")
-        rows = (near.rows, far.rows) | "Rows" >> beam.Flatten()
-        return rows, (held[FACTS], near[FACTS], far[FACTS])
+        facts = (held[FACTS], *(one[FACTS] for one in near), far[FACTS])
+        model = self._job.definition.steps[self._position]
+        if getattr(model, "how", "") in ("right", "full"):
+            return (far.rows,), facts  # all rows go to shards
+        if len(near) == 1:
+            return (near[0].rows, far.rows), facts
+        return (near[0].rows, (near[1].rows, far.rows) | "Rows" >> beam.Flatten()), facts

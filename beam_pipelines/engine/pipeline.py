@@ -23,6 +23,9 @@ from beam_pipelines.transforms.fused import groups
 
 __all__ = ["RunLoads", "loaded"]
 
+Streams = tuple[PCollection, ...]
+_WHICH = ("", " of shards")  # what labels say of the streams that rows come in
+
 
 class RunLoads(beam.PTransform):
     """Everything one run of a bounded service does; the output is one `(load, LoadCounts)` a load.
@@ -44,29 +47,34 @@ class RunLoads(beam.PTransform):
 
 def loaded(job: Job, windows: PCollection) -> PCollection:
     """Read, transform and stage what the windows say; gives the facts of every bundle."""
-    rows, facts = transformed(job, windows, windows | "Read" >> Read(job))
-    facts.append(rows | "Stage" >> Stage(job, windows))
+    streams, facts = transformed(job, windows, windows | "Read" >> Read(job))
+    facts += [rows | f"Stage{which}" >> Stage(job, windows) for which, rows in zip(_WHICH, streams, strict=False)]
     return facts | "Facts" >> beam.Flatten()
 
 
-def transformed(job: Job, windows: PCollection, read: Any) -> tuple[PCollection, list[PCollection]]:
-    """Apply a job's steps to what was read; gives the rows, and the facts of the read and of each step."""
-    rows, facts = read.rows, [read[FACTS]]
+def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, list[PCollection]]:
+    """Apply a job's steps to what was read; gives the rows, and the facts of the read and of each step.
+
+    Rows that a join has sent to shards go on beside the others, for where Beam's local runner flattens two collections it holds both whole.
+    """
+    streams: Streams = (read.rows,)
+    facts = [read[FACTS]]
     for steps in groups(job.definition.steps):
         model = job.definition.steps[steps[0]]
         label = f"Step {' + '.join(job.step_ids[index] for index in steps)}"
         if isinstance(model, AggregateStep):
-            rows, told = rows | label >> AggregateRows(job, steps[0], windows)
+            rows, told = streams | label >> AggregateRows(job, steps[0], windows)
+            streams = (rows,)
             facts += told
         elif isinstance(model, JoinStep):
             right, told = windows | f"{label} source" >> RightSide(job, model.id)
-            rows, more = (rows, right) | label >> JoinRows(job, steps[0], windows)
+            streams, more = (streams, right) | label >> JoinRows(job, steps[0], windows)
             facts += [told, *more]
         else:
-            applied = rows | label >> ApplySteps(job, steps, windows)
-            rows = applied.rows
-            facts.append(applied[FACTS])
-    return rows, facts
+            applied = [rows | f"{label}{which}" >> ApplySteps(job, steps, windows) for which, rows in zip(_WHICH, streams, strict=False)]
+            streams = tuple(one.rows for one in applied)
+            facts += [one[FACTS] for one in applied]
+    return streams, facts
 
 
 class RightSide(beam.PTransform):
@@ -83,6 +91,7 @@ class RightSide(beam.PTransform):
 
     def expand(self, windows: PCollection) -> tuple[PCollection, PCollection]:
         sides = windows | "Windows" >> Sides(self._step)
-        rows, facts = transformed(self._job, sides, sides | "Read" >> Read(self._job, self._step))
+        streams, facts = transformed(self._job, sides, sides | "Read" >> Read(self._job, self._step))
+        rows = streams[0] if len(streams) == 1 else streams | "Rows" >> beam.Flatten()
         told = facts | "Facts" >> beam.Flatten() | "Told" >> beam.ParDo(TellFn(self._step)).with_output_types(StepFact)
         return rows, told
