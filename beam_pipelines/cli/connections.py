@@ -121,6 +121,7 @@ def _default() -> Path:
 def _of_definition(path: Path, connections: str | None, session: Session) -> Iterator[_Probe]:
     from beam_pipelines.io import registry
     from beam_pipelines.io.connections import Connections
+    from beam_pipelines.spec.step import JoinStep, every_step
 
     service = session.load(path, connections)
     known = Connections(service.connections_file)
@@ -131,6 +132,9 @@ def _of_definition(path: Path, connections: str | None, session: Session) -> Ite
 
     if service.definition.source is not None:
         yield probe("source", service.definition.source, registry.open_source)
+    for step in every_step(service.definition.steps):
+        if isinstance(step, JoinStep):
+            yield probe(f"source of {step.id}", step.source, registry.open_source)
     for model in service.definition.destinations:
         yield probe("destination", model, registry.open_target)
 

@@ -46,6 +46,8 @@ def _preview(arguments: argparse.Namespace, session: Session) -> int:
     where = f"out of step {preview.step!r}" if preview.step else "from the source"
     session.out.line()
     session.out.line(f"{len(rows)} rows {where}, of {preview.read} read")
+    for note in preview.notes:
+        session.out.line(note)
     if preview.dead:
         session.out.line()
         dead = [[str(one["step"]), str(one["code"]), str(one["message"]), str(one["origin"])] for one in preview.dead]

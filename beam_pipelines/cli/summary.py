@@ -114,6 +114,7 @@ def _of_steps(execution: Execution) -> Iterator[tuple[str, str]]:
     told = {
         "with nulls": [f"{count(one.records_nulled)} on which {one.id} failed" for one in steps if one.records_nulled],
         "made": [f"{count(one.records_made)} more by {one.id}" for one in steps if one.records_made],
+        "joined with": [f"{count(one.records_right)} rows by {one.id}" for one in steps if one.records_right],
         "absorbed": [f"{count(one.records_absorbed)} into the groups of {one.id}" for one in steps if one.records_absorbed],
     }
     return ((label, "\n".join(lines)) for label, lines in told.items() if lines)

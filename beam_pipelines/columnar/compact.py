@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar.kinds import is_view
 
-__all__ = ["compact", "has_loose", "take"]
+__all__ = ["compact", "has_loose", "pick", "take"]
 
 # A dictionary this small beside its indices costs less to send than to look through.
 _SMALL_DICTIONARY = 0.1
@@ -46,22 +47,28 @@ def has_loose(schema: pa.Schema) -> bool:
     return any(_loose(kind) for kind in schema.types)
 
 
-def take(batch: pa.RecordBatch, rows: Sequence[int]) -> pa.RecordBatch:
+def take(batch: pa.RecordBatch, rows: Sequence[int] | npt.NDArray[np.int64]) -> pa.RecordBatch:
     """Rows by position, for every type (Arrow's own `take` has no kernel for views and run-end encoding)."""
     positions = pa.array(rows, pa.int64())
     if not batch.num_columns:
         return batch.slice(0, len(rows))
-    columns = [_take(column, positions) for column in batch.columns]
+    columns = [pick(column, positions) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
-def _take(column: pa.Array, positions: pa.Array) -> pa.Array:
+def pick(column: pa.Array, positions: pa.Array) -> pa.Array:
+    """Values by position, null where that is null; for every type."""
+    kind = column.type
     try:
         return column.take(positions)
     except pa.ArrowNotImplementedError:
         if not len(positions):
             return column.slice(0, 0)
-        return pa.concat_arrays([column.slice(position, 1) for position in positions.to_pylist()])
+        if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+            wide = pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
+            return column.cast(wide).take(positions).cast(kind)
+        null = pa.nulls(1, kind)
+        return pa.concat_arrays([null if position is None else column.slice(position, 1) for position in positions.to_pylist()])
 
 
 @lru_cache(maxsize=1024)

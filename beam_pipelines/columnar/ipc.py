@@ -23,24 +23,29 @@ _STREAM_BYTES = 256
 _COLUMN_BYTES = 112
 
 
-def encode(batch: pa.RecordBatch) -> bytes:
-    """Write one batch as an IPC stream.
+def encode(batch: pa.RecordBatch, compression: str | None = None) -> bytes:
+    """Write one batch as an IPC stream; `decode` finds out by itself whether its buffers are compressed.
 
     The stream is measured first (50 us) and then written into a buffer of that size, which is three times as fast as one that grows:
     65,536 rows of 7 columns, 5.2 MB, take 0.5 ms against 2 ms. The values are copied into the stream and once more into the bytes that
     Beam wants.
     """
     small = compact(batch)
+    if compression is not None:
+        sink = pa.BufferOutputStream()  # to measure would be to compress twice
+        _write(small, sink, compression)
+        compressed: bytes = sink.getvalue().to_pybytes()
+        return compressed
     measured = pa.MockOutputStream()
-    _write(small, measured)
+    _write(small, measured, None)
     buffer = pa.allocate_buffer(measured.size())
-    _write(small, pa.FixedSizeBufferWriter(buffer))
+    _write(small, pa.FixedSizeBufferWriter(buffer), None)
     encoded: bytes = buffer.to_pybytes()
     return encoded
 
 
-def _write(batch: pa.RecordBatch, sink: pa.NativeFile) -> None:
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
+def _write(batch: pa.RecordBatch, sink: pa.NativeFile, compression: str | None) -> None:
+    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
         writer.write_batch(batch)
 
 

@@ -248,17 +248,18 @@ class AggregateRows(beam.PTransform):
         super().__init__()
         self._job, self._position, self._windows = job, position, windows
 
-    def expand(self, rows: PCollection) -> Any:
+    def expand(self, streams: tuple[PCollection, ...]) -> Any:
         windows = AsSingleton(self._windows)
         pairs = tuple[tuple[str, int], pa.RecordBatch]
         states = beam.ParDo(_StatesFn(self._job, self._position), windows).with_output_types(pairs, **{FACTS: StepFact})
-        begun = rows | "States" >> states.with_outputs(FACTS, main="states")
-        sharded = begun.states
+        each = states.with_outputs(FACTS, main="states")
+        begun = [rows | f"States{number or ''}" >> each for number, rows in enumerate(streams)]
+        sharded = tuple(one.states for one in begun)
         model = self._job.definition.steps[self._position]
         assert isinstance(model, AggregateStep)
         if not model.group_by:
-            nothing = self._windows | "Nothing" >> beam.ParDo(_NothingFn(self._job, self._position)).with_output_types(pairs)
-            sharded = (sharded, nothing) | "Both" >> beam.Flatten()
+            sharded += (self._windows | "Nothing" >> beam.ParDo(_NothingFn(self._job, self._position)).with_output_types(pairs),)
+        together = sharded[0] if len(sharded) == 1 else sharded | "Both" >> beam.Flatten()
         results = beam.ParDo(_ResultsFn(self._job, self._position), windows).with_output_types(pa.RecordBatch, **{FACTS: StepFact})
-        ended = sharded | "Shards" >> beam.GroupByKey() | "Results" >> results.with_outputs(FACTS, main="rows")
-        return ended.rows, (begun[FACTS], ended[FACTS])
+        ended = together | "Shards" >> beam.GroupByKey() | "Results" >> results.with_outputs(FACTS, main="rows")
+        return ended.rows, (*(one[FACTS] for one in begun), ended[FACTS])

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from beam_pipelines.errors import PlanError
+from beam_pipelines.spec.step import StepBase, every_step
 
 __all__ = ["folder_of", "needs", "pack"]
 
@@ -78,9 +79,9 @@ def folder_of(package: str) -> Path | None:
     return Path(places[0]) if places else None
 
 
-def needs(steps: tuple[object, ...]) -> bool:
-    """Whether any of these steps calls code of the user."""
-    return any(getattr(step, "type", "") == "function" for step in steps)
+def needs(steps: tuple[StepBase, ...]) -> bool:
+    """Whether any of these steps, or of the steps of a join's source, calls code of the user."""
+    return any(step.type == "function" for step in every_step(steps))
 
 
 def _python_files(folder: Path) -> Iterator[Path]:

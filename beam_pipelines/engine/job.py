@@ -41,12 +41,14 @@ class Job:
             pickled: another machine has other folders, and workers take theirs from the run context (`at`).
         package: The folder's Python files as a package that workers elsewhere install (`packed`); None: it was not packed.
         context: Of a service inside a user's own pipeline, which has no launcher: all but the run, whose id is made at run time.
+        path: Where the steps stand in the definition, when they are those of a join's own source (`side`).
     """
 
     text: str
     folder: str | None = None
     package: str | None = None
     context: RunContext | None = None
+    path: str = ""
 
     @classmethod
     def of(cls, definition: Definition, folder: Path | None = None) -> Job:
@@ -54,13 +56,14 @@ class Job:
         return cls(orjson.dumps(data).decode(), str(folder) if folder else None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"text": self.text, "package": self.package, "context": self.context}
+        return {"text": self.text, "package": self.package, "context": self.context, "path": self.path}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         object.__setattr__(self, "text", state["text"])
         object.__setattr__(self, "folder", None)
         object.__setattr__(self, "package", state["package"])
         object.__setattr__(self, "context", state["context"])
+        object.__setattr__(self, "path", state["path"])
 
     def run_context(self) -> RunContext:
         """The context of the run that this worker is at; `run` is empty in a user's own pipeline, where the windows say it.
@@ -160,8 +163,18 @@ class Job:
 
     def steps(self) -> list[Step]:
         """The steps, not yet opened."""
-        path = self.definition.steps_path
+        path = self.path or self.definition.steps_path
         return [build(model, self.functions, f"{path}[{index}]") for index, model in enumerate(self.definition.steps)]
+
+    def side(self, step: str) -> Job:
+        """The job of the right side of a join: its source, its own steps, and the same target."""
+        data = orjson.loads(self.text)
+        section = data["pipeline"]
+        position = self.step_ids.index(step)
+        source = dict(section["transformations"][position]["source"])
+        path = f"{self.path or self.definition.steps_path}[{position}].source.transformations"
+        data["pipeline"] = {**section, "transformations": source.pop("transformations", []), "source": source}
+        return replace(self, text=orjson.dumps(data).decode(), path=path)
 
     def load_of(self, table: str) -> str:
         """The ledger key of a source table: the target table, with `{table}` filled in by the table's own name."""

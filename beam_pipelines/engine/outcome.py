@@ -114,6 +114,7 @@ def _steps(row: LedgerRow, several: bool) -> list[Step]:
             records_nulled=step.nulled,
             records_made=step.made,
             records_absorbed=step.absorbed,
+            records_right=step.right,
             fused_with=step.fused_with,
         )
         for step in tally.steps

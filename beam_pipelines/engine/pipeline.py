@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
 
@@ -11,12 +13,18 @@ from beam_pipelines.engine.apply import ApplySteps
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.commit import Commit
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.join import JoinRows, Sides, TellFn
 from beam_pipelines.engine.prepare import Prepare
 from beam_pipelines.engine.read import Read
 from beam_pipelines.engine.stage import Stage
+from beam_pipelines.runs.facts import StepFact
+from beam_pipelines.spec.step import AggregateStep, JoinStep
 from beam_pipelines.transforms.fused import groups
 
 __all__ = ["RunLoads", "loaded"]
+
+Streams = tuple[PCollection, ...]
+_WHICH = ("", " of shards")  # what labels say of the streams that rows come in
 
 
 class RunLoads(beam.PTransform):
@@ -39,16 +47,51 @@ class RunLoads(beam.PTransform):
 
 def loaded(job: Job, windows: PCollection) -> PCollection:
     """Read, transform and stage what the windows say; gives the facts of every bundle."""
-    read = windows | "Read" >> Read(job)
-    rows, facts = read.rows, [read[FACTS]]
-    for steps in groups(job.definition.steps):
-        if job.definition.steps[steps[0]].type == "aggregate":
-            rows, told = rows | f"Step {job.step_ids[steps[0]]}" >> AggregateRows(job, steps[0], windows)
-            facts += told
-            continue
-        label = " + ".join(job.step_ids[index] for index in steps)
-        applied = rows | f"Step {label}" >> ApplySteps(job, steps, windows)
-        rows = applied.rows
-        facts.append(applied[FACTS])
-    facts.append(rows | "Stage" >> Stage(job, windows))
+    streams, facts = transformed(job, windows, windows | "Read" >> Read(job))
+    facts += [rows | f"Stage{which}" >> Stage(job, windows) for which, rows in zip(_WHICH, streams, strict=False)]
     return facts | "Facts" >> beam.Flatten()
+
+
+def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, list[PCollection]]:
+    """Apply a job's steps to what was read; gives the rows, and the facts of the read and of each step.
+
+    Rows that a join has sent to shards go on beside the others, for where Beam's local runner flattens two collections it holds both whole.
+    """
+    streams: Streams = (read.rows,)
+    facts = [read[FACTS]]
+    for steps in groups(job.definition.steps):
+        model = job.definition.steps[steps[0]]
+        label = f"Step {' + '.join(job.step_ids[index] for index in steps)}"
+        if isinstance(model, AggregateStep):
+            rows, told = streams | label >> AggregateRows(job, steps[0], windows)
+            streams = (rows,)
+            facts += told
+        elif isinstance(model, JoinStep):
+            right, told = windows | f"{label} source" >> RightSide(job, model.id)
+            streams, more = (streams, right) | label >> JoinRows(job, steps[0], windows)
+            facts += [told, *more]
+        else:
+            applied = [rows | f"{label}{which}" >> ApplySteps(job, steps, windows) for which, rows in zip(_WHICH, streams, strict=False)]
+            streams = tuple(one.rows for one in applied)
+            facts += [one[FACTS] for one in applied]
+    return streams, facts
+
+
+class RightSide(beam.PTransform):
+    """The rows that a join meets: its source, read and transformed; with the facts of it, told as the join's.
+
+    Args:
+        job: The service.
+        step: Id of the join.
+    """
+
+    def __init__(self, job: Job, step: str) -> None:
+        super().__init__()
+        self._job, self._step = job.side(step), step
+
+    def expand(self, windows: PCollection) -> tuple[PCollection, PCollection]:
+        sides = windows | "Windows" >> Sides(self._step)
+        streams, facts = transformed(self._job, sides, sides | "Read" >> Read(self._job, self._step))
+        rows = streams[0] if len(streams) == 1 else streams | "Rows" >> beam.Flatten()
+        told = facts | "Facts" >> beam.Flatten() | "Told" >> beam.ParDo(TellFn(self._step)).with_output_types(StepFact)
+        return rows, told

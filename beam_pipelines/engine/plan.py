@@ -10,9 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from beam_pipelines.columnar import origin
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import trace
+from beam_pipelines.engine.prepare import with_sides
 from beam_pipelines.engine.refusal import refusal
+from beam_pipelines.engine.sides import acquainted, joins_of
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Target
 from beam_pipelines.io.sql.relation import decide_kind, match_column
@@ -20,6 +23,7 @@ from beam_pipelines.io.sql.swap import obstructed
 from beam_pipelines.pricing import metered_steps
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee, Promise, derive, promises, require, weakest
+from beam_pipelines.runs.window import Window
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["Plan", "Reading", "make_plan"]
@@ -120,6 +124,8 @@ def make_plan(job: Job, context: RunContext) -> Plan:
         for load, table in job.loads(source.tables()).items():
             about = source.describe(table)
             described[load] = table, about
+            if not guarantees:
+                _check_joins(job, context, source, about, steps)
             cursor = _decided(source, policy, table, about.schema)
             # Derived at once: what a source assumes of a cursor is about the table that was described last.
             guarantees[load] = _guarantee(job, context, policy, source, target, cursor, about.schema, steps)
@@ -132,7 +138,7 @@ def make_plan(job: Job, context: RunContext) -> Plan:
         _check_price(job)
         return Plan(
             service=job.service,
-            graph=tuple(_graph(job, source, target)),
+            graph=tuple(_graph(job, source, target, joins_of(job, context))),
             guarantee=weakest(made),
             readings=readings,
             mode=job.destination.mode,
@@ -182,6 +188,19 @@ def _check_mode(job: Job, policy: Policy, source: Source, target: Target) -> Non
 def _totals(job: Job) -> str | None:
     """The step that makes one row of many, if there is one."""
     return next((step.id for step in job.definition.steps if step.type == "aggregate"), None)
+
+
+def _check_joins(job: Job, context: RunContext, source: Source, described: Described, steps: Sequence[Step]) -> None:
+    """Open the right sides of joins, tell the steps about them, and refuse what does not fit as far as it is known without a row."""
+    window = Window(job.service, "", "", context.run, 0, started_at=context.started_at)
+    window = with_sides(job, window, context, incremental=source.cursor is not None)
+    acquainted(job, steps, window)
+    last = max((position for position, step in enumerate(steps) if step.type == "join"), default=-1)
+    schema = origin.visible_schema(described.schema)
+    for step in steps[: last + 1]:
+        if step.needs_sample:
+            return
+        schema = step.plan(schema, None)
 
 
 def _check_swap(target: Target, loads: Iterable[str]) -> None:
@@ -297,11 +316,11 @@ def _versioned(job: Job, cursor: CursorSpec | None, schema: pa.Schema, steps: Se
     return name in schema.names
 
 
-def _graph(job: Job, source: Source, target: Target) -> list[str]:
+def _graph(job: Job, source: Source, target: Target, joins: Mapping[str, str]) -> list[str]:
     what = ", ".join(source.tables())
     cursor = f", new by {source.cursor.column!r}" if source.cursor else ""
     lines = [f"read {what} from {getattr(job.definition.source, 'connection_name', None) or 'files'} ({source.traits.system}{cursor})"]
-    lines += [f"{step.id}: {step.type}{'' if step.required else ' (not required)'}" for step in job.definition.steps]
+    lines += [f"{step.id}: {joins.get(step.id, step.type)}{'' if step.required else ' (not required)'}" for step in job.definition.steps]
     where = getattr(job.destination, "connection_name", None) or "files"
     return [*lines, f"{job.destination.mode} into {job.load_of('{table}')} at {where} ({target.traits.system})"]
 
@@ -311,6 +330,12 @@ def _notes(job: Job, policy: Policy, steps: Sequence[Step], target: Target, curs
     totals = _totals(job)
     if totals and cursor is not None:
         notes.append(f"{totals} sums up what is new in each run: the target gets one set of totals a run")
+    joins = [step.id for step in steps if step.type == "join"]
+    if joins and cursor is not None:
+        notes.append(
+            f"the right side of {', '.join(map(repr, joins))} is read whole in every run, but a row of it that changes does not bring back"
+            " the rows that were joined with it before: those are joined anew when they change, or with --full-refresh"
+        )
     if policy.whole and not target.traits.transactional and not job.load_of("{table}").lower().endswith((".parquet", ".pq")):
         notes.append("while the files of the folder are exchanged, a reader may see old and new ones; one file as path has no such moment")
     if True in [step.needs_sample for step in steps]:  # of each, for it finds the function

@@ -18,6 +18,7 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import group_columns, snake, trace
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
+from beam_pipelines.engine.sides import acquainted, fix_sides, multiplies, plan_sides
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Standing, Target, gone
 from beam_pipelines.io.sql.relation import match_column
@@ -82,6 +83,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     window = _same_keys(job, context, head, choose_keys(job, window, policy, described, there, cursor))
     _check_fit(window, target, policy, there)
     fixed = source.fix(table, cursor, low, window.inclusive, _parts(described))
+    window = fix_sides(job, window, context, _parts)
     window = replace(
         window,
         ceiling=fixed.ceiling,
@@ -165,9 +167,11 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
     window = replace(window, schemas={"": text, CODE: code})
     same = known.get("") == text
     steps = job.steps()
+    window = with_sides(job, window, context, incremental=source.cursor is not None)
+    acquainted(job, steps, window)
     # What a function declares may stand in a module that its digest does not know: it is asked each time.
     declared = any(step.type == "function" and not step.needs_sample for step in steps)
-    if same and not declared and {TERMS, *job.step_ids} <= set(known):
+    if same and not declared and not window.sides and {TERMS, *job.step_ids} <= set(known):
         planned = replace(window, schemas={**window.schemas, **{name: known[name] for name in (TERMS, *job.step_ids)}})
         return planned.with_schema(TARGET, named(job, planned.schema(job.step_ids[-1] if job.step_ids else "")))
     sample: pa.RecordBatch | None = None
@@ -187,13 +191,22 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
     return window.with_schema(TARGET, named(job, schema))
 
 
+def with_sides(job: Job, window: Window, context: RunContext, *, incremental: bool) -> Window:
+    """The window with the right sides of the job's joins planned, as `plan_sides` does."""
+
+    def plan(side: Job, part: Window, source: Source, described: Described) -> Window:
+        return plan_schemas(side, part, source, described, Standing(), context)
+
+    return plan_sides(job, window, context, plan, incremental=incremental)
+
+
 def _plan_step(step: Step, schema: pa.Schema, sample: pa.RecordBatch | None, window: Window) -> tuple[pa.Schema, pa.RecordBatch | None]:
     from datetime import datetime
 
     planned = step.plan(schema, sample)
     origin.refuse_reserved(planned.names)
-    if sample is None:
-        return planned, None
+    if sample is None or step.type == "join":
+        return planned, None  # a sample of both sides would hardly meet
     step.open(schema, planned, datetime.fromisoformat(window.started_at))
     try:
         batches = step.apply(sample).batches
@@ -224,6 +237,8 @@ def choose_keys(
     primary = described.primary_key or tuple(getattr(job.definition.source, "key_fields", ()))
     traced_key = tuple(exact[c] for c in described.primary_key) if set(described.primary_key) <= set(exact) else ()
     named = {source: rename(name) for source, name in trace(primary, steps, exact=False).items()}
+    if multiplies(job, window):
+        named = {}
     keys = tuple(getattr(job.destination, "key_fields", ()))
     if policy.mode == "upsert" and not keys:
         groups = group_columns(steps)

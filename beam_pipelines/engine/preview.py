@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,14 +13,18 @@ import pyarrow as pa
 from beam_pipelines.columnar import cast, dead, origin
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import NothingToSampleError, plan_schemas
+from beam_pipelines.engine.sides import acquainted
 from beam_pipelines.errors import Code, PlanError
 from beam_pipelines.io.connector import Source, Standing
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.window import Window
 from beam_pipelines.transforms.aggregate import Aggregate
+from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.step import Applied, DeadRows, Step
 
 __all__ = ["Preview", "preview"]
+
+_RIGHT = 10_000  # rows of the right side of a join that are looked at
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Preview:
         rows: At most `limit` rows.
         dead: Rows of the sample that failed on the way: step, code, message, origin.
         read: Rows sampled.
+        notes: What the sample cannot show.
     """
 
     step: str
@@ -39,6 +45,7 @@ class Preview:
     rows: tuple[dict[str, Any], ...]
     dead: tuple[dict[str, Any], ...]
     read: int
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -47,6 +54,7 @@ class Preview:
             "rows": list(self.rows),
             "dead": list(self.dead),
             "read": self.read,
+            "notes": list(self.notes),
         }
 
     def _repr_html_(self) -> str:
@@ -84,7 +92,11 @@ def preview(job: Job, context: RunContext, step: str | None = None, limit: int =
         sample = source.sample(table, limit)
     finally:
         source.close()
-    return _through(job, window, sample, wanted, limit)
+    way = _Way(context)
+    batches = way.walk(job, window, sample, wanted, "extract")
+    rows = [row for batch in batches for row in origin.visible(batch).to_pylist()]
+    failed = [{key: letter[key] for key in ("step", "code", "message", "origin")} for batch in way.letters for letter in batch.to_pylist()]
+    return Preview(wanted, window.schema(wanted), tuple(rows[:limit]), tuple(failed), sample.num_rows, tuple(way.notes))
 
 
 def _window(job: Job, context: RunContext, source: Source, table: str) -> Window:
@@ -92,38 +104,66 @@ def _window(job: Job, context: RunContext, source: Source, table: str) -> Window
     return plan_schemas(job, window, source, source.describe(table), Standing(), context)
 
 
-def _through(job: Job, window: Window, sample: pa.RecordBatch, wanted: str, limit: int) -> Preview:
-    letters: list[pa.RecordBatch] = []
+@dataclass
+class _Way:
+    """The way of sampled rows through the steps of a job, or of a side of it; dead letters and notes are gathered on it."""
 
-    def conform(batch: pa.RecordBatch, schema: pa.Schema, step: str) -> pa.RecordBatch:
+    context: RunContext
+    letters: list[pa.RecordBatch] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def walk(self, job: Job, window: Window, sample: pa.RecordBatch, wanted: str, begin: str) -> list[pa.RecordBatch]:
+        """Return what the sample is behind a step.
+
+        Args:
+            job: Whose steps.
+            window: Planned for it.
+            sample: Of its source.
+            wanted: Id of the last step to be carried out; empty: none is.
+            begin: What dead letters name that die in the read.
+        """
+        batches, schema = [self._conform(sample, window.schema(), window, begin)], window.schema()
+        steps = job.steps() if wanted else []
+        acquainted(job, steps, window)
+        for one in steps:
+            planned = window.schema(one.id)
+            one.open(schema, planned, datetime.fromisoformat(window.started_at))
+            try:
+                results = self._results(job, window, one, batches)
+            finally:
+                one.close()
+            self.letters += [_letters(died, window, one.id) for result in results for died in result.dead]
+            batches, schema = [self._conform(out, planned, window, one.id) for result in results for out in result.batches], planned
+            if one.id == wanted:
+                break
+        return batches
+
+    def _conform(self, batch: pa.RecordBatch, schema: pa.Schema, window: Window, step: str) -> pa.RecordBatch:
         conformed = cast.conform(batch, schema)
         if conformed.bad:
             codes: list[Code] = ["cast-failed"] * len(conformed.bad)
-            letters.append(_letters(DeadRows(batch, conformed.bad, codes, conformed.reasons), window, step))
+            self.letters.append(_letters(DeadRows(batch, conformed.bad, codes, conformed.reasons), window, step))
         return conformed.batch
 
-    batches, schema = [conform(sample, window.schema(), "extract")], window.schema()
-    for one in job.steps() if wanted else []:
-        planned = window.schema(one.id)
-        one.open(schema, planned, datetime.fromisoformat(window.started_at))
-        try:
-            results = _results(one, batches, window.load)
-        finally:
-            one.close()
-        letters += [_letters(died, window, one.id) for result in results for died in result.dead]
-        batches, schema = [conform(out, planned, one.id) for result in results for out in result.batches], planned
-        if one.id == wanted:
-            break
-    rows = [row for batch in batches for row in origin.visible(batch).to_pylist()]
-    failed = [{key: letter[key] for key in ("step", "code", "message", "origin")} for batch in letters for letter in batch.to_pylist()]
-    return Preview(wanted, schema, tuple(rows[:limit]), tuple(failed), sample.num_rows)
+    def _results(self, job: Job, window: Window, step: Step, batches: list[pa.RecordBatch]) -> list[Applied]:
+        """What a step makes of the sample; groups are those of all its batches together."""
+        if isinstance(step, Aggregate):
+            return [step.results([step.states(batch, at << 40) for at, batch in enumerate(batches)], window.load)] if batches else []
+        if isinstance(step, Join):
+            right = step.indexed(self._right(job, window, step))
+            results = [applied for batch in batches for applied in step.joined(batch, right)]
+            return [*results, step.unmet(right, window.load)] if step.keeps_right else results
+        return [step.apply(batch) for batch in batches if batch.num_rows]
 
-
-def _results(step: Step, batches: list[pa.RecordBatch], load: str) -> list[Applied]:
-    """What a step makes of the sample; groups are those of all its batches together."""
-    if isinstance(step, Aggregate):
-        return [step.results([step.states(batch, at << 40) for at, batch in enumerate(batches)], load)] if batches else []
-    return [step.apply(batch) for batch in batches if batch.num_rows]
+    def _right(self, job: Job, window: Window, step: Join) -> list[pa.RecordBatch]:
+        side, planned = job.side(step.id), window.sides[step.id]
+        with contextlib.closing(side.open_source(self.context)) as source:
+            sample = source.sample(planned.table, _RIGHT)
+        if sample.num_rows >= _RIGHT:
+            self.notes.append(
+                f"of the right side of {step.id!r} the first {_RIGHT:,} rows are looked at, so some rows may seem to meet nothing"
+            )
+        return self.walk(side, planned, sample, side.step_ids[-1] if side.step_ids else "", step.id)
 
 
 def _letters(died: DeadRows, window: Window, step: str) -> pa.RecordBatch:

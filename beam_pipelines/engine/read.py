@@ -26,8 +26,9 @@ __all__ = ["Read"]
 
 
 class _ReadFn(BundleFn):
-    def __init__(self, job: Job) -> None:
-        super().__init__(job, "extract")
+    def __init__(self, job: Job, step: str) -> None:
+        super().__init__(job, f"{step} source" if step else "extract", "transform" if step else None)
+        self._step = step or "extract"
 
     def setup(self) -> None:
         super().setup()
@@ -78,7 +79,7 @@ class _ReadFn(BundleFn):
         conformed = cast.conform(batch, window.schema())
         if conformed.bad:
             codes = ["cast-failed"] * len(conformed.bad)
-            self.letter(batch, conformed.bad, window.load, "extract", codes, conformed.reasons)
+            self.letter(batch, conformed.bad, window.load, self._step, codes, conformed.reasons)
         return _label(conformed.batch, window.load, part)
 
     def _without_huge_cells(self, batch: pa.RecordBatch, load: str) -> pa.RecordBatch:
@@ -88,7 +89,7 @@ class _ReadFn(BundleFn):
             return batch
         rows = pc.indices_nonzero(huge).to_pylist()
         message = f"a cell is larger than maxCellBytes ({limit} bytes)"
-        self.letter(batch, rows, load, "extract", ["cell-too-large"] * len(rows), [message] * len(rows))
+        self.letter(batch, rows, load, self._step, ["cell-too-large"] * len(rows), [message] * len(rows))
         return batch.filter(pc.invert(huge))
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -135,15 +136,16 @@ class Read(beam.PTransform):
 
     Args:
         job: The service.
+        step: Id of the join whose right side is read; empty: it is the source.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, step: str = "") -> None:
         super().__init__()
-        self._job = job
+        self._job, self._step = job, step
 
     def expand(self, windows: PCollection) -> Any:
         # Typed, for untyped batches are pickled whenever Beam wonders how large they are.
-        rows = beam.ParDo(_ReadFn(self._job), AsSingleton(windows)).with_output_types(pa.RecordBatch, **{FACTS: ReadFact})
+        rows = beam.ParDo(_ReadFn(self._job, self._step), AsSingleton(windows)).with_output_types(pa.RecordBatch, **{FACTS: ReadFact})
         return (
             windows
             | "Ranges" >> beam.ParDo(_RangesFn()).with_output_types(tuple[str, tuple[str, int]])

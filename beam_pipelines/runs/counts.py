@@ -88,6 +88,11 @@ class Tally:
         return self.read_dead + sum(step.dead for step in self.steps) + self.stage_dead
 
     @property
+    def budgeted(self) -> int:
+        """Rows that may fail, which the error budget is a share of: those read, and those of the right sides of joins."""
+        return self.read + sum(step.right for step in self.steps)
+
+    @property
     def filtered(self) -> int:
         return sum(step.filtered for step in self.steps)
 

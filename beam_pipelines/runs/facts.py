@@ -87,6 +87,7 @@ class StepFact:
         dead: Rows that failed, now dead letters.
         nulled: Rows that failed in a step with `required: false` and went on with its columns null; part of `records_out`.
         made: Rows above one to one, from a function that returns several for one.
+        right: Rows of the right side of a join, after its own steps; part of no law.
         absorbed: Rows that went on only as a part of another one: of a group all but one.
         seconds: Time spent.
         letters: Where the dead rows are.
@@ -104,6 +105,7 @@ class StepFact:
     nulled: int = 0
     made: int = 0
     absorbed: int = 0
+    right: int = 0
     seconds: float = 0.0
     letters: tuple[Dead, ...] = ()
     error: str | None = None
@@ -141,6 +143,6 @@ def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
 
 
 def _add(a: StepFact, b: StepFact) -> StepFact:
-    numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "absorbed", "seconds")
+    numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "absorbed", "right", "seconds")
     summed = {name: getattr(a, name) + getattr(b, name) for name in numbers}
     return replace(a, **summed, letters=a.letters + b.letters, error=a.error or b.error)

@@ -81,6 +81,7 @@ class Window:
         ceiling_by: How the ceiling was found, in words, for the record (`clock and oldest transaction`).
         held: What holds the ceiling back for too long, None: nothing does.
         there: The target table was there when the run was prepared.
+        sides: What is read of the right side of each join, by the step's id: windows of the same load, without a cursor.
     """
 
     service: str
@@ -106,6 +107,7 @@ class Window:
     ceiling_by: str = ""
     held: Held | None = None
     there: bool = False
+    sides: dict[str, Window] = field(default_factory=dict)
 
     def schema(self, step: str = "") -> pa.Schema:
         """The planned output schema of a step; `""` is the source's."""
@@ -116,20 +118,28 @@ class Window:
 
     def to_text(self) -> str:
         """JSON, as the ledger keeps it."""
+        return json.dumps(self._to_json(), sort_keys=True)
+
+    def _to_json(self) -> dict[str, Any]:
         data = dict(self.__dict__)
         data["low"] = self.low.to_json() if self.low else None
         data["ceiling"] = self.ceiling.to_json() if self.ceiling else None
         data["ranges"] = [part.to_json() for part in self.ranges]
         data["held"] = self.held.to_json() if self.held else None
-        return json.dumps(data, sort_keys=True)
+        data["sides"] = {step: side._to_json() for step, side in self.sides.items()}
+        return data
 
     @classmethod
     def from_text(cls, text: str) -> Window:
-        data = json.loads(text)
+        return cls._from_json(json.loads(text))
+
+    @classmethod
+    def _from_json(cls, data: dict[str, Any]) -> Window:
         data["low"] = Mark.from_json(data["low"])
         data["ceiling"] = Mark.from_json(data["ceiling"])
         data["ranges"] = tuple(Range(**part) for part in data["ranges"])
         data["held"] = Held.from_json(data.get("held"))
+        data["sides"] = {step: cls._from_json(side) for step, side in data.get("sides", {}).items()}
         for names in ("source_key", "unique_on", "key_fields"):
             data[names] = tuple(data.get(names, ()))
         data["origin_key"] = tuple((source, target) for source, target in data.get("origin_key", ()))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.functions import Functions
-from beam_pipelines.spec.step import AggregateStep, FilterStep, FunctionStep, MapStep, StepBase
+from beam_pipelines.spec.step import AggregateStep, FilterStep, FunctionStep, JoinStep, MapStep, StepBase
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["SERVED", "build"]
 
-SERVED = ("function", "map", "filter", "aggregate")
+SERVED = ("function", "map", "filter", "aggregate", "join")
 
 
 def build(model: StepBase, functions: Functions, path: str) -> Step:
@@ -39,6 +39,10 @@ def build(model: StepBase, functions: Functions, path: str) -> Step:
         from beam_pipelines.transforms.aggregate import Aggregate
 
         return Aggregate(model, path)
+    if isinstance(model, JoinStep):
+        from beam_pipelines.transforms.join import Join
+
+        return Join(model, path)
     kind = getattr(model, "type", type(model).__name__)
     message = f"the step {model.id!r} has type {kind!r}, which this version does not serve; it serves {', '.join(SERVED)}"
     raise PlanError("a step cannot be run", problems=[Problem(message, f"{path}.type")], code="not-served")

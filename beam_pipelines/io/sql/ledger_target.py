@@ -244,7 +244,7 @@ class LedgerTarget(ABC):
             return done or failed, self.ledger.letters(tx, window.service, window.run)
 
     def _judge(self, policy: Policy, tally: Tally, merged: Merged) -> str | None:
-        exceeded = policy.budget.exceeded(tally.read, tally.dead + merged.dead)
+        exceeded = policy.budget.exceeded(tally.budgeted, tally.dead + merged.dead)
         if exceeded and policy.budget.fail:
             raise Judged("budget-exceeded", f"{exceeded}; nothing is loaded, see the dead letters of this run", merged)
         return exceeded

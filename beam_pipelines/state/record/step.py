@@ -27,6 +27,7 @@ class Transformation:
         records_nulled: Rows that failed in it and passed with its columns null (`required: false`, or a converter's `onError`).
         records_made: Rows it gave above one for one, from a function that returns several.
         records_absorbed: Rows that went on only as a part of another one: of a group all but one.
+        records_right: Rows of the right side of a join, after its own steps.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Transformation:
     records_nulled: int = 0
     records_made: int = 0
     records_absorbed: int = 0
+    records_right: int = 0
 
     def to_json(self) -> dict[str, Any]:
         data = {
@@ -56,6 +58,7 @@ class Transformation:
             "recordsNulled": self.records_nulled,
             "recordsMade": self.records_made,
             "recordsAbsorbed": self.records_absorbed,
+            "recordsRight": self.records_right,
         }
         return data | _given(error=self.error, fusedWith=list(self.fused_with) or None)
 
@@ -74,6 +77,7 @@ class Transformation:
             records_nulled=data.get("recordsNulled", 0),
             records_made=data.get("recordsMade", 0),
             records_absorbed=data.get("recordsAbsorbed", 0),
+            records_right=data.get("recordsRight", 0),
             fused_with=tuple(data.get("fusedWith", ())),
         )
 

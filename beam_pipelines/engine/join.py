@@ -1,0 +1,209 @@
+"""Join the rows of every worker with those of another source: by an index in each worker where the right side is small, else by shards.
+
+Which of the two is decided in the run, from the bytes that the right side really has. What a join is stands in `transforms.join`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import AsIter, AsSingleton, PCollection, TaggedOutput
+
+from beam_pipelines.columnar import hashing, ipc, origin, size
+from beam_pipelines.engine.bundle import FACTS, PlainFn
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.prepare import windows_of
+from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
+from beam_pipelines.engine.sides import opened_join
+from beam_pipelines.runs.facts import ReadFact, StepFact
+from beam_pipelines.runs.window import Window
+from beam_pipelines.transforms.join import Join
+from beam_pipelines.transforms.join.step import Right
+from beam_pipelines.transforms.path import FieldPath
+
+__all__ = ["NEAR", "JoinRows", "Sides", "TellFn"]
+
+NEAR = 64 << 20  # bytes of a right side that each worker holds whole; its index takes about as much again
+_SHARDS = "shards"
+# What is shuffled is held whole by Beam's local runner, more than once, and written to disks or networks by others.
+_COMPRESSION = "zstd"
+_LEFT, _RIGHT = 0, 1
+
+
+class Sides(beam.PTransform):
+    """The windows of the right side of a join: one element, `{load: window as text}`, as `Prepare` gives of the left.
+
+    Args:
+        step: Id of the join.
+    """
+
+    def __init__(self, step: str) -> None:
+        super().__init__()
+        self._step = step
+
+    def expand(self, windows: PCollection) -> PCollection:
+        return windows | beam.ParDo(_SidesFn(self._step)).with_output_types(dict[str, str])
+
+
+class _SidesFn(PlainFn):
+    def __init__(self, step: str) -> None:
+        self._step = step
+
+    def process(self, texts: dict[str, str]) -> Iterator[dict[str, str]]:
+        # A load whose source has no row to sample was planned no further: it reads nothing, on either side.
+        windows = windows_of(texts).items()
+        yield {load: window.sides[self._step].to_text() for load, window in windows if self._step in window.sides}
+
+
+class TellFn(PlainFn):
+    """Facts of a right side as the join's own: rows that died there are made and dead in it, so that every letter is accounted for.
+
+    Args:
+        step: Id of the join.
+    """
+
+    def __init__(self, step: str) -> None:
+        self._step = step
+
+    def process(self, fact: ReadFact | StepFact) -> Iterator[StepFact]:
+        error = fact.error if isinstance(fact, StepFact) else None
+        yield StepFact(fact.load, self._step, made=fact.dead, dead=fact.dead, letters=fact.letters, error=error)
+
+
+class _JoinFn(ShuffleFn[Join]):
+    def opened(self, window: Window) -> Join:
+        return opened_join(self._job, self._position, window)
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._sizes: dict[str, int] | None = None
+
+    def near(self, load: str, step: Join, sizes: Iterable[tuple[str, int]]) -> bool:
+        """Whether each worker holds the right side of a load whole."""
+        if self._sizes is None:
+            self._sizes = {}
+            for of, bytes_ in sizes:
+                self._sizes[of] = self._sizes.get(of, 0) + bytes_
+        return not step.keeps_right and self._sizes.get(load, 0) <= NEAR
+
+    def sharded(self, load: str, batch: pa.RecordBatch, keys: list[FieldPath], side: int) -> Iterator[TaggedOutput]:
+        names = [f"k{number}" for number in range(len(keys))]
+        shards = hashing.shard(pa.RecordBatch.from_arrays([key.read(batch) for key in keys], names=names), names, SHARDS)
+        for number, part in cut(batch, shards):
+            yield TaggedOutput(_SHARDS, ((load, number), (side, ipc.encode(part, _COMPRESSION))))
+
+    def joined(self, load: str, step: Join, batch: pa.RecordBatch, right: Right, rows_in: int = 0) -> Iterator[pa.RecordBatch]:
+        """Join one batch of the left side, counted and timed."""
+        parts = step.joined(batch, right)
+        while True:
+            with self.timed(load):
+                applied = next(parts, None)
+            if applied is None:
+                return
+            self.count(load, applied, rows_in)
+            rows_in = 0
+            for out in applied.batches:
+                yield from size.split(out)
+
+
+class _SizeFn(PlainFn):
+    def process(self, batch: pa.RecordBatch) -> Iterator[tuple[str, int]]:
+        yield origin.load_of(batch), size.slice_bytes(batch)
+
+
+class _RightFn(_JoinFn):
+    def process(self, batch: pa.RecordBatch, sizes: Iterable[tuple[str, int]], texts: dict[str, str]) -> Iterator[Any]:
+        load = origin.load_of(batch)
+        step = self.step(load, texts)
+        self._facts[load] = replace(self._facts[load], right=self._facts[load].right + batch.num_rows)
+        if self.near(load, step, sizes):
+            yield batch
+        else:
+            yield from self.sharded(load, batch, step.right_keys, _RIGHT)
+
+
+class _LeftFn(_JoinFn):
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._rights: dict[str, Right] = {}
+
+    def process(
+        self, batch: pa.RecordBatch, sizes: Iterable[tuple[str, int]], held: Iterable[pa.RecordBatch], texts: dict[str, str]
+    ) -> Iterator[Any]:
+        load = origin.load_of(batch)
+        step = self.step(load, texts)
+        if not self.near(load, step, sizes):
+            self._facts[load] = replace(self._facts[load], records_in=self._facts[load].records_in + batch.num_rows)
+            yield from self.sharded(load, batch, step.left_keys, _LEFT)
+            return
+        with self.timed(load):
+            if load not in self._rights:
+                self._rights[load] = step.indexed([one for one in held if origin.load_of(one) == load])
+            right = self._rights[load]
+        yield from self.joined(load, step, batch, right, batch.num_rows)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        self._rights = {}
+        yield from super().finish_bundle()
+
+
+class _ShardFn(_JoinFn):
+    def process(self, shard: tuple[Shard, Iterable[tuple[int, bytes]]], texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
+        (load, _), blocks = shard
+        step = self.step(load, texts)
+        sides: tuple[list[bytes], list[bytes]] = ([], [])
+        for side, packed in blocks:
+            sides[side].append(packed)
+        with self.timed(load):
+            right = step.indexed([ipc.decode(packed) for packed in sides[_RIGHT]])
+        sides[_RIGHT].clear()
+        for packed in sides[_LEFT]:
+            yield from self.joined(load, step, ipc.decode(packed), right)
+        if step.keeps_right:
+            applied = step.unmet(right, load)
+            self.count(load, applied)
+            for out in applied.batches:
+                yield from size.split(out)
+
+
+class JoinRows(beam.PTransform):
+    """One join step of a definition, over the rows of every worker.
+
+    Takes the left rows, in one stream or two, and the right ones. Gives the rows that come out, those that were not sent to shards apart
+    from those that were, and the facts.
+
+    Args:
+        job: The service.
+        position: Of the step.
+        windows: One element, `{load: window as text}`.
+    """
+
+    def __init__(self, job: Job, position: int, windows: PCollection) -> None:
+        super().__init__()
+        self._job, self._position, self._windows = job, position, windows
+
+    def expand(self, sides: tuple[tuple[PCollection, ...], PCollection]) -> Any:
+        streams, right = sides
+        windows = AsSingleton(self._windows)
+        pairs = tuple[tuple[str, int], tuple[int, bytes]]
+        sizes = AsIter(right | "Sizes" >> beam.ParDo(_SizeFn()).with_output_types(tuple[str, int]))
+        theirs = beam.ParDo(_RightFn(self._job, self._position), sizes, windows)
+        theirs = theirs.with_output_types(pa.RecordBatch, **{_SHARDS: pairs, FACTS: StepFact})
+        held = right | "Right" >> theirs.with_outputs(_SHARDS, FACTS, main="rows")
+        ours = beam.ParDo(_LeftFn(self._job, self._position), sizes, AsIter(held.rows), windows)
+        ours = ours.with_output_types(pa.RecordBatch, **{_SHARDS: pairs, FACTS: StepFact})
+        near = [left | f"Left{number or ''}" >> ours.with_outputs(_SHARDS, FACTS, main="rows") for number, left in enumerate(streams)]
+        each = beam.ParDo(_ShardFn(self._job, self._position), windows).with_output_types(pa.RecordBatch, **{FACTS: StepFact})
+        shards = (*(one[_SHARDS] for one in near), held[_SHARDS]) | "Both" >> beam.Flatten() | "Shards" >> beam.GroupByKey()
+        far = shards | "Join" >> each.with_outputs(FACTS, main="rows")
+        facts = (held[FACTS], *(one[FACTS] for one in near), far[FACTS])
+        model = self._job.definition.steps[self._position]
+        if getattr(model, "how", "") in ("right", "full"):
+            return (far.rows,), facts  # all rows go to shards
+        if len(near) == 1:
+            return (near[0].rows, far.rows), facts
+        return (near[0].rows, (near[1].rows, far.rows) | "Rows" >> beam.Flatten()), facts

@@ -1,0 +1,112 @@
+"""What shuffling steps share: a step opened for each load of a bundle, its facts, and rows cut by shard."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+
+from beam_pipelines.columnar import size
+from beam_pipelines.columnar.compact import take
+from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
+from beam_pipelines.engine.job import Job
+from beam_pipelines.runs.facts import StepFact
+from beam_pipelines.runs.window import Window
+from beam_pipelines.transforms.step import Applied, Step
+
+__all__ = ["SHARDS", "Shard", "ShuffleFn", "cut"]
+
+# Enough for the workers of one job, few enough that small results do not fall apart; a shard is worked on whole, in memory.
+SHARDS = 16
+
+Shard = tuple[str, int]  # load and number
+_Step = TypeVar("_Step", bound=Step)
+
+
+class ShuffleFn(BundleFn, Generic[_Step]):
+    """Base of the DoFns of one step.
+
+    Args:
+        job: The service.
+        position: Of the step.
+    """
+
+    def __init__(self, job: Job, position: int) -> None:
+        super().__init__(job, job.step_ids[position], "transform")
+        self._position = position
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._leave()
+
+    def teardown(self) -> None:
+        self._leave()
+        super().teardown()
+
+    def _leave(self) -> None:
+        """Close the steps of the bundle before."""
+        for step in getattr(self, "_steps", {}).values():
+            step.close()
+        self._steps: dict[str, _Step] = {}
+        self._facts: dict[str, StepFact] = {}
+
+    @abstractmethod
+    def opened(self, window: Window) -> _Step:
+        """Return the step, open for the batches of a load."""
+
+    def step(self, load: str, texts: dict[str, str]) -> _Step:
+        if load not in self._steps:
+            self._steps[load] = self.opened(self.window(load, texts))
+            self._facts[load] = StepFact(load, self._job.step_ids[self._position])
+        return self._steps[load]
+
+    def count(self, load: str, applied: Applied, rows_in: int = 0) -> None:
+        """Stage the dead letters of what became of some rows, and count it."""
+        fact = self._facts[load]
+        error = fact.error
+        for rows in applied.dead:
+            self.letter(rows.batch, rows.rows, load, fact.step, rows.codes, rows.messages)
+            error = error or f"{rows.codes[0]}: {rows.messages[0]}"
+        self._report.add(applied.rows_out)
+        self._facts[load] = replace(
+            fact,
+            records_in=fact.records_in + rows_in,
+            records_out=fact.records_out + applied.rows_out,
+            filtered=fact.filtered + applied.filtered,
+            absorbed=fact.absorbed + applied.absorbed,
+            made=fact.made + applied.made,
+            dead=fact.dead + applied.rows_dead,
+            error=error,
+        )
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for load, fact in self._facts.items():
+            told = replace(fact, letters=self.close_letters(load), seconds=self._seconds.get(load, 0.0))
+            yield TaggedOutput(FACTS, in_global_window(told))
+        self._leave()
+        self._report.flush()
+
+
+def cut(batch: pa.RecordBatch, shards: pa.Int32Array) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Cut a batch into the rows of each shard.
+
+    Args:
+        batch: Rows.
+        shards: Of each row, below `SHARDS`.
+
+    Yields:
+        Number and rows, batches within the size policy.
+    """
+    numbers = np.asarray(shards)
+    ends = np.cumsum(np.bincount(numbers, minlength=SHARDS)).tolist()
+    ordered = take(batch, np.argsort(numbers, kind="stable"))
+    for number, end in enumerate(ends):
+        begin = ends[number - 1] if number else 0
+        if end > begin:
+            for part in size.split(ordered.slice(begin, end - begin)):
+                yield number, part

@@ -1,0 +1,287 @@
+"""Join rows with those of another source, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from beam_pipelines.columnar import origin, size
+from beam_pipelines.columnar.compact import pick, take
+from beam_pipelines.errors import Code, FatalError, PlanError, Problem
+from beam_pipelines.spec.step import JoinStep
+from beam_pipelines.transforms.join.index import Index, comparable
+from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
+from beam_pipelines.transforms.step import Applied
+
+__all__ = ["Join", "Right"]
+
+Positions = npt.NDArray[np.int64]
+MUCH = 4 * size.MAX_BYTES  # bytes of rows that are put together at once
+
+
+@dataclass(frozen=True)
+class Right:
+    """The right side, or a shard of it.
+
+    Args:
+        rows: Visible and hidden columns.
+        index: Over its keys.
+        met: Which rows have met one of the left side; kept for `right` and `full`.
+        sizes: Bytes of what each row brings, but for columns whose values are all of one size; None: all are.
+    """
+
+    rows: pa.RecordBatch
+    index: Index
+    met: npt.NDArray[np.bool_]
+    sizes: Positions | None
+
+
+class Join:
+    """A join step.
+
+    What comes out: the left columns, then those of the right but for its keys, which are the left's. `inner` gives every pair whose keys
+    are equal, `left` also the left rows that meet none, `right` the right ones, `full` both; `semi` gives left rows that meet any, once,
+    and `anti` those that meet none. A key with a null in it meets nothing; 1 and 1.0 are equal, 1 and "1" cannot be joined; several rows of
+    one key give every pair of them. A right column of the name of a left one takes `suffix`, or is refused without it.
+
+    Args:
+        model: From the definition.
+        path: Where the step stands in it.
+    """
+
+    type = "join"
+    needs_sample = False
+    required = True
+
+    def __init__(self, model: JoinStep, path: str) -> None:
+        self.id, self.how = model.id, model.how
+        self._model, self._path = model, path
+        self._right: pa.Schema | None = None
+        self._schema: pa.Schema | None = None
+        self._keys: list[tuple[FieldPath, FieldPath]] = []
+
+    def against(self, right: pa.Schema) -> None:
+        """Say what the rows of the right side are; before `plan` and `open`."""
+        self._right = right
+
+    @property
+    def keeps_right(self) -> bool:
+        """Whether right rows that meet nothing come out."""
+        return self.how in ("right", "full")
+
+    @property
+    def _keeps_left(self) -> bool:
+        """Whether left rows that meet nothing come out."""
+        return self.how in ("left", "full")
+
+    @property
+    def left_keys(self) -> list[FieldPath]:
+        return [left for left, _ in self._keys]
+
+    @property
+    def right_keys(self) -> list[FieldPath]:
+        return [right for _, right in self._keys]
+
+    def plan(self, schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:  # noqa: ARG002 (nothing is sampled)
+        right = self._against()
+        keys = self._bind(schema, right)
+        nullable = self.keeps_right
+        fields = [field.with_nullable(field.nullable or nullable) for field in schema]
+        if self.how in ("semi", "anti"):
+            return pa.schema(list(schema))
+        # Whatever their case: to expressions and most databases `Name` and `name` are one.
+        lefts = {name.lower() for name in schema.names}
+        brought = self._brought(right, keys)
+        taken = lefts | {field.name.lower() for field in brought}
+        problems = []
+        for field in brought:
+            name = field.name
+            if name.lower() in lefts:
+                name = f"{name}{self._model.suffix or ''}"
+                if name.lower() in taken:
+                    problems.append(
+                        Problem(
+                            f"both sides have a column {field.name!r}" + (f", and one has {name!r}" if name != field.name else ""),
+                            self._path,
+                            hint="give `suffix`, such as suffix: _right, or drop it in the `transformations` of the source",
+                        )
+                    )
+                taken.add(name.lower())
+            fields.append(pa.field(name, field.type, field.nullable or self._keeps_left))
+        if problems:
+            raise PlanError("a join cannot be carried out", problems=problems, code="expression-invalid")
+        return pa.schema(fields)
+
+    def open(self, schema_in: pa.Schema, schema_out: pa.Schema, now: datetime) -> None:  # noqa: ARG002 (it has no clock)
+        self._keys = self._bind(schema_in, self._against())
+        self._schema = schema_out
+
+    def close(self) -> None:
+        self._schema = None
+
+    def indexed(self, batches: Sequence[pa.RecordBatch]) -> Right:
+        """Return rows of the right side, ready to be met; of none, an empty one."""
+        self._opened()
+        schema = self._against()
+        rows = _concatenated(batches, schema, with_origin=self.keeps_right)
+        index = Index([key.read(rows) for key in self.right_keys], rows.num_rows, distinct=self.how in ("semi", "anti"))
+        sizes = _variable([rows.column(field.name) for field in self._brought(schema, self._keys)])
+        return Right(rows, index, np.zeros(rows.num_rows, dtype=np.bool_), sizes)
+
+    def apply(self, batch: pa.RecordBatch) -> Applied:
+        """Join with nothing: what a batch becomes whose right side is empty."""
+        parts = list(self.joined(batch, self.indexed([])))
+        batches = tuple(out for part in parts for out in part.batches)
+        return Applied(batches, filtered=sum(part.filtered for part in parts), made=sum(part.made for part in parts))
+
+    def joined(self, batch: pa.RecordBatch, right: Right) -> Iterator[Applied]:
+        """Join a batch of the left side, with hidden columns; a part of it at a time, for a key may be everywhere on both sides.
+
+        Yields:
+            Parts whose sum accounts for every row of the batch.
+        """
+        self._opened()
+        keys = [key.read(batch) for key in self.left_keys]
+        given, hit = (np.zeros(batch.num_rows, dtype=np.bool_) for _ in range(2))
+        rows_out = 0
+        for left, met in right.index.pairs(keys, batch.num_rows, lonely=self._keeps_left):
+            given[left] = True
+            hit[left[met >= 0]] = True
+            if self.keeps_right:
+                right.met[met[met >= 0]] = True
+            if self.how not in ("semi", "anti"):
+                rows_out += len(left)
+                for out in self._rows(batch, right, left, met):
+                    yield Applied((out,), made=out.num_rows)
+        if self.how in ("semi", "anti"):
+            kept = take(batch, np.flatnonzero(hit if self.how == "semi" else ~hit))
+            yield Applied((kept,) if kept.num_rows else (), filtered=batch.num_rows - kept.num_rows)
+            return
+        if self._keeps_left and not given.all():
+            rest = np.flatnonzero(~given)
+            for out in self._rows(batch, right, rest, np.full(len(rest), -1, dtype=np.int64)):
+                yield Applied((out,), made=out.num_rows)
+        dropped = 0 if self._keeps_left else int((~hit).sum())
+        yield Applied((), filtered=dropped, made=dropped - batch.num_rows)
+
+    def unmet(self, right: Right, load: str) -> Applied:
+        """Return the right rows that met nothing, for `right` and `full`; the left side of the whole shard has been joined."""
+        schema = self._opened()
+        rows = take(right.rows, np.flatnonzero(~right.met))
+        if not rows.num_rows:
+            return Applied(())
+        given = {left.name: key.read(rows) for left, key in self._keys}
+        width = len(schema) - len(self._brought(self._against(), self._keys))
+        columns = [
+            given[field.name].cast(field.type) if field.name in given else pa.nulls(rows.num_rows, field.type)
+            for field in list(schema)[:width]
+        ]
+        columns += [rows.column(field.name) for field in self._brought(self._against(), self._keys)]
+        made = origin.carry(rows, pa.RecordBatch.from_arrays(columns, schema=schema))
+        return Applied((origin.with_load(made, load),), made=rows.num_rows)
+
+    def _rows(self, batch: pa.RecordBatch, right: Right, left: Positions, met: Positions) -> Iterator[pa.RecordBatch]:
+        """Put pairs of rows together, as many at a time as are no more than a few batches' bytes."""
+        brought = [right.rows.column(field.name) for field in self._brought(self._against(), self._keys)]
+        ours = _variable(origin.visible(batch).columns)
+        sizes = np.zeros(len(left), dtype=np.int64)
+        if ours is not None:
+            sizes += ours[left]
+        if right.sizes is not None and len(right.sizes):
+            sizes += np.where(met >= 0, right.sizes[met], 0)
+        ends = np.cumsum(sizes)
+        begin = 0
+        while begin < len(left):
+            done = int(ends[begin - 1]) if begin else 0
+            end = max(begin + 1, int(np.searchsorted(ends, done + MUCH, side="right")))
+            yield self._together(batch, brought, left[begin:end], met[begin:end])
+            begin = end
+
+    def _together(self, batch: pa.RecordBatch, brought: Sequence[pa.Array], left: Positions, met: Positions) -> pa.RecordBatch:
+        # Where each row meets one there is nothing to copy of the left side.
+        same = len(left) == batch.num_rows and bool((left == np.arange(batch.num_rows)).all())
+        taken = batch if same else take(batch, left)
+        alone = met < 0
+        places = pa.array(np.where(alone, 0, met), mask=alone) if alone.any() else pa.array(met)
+        columns = [*origin.visible(taken).columns, *(pick(column, places) for column in brought)]
+        return origin.carry(taken, pa.RecordBatch.from_arrays(columns, schema=self._opened()))
+
+    def _brought(self, right: pa.Schema, keys: Sequence[tuple[FieldPath, FieldPath]]) -> list[pa.Field]:
+        """The right columns that come out: all but the keys."""
+        gone = {key.name for _, key in keys if not key.parts}
+        return [field for field in right if field.name not in gone]
+
+    def _against(self) -> pa.Schema:
+        if self._right is None:
+            raise FatalError(f"step {self.id!r} does not know its right side", code="internal")
+        return self._right
+
+    def _opened(self) -> pa.Schema:
+        if self._schema is None:
+            raise FatalError(f"step {self.id!r} was not opened", code="internal")
+        return self._schema
+
+    def _bind(self, left: pa.Schema, right: pa.Schema) -> list[tuple[FieldPath, FieldPath]]:
+        keys, problems = [], []
+        codes: list[Code] = []
+        for one, other in self._model.keys_left_right:
+            path = f"{self._path}.on"
+            found = []
+            for name, schema, side in ((one, left, "left"), (other, right, "right")):
+                try:
+                    found.append(find_path(name, schema))
+                except PathProblem as problem:
+                    problems.append(Problem(f"the {side} side: {problem.message}", path, hint=problem.hint))
+                    codes.append(problem.code)
+            if len(found) < 2:
+                continue
+            keys.append((found[0], found[1]))
+            why = self._unfit(found[0], found[1], one, other)
+            if why:
+                problems.append(Problem(why, path, hint="convert one side in a map step before"))
+                codes.append("type-unsupported")
+        if problems:
+            raise PlanError("a join cannot be carried out", problems=problems, code=codes[0])
+        return keys
+
+    def _unfit(self, left: FieldPath, right: FieldPath, one: str, other: str) -> str | None:
+        if not comparable(left.type, right.type):
+            return f"{one!r} is {left.type} and {other!r} is {right.type}, which are never equal"
+        if self.keeps_right and (left.type != right.type or left.parts):
+            return (
+                f"{self.how} gives rows that only the right side has, whose {other!r} ({right.type}) is to stand in {one!r} ({left.type}):"
+                " expected fields of one type, the left one not inside of another"
+            )
+        return None
+
+
+def _variable(columns: Sequence[pa.Array]) -> Positions | None:
+    """Bytes of each row in columns whose values are not all of one size; None when there is no such column."""
+    sizes = [size.cell_sizes(column) for column in columns if not _even(column.type)]
+    return np.sum(sizes, axis=0) if sizes else None
+
+
+def _even(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _even(kind.storage_type)
+    return bool(
+        pa.types.is_primitive(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_null(kind) or pa.types.is_dictionary(kind)
+    )
+
+
+def _concatenated(batches: Sequence[pa.RecordBatch], schema: pa.Schema, *, with_origin: bool) -> pa.RecordBatch:
+    """Rows of the right side in one batch, in the planned schema; with their origin where it is wanted and all have one of a kind."""
+    if not batches:
+        return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+    hidden = [origin.hidden(batch) for batch in batches] if with_origin else []
+    first = hidden[0].schema if hidden and hidden[0] is not None else None
+    fields = list(schema)
+    if first is not None and all(one is not None and one.schema.equals(first) for one in hidden):
+        fields += list(first)
+    whole = pa.schema(fields)
+    return pa.concat_batches([pa.RecordBatch.from_arrays([batch.column(name) for name in whole.names], schema=whole) for batch in batches])
