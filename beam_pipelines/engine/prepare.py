@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import apache_beam as beam
 import pyarrow as pa
 
 from beam_pipelines.columnar import cast, expression, origin, types
 from beam_pipelines.engine.bundle import PlainFn
+from beam_pipelines.engine.columns import narrowing, read_by
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import group_columns, snake, trace
 from beam_pipelines.engine.progress import Reporter
@@ -31,6 +32,7 @@ __all__ = ["KEYS", "TARGET", "TERMS", "NothingToSampleError", "Prepare", "finger
 
 CODE = "~"  # key of the digest of steps and functions, beside the schemas that were sampled of them
 KEYS = "#"  # key of the names of the columns that name a row
+SOURCE = "^"  # key of the schema of all that the source has, where only a part of it is read
 TERMS = "="  # key of the expressions that were compiled for the steps, as `expression.write_down` gives them
 TARGET = "*"  # key of the target's schema among a window's schemas: no step can be called so
 _LOG = logging.getLogger(__name__)
@@ -163,9 +165,9 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
     stands = head.fingerprint == window.fingerprint and head.schemas.get(CODE) == code and not context.full_refresh
     known = head.schemas if stands else {}
     schema = origin.visible_schema(described.schema)
-    text = schema_to_text(schema)
-    window = replace(window, schemas={"": text, CODE: code})
-    same = known.get("") == text
+    whole = schema_to_text(schema)
+    same = known.get(SOURCE) == whole
+    window = replace(window, schemas={"": known[""] if same else whole, SOURCE: whole, CODE: code})
     steps = job.steps()
     window = with_sides(job, window, context, incremental=source.cursor is not None)
     acquainted(job, steps, window)
@@ -187,6 +189,8 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
         else:
             schema, sample = _plan_step(step, schema, sample, window)
         window = window.with_schema(step.id, schema)
+    if source.traits.columnar and steps:
+        before, window = _narrowed(steps, before, window)
     window = replace(window, schemas={**window.schemas, TERMS: expression.write_down(before)})
     return window.with_schema(TARGET, named(job, schema))
 
@@ -200,9 +204,27 @@ def with_sides(job: Job, window: Window, context: RunContext, *, incremental: bo
     return plan_sides(job, window, context, plan, incremental=incremental)
 
 
-def _plan_step(step: Step, schema: pa.Schema, sample: pa.RecordBatch | None, window: Window) -> tuple[pa.Schema, pa.RecordBatch | None]:
-    from datetime import datetime
+def _narrowed(steps: Sequence[Step], before: list[pa.Schema], window: Window) -> tuple[list[pa.Schema], Window]:
+    """Plan the first steps again, to read only the columns that they use; what comes out of them is as it was."""
+    first = narrowing(steps)
+    now = datetime.fromisoformat(window.started_at)
+    with contextlib.ExitStack() as opened:
+        for step, schema in zip(first, before, strict=False):
+            step.open(schema, window.schema(step.id), now)
+            opened.callback(step.close)
+        read = read_by(first)
+    if not read:
+        return before, window
+    schema = pa.schema([field for field in before[0] if field.name in read])
+    window, before = window.with_schema("", schema), list(before)
+    for place, step in enumerate(first):
+        before[place] = schema
+        schema = step.plan(schema, None)
+        window = window.with_schema(step.id, schema)
+    return before, window
 
+
+def _plan_step(step: Step, schema: pa.Schema, sample: pa.RecordBatch | None, window: Window) -> tuple[pa.Schema, pa.RecordBatch | None]:
     planned = step.plan(schema, sample)
     origin.refuse_reserved(planned.names)
     if sample is None or step.type == "join":

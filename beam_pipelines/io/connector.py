@@ -105,6 +105,7 @@ class SourceTraits:
         safe_ceiling: A timestamp stamped by the database can be read without losing rows that commit late.
         snapshot: All ranges can be read from one snapshot on a local run.
         assumptions: Each thing the promise rests on, in words.
+        columnar: Columns are stored apart, so that only those need be read that the steps use.
     """
 
     system: str
@@ -112,6 +113,7 @@ class SourceTraits:
     safe_ceiling: bool = False
     snapshot: bool = False
     assumptions: tuple[str, ...] = ()
+    columnar: bool = False
 
 
 class Source(Protocol):

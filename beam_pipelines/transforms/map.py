@@ -105,12 +105,20 @@ class Map:
         self._engine = self._scope = None
 
     @property
+    def drops(self) -> bool:
+        """Whether only what the mappings make goes on."""
+        return self._model.unmapped == "drop"
+
+    @property
     def columns(self) -> frozenset[str] | None:
         """The columns that the map reads; None: all of them go on, too."""
+        return self.reads if self.drops else None
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The columns that mappings read."""
         if self._scope is None:
             raise FatalError(f"step {self.id!r} was not opened", code="internal")
-        if self._model.unmapped == "keep":
-            return None
         names = self._scope.schema.names
         sources = {one.source.name for one in self._fields if one.source}
         return frozenset(sources | {names[index] for one in self._fields if one.term for index in one.term.used})

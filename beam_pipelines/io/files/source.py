@@ -61,7 +61,7 @@ class ParquetSource:
         if model.compression is not None:
             raise PlanError("source.compression: Parquet files say how they are compressed themselves; leave it out", code="option-invalid")
         self.place = Place.of(model, connection, folder)
-        self.traits = SourceTraits("parquet", incremental=False)
+        self.traits = SourceTraits("parquet", incremental=False, columnar=True)
 
     def __repr__(self) -> str:
         return f"ParquetSource({self.place.name!r})"
@@ -185,7 +185,12 @@ def _footer(path: Path) -> _File:
 
 
 def _decoded(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    """The type of a column's values: dictionaries and views are ways to store them, and Arrow computes with views only here and there."""
+    if pa.types.is_dictionary(kind):
+        return _decoded(kind.value_type)
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    return pa.binary() if pa.types.is_binary_view(kind) else kind
 
 
 def _batches(path: Path, groups: Sequence[int], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -195,7 +200,7 @@ def _batches(path: Path, groups: Sequence[int], schema: pa.Schema) -> Iterator[p
     try:
         with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True) as file:
             there = [name for name in schema.names if name in file.schema_arrow.names]
-            width = sum(file.metadata.row_group(group).total_byte_size for group in groups) / max(1, _rows(file, groups))
+            width = _bytes(file, groups, set(there)) / max(1, _rows(file, groups))
             rows = max(1, min(MAX_ROWS, int(MAX_BYTES / max(1.0, width))))
             for batch in file.iter_batches(rows, row_groups=list(groups), columns=there, use_threads=False):
                 yield pa.RecordBatch.from_arrays([_column(batch, planned) for planned in schema], names=schema.names)
@@ -207,12 +212,20 @@ def _rows(file: pq.ParquetFile, groups: Sequence[int]) -> int:
     return sum(file.metadata.row_group(group).num_rows for group in groups)
 
 
+def _bytes(file: pq.ParquetFile, groups: Sequence[int], names: set[str]) -> int:
+    """Bytes of some columns, not compressed."""
+    chunks = [file.metadata.row_group(group).column(at) for group in groups for at in range(file.metadata.num_columns)]
+    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.partition(".")[0] in names)
+
+
 def _column(batch: pa.RecordBatch, planned: pa.Field) -> pa.Array:
     position = batch.schema.get_field_index(planned.name)
     if position < 0:
         return pa.nulls(batch.num_rows, planned.type)
     column = batch.column(position)
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    viewed = pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type)
+    return column.cast(_decoded(column.type)) if viewed else column
 
 
 def _unchanged(path: Path, bounds: dict[str, Any]) -> None:

@@ -80,6 +80,13 @@ class Aggregate:
         """The columns of the result that name a group."""
         return self._model.group_names
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns that the step reads."""
+        self._opened()
+        paths = [*self._keys, *(path for one in self._measures for path in (one.source, one.order) if path is not None)]
+        return frozenset(path.name for path in paths)
+
     def plan(self, schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:  # noqa: ARG002 (nothing is sampled)
         keys, measures = self._bind(schema)
         planned = self._planned(keys, measures)

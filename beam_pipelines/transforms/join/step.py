@@ -74,6 +74,13 @@ class Join:
         """Whether right rows that meet nothing come out."""
         return self.how in ("right", "full")
 
+    def left_columns(self, wanted: frozenset[str]) -> frozenset[str]:
+        """The columns of the left side that the step needs to give some of its own."""
+        schema = self._opened()
+        brought = () if self.how in ("semi", "anti") else self._brought(self._against(), self._keys)
+        left = schema.names[: len(schema) - len(brought)]
+        return (wanted & set(left)) | {key.name for key in self.left_keys}
+
     @property
     def _keeps_left(self) -> bool:
         """Whether left rows that meet nothing come out."""

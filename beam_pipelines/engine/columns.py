@@ -1,0 +1,37 @@
+"""Which columns of a source the steps use: of one that stores columns apart, no other is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from beam_pipelines.transforms.aggregate import Aggregate
+from beam_pipelines.transforms.filter import Filter
+from beam_pipelines.transforms.join import Join
+from beam_pipelines.transforms.map import Map
+from beam_pipelines.transforms.step import Step
+
+__all__ = ["narrowing", "read_by"]
+
+
+def narrowing(steps: Sequence[Step]) -> Sequence[Step]:
+    """Return the steps up to the first that names all it takes; none when code, which may take anything, stands before it."""
+    for place, step in enumerate(steps):
+        if isinstance(step, Aggregate) or (isinstance(step, Map) and step.drops):
+            return steps[: place + 1]
+        if not isinstance(step, (Filter, Map, Join)):
+            return ()
+    return ()
+
+
+def read_by(steps: Sequence[Step]) -> frozenset[str]:
+    """Return the columns of the source that `narrowing` steps use, each open for its input."""
+    read: frozenset[str] = frozenset()
+    for step in reversed(steps):
+        if isinstance(step, Join):
+            read = step.left_columns(read)
+        elif isinstance(step, Map):
+            read = step.reads if step.drops else read | step.reads
+        else:
+            assert isinstance(step, (Filter, Aggregate))
+            read = step.columns if isinstance(step, Aggregate) else read | step.columns
+    return read
