@@ -3,6 +3,8 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import replace
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +27,10 @@ SCHEMA = pa.schema(
         ("t", pa.string()),
         ("f", pa.bool_()),
         ("d", pa.dictionary(pa.int32(), pa.string())),
+        ("p", pa.decimal128(7, 2)),
+        ("q", pa.decimal128(7, 2)),
+        ("w", pa.date32()),
+        ("v", pa.date32()),
     ]
 )
 
@@ -53,6 +59,8 @@ ROWS = st.fixed_dictionaries(
         "t": or_null(TEXTS),
         "f": or_null(st.booleans()),
         "d": or_null(st.sampled_from(["a", "b@c", "Zürich"])),
+        **dict.fromkeys(("p", "q"), or_null(st.integers(-9_999_999, 9_999_999).map(lambda cents: Decimal(cents).scaleb(-2)))),
+        **dict.fromkeys(("w", "v"), or_null(st.one_of(st.dates(), st.sampled_from([date(1998, 9, 2), date(2000, 2, 29)])))),
     }
 )
 NUMBERS = st.sampled_from(["i", "b", "y", "u", "x", "z"])
@@ -74,8 +82,16 @@ SCALARS = st.one_of(
     st.builds("coalesce({}, {})".format, COLUMNS, st.one_of(COLUMNS, WORDS)),
     st.builds("coalesce(x, {})".format, st.one_of(NUMBERS, CONSTANTS)),
 )
+AMOUNTS = st.sampled_from(["0", "24", "-24", "0.05", "12.5", ".5", "99999.99", "100000", "0.005", "1e2", "99999.999"])
+DAYS = st.sampled_from(["DATE '1998-09-02'", "DATE '2000-02-29'", "DATE '1998-9-2'", "DATE '0001-01-01'", "'1998-09-02'::DATE"])
 CONDITIONS = st.recursive(
     st.one_of(
+        st.builds("{} {} {}".format, st.sampled_from("pq"), SIGNS, st.one_of(AMOUNTS, st.sampled_from(["p", "q", "i", "x"]))),
+        st.builds("{1} {0} {2}".format, SIGNS, AMOUNTS, st.sampled_from("pq")),
+        st.builds("{} BETWEEN {} AND {}".format, st.sampled_from("pq"), AMOUNTS, AMOUNTS),
+        st.builds("{} {} {}".format, st.sampled_from("wv"), SIGNS, st.one_of(DAYS, st.sampled_from("wv"))),
+        st.builds("{} BETWEEN {} AND {}".format, st.sampled_from("wv"), DAYS, DAYS),
+        st.builds("{} IS NULL".format, st.sampled_from("pqwv")),
         st.builds("{} {} {}".format, NUMBERS, SIGNS, st.one_of(NUMBERS, CONSTANTS)),
         st.builds("{1} {0} {2}".format, SIGNS, CONSTANTS, NUMBERS),
         st.builds("{} {} {}".format, COLUMNS, SIGNS, st.one_of(COLUMNS, WORDS)),
@@ -150,10 +166,14 @@ def test_prices_are_rounded_as_the_engine_rounds_them(expression: str) -> None:
         "i + 1",
         "coalesce(d, 'none')",
         "starts_with(lower(s), 'a')",
+        "p BETWEEN 0.05 AND 0.07 AND q < 24",
+        "p <> q",
+        "w >= DATE '1994-01-01' AND w < v",
     ],
 )
 def test_what_is_simple_is_lowered(expression: str, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = pa.RecordBatch.from_pylist([{"i": 1, "x": 2.0, "z": 3.0, "s": "a@b", "t": "q", "f": True, "b": 1, "d": "x"}], SCHEMA)
+    batch = batch.set_column(10, "p", pa.array([Decimal("0.06")], pa.decimal128(7, 2))).set_column(12, "w", pa.array([date(1994, 5, 1)]))
     with Scope(SCHEMA) as scope:
         term = scope.compile(expression)
         assert term.kernel is not None
@@ -175,6 +195,11 @@ def test_what_is_simple_is_lowered(expression: str, monkeypatch: pytest.MonkeyPa
         "regexp_matches(s, 'a')",
         "now() IS NULL",
         "1 = 1",
+        "p > 0.005",
+        "p < 100000",
+        "p + q > 1",
+        "p IN (1, 2)",
+        "w > TIMESTAMP '2020-01-01 00:00:00'",
     ],
 )
 def test_what_arrow_does_otherwise_is_left_to_the_engine(expression: str) -> None:

@@ -8,8 +8,11 @@ where case or position matter, a number that no double holds) says so, and the e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from functools import reduce
 from typing import Any
 
@@ -24,7 +27,7 @@ __all__ = ["Kernel", "joined", "lower"]
 Slots = Mapping[str, pa.Array]
 Kernel = Callable[[Slots], "pa.Array | None"]
 
-_BOOL, _DOUBLE, _TEXT = pa.bool_(), pa.float64(), pa.string()
+_BOOL, _DOUBLE, _TEXT, _DATE = pa.bool_(), pa.float64(), pa.string(), pa.date32()
 _INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32())
 _COMPARED = {
     "COMPARE_EQUAL": pc.equal,
@@ -36,6 +39,8 @@ _COMPARED = {
 }
 _FLOATING = {"+": pc.add, "-": pc.subtract, "*": pc.multiply, "/": pc.divide}
 _CHECKED = {"+": pc.add_checked, "-": pc.subtract_checked, "*": pc.multiply_checked}
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_PLAIN = re.compile(r"-?\d+(\.\d*)?|-?\.\d+")
 _EXACT = 1 << 53  # integers below it are doubles
 _PARTS = 1000  # that `split_part` is lowered for
 _LONGEST = (1 << 31) - 1  # bytes of a text in a batch, at most
@@ -56,11 +61,13 @@ class _Part:
         type: Of its values.
         compute: From the slots to its values.
         value: Of a constant, else None.
+        digits: Of a constant that is a number, as it was written.
     """
 
     type: pa.DataType
     compute: Callable[[Slots], Any]
     value: Any = None
+    digits: str = ""
 
 
 def lower(node: Node, slots: pa.Schema) -> tuple[Kernel, pa.DataType] | None:
@@ -110,6 +117,8 @@ def _lowered(node: Node, slots: pa.Schema) -> _Part:
         return _slot(node["column_names"][0], slots)
     if kind == "CONSTANT":
         return _constant(node["literal"])
+    if kind == "CAST":
+        return _cast(node)
     if kind == "COMPARISON" and node["type"] in _COMPARED:
         return _comparison(node["type"], _lowered(node["left"], slots), _lowered(node["right"], slots))
     if kind == "BETWEEN":
@@ -130,7 +139,7 @@ def _lowered(node: Node, slots: pa.Schema) -> _Part:
 
 def _slot(name: str, slots: pa.Schema) -> _Part:
     kind = slots.field(name).type
-    if kind not in (_BOOL, _DOUBLE, _TEXT, *_INTEGERS):
+    if kind not in (_BOOL, _DOUBLE, _TEXT, _DATE, *_INTEGERS) and not pa.types.is_decimal128(kind):
         raise _Declined
     return _Part(kind, lambda given: given[name])
 
@@ -142,15 +151,27 @@ def _constant(literal: Mapping[str, str]) -> _Part:
         return _fixed(text, _TEXT)
     text = text.replace("_", "")
     if kind == "INTEGER" and abs(value := int(text)) < _EXACT:
-        return _fixed(value, pa.int64())
+        return _fixed(value, pa.int64(), text)
     if kind == "NUMERIC" and sum(map(str.isdigit, text)) <= _DIGITS and np.isfinite(value := float(text)) and (value or text[0] != "-"):
-        return _fixed(value, _DOUBLE)
+        return _fixed(value, _DOUBLE, text)
     raise _Declined
 
 
-def _fixed(value: Any, kind: pa.DataType) -> _Part:
+def _cast(node: Node) -> _Part:
+    """A date that is written down: `DATE '1998-09-02'`."""
+    child, kind = node["child"], node["type_expr"]
+    text = child["literal"].get("text", "") if child.get("class") == "CONSTANT" and child["literal"]["kind"] == "STRING" else ""
+    if kind.get("type_name", "").upper() != "DATE" or not _DAY.fullmatch(text):
+        raise _Declined
+    try:
+        return _fixed(date.fromisoformat(text), _DATE)
+    except ValueError as none:
+        raise _Declined from none
+
+
+def _fixed(value: Any, kind: pa.DataType, digits: str = "") -> _Part:
     scalar = pa.scalar(value, kind)
-    return _Part(kind, lambda _: scalar, value)
+    return _Part(kind, lambda _: scalar, value, digits)
 
 
 def _integer(part: _Part) -> bool:
@@ -172,6 +193,33 @@ def _alike(left: _Part, right: _Part) -> tuple[_Part, _Part]:
     raise _Declined
 
 
+def _measured(left: _Part, right: _Part) -> tuple[_Part, _Part] | None:
+    """Return two operands of dates, or a decimal and a number that its column could hold, as they are compared; None: they are others."""
+    if left.type == right.type == _DATE:
+        if left.value is not None and right.value is not None:
+            raise _Declined
+        return left, right
+    kinds = [pa.types.is_decimal128(part.type) for part in (left, right)]
+    if True not in kinds:
+        return None
+    if kinds == [True, True]:
+        if left.type != right.type:
+            raise _Declined
+        return left, right
+    return (left, _as_decimal(right, left.type)) if kinds[0] else (_as_decimal(left, right.type), right)
+
+
+def _as_decimal(part: _Part, kind: pa.DataType) -> _Part:
+    if not part.digits or not _PLAIN.fullmatch(part.digits):
+        raise _Declined
+    number = Decimal(part.digits)
+    _, digits, exponent = number.as_tuple()
+    # The engine may refuse, or widen the column for, what the column could not hold.
+    if -int(exponent) > kind.scale or len(digits) + int(exponent) > kind.precision - kind.scale:
+        raise _Declined
+    return _fixed(number, kind)
+
+
 def _as_double(part: _Part) -> _Part:
     if part.type == _DOUBLE:
         return part
@@ -183,7 +231,7 @@ def _as_double(part: _Part) -> _Part:
 
 
 def _comparison(kind: str, left: _Part, right: _Part) -> _Part:
-    left, right = _alike(left, right)
+    left, right = _measured(left, right) or _alike(left, right)
     compare = _COMPARED[kind]
     if left.type != _DOUBLE or left.value is not None or right.value is not None or kind in ("COMPARE_LESSTHAN", "COMPARE_GREATERTHAN"):
         return _Part(_BOOL, lambda slots: compare(left.compute(slots), right.compute(slots)))
