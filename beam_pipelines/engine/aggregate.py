@@ -33,7 +33,7 @@ __all__ = ["SHARDS", "AggregateRows", "States"]
 SHARDS = 16
 _PART = 40  # bits of an ordinal that count rows within a range
 _LITTLE = 1 << 17  # rows of states that are not worth combining yet
-_MUCH = 64 << 20  # bytes of combined states that a bundle holds
+_MUCH = 192 << 20  # bytes of combined states that a bundle holds: below it a group travels once
 
 Shard = tuple[str, int]
 Sharded = tuple[Shard, pa.RecordBatch]

@@ -39,7 +39,7 @@ def test_every_step_that_cannot_be_run_is_found_without_running(room):
         """transformations:
     - {id: normalise, type: function}
     - {id: enrich, type: function, handler: "functions:enrichh", output: {id: bigint}}
-    - {id: per-day, type: aggregate, groupBy: [], aggregations: {id: count}}""",
+    - {id: with-orders, type: join, on: [id], source: {type: file, path: orders.parquet}}""",
     )
     room.write("functions.py", "def normalize(row):\n    return row\n")
     answer = room("validate", "service.yaml")

@@ -194,6 +194,20 @@ def test_of_an_empty_source(either: Desk) -> None:
     assert either.duckdb("target.duckdb", "SELECT sum_sum_spend, count FROM again") == [(None, 0)]
 
 
+def test_of_an_empty_source_into_files_and_postgres(desk: Desk, postgres_database: str) -> None:
+    desk.sqlite("source.db", PEOPLE[0])
+    every = {"id": "every", "type": "aggregate", "groupBy": [], "aggregations": {"*": "count", "spend": "sum"}}
+    source = {"type": "database", "connection": "source", "table": "people"}
+    destination = {"type": "file", "path": "out/totals", "format": "parquet", "mode": "insert"}
+    desk.define({"name": "Files", "pipeline": {"source": source, "transformations": [every], "destination": destination}})
+    desk.ran()
+    assert duckdb.sql(f"SELECT * FROM '{desk.folder}/out/totals/*.parquet'").fetchall() == [(0, None)]
+    desk.connect(target=postgres_database)
+    define(desk, {"table": "people"}, [every], mode="replace")
+    desk.ran()
+    assert desk.postgres(postgres_database, "SELECT * FROM totals") == [(0, None)]
+
+
 def test_of_an_empty_source_behind_a_function_that_would_be_sampled(either: Desk) -> None:
     either.sqlite("source.db", PEOPLE[0])
     either.functions("def shape(row):\n    return {'id': row['id']}\n")
