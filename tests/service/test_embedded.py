@@ -386,3 +386,18 @@ def test_a_pipeline_that_is_run_again_by_the_same_runner_settles_what_it_left(de
     with desk.store() as store:
         assert [one.status for one in store.executions("desk")] == ["success", "lost", "lost"]
     assert desk.duckdb("target.duckdb", "SELECT count(*) FROM people") == [(20,)]
+
+
+@pytest.mark.parametrize("how", ["inner", "full"])
+def test_a_service_with_a_join(either: Desk, tmp_path: Path, how: str) -> None:
+    fill(either, 1, 100)
+    either.sqlite("source.db", "CREATE TABLE names (number INTEGER PRIMARY KEY, name TEXT)")
+    either.sqlite("source.db", "INSERT INTO names VALUES (5, 'five'), (200, 'two hundred')")
+    source = {"type": "database", "connection": "source", "table": "names"}
+    step = {"id": "named", "type": "join", "how": how, "on": {"id": "number"}, "source": source}
+    path = either.etl({"table": "people"}, {"table": "people", "mode": "replace"}, [step])
+    (record,) = run(either, tmp_path / "record.json", Etl(path))
+    assert record["status"] == "success"
+    found = either.duckdb("target.duckdb", "SELECT id, name FROM people WHERE name IS NOT NULL ORDER BY id")
+    assert found == [(5, "five"), (200, "two hundred")][: 2 if how == "full" else 1]
+    assert either.duckdb("target.duckdb", "SELECT count(*) FROM people") == [(101 if how == "full" else 1,)]

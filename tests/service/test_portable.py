@@ -202,6 +202,37 @@ def test_groups_made_elsewhere_are_those_made_at_home(greetings: Desk, tmp_path_
     assert found[0] == (18, 25, sum(range(18, 2000, 80)), 18 + 80 * 12, "HELLO PERSON 18", 25)
 
 
+@pytest.mark.parametrize("how", ["left", "full"])
+def test_joins_elsewhere_give_the_rows_of_those_at_home(greetings: Desk, tmp_path_factory: Any, how: str) -> None:
+    desk = greetings
+    desk.functions("from wording.names import shout\n\n\ndef loud(row):\n    return {'age': row['age'], 'label': shout(row['label'])}\n")
+    desk.postgres(
+        desk.connections["crm"],
+        "CREATE TABLE ages (age int PRIMARY KEY, label text)",
+        "INSERT INTO ages SELECT i, 'age ' || i FROM generate_series(40, 99) i",
+    )
+    # The user's code is in the source of the join alone: it must be sent to workers all the same.
+    loud = {"id": "loud", "type": "function", "output": {"age": "int", "label": "text"}}
+    ages = {"type": "database", "connection": "crm", "table": "ages", "transformations": [loud]}
+    source = {"type": "database", "connection": "crm", "table": "people"}
+    destination = {"type": "data-warehouse", "connection": "warehouse", "table": "aged", "mode": "replace"}
+    steps = [{"id": "aged", "type": "join", "how": how, "on": ["age"], "source": ages}]
+    desk.define({"name": "Aged", "pipeline": {"source": source, "transformations": steps, "destination": destination}})
+    written = tmp_path_factory.mktemp("template") / "job"
+    write(Job.of(desk.service.definition, desk.folder), written)
+    content = b"".join(path.read_bytes() for path in written.rglob("*") if path.is_file())
+    for hidden in (SECRET, desk.connections["crm"], "127.0.0.1", str(desk.folder)):
+        assert hidden.encode() not in content
+    desk.ran()
+    done = run_elsewhere(desk, written, context(), crm=desk.connections["crm"], warehouse=desk.elsewhere)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = desk.postgres(desk.elsewhere, "SELECT id, age, label FROM aged ORDER BY id, age")
+    assert found == desk.postgres(desk.connections["warehouse"], "SELECT id, age, label FROM aged ORDER BY id, age")
+    # Ages are 0..79: those from 80 are met by nobody.
+    assert len(found) == 2000 + (20 if how == "full" else 0)
+    assert [row for row in found if row[0] in (39, 40)] == [(39, 39, None), (40, 40, "HELLO AGE 40")]
+
+
 def launch(desk: Desk, store_url: str) -> tuple[str, ...]:
     """Run the service where the launcher is, into the other warehouse; gives the runs that it settled."""
     place = desk.folder / "elsewhere.yaml"

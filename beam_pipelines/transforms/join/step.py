@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import origin, size
 from beam_pipelines.columnar.compact import pick, take
+from beam_pipelines.columnar.convert import decoded
+from beam_pipelines.columnar.kinds import is_text
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.spec.step import JoinStep
 from beam_pipelines.transforms.join.index import Index, comparable
@@ -98,7 +100,9 @@ class Join:
         right = self._against()
         keys = self._bind(schema, right)
         nullable = self.keeps_right
-        fields = [field.with_nullable(field.nullable or nullable) for field in schema]
+        # A key that only the right side has stands in the left column, which is as wide as both need.
+        wide = {left.name: _common(left.type, other.type) for left, other in keys} if nullable else {}
+        fields = [field.with_nullable(field.nullable or nullable).with_type(wide.get(field.name) or field.type) for field in schema]
         if self.how in ("semi", "anti"):
             return pa.schema(list(schema))
         # Whatever their case: to expressions and most databases `Name` and `name` are one.
@@ -185,7 +189,7 @@ class Join:
         given = {left.name: key.read(rows) for left, key in self._keys}
         width = len(schema) - len(self._brought(self._against(), self._keys))
         columns = [
-            given[field.name].cast(field.type) if field.name in given else pa.nulls(rows.num_rows, field.type)
+            decoded(given[field.name]).cast(field.type) if field.name in given else pa.nulls(rows.num_rows, field.type)
             for field in list(schema)[:width]
         ]
         columns += [rows.column(field.name) for field in self._brought(self._against(), self._keys)]
@@ -215,7 +219,9 @@ class Join:
         taken = batch if same else take(batch, left)
         alone = met < 0
         places = pa.array(np.where(alone, 0, met), mask=alone) if alone.any() else pa.array(met)
-        columns = [*origin.visible(taken).columns, *(pick(column, places) for column in brought)]
+        kinds = zip(origin.visible(taken).columns, self._opened().types, strict=False)
+        ours = [column if column.type == kind else decoded(column).cast(kind) for column, kind in kinds]
+        columns = [*ours, *(pick(column, places) for column in brought)]
         return origin.carry(taken, pa.RecordBatch.from_arrays(columns, schema=self._opened()))
 
     def _brought(self, right: pa.Schema, keys: Sequence[tuple[FieldPath, FieldPath]]) -> list[pa.Field]:
@@ -259,10 +265,10 @@ class Join:
     def _unfit(self, left: FieldPath, right: FieldPath, one: str, other: str) -> str | None:
         if not comparable(left.type, right.type):
             return f"{one!r} is {left.type} and {other!r} is {right.type}, which are never equal"
-        if self.keeps_right and (left.type != right.type or left.parts):
+        if self.keeps_right and (left.parts or _common(left.type, right.type) is None):
             return (
                 f"{self.how} gives rows that only the right side has, whose {other!r} ({right.type}) is to stand in {one!r} ({left.type}):"
-                " expected fields of one type, the left one not inside of another"
+                " expected fields of one kind, the left one not inside of another"
             )
         return None
 
@@ -271,6 +277,19 @@ def _variable(columns: Sequence[pa.Array]) -> Positions | None:
     """Bytes of each row in columns whose values are not all of one size; None when there is no such column."""
     sizes = [size.cell_sizes(column) for column in columns if not _even(column.type)]
     return np.sum(sizes, axis=0) if sizes else None
+
+
+def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The type that values of both fit in unchanged; None where none is sure to."""
+    if one == other:
+        return one
+    plain = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in (one, other)]
+    if all(is_text(kind) for kind in plain):
+        return pa.large_string()
+    signed, floating = (all(test(kind) for kind in plain) for test in (pa.types.is_signed_integer, pa.types.is_floating))
+    if signed or floating:
+        return max(plain, key=lambda kind: int(kind.bit_width))
+    return None
 
 
 def _even(kind: pa.DataType) -> bool:

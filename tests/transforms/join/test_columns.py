@@ -114,12 +114,37 @@ def test_a_key_that_is_not_there_is_refused_with_what_is_near(make_step: Any, on
 
 
 @pytest.mark.parametrize("how", ["right", "full"])
-def test_keys_of_two_types_are_refused_where_the_right_one_is_to_stand_in_the_left(make_step: Any, how: str) -> None:
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [(pa.int64(), pa.float64()), (pa.int64(), pa.uint64()), (pa.decimal128(5, 2), pa.decimal128(6, 2)), (pa.time32("s"), pa.time64("us"))],
+)
+def test_keys_of_two_kinds_are_refused_where_the_right_one_is_to_stand_in_the_left(
+    make_step: Any, how: str, left: pa.DataType, right: pa.DataType
+) -> None:
     step = make_step(how)
-    step.against(pa.schema([("k", pa.int32())]))
+    step.against(pa.schema([("k", right)]))
     with pytest.raises(PlanError) as refused:
-        step.plan(pa.schema([("k", pa.int64())]), None)
-    assert "expected fields of one type" in refused.value.problems[0].message
+        step.plan(pa.schema([("k", left)]), None)
+    assert "expected fields of one kind" in refused.value.problems[0].message
+
+
+@pytest.mark.parametrize("how", ["right", "full"])
+@pytest.mark.parametrize(
+    ("left", "right", "wide", "values"),
+    [
+        (pa.int32(), pa.int64(), pa.int64(), [1, 2**40]),
+        (pa.int64(), pa.int8(), pa.int64(), [1, 5]),
+        (pa.float32(), pa.float64(), pa.float64(), [0.5, 0.1]),
+        (pa.dictionary(pa.int8(), pa.string()), pa.string(), pa.large_string(), ["a", "b"]),
+        (pa.string(), pa.large_string(), pa.large_string(), ["a", "b"]),
+    ],
+)
+def test_the_left_key_is_as_wide_as_both_sides_need(
+    join: Join, how: str, left: pa.DataType, right: pa.DataType, wide: pa.DataType, values: list[Any]
+) -> None:
+    joined = join(pa.record_batch({"k": pa.array(values[:1], left)}), pa.record_batch({"k": pa.array(values, right), "y": [1, 2]}), how)
+    assert joined.schema.field("k").type == wide
+    assert joined.rows == [{"k": values[0], "y": 1}, {"k": values[1], "y": 2}]
 
 
 def test_rows_are_put_together_a_few_bytes_at_a_time(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
