@@ -26,7 +26,7 @@ __all__ = ["Read"]
 
 
 class _ReadFn(BundleFn):
-    def __init__(self, job: Job, step: str) -> None:
+    def __init__(self, job: Job, step: str = "") -> None:
         super().__init__(job, f"{step} source" if step else "extract", "transform" if step else None)
         self._step = step or "extract"
 

@@ -6,10 +6,11 @@ import pytest
 
 from beam_pipelines.errors import PlanError
 from beam_pipelines.functions import Functions
-from beam_pipelines.spec.step import AggregateStep, FilterStep, FunctionStep, JoinStep, MapStep, StepBase
+from beam_pipelines.spec.step import AggregateStep, FilterStep, FunctionStep, JoinStep, MapStep, StepBase, WindowStep
 from beam_pipelines.transforms.aggregate import Aggregate
 from beam_pipelines.transforms.filter import Filter
 from beam_pipelines.transforms.function import Function
+from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.map import Map
 from beam_pipelines.transforms.registry import SERVED, build
 
@@ -36,12 +37,20 @@ def test_an_aggregate_has_its_step_and_is_always_required() -> None:
     assert (step.id, step.required) == ("sums", True)
 
 
+def test_a_join_has_its_step_and_is_always_required() -> None:
+    model = JoinStep.model_validate({"id": "names", "type": "join", "on": ["id"], "source": {"type": "file", "path": "x.parquet"}})
+    step = build(model, Functions(), "pipeline.transformations[0]")
+    assert isinstance(step, Join)
+    assert (step.id, step.required) == ("names", True)
+
+
 def test_a_type_that_no_code_serves_is_refused_by_name() -> None:
-    model = JoinStep.model_validate({"id": "sums", "type": "join", "on": ["id"], "source": {"type": "file", "path": "x.parquet"}})
+    window = {"window": {"type": "tumbling", "size": "1m"}, "aggregations": {"events": "count"}}
+    model = WindowStep.model_validate({"id": "sums", "type": "window", **window})
     with pytest.raises(PlanError) as raised:
         build(model, Functions(), "pipeline.transformations[2]")
     problem = raised.value.problems[0]
     assert raised.value.code == "not-served"
     assert problem.path == "pipeline.transformations[2].type"
     assert "'sums'" in problem.message
-    assert "it serves function, map, filter, aggregate" in problem.message
+    assert "it serves function, map, filter, aggregate, join" in problem.message
