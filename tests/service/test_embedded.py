@@ -390,7 +390,7 @@ def test_a_pipeline_that_is_run_again_by_the_same_runner_settles_what_it_left(de
 
 @pytest.mark.parametrize("how", ["inner", "full"])
 def test_a_service_with_a_join(either: Desk, tmp_path: Path, how: str) -> None:
-    fill(either, 1, 100)
+    either.people(1, 100)
     either.sqlite("source.db", "CREATE TABLE names (number INTEGER PRIMARY KEY, name TEXT)")
     either.sqlite("source.db", "INSERT INTO names VALUES (5, 'five'), (200, 'two hundred')")
     source = {"type": "database", "connection": "source", "table": "names"}
