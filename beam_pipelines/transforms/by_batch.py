@@ -35,7 +35,9 @@ def _halve(caller: Caller, batch: pa.RecordBatch, begin: int, parts: Parts) -> N
         out, misfits = _called(caller, batch)
     except (SystemExit, GeneratorExit) as leave:
         raise caller.left(leave) from leave
-    except Exception as error:  # noqa: BLE001 (the dead-letter boundary: whatever a user's code raises costs one row)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 (the dead-letter boundary: whatever a user's code raises costs one row)
         failure = caller.failure(error, _shown_row(batch) if rows == 1 else {})
         if rows > 1:
             half = rows // 2

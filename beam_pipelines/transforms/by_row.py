@@ -64,7 +64,9 @@ def _called(caller: Caller, rows: Sequence[dict[str, Any] | None]) -> tuple[list
             made = _outputs(caller, next(answers)())
         except (SystemExit, GeneratorExit) as leave:
             raise caller.left(leave) from leave
-        except Exception as error:  # noqa: BLE001 (the dead-letter boundary: whatever a user's code raises costs one row)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 (the dead-letter boundary: whatever a user's code raises costs one row)
             failed[position] = caller.failure(error, row)
             continue
         outputs += made

@@ -75,7 +75,7 @@ class Caller:
     def schema(self) -> pa.Schema:
         return self.planned if self.planned is not None else pa.schema([])
 
-    def failure(self, error: Exception, row: Mapping[str, Any]) -> Failure:
+    def failure(self, error: BaseException, row: Mapping[str, Any]) -> Failure:
         """Return why a row failed; errors that are not about the row (try again, stop) are raised again.
 
         A MemoryError that the code met is about the row: what it asked for was not given, and nothing was lost. Should memory be short

@@ -64,6 +64,19 @@ async def again(row):
         raise TransientError("the service is away")
     return row
 
+async def cancels(row):
+    if row["id"] == 3:
+        raise asyncio.CancelledError("mine")
+    return {"id": row["id"]}
+
+class Odd(BaseException):
+    pass
+
+async def odd(row):
+    if row["id"] == 3:
+        raise Odd("odd")
+    return {"id": row["id"]}
+
 async def leaves(row):
     raise SystemExit(0)
 
@@ -148,6 +161,14 @@ def test_an_exception_in_one_row_costs_that_row(applied: Callable[..., Applied])
     assert dead.rows == [6]
     assert dead.codes == ["function-failed"]
     assert "ValueError" in dead.messages[0]
+
+
+@pytest.mark.parametrize("name", ["cancels", "odd"])
+def test_what_is_no_ordinary_exception_costs_its_row_too(applied: Callable[..., Applied], name: str) -> None:
+    found = applied(name, {"id": "integer"})
+
+    assert len(rows(found)) == 39
+    assert [dead.rows for dead in found.dead] == [[2]]
 
 
 def test_what_is_not_about_a_row_is_raised(applied: Callable[..., Applied]) -> None:
