@@ -1,11 +1,12 @@
 """Where a state store is: a URL, the path of a SQLite file, or a name that is a connection's.
 
-A word without slash and dot that is a connection names it; every other text without `://` is a path. So `./runs` and `runs.db` are files,
-whatever connections there are.
+A word without slash and dot is a connection's name, or a file that is there; every other text without `://` is a path. So `./runs` and
+`runs.db` are files, whatever connections there are, and a name that is misspelt does not make a store of its own, without a memory.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 
@@ -55,12 +56,22 @@ def state_url(text: str, known: Connections) -> str:
         known: The connections.
 
     Raises:
+        PlanError: As `connection_of`; or `connection-missing`: a word is neither a connection nor a file.
         SpecError: As `connection_of`.
     """
     if "://" in text:
         return text
     connection = connection_of(text, known)
     if connection is None:
+        if may_be_name(text) and not Path(text).exists():
+            near = difflib.get_close_matches(text, known.names(), n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"connections: {', '.join(known.names()) or 'none'}"
+            raise PlanError(
+                f"expected a connection or a file as state store, got {text!r}, which is neither; {meant}"
+                f" (write ./{text} for a new SQLite file)",
+                code="connection-missing",
+                details={"connection": text},
+            )
         return f"sqlite:///{Path(text).expanduser().absolute()}"
     parsed = DatabaseUrl.parse(connection.url)
     assert parsed is not None  # a connection's URL is one

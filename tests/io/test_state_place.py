@@ -33,13 +33,26 @@ def test_a_name_is_the_database_of_its_connection(known: Connections, tmp_path: 
     assert state_url("elsewhere", known) == "sqlite:////far/away.db"
 
 
-@pytest.mark.parametrize("text", ["./runs", "runs.db", "eu.runs", "/srv/runs", "nobody"])
+@pytest.mark.parametrize("text", ["./runs", "runs.db", "eu.runs", "/srv/runs", "./nobody"])
 def test_every_other_text_is_a_path_of_the_working_directory(
     known: Connections, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert connection_of(text, known) is None
     assert state_url(text, known) == f"sqlite:///{tmp_path / text}"
+
+
+def test_a_word_that_is_a_file_is_that_file_and_one_that_is_nothing_is_refused(
+    known: Connections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old").touch()
+    assert state_url("old", known) == f"sqlite:///{tmp_path / 'old'}"
+    with pytest.raises(
+        PlanError, match=r"got 'rnus', which is neither; did you mean 'runs'\? \(write \./rnus for a new SQLite file\)"
+    ) as refused:
+        state_url("rnus", known)
+    assert refused.value.code == "connection-missing"
 
 
 def test_a_url_stays(known: Connections) -> None:
