@@ -20,7 +20,7 @@ _IMPORT = re.compile(
     r"(?:^|[;:])[ \t]*(?:"
     r"from[ \t]+(?P<dots>\.*)[ \t]*(?P<module>[\w.]*)[ \t]+import[ \t]*(?P<names>\([^)]*\)|(?:\\\n|[^\n#;])+)"
     r"|import[ \t]+(?P<modules>(?:\\\n|[^\n#;])+)"
-    r")|import_module\(\s*['\"](?P<named>[\w.]+)['\"]",
+    r")|(?:import_module|__import__)\(\s*['\"](?P<named>[\w.]+)['\"]",
     re.MULTILINE,
 )
 _COMMENT = re.compile(r"#[^\n]*")
@@ -46,7 +46,7 @@ def beside(folder: Path, modules: Iterable[str]) -> dict[str, bytes]:
     waiting = list(found)
     while waiting:
         file = waiting.pop()
-        for imported in _imported(found[file].decode("utf-8", "replace"), file, folder):
+        for imported in _imported(found[file].decode("utf-8", "replace").replace("\r\n", "\n"), file, folder):
             if imported not in found:
                 found[imported] = _content(imported, folder)
                 waiting.append(imported)
@@ -66,7 +66,7 @@ def _imported(text: str, file: Path, folder: Path) -> Iterator[Path]:
             continue
         stem = [match["module"]] if match["module"] else []
         yield from _files(base, ".".join(stem))
-        for name in _NAME.findall(_COMMENT.sub("", match["names"])):
+        for name in _NAME.findall(match["names"]):
             yield from _files(base, ".".join([*stem, name]))
 
 
@@ -78,8 +78,9 @@ def _importing(text: str) -> Iterator[str]:
         while text[end - 1] == "\\" and end < len(text):
             end = _line_end(text, end + 1)
         if "(" in text[word:end]:
-            end = max(end, text.find(")", word) + 1)
-        yield text[start:end]
+            while ")" not in _COMMENT.sub("", text[word:end]) and end < len(text):
+                end = _line_end(text, end + 1)
+        yield _COMMENT.sub("", text[start:end])
         at = end
 
 
