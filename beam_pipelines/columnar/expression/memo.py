@@ -32,12 +32,14 @@ def schema_key(schema: pa.Schema) -> SchemaKey:
 
 def known(schema: SchemaKey, text: str, compile_it: Callable[[], Term]) -> Term:
     """Return the term of an expression over a schema, compiled if need be."""
-    full = (schema, text)
-    if full not in _TERMS:
+    term = _TERMS.get((schema, text))
+    if term is None:
+        term = compile_it()
+        # Another thread may do the same at the same time: then it was compiled twice, and either will do.
         if len(_TERMS) >= MAX_TERMS:
             _TERMS.clear()
-        _TERMS[full] = compile_it()
-    return _TERMS[full]
+        _TERMS[schema, text] = term
+    return term
 
 
 def tree_of(schema: SchemaKey, text: str) -> dict[str, Any] | None:
@@ -52,8 +54,8 @@ def write_down(schemas: Iterable[pa.Schema]) -> str:
     They hold for one release of this package and of the engine.
     """
     wanted = {schema_key(schema) for schema in schemas}
-    trees = {full: term.tree for full, term in _TERMS.items() if full[0] in wanted and term.kernel is not None and term.tree}
-    trees.update({full: tree for full, tree in _TREES.items() if full[0] in wanted})
+    trees = {full: term.tree for full, term in list(_TERMS.items()) if full[0] in wanted and term.kernel is not None and term.tree}
+    trees.update({full: tree for full, tree in list(_TREES.items()) if full[0] in wanted})
     return json.dumps([[*full, tree] for full, tree in sorted(trees.items())])
 
 
