@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from beam_pipelines.cli.arguments import Parser, add_format, add_log
@@ -11,6 +12,7 @@ from beam_pipelines.errors import Code, PlanError, Problem
 
 if TYPE_CHECKING:
     from beam_pipelines.etl.service import Service
+    from beam_pipelines.spec.step import StepBase
 
 __all__ = ["add", "check"]
 
@@ -58,6 +60,16 @@ def check(session: Session, service: Service) -> int:
     return 0
 
 
+def _placed(steps: Sequence[StepBase], path: str) -> Iterator[tuple[str, StepBase]]:
+    """Steps and those of the sources of joins, each with its place."""
+    from beam_pipelines.spec.step import JoinStep
+
+    for index, step in enumerate(steps):
+        yield f"{path}[{index}]", step
+        if isinstance(step, JoinStep):
+            yield from _placed(step.source.transformations, f"{path}[{index}].source.transformations")
+
+
 def _check_steps(service: Service) -> None:
     from beam_pipelines.engine.job import Job
     from beam_pipelines.spec import FunctionStep
@@ -66,8 +78,7 @@ def _check_steps(service: Service) -> None:
     job = Job.of(service.definition, service.folder)
     problems: list[Problem] = []
     codes: dict[Code, None] = {}
-    for index, model in enumerate(service.definition.steps):
-        path = f"{service.definition.steps_path}[{index}]"
+    for path, model in _placed(service.definition.steps, service.definition.steps_path):
         try:
             build(model, job.functions, path)
             if isinstance(model, FunctionStep):

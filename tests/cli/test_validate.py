@@ -39,16 +39,19 @@ def test_every_step_that_cannot_be_run_is_found_without_running(room):
         """transformations:
     - {id: normalise, type: function}
     - {id: enrich, type: function, handler: "functions:enrichh", output: {id: bigint}}
-    - {id: with-orders, type: join, on: [id], source: {type: file, path: orders.parquet}}""",
+    - id: with-orders
+      type: join
+      on: [id]
+      source: {type: file, path: orders.parquet, transformations: [{id: normalised, type: function}]}""",
     )
     room.write("functions.py", "def normalize(row):\n    return row\n")
     answer = room("validate", "service.yaml")
     assert answer.code == 2
     assert "3 steps cannot be run" in answer.err
     shown = [line for line in answer.err.splitlines() if line.startswith("service.yaml:")]
-    assert [line.split(":")[1] for line in shown] == ["10", "11", "12"]
+    assert [line.split(":")[1] for line in shown] == ["10", "11", "15"]
     assert "did you mean 'normalize'?" in shown[0]
-    assert "does not serve" in shown[2]
+    assert "did you mean 'normalize'?" in shown[2], "also in the source of a join"
 
 
 @pytest.mark.parametrize("name", examples.names())
