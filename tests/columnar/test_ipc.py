@@ -206,3 +206,10 @@ def _filled(kind: pa.DataType, values: list[object]) -> pa.Array:
         inner = plain.values.dictionary_encode().cast(kind.value_type)
         return pa.ListArray.from_arrays(plain.offsets, inner, type=kind, mask=plain.is_null() if plain.null_count else None)
     return pa.array(values, kind)
+
+
+def test_a_compressed_batch_is_smaller_and_read_back_as_any_other() -> None:
+    batch = pa.record_batch({"n": list(range(10_000)), "text": ["the same"] * 10_000}).replace_schema_metadata({b"bp:load": b"t"})
+    packed = ipc.encode(batch.slice(100, 5000), "zstd")
+    assert len(packed) < len(ipc.encode(batch.slice(100, 5000))) / 3
+    assert ipc.decode(packed).equals(batch.slice(100, 5000), check_metadata=True)
