@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from beam_pipelines.engine import letters, recover, retention
+from beam_pipelines.engine import letters, notebook, recover, retention
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outcome import exceeds_budget, outcome_of
 from beam_pipelines.engine.plan import Plan, make_plan
@@ -91,6 +91,25 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         return self.execution.to_json()
+
+    def _repr_html_(self) -> str:
+        """What the run did, in a notebook."""
+        ran, metrics = self.execution, self.execution.metrics
+        told = [
+            (ran.service, f"{ran.status} (run {ran.run})"),
+            ("loaded", f"{metrics.records_loaded} rows of {metrics.records_extracted}"),
+            ("dead letters", metrics.records_dead_lettered or None),
+            ("guarantee", ran.guarantee),
+            ("charge", f"{ran.charge['amount']} {ran.charge['currency']}" if ran.charge else None),
+            ("error", f"{ran.error} [{ran.error_code}]" if ran.error else None),
+        ]
+        steps = [
+            [one.id, one.records_in, one.records_out, one.records_filtered, one.records_rejected, one.records_dead_lettered]
+            for phase in ran.steps
+            for one in phase.transformations
+        ]
+        head = ["step", "in", "out", "filtered", "rejected", "dead"]
+        return notebook.facts(told) + (notebook.table(head, steps) if steps else "")
 
 
 def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> Result:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
+from beam_pipelines.engine import notebook
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import trace
 from beam_pipelines.engine.prepare import with_sides
@@ -91,6 +92,18 @@ class Plan:
             "nextTimes": [moment.isoformat() for moment in self.next_times],
             "notes": list(self.notes),
         }
+
+    def _repr_html_(self) -> str:
+        """The plan, in a notebook."""
+        told = [
+            ("guarantee", "\n".join([self.guarantee.level, *(f"- {reason}" for reason in self.guarantee.reasons)])),
+            ("schedule", self.schedule),
+            ("next times", "\n".join(moment.isoformat() for moment in self.next_times)),
+            ("notes", "\n".join(self.notes)),
+        ]
+        readings = [[one.table, one.load, one.low or "the start", one.rows, "yes" if one.exists else "no"] for one in self.readings]
+        head = ["read", "into", "from", "rows there", "target exists"]
+        return notebook.lines(self.service, self.graph) + notebook.table(head, readings) + notebook.facts(told)
 
 
 _APART = "large tables are read in parts, each from a snapshot of its own, for no launcher keeps one for all"

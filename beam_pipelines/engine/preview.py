@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from beam_pipelines.columnar import cast, dead, origin
+from beam_pipelines.engine import notebook
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import NothingToSampleError, plan_schemas
 from beam_pipelines.engine.sides import acquainted
@@ -59,12 +59,10 @@ class Preview:
 
     def _repr_html_(self) -> str:
         """A table, in a notebook."""
-        head = "".join(f"<th>{html.escape(field.name)}<br><small>{html.escape(str(field.type))}</small></th>" for field in self.schema)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(str(row[name]))}</td>" for name in self.schema.names) + "</tr>" for row in self.rows
-        )
-        dropped = f"<p>{len(self.dead)} of {self.read} sampled rows became dead letters</p>" if self.dead else ""
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{dropped}"
+        dropped = notebook.facts([("dead letters", f"{len(self.dead)} of {self.read} sampled rows became dead letters")])
+        head = [f"{field.name}\n{field.type}" for field in self.schema]
+        rows = notebook.table(head, ([row[name] for name in self.schema.names] for row in self.rows))
+        return rows + (dropped if self.dead else "")
 
 
 def preview(job: Job, context: RunContext, step: str | None = None, limit: int = 20) -> Preview:
