@@ -89,7 +89,13 @@ class Function:
 
     def close(self) -> None:
         self._caller = None
-        self._stack.close()
+        try:
+            self._stack.close()
+        except BeamPipelinesError:
+            raise
+        except (Exception, SystemExit) as error:
+            message = f"step {self.id!r}: {self._code().name} cannot be left: {explain(error)}"
+            raise FatalError(message, code="function-failed") from error
 
     def apply(self, batch: pa.RecordBatch) -> Applied:
         if self._caller is None:

@@ -24,6 +24,7 @@ BATCH = pa.record_batch({"id": pa.array(range(1, 41), pa.int32())})
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
 CODE = """
 import asyncio
+import threading
 from beam_pipelines.errors import FatalError, TransientError
 
 STATE = {"now": 0, "most": 0, "log": []}
@@ -31,7 +32,7 @@ STATE = {"now": 0, "most": 0, "log": []}
 async def counted(row):
     STATE["now"] += 1
     STATE["most"] = max(STATE["most"], STATE["now"])
-    for _ in range(row["id"] % 5):
+    for _ in range(5 + row["id"] % 5):
         await asyncio.sleep(0)
     STATE["now"] -= 1
     return {"id": row["id"], "most": STATE["most"]}
@@ -76,6 +77,42 @@ async def odd(row):
     if row["id"] == 3:
         raise Odd("odd")
     return {"id": row["id"]}
+
+async def gives_up(row):
+    if row["id"] == 5:
+        asyncio.current_task().cancel()
+    return {"id": row["id"]}
+
+async def ends_the_loop(row):
+    async def out():
+        raise SystemExit(3)
+    if row["id"] == 5:
+        task = asyncio.get_running_loop().create_task(out())
+        await asyncio.sleep(30)
+    return {"id": row["id"]}
+
+async def stops_the_loop(row):
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(30)
+
+async def blocks(row):
+    if row["id"] == 1:
+        asyncio.get_running_loop().run_in_executor(None, STATE.setdefault("free", threading.Event()).wait)
+    return {"id": row["id"]}
+
+class Exits:
+    async def __aenter__(self):
+        raise SystemExit("no API key")
+
+    async def __call__(self, row):
+        return row
+
+class Torn:
+    async def __aexit__(self, *error):
+        raise OSError("the socket is torn")
+
+    async def __call__(self, row):
+        return {"id": row["id"]}
 
 async def leaves(row):
     raise SystemExit(0)
@@ -163,12 +200,29 @@ def test_an_exception_in_one_row_costs_that_row(applied: Callable[..., Applied])
     assert "ValueError" in dead.messages[0]
 
 
-@pytest.mark.parametrize("name", ["cancels", "odd"])
-def test_what_is_no_ordinary_exception_costs_its_row_too(applied: Callable[..., Applied], name: str) -> None:
+@pytest.mark.parametrize(("name", "row"), [("cancels", 2), ("odd", 2), ("gives_up", 4)])
+def test_what_is_no_ordinary_exception_costs_its_row_too(applied: Callable[..., Applied], name: str, row: int) -> None:
     found = applied(name, {"id": "integer"})
 
     assert len(rows(found)) == 39
-    assert [dead.rows for dead in found.dead] == [[2]]
+    assert [dead.rows for dead in found.dead] == [[row]]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(("name", "why"), [("ends_the_loop", "raised SystemExit in a task of its own"), ("stops_the_loop", "stopped")])
+def test_code_that_ends_the_event_loop_stops_the_run_at_once(applied: Callable[..., Applied], name: str, why: str) -> None:
+    with pytest.raises(FatalError, match=why):
+        applied(name, {"id": "integer"})
+
+
+@pytest.mark.timeout(20)
+def test_a_thread_that_does_not_end_is_left_behind(applied: Callable[..., Applied], tmp_path: Path) -> None:
+    found = applied("blocks", {"id": "integer"})
+
+    free = sys.modules[Functions(tmp_path).find("blocks").code.__module__].STATE["free"]
+    assert len(rows(found)) == 40
+    assert not free.is_set()
+    free.set()
 
 
 def test_what_is_not_about_a_row_is_raised(applied: Callable[..., Applied]) -> None:
@@ -186,9 +240,18 @@ def test_a_class_is_entered_and_left_in_the_loop_that_its_calls_run_in(applied: 
     assert module.STATE["log"] == ["entered", "left"]
 
 
-def test_a_set_up_that_fails_stops_the_run(applied: Callable[..., Applied]) -> None:
-    with pytest.raises(FatalError, match=r"cannot be set up: OSError"):
-        applied("broken", {"id": "integer"}, handler="functions:Broken")
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("Broken", "cannot be set up: OSError: no such host"),
+        ("Exits", "cannot be set up: SystemExit: no API key"),
+        ("Torn", "cannot be left: OSError: the socket is torn"),
+    ],
+)
+def test_a_set_up_or_an_end_that_fails_stops_the_run(applied: Callable[..., Applied], code: str, why: str) -> None:
+    with pytest.raises(FatalError, match=why):
+        applied(code.lower(), {"id": "integer"}, handler=f"functions:{code}")
 
 
 def test_it_works_in_a_thread_that_has_a_loop_of_its_own(applied: Callable[..., Applied]) -> None:
