@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
@@ -111,6 +113,27 @@ def test_what_was_written_down_holds_for_its_own_schema_alone() -> None:
 @pytest.mark.parametrize("text", ["sqrt(amount) > 2", "now() > TIMESTAMPTZ '2020-01-01'", "age IS DISTINCT FROM 5"])
 def test_what_needs_the_engine_is_not_written_down(text: str) -> None:
     assert written(text) == "[]"
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda entries: "not JSON",
+        lambda entries: "null",
+        lambda entries: "[" * 100_000,
+        lambda entries: json.dumps([[1, 2], 3, None]),
+        lambda entries: json.dumps([entry[:3] for entry in entries]),
+        lambda entries: json.dumps([[one[0], one[1], other[2], one[3]] for one, other in zip(entries, reversed(entries), strict=True)]),
+    ],
+)
+def test_what_was_changed_by_hand_is_compiled_anew(spoilt: Callable[[list[list[str]]], str]) -> None:
+    text = written("age >= 18", "age < 18")
+
+    recall(spoilt(json.loads(text)))
+
+    assert memo._TREES == {}
+    with Scope(SCHEMA) as scope:
+        assert values(scope, "age >= 18") == [False, True, None, True]
 
 
 def test_what_was_recalled_is_written_down_again() -> None:
