@@ -129,6 +129,7 @@ CASES: list[tuple[Any, list[Any], list[Any], list[int]]] = [
     ("normalize(NFKC)", ["\ufb01", "\u2460", "\uff21"], ["fi", "1", "A"], []),
     ({"name": "enum", "values": {"m": "male", "f": "female"}}, ["m", "f", "M", "", None], ["male", "female", None, None, None], [2, 3]),
     ({"name": "enum", "values": {"1": "open", "2": "closed"}}, [1, 2, 3, None], ["open", "closed", None, None], [2]),
+    ({"name": "enum", "values": {"0": "none"}}, [0.0, -0.0, 0.5], ["none", "none", None], [2]),
     ({"name": "enum", "values": {"yes": True, "no": False}}, ["no", "yes"], [False, True], []),
 ]
 
@@ -221,6 +222,7 @@ def test_local_times_by_a_format_and_from_timestamps_are_in_their_zone_too(engin
         ({"name": "enum", "values": {"a": "x"}}, pa.int64(), "expected a mapping of values of type int64"),
         ({"name": "enum", "values": {}}, pa.string(), "expected a mapping of values of type string"),
         ({"name": "enum", "values": {"a": "x", "b": 1}}, pa.string(), "expected new values of one type"),
+        ({"name": "enum", "values": {"1": 2**64}}, pa.int64(), "numbers within 64 bits"),
         ({"name": "enum", "values": "a"}, pa.string(), "the argument 'values' of enum(values)"),
         ("phone(0)", pa.string(), "expected a country calling code"),
         ("mask(2, '**')", pa.string(), "one character"),

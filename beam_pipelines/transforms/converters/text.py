@@ -84,13 +84,16 @@ def _enum(kind: pa.DataType, values: dict[str, Any]) -> Bound:
         raise ConverterProblem(f"expected a mapping of values of type {given} for the converter 'enum', got {', '.join(map(repr, values))}")
     try:
         meant = pa.array(list(values.values()))
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as mixed:
-        raise ConverterProblem("expected new values of one type for the converter 'enum': text, numbers, or true and false") from mixed
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as mixed:
+        raise ConverterProblem(
+            "expected new values of one type for the converter 'enum': text, numbers within 64 bits, or true and false"
+        ) from mixed
     meant = meant.cast(pa.string()) if pa.types.is_null(meant.type) else meant
 
     def convert(array: pa.Array) -> Converted:
         array = plain_text(array)
-        places = pc.index_in(array, value_set=known.cast(array.type))
+        asked = pc.add(array, 0.0) if pa.types.is_floating(array.type) else array  # Arrow's sets tell -0.0 from 0.0
+        places = pc.index_in(asked, value_set=known.cast(array.type))
         unknown = pc.and_(array.is_valid(), places.is_null())
         bad = pc.indices_nonzero(unknown).to_pylist()
         return Converted(meant.take(places), bad, ["the value is not among those of the enum"] * len(bad))
