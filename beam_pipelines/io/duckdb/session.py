@@ -136,11 +136,16 @@ def translate(error: duckdb.Error) -> BeamPipelinesError:
         return FatalError(line, code="column-missing")
     if isinstance(error, duckdb.IOException) or _is_starved(error):
         return FatalError(f"DuckDB could not write: {line}", code="commit-failed")
-    return FatalError(line, code="commit-failed")
+    return FatalError(_without_values(line), code="commit-failed")
 
 
 def _without_values(line: str) -> str:
-    line = re.sub(r"(?:duplicate )?key \"?[^\"]*?: .*?\"(?= |$)", "a key", line)
-    line = re.sub(r"(?:duplicate )?key \".*\"", "a key", line)  # of an index: without the column
-    line = re.sub(r"string '.*'", "a text", line)
-    return re.sub(r"value .* (?=can't|cannot|is out)", "a value ", line)
+    """Cut what may be a value out of a text: of constraints what is quoted is a name, but for keys; of all else it may be anything."""
+    if line.startswith("Constraint Error"):
+        line = re.sub(r"(?:duplicate )?key \"?[^\"]*?: .*?\"(?= |$)", "a key", line)
+        line = re.sub(r"(?:duplicate )?key \".*\"", "a key", line)  # of an index: without the column
+        # Why an expression could not be computed: it quotes what it was computed of.
+        return re.sub(r"(generated column '.*') : .*", r"\1 cannot be computed", line.partition(" (Error: ")[0])
+    # To the last quote: a value may have quotes in it, and ` to ` stands between it and the type.
+    line = re.sub(r"(?:string |value )?([\"']).*\1(?= to )|([\"']).*\2", "a value", line)
+    return re.sub(r"with value .* (?=can't|cannot|is out)", "with a value that ", line)
