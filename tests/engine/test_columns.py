@@ -1,0 +1,92 @@
+"""Of files only the columns are read that the steps use; what comes out is as if all had been."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_pipelines.etl.service import Service
+
+ROWS = 50
+KEEP = {"id": "keep", "type": "map", "unmapped": "keep", "mappings": {"big": {"expression": "a > 10"}}}
+DROP = {"id": "drop", "type": "map", "mappings": {"a": {"source": "a"}, "twice": {"expression": "b * 2"}}}
+ODD = {"id": "odd", "type": "filter", "condition": "c % 2 = 1"}
+SUMS = {"id": "sums", "type": "aggregate", "groupBy": ["d"], "aggregations": {"a": "sum"}}
+LATER = {"id": "later", "type": "filter", "condition": "twice > 20"}
+CODE = {"id": "code", "type": "function", "output": {"a": "bigint", "c": "bigint"}}
+JOIN = {"id": "names", "type": "join", "on": {"d": "k"}, "source": {"type": "file", "path": "right.parquet"}}
+
+
+def service(folder: Path, steps: list[dict[str, Any]]) -> Service:
+    pq.write_table(
+        pa.table({name: [(row * (at + 1)) % 37 for row in range(ROWS)] for at, name in enumerate("abcde")}), folder / "in.parquet"
+    )
+    pq.write_table(
+        pa.table({"k": list(range(37)), "name": [f"n{number}" for number in range(37)], "e2": [1] * 37}), folder / "right.parquet"
+    )
+    (folder / "connections.yaml").write_text("{}")
+    (folder / "functions.py").write_text("def code(row):\n    return {'a': row['a'], 'c': row['c']}\n")
+    definition = {
+        "name": "Columns",
+        "pipeline": {
+            "source": {"type": "file", "path": "in.parquet"},
+            "transformations": steps,
+            "destination": {"type": "file", "path": "out.parquet", "mode": "replace"},
+        },
+    }
+    (folder / "service.json").write_text(json.dumps(definition))
+    return Service.load(folder / "service.json")
+
+
+@pytest.mark.parametrize(
+    ("steps", "read", "query"),
+    [
+        ([], "abcde", "SELECT * FROM t"),
+        ([ODD], "abcde", "SELECT * FROM t WHERE c % 2 = 1"),
+        ([KEEP], "abcde", "SELECT *, a > 10 AS big FROM t"),
+        ([DROP], "ab", "SELECT a, b * 2 AS twice FROM t"),
+        ([ODD, KEEP, DROP, LATER], "abc", "SELECT a, b * 2 AS twice FROM t WHERE c % 2 = 1 AND b * 2 > 20"),
+        ([SUMS], "ad", "SELECT d, sum(a)::BIGINT AS sum_a FROM t GROUP BY d"),
+        ([CODE, DROP | {"mappings": {"a": {"source": "a"}}}], "abcde", "SELECT a FROM t"),
+        ([DROP | {"mappings": {"a": {"source": "a"}, "c": {"source": "c"}}}, CODE], "ac", "SELECT a, c FROM t"),
+        ([JOIN, SUMS | {"groupBy": ["name"]}], "ad", "SELECT name, sum(a)::BIGINT AS sum_a FROM t JOIN r ON d = k GROUP BY name"),
+    ],
+)
+def test_a_file_is_read_by_the_columns_that_are_used(tmp_path: Path, steps: list[dict[str, Any]], read: str, query: str) -> None:
+    made = service(tmp_path, steps)
+    asked: list[list[str]] = []
+    original = pq.ParquetFile.iter_batches
+
+    def spied(file: Any, *given: Any, **more: Any) -> Any:
+        asked.append(list(more["columns"]))
+        return original(file, *given, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pq.ParquetFile, "iter_batches", spied)
+        results = [made.run(), made.run()]
+
+    assert [result.exit_code for result in results] == [0, 0], [result.error for result in results]
+    of_the_source = [columns for columns in asked if "k" not in columns]
+    assert of_the_source == [list(read)] * 2
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE VIEW t AS SELECT * FROM '{tmp_path}/in.parquet'")
+        connection.execute(f"CREATE VIEW r AS SELECT * FROM '{tmp_path}/right.parquet'")
+        expected = connection.execute(f"SELECT * FROM ({query}) ORDER BY ALL").fetchall()
+        found = connection.execute(f"SELECT * FROM '{tmp_path}/out.parquet' ORDER BY ALL").fetchall()
+    assert found == expected
+
+
+def test_a_dead_letter_shows_the_columns_that_were_read(tmp_path: Path) -> None:
+    bad = DROP | {"mappings": {"a": {"source": "a"}, "twice": {"expression": "100 // b"}}}
+    result = service(tmp_path, [ODD, bad]).run()
+
+    letters = [json.loads(line) for file in tmp_path.rglob("dead-letters/*/*.jsonl") for line in file.read_text().splitlines()]
+    assert result.exit_code == 0, result.error
+    assert {tuple(sorted(letter["record"])) for letter in letters} <= {("a", "b", "c")}
+    assert {letter["record"]["b"] for letter in letters} <= {0}
