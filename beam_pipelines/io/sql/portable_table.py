@@ -109,9 +109,11 @@ def misfits(kind: Any, value: Any) -> bool:
         number = decimal.Decimal(str(value).strip())
     except decimal.InvalidOperation:
         return True
+    if not number.is_finite():
+        return True  # NaN has no order: to compare it is an error
     if isinstance(kind, sa.Integer):
         bits = next((bits for integer, bits in _BITS if isinstance(kind, integer)), 32)
-        return not (number.is_finite() and -(2 ** (bits - 1)) <= number < 2 ** (bits - 1))
+        return not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1)
     return bool(
         kind.precision
         and not isinstance(kind, sa.Float)

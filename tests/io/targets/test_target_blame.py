@@ -178,3 +178,30 @@ def test_dead_letters_name_the_column_that_has_no_room(place: Any, loading: Any)
         f"column 'name' cannot hold this value as {'varchar(3)' if place.portable else 'character varying(3)'}",
         "column 'age' cannot hold this value as smallint",
     ]
+
+
+@pytest.mark.only("sqlite", "postgresql", "portable-sqlite", "portable-postgresql")
+def test_a_reason_that_cannot_be_looked_for_does_not_cost_the_run(place: Any, loading: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(tx: Any, *_: Any) -> str:
+        tx.execute("SELECT no_such_column FROM people")  # PostgreSQL takes no further statement in this transaction
+        raise AssertionError
+
+    monkeypatch.setattr(loading.target, "reason", broken)
+    place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(40), age BIGINT)")
+    place.sql("CREATE UNIQUE INDEX lone ON people (lower(name))")
+    counts = begin(loading, "insert", stop=False).stage([(1, "a", 1), (2, "A", 2), (3, "c", 3)]).commit()
+    assert (counts.code, counts.merged.inserted, counts.merged.dead) == ("", 2, 1)
+    assert place.rows("people", "id, name, age", "1") == [(1, "a", 1), (3, "c", 3)]
+    (letters,) = counts.merged.letters
+    found = [row["message"] for batch in loading.target.read_staged(letters.staged) for row in batch.to_pylist()]
+    assert found != [""]
+    assert "no_such_column" not in found[0]
+
+
+@pytest.mark.only("portable-postgresql")
+def test_a_text_that_is_no_finite_number_is_a_refused_row_like_any_other(place: Any, loading: Any) -> None:
+    place.sql("CREATE TABLE sums (id BIGINT, amount DECIMAL(10, 2), name VARCHAR(3))")
+    schema = pa.schema([("id", pa.int64()), ("amount", pa.string()), ("name", pa.string())])
+    rows = [(1, "1.50", "a"), (2, "nan", "abcd"), (3, "2.50", "c")]
+    counts = loading.load(rows, schema, load="sums", stop=False)
+    assert (counts.code, counts.merged.inserted, counts.merged.dead) == ("", 2, 1)
