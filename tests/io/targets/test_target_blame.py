@@ -205,3 +205,6 @@ def test_a_text_that_is_no_finite_number_is_a_refused_row_like_any_other(place: 
     rows = [(1, "1.50", "a"), (2, "nan", "abcd"), (3, "2.50", "c")]
     counts = loading.load(rows, schema, load="sums", stop=False)
     assert (counts.code, counts.merged.inserted, counts.merged.dead) == ("", 2, 1)
+    (letters,) = counts.merged.letters
+    (letter,) = [row for batch in loading.target.read_staged(letters.staged) for row in batch.to_pylist()]
+    assert letter["message"] == "column 'name' cannot hold this value as VARCHAR(3)"  # NaN is a number of PostgreSQL
