@@ -51,6 +51,8 @@ SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_se
 SET LOCAL lock_timeout = {LOCK_MS}; SET LOCAL work_mem = '256MB'; SET LOCAL jit = off; SET LOCAL TIME ZONE 'UTC'
 """
 _DECLARED = b"postgresql:type"
+_BASE = b"postgresql:base"  # the type under a domain; elsewhere not there
+_BARE = b"postgresql:bare"  # the type, or what is under the domain, without a length
 _TEXT = re.compile(r'text|character|name\b|citext|bpchar|"char"')
 # Types without an equality, and what their values are compared as.
 _COMPARED = {"json": "jsonb", "json[]": "jsonb[]", "xml": "text", "point": "text", "polygon": "text"}
@@ -58,6 +60,21 @@ _PARTS = re.compile(r""""(?:[^"]|"")*"|'(?:[^']|'')*'|[?%]""")
 _NAME_BYTES = 63
 _SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 SWEEP_MS = 1_000  # a staging table that a paused writer still holds is left for the next sweep
+
+
+# The columns of a table, and what their domains are made of; of a domain over another one the lowest row has the type that is none.
+_COLUMNS = """
+WITH RECURSIVE base AS (
+  SELECT attnum, atttypid AS kind, atttypmod AS mod, 0 AS depth
+  FROM pg_attribute WHERE attrelid = to_regclass(?) AND attnum > 0 AND NOT attisdropped
+  UNION ALL
+  SELECT b.attnum, t.typbasetype, CASE WHEN b.mod = -1 THEN t.typtypmod ELSE b.mod END, b.depth + 1
+  FROM base AS b JOIN pg_type AS t ON t.oid = b.kind WHERE t.typtype = 'd'
+)
+SELECT DISTINCT ON (a.attnum) a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '' OR a.attidentity = 'a',
+  b.depth > 0, format_type(b.kind, b.mod), format_type(b.kind, -1)
+FROM pg_attribute AS a JOIN base AS b USING (attnum) WHERE a.attrelid = to_regclass(?) ORDER BY a.attnum, b.depth DESC
+"""
 
 
 class PostgresSession:
@@ -147,11 +164,7 @@ class PostgresTarget(SqlTarget):
         return bool(tx.execute("SELECT to_regclass(?)", (table if '"' in table else quote_table(table),)).rows[0][0])
 
     def columns(self, tx: Session, table: str) -> Described | None:
-        found = tx.execute(
-            "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '' OR a.attidentity = 'a'"
-            " FROM pg_attribute a WHERE a.attrelid = to_regclass(?) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
-            (quote_table(table),),
-        ).rows
+        found = tx.execute(_COLUMNS, (quote_table(table), quote_table(table))).rows
         if not found:
             return None
         key = tx.execute(
@@ -160,10 +173,10 @@ class PostgresTarget(SqlTarget):
             " WHERE i.indrelid = to_regclass(?) AND i.indisprimary ORDER BY k.position",
             (quote_table(table),),
         ).rows
-        fields = [
-            pa.field(name, types.from_postgres(kind), nullable=not required, metadata={_DECLARED: kind})
-            for name, kind, required, _ in found
-        ]
+        fields = []
+        for name, kind, required, _, domain, base, bare in found:
+            known = {_DECLARED: kind, _BARE: bare, **({_BASE: base} if domain else {})}
+            fields.append(pa.field(name, types.from_postgres(kind), nullable=not required, metadata=known))
         return Described(pa.schema(fields), tuple(name for (name,) in key), generated=tuple(row[0] for row in found if row[3]))
 
     def stored(self, schema: pa.Schema) -> pa.Schema:
@@ -417,13 +430,15 @@ def _declared(field: pa.Field) -> str:
 
 
 def _cast_type(field: pa.Field, ddl: str) -> str:
-    """What to cast to for a column of the target: its own type where text stands for it (enums, inet); else one without a length.
+    """What to cast to for a column of the target: its own type where text stands for it (enums, inet); always one without a length.
 
-    CAST to `varchar(3)` would cut a longer text without a word, where an assignment refuses it.
+    CAST to `varchar(3)` or `bit(3)` would cut a longer value without a word, where an assignment refuses it; so would CAST to a domain
+    over one.
     """
     kind = field.type.value_type if pa.types.is_list(field.type) else field.type
+    known = field.metadata or {}
     own = pa.types.is_string(kind) and not _TEXT.match(_declared(field))
-    return _declared(field) if own else ddl
+    return str(known[_BARE].decode()) if own or _BASE in known else ddl
 
 
 def _placed(sql: str) -> str:
