@@ -16,14 +16,14 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import types
 from beam_pipelines.errors import BalanceError, BeamPipelinesError, DataError, FatalError, TransientError
-from beam_pipelines.io.connector import Described, Policy, gone
+from beam_pipelines.io.connector import Described, Policy
 from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.blame import Blame, FoundError, LostError
 from beam_pipelines.io.sql.ledger_target import Judged, LedgerTarget
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.origins import origins
 from beam_pipelines.io.sql.session import Outcome, Session, quote, quote_table
-from beam_pipelines.io.sql.swap import obstructed
+from beam_pipelines.io.sql.swap import gone, obstructed
 from beam_pipelines.runs.counts import Merged, Tally
 from beam_pipelines.runs.facts import Dead, Staged
 from beam_pipelines.runs.names import StagingName
