@@ -370,7 +370,7 @@ class SqlTarget(LedgerTarget):
 
     def blamed(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally, refusal: DataError) -> str:
         if not policy.stop:
-            return str(refusal)
+            return super().blamed(window, policy, schema, tally, refusal)  # the rows that could be found were set aside
         try:
             with self.transaction() as tx:
                 self._merge(tx, window, policy, schema, tally, Blame(self, window, schema, tally.staged))

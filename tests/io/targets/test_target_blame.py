@@ -269,3 +269,13 @@ def test_rows_refused_by_the_same_column_are_tried_once_each(place: Any, loading
     assert counts.merged.dead == 6
     assert "pg_attribute" in " ".join(statements[0])
     assert [[sql.split()[0] for sql in row] for row in statements[1:]] == [["SAVEPOINT", "INSERT", "ROLLBACK", "RELEASE"]] * 5
+
+
+@pytest.mark.only("postgresql", "portable-postgresql")
+def test_what_cannot_be_set_aside_says_what_to_do(place: Any, loading: Any) -> None:
+    place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(40), age BIGINT, EXCLUDE (name WITH =) DEFERRABLE INITIALLY DEFERRED)")
+    counts = begin(loading, "insert", stop=False).stage([(1, SECRET, 1), (2, SECRET, 2)]).commit()
+    assert (counts.code, counts.merged.dead, place.rows("people", "id, name, age", "1")) == ("target-refused", 0, [])
+    assert "(which row is not known: nothing told it when the rows went in)" in counts.message
+    assert counts.message.endswith("; mend it in the source, or what the target forbids; nothing is loaded")
+    assert SECRET not in counts.message
