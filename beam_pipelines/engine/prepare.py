@@ -21,8 +21,9 @@ from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import acquainted, fix_sides, multiplies, plan_sides
 from beam_pipelines.errors import PlanError
-from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Standing, Target, gone
+from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Standing, Target
 from beam_pipelines.io.sql.relation import match_column
+from beam_pipelines.io.sql.swap import gone
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Window, schema_to_text

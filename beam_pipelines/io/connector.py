@@ -32,7 +32,6 @@ __all__ = [
     "Standing",
     "Target",
     "TargetTraits",
-    "gone",
 ]
 
 
@@ -345,16 +344,3 @@ class Target(Protocol):
 
     def close(self) -> None:
         """Let go of connections; may be called twice."""
-
-
-def gone(load: str, known: str) -> str:
-    """What is said of a target that somebody dropped: a new one would hold the rows of one run alone, so somebody has to choose.
-
-    Args:
-        load: The target, as configured.
-        known: What tells that it was there.
-    """
-    return (
-        f"the target {load!r} is gone, though {known}: run with --full-refresh to read everything again, or with --keep-watermark to load"
-        " only what is new into a new one"
-    )

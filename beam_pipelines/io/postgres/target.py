@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -50,7 +51,10 @@ _SETTINGS = f"""
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS};
 SET LOCAL lock_timeout = {LOCK_MS}; SET LOCAL work_mem = '256MB'; SET LOCAL jit = off; SET LOCAL TIME ZONE 'UTC'
 """
+_NO_ROOM = "22"  # class of the states of a value that does not fit its type
 _DECLARED = b"postgresql:type"
+_BASE = b"postgresql:base"  # the type under a domain; elsewhere not there
+_BARE = b"postgresql:bare"  # the type, or what is under the domain, without a length
 _TEXT = re.compile(r'text|character|name\b|citext|bpchar|"char"')
 # Types without an equality, and what their values are compared as.
 _COMPARED = {"json": "jsonb", "json[]": "jsonb[]", "xml": "text", "point": "text", "polygon": "text"}
@@ -58,6 +62,21 @@ _PARTS = re.compile(r""""(?:[^"]|"")*"|'(?:[^']|'')*'|[?%]""")
 _NAME_BYTES = 63
 _SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 SWEEP_MS = 1_000  # a staging table that a paused writer still holds is left for the next sweep
+
+
+# The columns of a table, and what their domains are made of; of a domain over another one the lowest row has the type that is none.
+_COLUMNS = """
+WITH RECURSIVE base AS (
+  SELECT attnum, atttypid AS kind, atttypmod AS mod, 0 AS depth
+  FROM pg_attribute WHERE attrelid = to_regclass(?) AND attnum > 0 AND NOT attisdropped
+  UNION ALL
+  SELECT b.attnum, t.typbasetype, CASE WHEN b.mod = -1 THEN t.typtypmod ELSE b.mod END, b.depth + 1
+  FROM base AS b JOIN pg_type AS t ON t.oid = b.kind WHERE t.typtype = 'd'
+)
+SELECT DISTINCT ON (a.attnum) a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '' OR a.attidentity = 'a',
+  b.depth > 0, format_type(b.kind, b.mod), format_type(b.kind, -1)
+FROM pg_attribute AS a JOIN base AS b USING (attnum) WHERE a.attrelid = to_regclass(?) ORDER BY a.attnum, b.depth DESC
+"""
 
 
 class PostgresSession:
@@ -79,6 +98,27 @@ class PostgresSession:
         return Outcome(rows, cursor.rowcount)
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """A temporary table with the columns of a merge and nothing that forbids a value that fits: rows are tried in it for their reasons.
+
+    Args:
+        declared: Types of the columns, as the table has them.
+        last: Position of the column that the last row was refused by.
+    """
+
+    declared: dict[str, str]
+    last: int = 0
+
+    @classmethod
+    def of(cls, tx: Session, plan: MergePlan, known: Described | None) -> _Trial:
+        fields = [field for field in known.schema if field.name in plan.sql.columns] if known else []
+        # A domain under its own name would refuse a null, also that of a column which is not being tried.
+        columns = ", ".join(f"{quote(field.name)} {_under(field)}" for field in fields)
+        tx.execute(f"CREATE TEMP TABLE _bp_tried ({columns}) ON COMMIT DROP")
+        return cls({field.name: _declared(field) for field in fields})
+
+
 class PostgresTarget(SqlTarget):
     """A PostgreSQL database.
 
@@ -97,6 +137,7 @@ class PostgresTarget(SqlTarget):
         self.ledger = Ledger(ledger_schema)
         self.place = connection.place + (f"#{ledger_schema}" if ledger_schema else "")
         self._attached: tuple[Staged, ...] = ()
+        self._trial: _Trial | None = None  # of the merge that is under way
         self._reader: psycopg.Connection[Any] | None = None
 
     # Connections.
@@ -147,11 +188,7 @@ class PostgresTarget(SqlTarget):
         return bool(tx.execute("SELECT to_regclass(?)", (table if '"' in table else quote_table(table),)).rows[0][0])
 
     def columns(self, tx: Session, table: str) -> Described | None:
-        found = tx.execute(
-            "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '' OR a.attidentity = 'a'"
-            " FROM pg_attribute a WHERE a.attrelid = to_regclass(?) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
-            (quote_table(table),),
-        ).rows
+        found = tx.execute(_COLUMNS, (quote_table(table), quote_table(table))).rows
         if not found:
             return None
         key = tx.execute(
@@ -160,10 +197,10 @@ class PostgresTarget(SqlTarget):
             " WHERE i.indrelid = to_regclass(?) AND i.indisprimary ORDER BY k.position",
             (quote_table(table),),
         ).rows
-        fields = [
-            pa.field(name, types.from_postgres(kind), nullable=not required, metadata={_DECLARED: kind})
-            for name, kind, required, _ in found
-        ]
+        fields = []
+        for name, kind, required, _, domain, base, bare in found:
+            known = {_DECLARED: kind, _BARE: bare, **({_BASE: base} if domain else {})}
+            fields.append(pa.field(name, types.from_postgres(kind), nullable=not required, metadata=known))
         return Described(pa.schema(fields), tuple(name for (name,) in key), generated=tuple(row[0] for row in found if row[3]))
 
     def stored(self, schema: pa.Schema) -> pa.Schema:
@@ -225,7 +262,7 @@ class PostgresTarget(SqlTarget):
                     _LOG.info("staging table %s is left for the next run to drop: %s", name, held)
 
     def attach(self, tx: Session, staged: Sequence[Staged], schema: pa.Schema, *, once: bool, numbered: bool) -> str:  # noqa: ARG002
-        self._attached = tuple(staged)
+        self._attached, self._trial = tuple(staged), None
         for part in staged:
             if not tx.execute("SELECT to_regclass(?)", (quote(part.name),)).rows[0][0]:
                 raise FatalError(f"expected the staging table {part.name} with {part.rows} rows, but it is gone", code="staging-lost")
@@ -357,24 +394,31 @@ class PostgresTarget(SqlTarget):
 
     def reason(self, tx: Session, plan: MergePlan, row: int, refusal: DataError) -> str:
         state = str(refusal.details.get("sqlstate", ""))
-        known = self.columns(tx, plan.sql.table)
-        if not state.startswith("22") or known is None:
+        if not state.startswith(_NO_ROOM):
             return str(refusal)
         # The server does not say which column a value would not go into: the row is tried column by column, into none of its constraints.
+        trial = self._trial or _Trial.of(tx, plan, self.columns(tx, plan.sql.table))
         sql = plan.sql.part(row, row + 1)
-        tx.execute(f"CREATE TEMP TABLE IF NOT EXISTS _bp_tried ON COMMIT DROP AS SELECT * FROM {sql.target} WITH NO DATA")
 
         def take(low: int, high: int) -> None:
             names = ", ".join(map(quote, sql.columns[low:high]))
             values = ", ".join(map(sql.value, sql.columns[low:high]))
-            with self.savepoint(tx):
-                tx.execute(f"INSERT INTO pg_temp._bp_tried ({names}) SELECT {values} FROM {sql.staged} AS s")
+            try:
+                with self.savepoint(tx):
+                    tx.execute(f"INSERT INTO pg_temp._bp_tried ({names}) SELECT {values} FROM {sql.staged} AS s")
+            except DataError as other:
+                # A cast may meet a constraint too (items of a domain, in an array): that is not what the row was refused for.
+                if str(other.details.get("sqlstate", "")).startswith(_NO_ROOM):
+                    raise
 
-        found = first_refused(0, len(sql.columns), take)
+        # Where many rows are refused, most are by the column that the last one was.
+        found = first_refused(trial.last, trial.last + 1, take) or first_refused(0, len(sql.columns), take)
+        # Kept when all went well: a savepoint around this would take the table with it.
+        self._trial = trial if found is None else replace(trial, last=found[0])
         if found is None:
             return str(refusal)
         name = sql.columns[found[0]]
-        return f"column {name!r} cannot hold this value as {_declared(known.schema.field(name))} [SQLSTATE {state}]"
+        return f"column {name!r} cannot hold this value as {trial.declared[name]} [SQLSTATE {state}]"
 
     def constraints(self, tx: Session, table: str) -> list[refusals.Constraint]:
         found = tx.execute(
@@ -416,14 +460,21 @@ def _declared(field: pa.Field) -> str:
     return str((field.metadata or {}).get(_DECLARED, b"").decode())
 
 
-def _cast_type(field: pa.Field, ddl: str) -> str:
-    """What to cast to for a column of the target: its own type where text stands for it (enums, inet); else one without a length.
+def _under(field: pa.Field) -> str:
+    """The type of a column, or what is under its domain, with its length."""
+    return str((field.metadata or {}).get(_BASE, b"").decode()) or _declared(field)
 
-    CAST to `varchar(3)` would cut a longer text without a word, where an assignment refuses it.
+
+def _cast_type(field: pa.Field, ddl: str) -> str:
+    """What to cast to for a column of the target: its own type where text stands for it (enums, inet); always one without a length.
+
+    CAST to `varchar(3)` or `bit(3)` would cut a longer value without a word, where an assignment refuses it; so would CAST to a domain
+    over one.
     """
     kind = field.type.value_type if pa.types.is_list(field.type) else field.type
+    known = field.metadata or {}
     own = pa.types.is_string(kind) and not _TEXT.match(_declared(field))
-    return _declared(field) if own else ddl
+    return str(known[_BARE].decode()) if own or _BASE in known else ddl
 
 
 def _placed(sql: str) -> str:

@@ -204,8 +204,10 @@ class LedgerTarget(ABC):
         return counts
 
     def blamed(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally, refusal: DataError) -> str:  # noqa: ARG002
-        """Say what the target refused, and which row, where that can be found out now that the transaction is undone."""
-        return str(refusal)
+        """Say what the target refused, which row, where that can be found out now that the transaction is undone, and what to do."""
+        return (
+            f"{refusal} (which row is not known: nothing told it when the rows went in); mend it in the source, or what the target forbids"
+        )
 
     def _rescued(self, window: Window, merged: Merged) -> Merged:
         """Stage the dead letters of refused rows again: those of the transaction went with it."""

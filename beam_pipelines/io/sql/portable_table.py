@@ -21,7 +21,10 @@ from beam_pipelines.io.sql.portable_session import PortableDatabase
 
 __all__ = ["column_type", "create_table", "misfits", "rows_of", "split", "staging_table", "table_of", "to_batch", "unstorable"]
 
-_BITS = ((sa.SmallInteger, 16), (sa.BigInteger, 64))
+# What an integer type holds where its name says it; elsewhere INTEGER is 64 bits (BigQuery), 38 digits (Oracle, Snowflake) or anything.
+_SIZED = ("postgresql", "mysql", "mssql")
+_BITS = {"TINYINT": 8, "SMALLINT": 16, "SMALLINTEGER": 16, "MEDIUMINT": 24, "INTEGER": 32, "BIGINT": 64, "BIGINTEGER": 64}
+_FINITE = ("mysql", "mssql")  # no number of theirs is NaN or an infinity
 _KEY_LENGTH = 255  # of text in a key, where a key must have a length
 
 
@@ -97,26 +100,55 @@ def unstorable(batch: pa.RecordBatch, database: PortableDatabase) -> list[int]:
     return [row for row, values in enumerate(zip(*floats, strict=True)) if any(v is not None and not kept(v) for v in values)]
 
 
-def misfits(kind: Any, value: Any) -> bool:
-    """Whether a column of this SQLAlchemy type has no room for a value: a text too long, a number too large, or no number at all."""
-    if value is None:
+def misfits(kind: Any, value: Any, database: str) -> bool:
+    """Whether a column surely has no room for a value: a text too long, a number too large, or no number at all.
+
+    Args:
+        kind: SQLAlchemy's type of the column, as reflected.
+        value: As it is staged.
+        database: Name of the dialect, `mysql` for MariaDB as well. SQLite keeps any value in any column, so that nothing is sure there.
+    """
+    if value is None or isinstance(value, bool) or database == "sqlite":
         return False
     if isinstance(kind, sa.String):
-        return bool(kind.length and isinstance(value, str) and len(value) > kind.length)
+        # Blanks at the end are cut without a word; the length of a SET is that of one of its members.
+        length = None if isinstance(kind, mysql.SET) else kind.length
+        return bool(length and isinstance(value, str) and len(value.rstrip(" ")) > length)
     if not isinstance(kind, (sa.Integer, sa.Numeric, sa.Float)) or not isinstance(value, (str, int, float, decimal.Decimal)):
         return False
     try:
         number = decimal.Decimal(str(value).strip())
     except decimal.InvalidOperation:
         return True
-    if isinstance(kind, sa.Integer):
-        bits = next((bits for integer, bits in _BITS if isinstance(kind, integer)), 32)
-        return not (number.is_finite() and -(2 ** (bits - 1)) <= number < 2 ** (bits - 1))
-    return bool(
-        kind.precision
-        and not isinstance(kind, sa.Float)
-        and number.copy_abs() >= decimal.Decimal(10) ** (kind.precision - (kind.scale or 0))
-    )
+    exact = not isinstance(kind, (sa.Numeric, sa.Float))
+    if not number.is_finite():
+        return exact or database in _FINITE  # NaN has no order: to compare it is an error
+    if exact:
+        low, below = _bounds(kind, database)
+        # Databases round a fraction, not all of them the same half.
+        return not low <= number.to_integral_value(decimal.ROUND_HALF_DOWN) < below
+    return _too_large(kind, number)
+
+
+def _bounds(kind: Any, database: str) -> tuple[float, float]:
+    """The least value of an integer column, and one above the greatest; infinite where they are not known."""
+    bits = _BITS.get(type(kind).__name__.upper()) if database in _SIZED else None
+    if bits is None:
+        return -math.inf, math.inf
+    unsigned = getattr(kind, "unsigned", False) or (database == "mssql" and bits == 8)
+    return (0, 2**bits) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+
+
+def _too_large(kind: Any, number: decimal.Decimal) -> bool:
+    """Whether a number has more digits before its point than a column of a precision, or a sign where that has none."""
+    if isinstance(kind, sa.Float):
+        return bool(getattr(kind, "unsigned", False)) and number < 0
+    if not kind.precision:
+        return False
+    scale = kind.scale or 0
+    if getattr(kind, "unsigned", False) and number <= -(decimal.Decimal(10) ** -scale):
+        return True  # what is nearer to zero is rounded to it
+    return number.copy_abs() >= decimal.Decimal(10) ** (kind.precision - scale)
 
 
 def to_batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:

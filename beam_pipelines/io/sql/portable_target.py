@@ -381,7 +381,7 @@ class PortableTarget(SqlTarget):
         (values,) = tx.run(sa.select(*(staged.c[name] for name in plan.sql.columns)).where(staged.c[ROW] == row)).rows
         for name, value in zip(plan.sql.columns, values, strict=True):
             kind = self._kinds[plan.sql.staged][fold(name)]
-            if misfits(kind, value):
+            if misfits(kind, value, self._database.name):
                 return f"column {name!r} cannot hold this value as {kind.compile(dialect=self._database.dialect)}"
         return str(refusal)
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from beam_pipelines.io.sql.session import Session, quote, quote_table
 
-__all__ = ["obstructed", "swapped"]
+__all__ = ["gone", "obstructed", "swapped"]
 
 
 def obstructed(table: str, obstacles: Sequence[str]) -> str:
@@ -20,6 +20,19 @@ def obstructed(table: str, obstacles: Sequence[str]) -> str:
     return (
         f"strategy: swap puts a new table in the place of {table!r}, and what hangs on the old one would not follow:"
         f" {', '.join(obstacles)}; use strategy: delete-insert, or remove it first"
+    )
+
+
+def gone(load: str, known: str) -> str:
+    """What is said of a target that somebody dropped: a new one would hold the rows of one run alone, so somebody has to choose.
+
+    Args:
+        load: The target, as configured.
+        known: What tells that it was there.
+    """
+    return (
+        f"the target {load!r} is gone, though {known}: run with --full-refresh to read everything again, or with --keep-watermark to load"
+        " only what is new into a new one"
     )
 
 

@@ -15,15 +15,15 @@ from typing import TypeVar
 import pyarrow as pa
 
 from beam_pipelines.columnar import types
-from beam_pipelines.errors import BalanceError, BeamPipelinesError, DataError, FatalError
-from beam_pipelines.io.connector import Described, Policy, gone
+from beam_pipelines.errors import BalanceError, BeamPipelinesError, DataError, FatalError, TransientError
+from beam_pipelines.io.connector import Described, Policy
 from beam_pipelines.io.sql import refusals
 from beam_pipelines.io.sql.blame import Blame, FoundError, LostError
 from beam_pipelines.io.sql.ledger_target import Judged, LedgerTarget
 from beam_pipelines.io.sql.merge import ROW, MergeSql
 from beam_pipelines.io.sql.origins import origins
 from beam_pipelines.io.sql.session import Outcome, Session, quote, quote_table
-from beam_pipelines.io.sql.swap import obstructed
+from beam_pipelines.io.sql.swap import gone, obstructed
 from beam_pipelines.runs.counts import Merged, Tally
 from beam_pipelines.runs.facts import Dead, Staged
 from beam_pipelines.runs.names import StagingName
@@ -324,6 +324,17 @@ class SqlTarget(LedgerTarget):
         """Why one staged row (`_bp_row`) is refused; databases that do not name the column say how it is found."""
         return str(refusal)
 
+    def _why(self, tx: Session, plan: MergePlan, row: int, refusal: DataError) -> str:
+        """The reason of a row on its way to the dead letters; where looking for it fails, what the database said is reason enough."""
+        try:
+            with self.savepoint(tx):
+                return self.reason(tx, plan, row, refusal)
+        except TransientError:
+            raise  # the transaction may be lost with it, and the commit begins again by itself
+        except Exception:  # noqa: BLE001 - a reason is decoration
+            _LOG.debug("looking for the reason of a refused row failed", exc_info=True)
+            return str(refusal)
+
     def _halve(self, tx: Session, plan: MergePlan) -> tuple[Merged, list[Refused]]:
         bounds = self.row_bounds(tx, plan)
         if bounds is None:
@@ -340,7 +351,7 @@ class SqlTarget(LedgerTarget):
                     merged = self.apply(tx, part)
             except DataError as refusal:
                 if high - low == 1:
-                    refused.append(Refused(low, "target-refused", self.reason(tx, plan, low, refusal)))
+                    refused.append(Refused(low, "target-refused", self._why(tx, plan, low, refusal)))
                 else:
                     middle = (low + high) // 2
                     parts += [(middle, high), (low, middle)]
@@ -359,7 +370,7 @@ class SqlTarget(LedgerTarget):
 
     def blamed(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally, refusal: DataError) -> str:
         if not policy.stop:
-            return str(refusal)
+            return super().blamed(window, policy, schema, tally, refusal)  # the rows that could be found were set aside
         try:
             with self.transaction() as tx:
                 self._merge(tx, window, policy, schema, tally, Blame(self, window, schema, tally.staged))

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from beam_pipelines.io.postgres.target import PostgresSession
 from beam_pipelines.io.sql import blame
 from beam_pipelines.runs.window import Range
 
@@ -178,3 +179,103 @@ def test_dead_letters_name_the_column_that_has_no_room(place: Any, loading: Any)
         f"column 'name' cannot hold this value as {'varchar(3)' if place.portable else 'character varying(3)'}",
         "column 'age' cannot hold this value as smallint",
     ]
+
+
+@pytest.mark.only("sqlite", "postgresql", "portable-sqlite", "portable-postgresql")
+def test_a_reason_that_cannot_be_looked_for_does_not_cost_the_run(place: Any, loading: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(tx: Any, *_: Any) -> str:
+        tx.execute("SELECT no_such_column FROM people")  # PostgreSQL takes no further statement in this transaction
+        raise AssertionError
+
+    monkeypatch.setattr(loading.target, "reason", broken)
+    place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(40), age BIGINT)")
+    place.sql("CREATE UNIQUE INDEX lone ON people (lower(name))")
+    counts = begin(loading, "insert", stop=False).stage([(1, "a", 1), (2, "A", 2), (3, "c", 3)]).commit()
+    assert (counts.code, counts.merged.inserted, counts.merged.dead) == ("", 2, 1)
+    assert place.rows("people", "id, name, age", "1") == [(1, "a", 1), (3, "c", 3)]
+    (letters,) = counts.merged.letters
+    found = [row["message"] for batch in loading.target.read_staged(letters.staged) for row in batch.to_pylist()]
+    assert found != [""]
+    assert "no_such_column" not in found[0]
+
+
+@pytest.mark.only("portable-postgresql")
+def test_a_text_that_is_no_finite_number_is_a_refused_row_like_any_other(place: Any, loading: Any) -> None:
+    place.sql("CREATE TABLE sums (id BIGINT, amount DECIMAL(10, 2), name VARCHAR(3))")
+    schema = pa.schema([("id", pa.int64()), ("amount", pa.string()), ("name", pa.string())])
+    rows = [(1, "1.50", "a"), (2, "nan", "abcd"), (3, "2.50", "c")]
+    counts = loading.load(rows, schema, load="sums", stop=False)
+    assert (counts.code, counts.merged.inserted, counts.merged.dead) == ("", 2, 1)
+    (letters,) = counts.merged.letters
+    (letter,) = [row for batch in loading.target.read_staged(letters.staged) for row in batch.to_pylist()]
+    assert letter["message"] == "column 'name' cannot hold this value as VARCHAR(3)"  # NaN is a number of PostgreSQL
+
+
+@pytest.mark.only("postgresql")
+@pytest.mark.parametrize("stop", [True, False])
+def test_what_a_domain_forbids_is_not_blamed_for_a_value_that_does_not_fit(place: Any, loading: Any, stop: bool) -> None:
+    place.sql("CREATE DOMAIN required AS BIGINT NOT NULL", "CREATE DOMAIN known AS VARCHAR(40) CHECK (VALUE IS NOT NULL)")
+    place.sql("CREATE DOMAIN code AS known", "CREATE DOMAIN few AS required[]")
+    place.sql("CREATE TABLE people (few few, id BIGINT, name VARCHAR(3), age required, town known, land code, more TEXT)")
+    schema = pa.schema([*ROWS, *((name, pa.string()) for name in ("town", "land", "more", "few"))])
+    rows = [(1, "a", 1, "t", "l", "m", "{1}"), (5, "abcd", 2, "t", "l", "m", "{2}")]
+    counts = begin(loading, "insert", schema, stop=stop).stage(rows).commit()
+    if stop:
+        assert "column 'name' cannot hold this value as character varying(3) [SQLSTATE 22001]" in counts.message
+        return
+    (letters,) = counts.merged.letters
+    found = [row["message"] for batch in loading.target.read_staged(letters.staged) for row in batch.to_pylist()]
+    assert found == ["column 'name' cannot hold this value as character varying(3) [SQLSTATE 22001]"]
+
+
+@pytest.mark.only("postgresql")
+def test_each_row_has_the_column_of_its_own(place: Any, loading: Any) -> None:
+    place.sql("CREATE DOMAIN short AS VARCHAR(3)", "CREATE TABLE people (id SMALLINT, name short NOT NULL, age SMALLINT)")
+    rows = [(1, "a", 40000), (2, "b", 40001), (3, "abcd", 1), (4, "abcd", 40000), (40000, "d", 1), (6, "f", 6)]
+    counts = begin(loading, "insert", stop=False).stage(rows).commit()
+    (letters,) = counts.merged.letters
+    found = [row["message"].split("'")[1] for batch in loading.target.read_staged(letters.staged) for row in batch.to_pylist()]
+    assert (found[:3], found[3] in ("name", "age"), found[4:]) == (["age", "age", "name"], True, ["id"])
+    assert counts.merged.inserted == 1
+
+
+@pytest.mark.only("postgresql")
+def test_rows_refused_by_the_same_column_are_tried_once_each(place: Any, loading: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = [f"c{number}" for number in range(16)]
+    place.sql(f"CREATE TABLE people (id BIGINT, {', '.join(f'{column} VARCHAR(3)' for column in columns)}, age SMALLINT)")
+    schema = pa.schema([ROWS.field("id"), *((column, pa.string()) for column in columns), ROWS.field("age")])
+    statements: list[list[str]] = []
+    reason, execute = loading.target.reason, PostgresSession.execute
+    reasoning = False
+
+    def counted(*given: Any) -> str:
+        nonlocal reasoning
+        statements.append([])
+        reasoning = True
+        try:
+            return str(reason(*given))
+        finally:
+            reasoning = False
+
+    def noted(session: Any, sql: str, parameters: Any = ()) -> Any:
+        if reasoning:
+            statements[-1].append(sql)
+        return execute(session, sql, parameters)
+
+    monkeypatch.setattr(loading.target, "reason", counted)
+    monkeypatch.setattr(PostgresSession, "execute", noted)
+    rows = [(number, *["x"] * 16, 40000) for number in range(6)]
+    counts = loading.load(rows, schema, load="people", stop=False)
+    assert counts.merged.dead == 6
+    assert "pg_attribute" in " ".join(statements[0])
+    assert [[sql.split()[0] for sql in row] for row in statements[1:]] == [["SAVEPOINT", "INSERT", "ROLLBACK", "RELEASE"]] * 5
+
+
+@pytest.mark.only("postgresql", "portable-postgresql")
+def test_what_cannot_be_set_aside_says_what_to_do(place: Any, loading: Any) -> None:
+    place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(40), age BIGINT, EXCLUDE (name WITH =) DEFERRABLE INITIALLY DEFERRED)")
+    counts = begin(loading, "insert", stop=False).stage([(1, SECRET, 1), (2, SECRET, 2)]).commit()
+    assert (counts.code, counts.merged.dead, place.rows("people", "id, name, age", "1")) == ("target-refused", 0, [])
+    assert "(which row is not known: nothing told it when the rows went in)" in counts.message
+    assert counts.message.endswith("; mend it in the source, or what the target forbids; nothing is loaded")
+    assert SECRET not in counts.message

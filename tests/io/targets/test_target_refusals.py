@@ -270,3 +270,22 @@ def test_a_constraint_that_is_checked_at_the_end_is_a_refusal_too(place: Any, lo
     counts = loading.load(rows, ROWS, load="people", stop=False)
     assert rows_of(place) == [(1, "a", 1, "CH"), *before]
     assert [json.loads(letter["payload"])["id"] for letter in letters_of(loading, counts)] == [2]
+
+
+@pytest.mark.only("postgresql")
+@pytest.mark.parametrize("mode", ["insert", "upsert"])
+def test_a_type_with_a_length_does_not_cut_what_is_too_long(place: Any, loading: Any, mode: str) -> None:
+    place.sql("CREATE DOMAIN short AS VARCHAR(3)", "CREATE DOMAIN shorter AS short CHECK (VALUE <> 'x')")
+    place.sql("CREATE DOMAIN flags AS BIT(3)", "CREATE DOMAIN padded AS CHAR(3)")
+    place.sql("CREATE TABLE people (id BIGINT PRIMARY KEY, name short, nick shorter, code padded, bits flags, raw BIT(3))")
+    place.sql("INSERT INTO people VALUES (1, 'old', 'old', 'old', '000', '000')")
+    schema = pa.schema([("id", pa.int64()), *((name, pa.string()) for name in ("name", "nick", "code", "bits", "raw"))])
+    good = (1, "abc", "abc", "abc", "101", "110")
+    # One column after another holds what is too long; the last row holds what a CHECK forbids.
+    bad = [(at + 1, *good[1:at], good[at] + "0", *good[at + 1 :]) for at in range(1, 6)] + [(7, "abc", "x", *good[3:])]
+    rows = [good, *bad]
+    counts = loading.load(rows if mode == "upsert" else rows[1:], schema, load="people", mode=mode, keys=("id",), stop=False)
+    assert [json.loads(letter["payload"])["id"] for letter in letters_of(loading, counts)] == [2, 3, 4, 5, 6, 7]
+    assert place.rows("people", "id, name, nick, code, bits, raw", "1") == [
+        good if mode == "upsert" else (1, "old", "old", "old", "000", "000")
+    ]
