@@ -32,6 +32,8 @@ __all__ = ["SECONDS", "Blame", "FoundError", "LostError"]
 
 SECONDS = 60.0  # a writer that waits for the search's locks waits as long itself (`io.postgres.target.LOCK_MS`)
 
+_SHOWN = 500  # characters of an origin: a key may be a text of any length
+
 
 class FoundError(Exception):
     """The row, on its way out of the transaction that is undone.
@@ -133,4 +135,5 @@ class Blame:
     def _found(self, tx: Session, plan: MergePlan, row: int, reason: str) -> NoReturn:
         rows = self._target.fetch(tx, plan.sql.staged, [row], self._schema)
         origin = origins(self._window, rows, [row - self._target.numbered_from], self._staged)[0]
-        raise FoundError(reason, json.dumps(origin, ensure_ascii=False))
+        text = json.dumps(origin, ensure_ascii=False)
+        raise FoundError(reason, text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")

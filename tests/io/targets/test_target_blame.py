@@ -279,3 +279,13 @@ def test_what_cannot_be_set_aside_says_what_to_do(place: Any, loading: Any) -> N
     assert "(which row is not known: nothing told it when the rows went in)" in counts.message
     assert counts.message.endswith("; mend it in the source, or what the target forbids; nothing is loaded")
     assert SECRET not in counts.message
+
+
+@pytest.mark.only("sqlite")
+def test_a_key_of_any_length_does_not_fill_the_message(place: Any, loading: Any) -> None:
+    place.sql("CREATE TABLE people (id BIGINT, name VARCHAR(40), age BIGINT NOT NULL)")
+    run = begin(loading, "insert")
+    run.window = replace(run.window, origin_key=(("name", "name"),))
+    message = run.stage([(1, "x" * 100_000, None)]).commit().message
+    assert len(message) < 1_000
+    assert f'(row {{"source": "source", "key": {{"name": "{"x" * 100}' in message
