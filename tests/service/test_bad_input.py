@@ -37,6 +37,7 @@ def crm(desk: Desk, postgres_database: str) -> Desk:
 # Connections.
 
 
+@pytest.mark.no_bundle
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_a_server_that_does_not_answer_is_named_and_its_password_is_not(crm: Desk, side: str) -> None:
     with socket.socket() as probe:
@@ -52,6 +53,7 @@ def test_a_server_that_does_not_answer_is_named_and_its_password_is_not(crm: Des
     assert "hunter2secret" not in done.stdout + done.stderr + everything_written(crm)
 
 
+@pytest.mark.no_bundle
 @pytest.mark.parametrize("more", [(), ("--output", "json"), ("--log-format", "json"), ("--log-level", "debug")])
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_a_wrong_password_is_said_and_never_shown(crm: Desk, side: str, more: tuple[str, ...]) -> None:
@@ -84,6 +86,7 @@ def test_a_password_in_a_variable_is_nowhere_although_the_run_fails_late(crm: De
     assert password not in dump
 
 
+@pytest.mark.no_bundle
 def test_a_connection_that_is_not_there_says_where_it_was_looked_for(desk: Desk) -> None:
     (desk.folder / "connections.yaml").write_text('{"sourse": "source.db", "target": "target.duckdb"}')
     desk.etl({"table": "customers"}, {"table": "customers", "mode": "insert"})
@@ -95,6 +98,7 @@ def test_a_connection_that_is_not_there_says_where_it_was_looked_for(desk: Desk)
 # Tables and columns.
 
 
+@pytest.mark.no_bundle
 def test_a_table_that_is_not_there_names_the_nearest(crm: Desk) -> None:
     crm.etl({"table": "custmers"}, {"table": "customers", "mode": "upsert"})
     done = crm.command("--service", "service.json")
@@ -104,6 +108,7 @@ def test_a_table_that_is_not_there_names_the_nearest(crm: Desk) -> None:
     assert "table-missing" in done.stderr
 
 
+@pytest.mark.no_bundle
 @pytest.mark.parametrize(
     ("source", "column"),
     [
@@ -119,6 +124,7 @@ def test_a_column_that_is_not_there_is_named(crm: Desk, source: dict[str, Any], 
     assert refused.value.code == "column-missing"
 
 
+@pytest.mark.no_bundle
 @pytest.mark.parametrize(
     ("steps", "destination", "text"),
     [
@@ -138,6 +144,7 @@ def test_a_column_that_a_step_or_the_destination_names_wrongly_is_refused_before
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.no_bundle
 def test_a_definition_with_ten_mistakes_gets_ten_messages_each_with_its_line(desk: Desk) -> None:
     (desk.folder / "service.yaml").write_text(
         """\

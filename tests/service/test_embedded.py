@@ -37,9 +37,14 @@ def greetings(desk: Desk, **more: Any) -> Path:
     return path
 
 
+def pipeline_at(desk: Desk, runner: str = "FnApiRunner") -> beam.Pipeline:
+    """An empty pipeline of a user's."""
+    return beam.Pipeline(runner=runner, options=PipelineOptions(list(desk.options)))
+
+
 def run(desk: Desk, out: Path, etl: Etl, *, runner: str = "FnApiRunner") -> list[dict[str, Any]]:
     """A pipeline of a user's: the service, what hangs on its record, and something of its own beside it."""
-    with beam.Pipeline(runner=runner, options=PipelineOptions(list(desk.options))) as pipeline:
+    with pipeline_at(desk, runner) as pipeline:
         record = pipeline | etl
         record | "Tell" >> beam.Map(lambda record, to: Path(to).write_text(json.dumps(record)), str(out))
         mine = pipeline | beam.Create([1, 2, 3]) | beam.CombineGlobally(sum)
@@ -80,7 +85,7 @@ def test_one_pipeline_may_run_often_and_hold_several_services(desk: Desk, tmp_pa
     definition = json.loads(other.read_text())
     definition["pipeline"]["destination"]["table"] = "others"
     other.write_text(json.dumps(definition))
-    pipeline = beam.Pipeline(runner="FnApiRunner")
+    pipeline = pipeline_at(desk)
     records = (pipeline | Etl(desk.folder / "service.json"), pipeline | Etl(other))
     (
         records
@@ -136,6 +141,7 @@ def test_a_pipeline_that_fails_elsewhere_leaves_a_run_that_the_next_one_settles(
     assert desk.duckdb("target.duckdb", "SELECT count(*) FROM people") == [(20,)]
 
 
+@pytest.mark.long
 def test_another_process_waits_for_the_lease_and_a_run_that_was_given_up_commits_nothing(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,9 +149,10 @@ def test_another_process_waits_for_the_lease_and_a_run_that_was_given_up_commits
     # A row function that looks like a night's work: meanwhile the command is tried, and another pipeline takes over.
     desk.functions(
         "import subprocess, sys, pathlib\n"
+        f"COMMAND = [sys.executable, '-m', 'beam_pipelines.etl', '--service', 'service.json', *{desk.options!r}]\n"
         "def slow(row: dict) -> dict:\n"
         "    if row['id'] == 1 and not pathlib.Path('tried').exists():\n"
-        "        done = subprocess.run([sys.executable, '-m', 'beam_pipelines.etl', '--service', 'service.json'], capture_output=True)\n"
+        "        done = subprocess.run(COMMAND, capture_output=True)\n"
         "        pathlib.Path('tried').write_text(str(done.returncode))\n"
         "    return {'id': row['id']}\n"
     )
@@ -164,6 +171,7 @@ def test_another_process_waits_for_the_lease_and_a_run_that_was_given_up_commits
     assert desk.duckdb("target.duckdb", "SELECT count(*) FROM people") == [(40,)]
 
 
+@pytest.mark.no_bundle
 def test_what_cannot_be_run_so_is_refused_when_the_pipeline_is_made(desk: Desk) -> None:
     path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, [{"id": "nobody", "type": "function"}])
     with pytest.raises(BeamPipelinesError, match="nobody"):
@@ -204,7 +212,7 @@ def test_on_postgresql_the_state_store_is_named_and_no_secret_is_in_the_pipeline
     either.connect(source=postgres_database, target=postgres_database, runs=postgres_database)
     path = either.etl(QUERY, {"table": "greetings", "mode": "upsert", "keyFields": ["id"]}, STEPS)
     either.functions(FUNCTIONS)
-    pipeline = beam.Pipeline(runner="FnApiRunner")
+    pipeline = pipeline_at(either)
     pipeline | Etl(path, state="runs")
     assert postgres_database.encode() not in pipeline.to_runner_api().SerializeToString()
     (record,) = run(either, tmp_path / "record.json", Etl(path, state="runs"))
@@ -258,7 +266,7 @@ def test_dead_letters_are_where_the_command_has_them_for_the_same_store(
     beside = (elsewhere if system == "sqlite" else desk.folder / ".beam_pipelines") / "dead-letters" / "desk"
     assert [file.name for file in beside.iterdir()] == [f"{mine['runId']}.jsonl"]
     assert list(Path.cwd().iterdir()) == []
-    theirs = Service.load(path, state=url).run(full_refresh=True)
+    theirs = Service.load(path, state=url).run(full_refresh=True, options=desk.options)
     assert sorted(file.name for file in beside.iterdir()) == sorted(f"{one}.jsonl" for one in (mine["runId"], theirs.execution.run))
 
 
@@ -283,7 +291,7 @@ def test_what_a_step_staged_in_a_pipeline_that_died_is_dropped_by_the_next_run(
             run(desk, tmp_path / "record.json", Etl(path))
     with desk.store() as store:
         (left,) = store.executions("desk")
-    assert len(staged()) == 2  # rows and dead letters
+    assert len(staged()) == (4 if desk.options else 2)  # rows and dead letters, of each execution of the bundle
     assert all(f"_{left.run}_" in name for name in staged())
     (record,) = run(desk, tmp_path / "record.json", Etl(path))
     assert (record["metrics"]["recordsLoaded"], record["metrics"]["recordsDeadLettered"]) == (17, 3)
@@ -309,12 +317,13 @@ def test_a_locked_state_store_costs_the_word_committing_and_not_the_run(
 OTHER = """
 import pathlib, threading
 import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
 from beam_pipelines.etl import Etl
 
 def other():
     here = pathlib.Path(__file__).parent
     try:
-        with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        with beam.Pipeline(runner="FnApiRunner", options=PipelineOptions(OPTIONS)) as pipeline:
             pipeline | Etl(here / "service.json")
     except Exception as error:
         (here / "tried").write_text(f"{type(error).__name__}: {error}")
@@ -334,7 +343,7 @@ def slow(row: dict) -> dict:
 
 def test_two_threads_of_one_process_do_not_run_a_service_at_once(desk: Desk, tmp_path: Path) -> None:
     desk.people(1, 20)
-    desk.functions(OTHER)
+    desk.functions(f"{OTHER}\nOPTIONS = {list(desk.options)!r}\n")
     steps = [{"id": "slow", "type": "function", "output": {"id": "bigint"}}]
     path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps)
     (record,) = run(desk, tmp_path / "record.json", Etl(path))
@@ -347,10 +356,11 @@ def test_two_threads_of_one_process_do_not_run_a_service_at_once(desk: Desk, tmp
     assert at_work == set()
 
 
+@pytest.mark.no_bundle
 @pytest.mark.parametrize("how", ["handed over", "exchanged"])
 def test_a_pipeline_that_another_runner_executes_than_it_was_made_with_does_not_begin(desk: Desk, how: str) -> None:
     desk.people(1, 20)
-    pipeline = beam.Pipeline(runner="FnApiRunner")
+    pipeline = pipeline_at(desk)
     pipeline | Etl(greetings(desk))
     other = BundleBasedDirectRunner()
     if how == "exchanged":
@@ -375,7 +385,7 @@ def test_a_pipeline_that_is_run_again_by_the_same_runner_settles_what_it_left(de
     )
     steps = [{"id": "broken", "type": "function", "output": {"id": "bigint"}}]
     path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps)
-    pipeline = beam.Pipeline(runner="FnApiRunner")
+    pipeline = pipeline_at(desk)
     pipeline | Etl(path)
     for _ in range(2):
         with pytest.raises(FatalError, match="broken wanted to end the process"):

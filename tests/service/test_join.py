@@ -284,6 +284,7 @@ def test_a_source_without_rows_and_a_function_to_be_sampled_end_empty(people: De
     assert people.ran()["metrics"]["recordsLoaded"] == 0
 
 
+@pytest.mark.no_bundle
 def test_a_preview_shows_what_a_join_gives(people: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     people.sqlite("source.db", "UPDATE countries SET pop = 'many' WHERE n = 3")
     people.etl({"table": "people"}, OUT, [step("left"), {"id": "some", "type": "filter", "condition": "pop > 1"}])
@@ -296,6 +297,7 @@ def test_a_preview_shows_what_a_join_gives(people: Desk, capsys: pytest.CaptureF
     assert "Aleph" in capsys.readouterr().out
 
 
+@pytest.mark.no_bundle
 def test_a_preview_says_when_it_looks_at_a_part_of_the_right_side(people: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("beam_pipelines.engine.preview._RIGHT", 2)
     people.etl({"table": "people"}, OUT, [step("inner")])
@@ -304,6 +306,7 @@ def test_a_preview_says_when_it_looks_at_a_part_of_the_right_side(people: Desk, 
     assert "first 2 rows" in note
 
 
+@pytest.mark.no_bundle
 def test_connections_test_tries_the_connection_of_the_right_side(people: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     people.connect(crm="missing/nowhere.db")
     people.etl({"table": "people"}, OUT, [step("left", {"connection": "crm"})])
