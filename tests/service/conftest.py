@@ -180,9 +180,3 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     yield made
     assert not (repeats and request.param == "no bundle"), "bundles are started: take the mark no_bundle away"
     assert request.param != "repeated" or set(repeats) <= {1}, "a pipeline was run without the desk's options"
-
-
-@pytest.fixture
-def either(desk: Desk) -> Desk:
-    """The desk, by another name."""
-    return desk

@@ -51,11 +51,11 @@ def fill(desk: Desk) -> None:
 
 
 @pytest.fixture
-def people(either: Desk) -> Desk:
+def people(desk: Desk) -> Desk:
     """A desk with people and countries in the same SQLite file, once with every bundle executed twice."""
-    fill(either)
-    either.sqlite("source.db", TABLE, VALUES)
-    return either
+    fill(desk)
+    desk.sqlite("source.db", TABLE, VALUES)
+    return desk
 
 
 @pytest.fixture(params=["near", "far"])
@@ -128,14 +128,14 @@ def _parquet(desk: Desk, _: str) -> dict[str, Any]:
 @pytest.mark.usefixtures("distance")
 @pytest.mark.parametrize("place", [_postgres, _duckdb, _parquet])
 @pytest.mark.parametrize("how", ["left", "full"])
-def test_the_right_side_may_be_of_any_system(either: Desk, postgres_database: str, place: Callable[..., Any], how: str) -> None:
-    fill(either)
-    source = place(either, postgres_database)
+def test_the_right_side_may_be_of_any_system(desk: Desk, postgres_database: str, place: Callable[..., Any], how: str) -> None:
+    fill(desk)
+    source = place(desk, postgres_database)
     one = step(how, source)
     one["source"] = {key: value for key, value in one["source"].items() if value is not None}
-    either.etl({"table": "people"}, OUT, [one])
-    assert counts(either.ran())["right"] == 5
-    assert joined(either) == expected(how, PEOPLE, COUNTRIES)
+    desk.etl({"table": "people"}, OUT, [one])
+    assert counts(desk.ran())["right"] == 5
+    assert joined(desk) == expected(how, PEOPLE, COUNTRIES)
 
 
 @pytest.mark.usefixtures("distance")

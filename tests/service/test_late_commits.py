@@ -196,9 +196,7 @@ def test_a_column_that_keeps_whole_seconds_loses_nothing(orders: Desk) -> None:
     assert same(orders, duckdb_of(orders)) == writers.commits
 
 
-def test_numbers_that_commit_out_of_order_lose_nothing(either: Desk, postgres_database: str) -> None:
-    orders = either
-    orders.connect(source=postgres_database)
+def test_numbers_that_commit_out_of_order_lose_nothing(orders: Desk) -> None:
     orders.postgres(orders.connections["source"], TABLE.format(type="timestamptz"))
     orders.etl({"table": "orders", "cursor": {"column": "id", "kind": "sequence"}}, {"table": "orders", "mode": "insert"})
     writers = Writers(orders.connections["source"], stamped("now()"))

@@ -89,11 +89,11 @@ def one_transformation(record: dict[str, Any], step: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def people(either: Desk) -> Desk:
+def people(desk: Desk) -> Desk:
     """A desk with the people and the functions, once with every bundle executed twice."""
-    fill(either)
-    either.functions(FUNCTIONS)
-    return either
+    fill(desk)
+    desk.functions(FUNCTIONS)
+    return desk
 
 
 def test_each_step_tells_what_it_took_gave_and_lost(people: Desk) -> None:

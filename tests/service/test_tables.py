@@ -28,12 +28,12 @@ CURSOR = {"column": "updated_at"}
 
 
 @pytest.fixture
-def crm(either: Desk, postgres_database: str) -> Desk:
+def crm(desk: Desk, postgres_database: str) -> Desk:
     """Four tables of two schemas on PostgreSQL; the target is a DuckDB file."""
-    either.connect(source=postgres_database)
-    either.postgres(postgres_database, *SALES)
-    either.etl({"tables": ["crm.*"], "cursor": CURSOR}, {"table": "raw_{table}", "mode": "upsert"})
-    return either
+    desk.connect(source=postgres_database)
+    desk.postgres(postgres_database, *SALES)
+    desk.etl({"tables": ["crm.*"], "cursor": CURSOR}, {"table": "raw_{table}", "mode": "upsert"})
+    return desk
 
 
 def ledger(desk: Desk) -> dict[str, list[tuple[Any, ...]]]:
@@ -155,23 +155,23 @@ def test_a_cursor_that_one_of_the_tables_lacks_is_refused_with_the_name_of_the_t
         crm.run()
 
 
-def test_tables_of_a_sqlite_file_by_a_star(either: Desk) -> None:
-    either.sqlite(
+def test_tables_of_a_sqlite_file_by_a_star(desk: Desk) -> None:
+    desk.sqlite(
         "source.db",
         "CREATE TABLE a (id INTEGER PRIMARY KEY, x TEXT)",
         "CREATE TABLE b (id INTEGER PRIMARY KEY, y REAL)",
         "INSERT INTO a VALUES (1, 'one'), (2, 'two')",
         "INSERT INTO b VALUES (1, 1.5)",
     )
-    either.etl({"tables": ["*"]}, {"table": "{table}", "mode": "replace"})
-    record = either.ran()
+    desk.etl({"tables": ["*"]}, {"table": "{table}", "mode": "replace"})
+    record = desk.ran()
     assert record["metrics"]["recordsLoaded"] == 3
-    assert either.duckdb("target.duckdb", "SELECT * FROM a ORDER BY id") == [(1, "one"), (2, "two")]
-    assert either.duckdb("target.duckdb", "SELECT * FROM b") == [(1, 1.5)]
-    either.sqlite("source.db", "DELETE FROM b")
-    failed = either.run()
+    assert desk.duckdb("target.duckdb", "SELECT * FROM a ORDER BY id") == [(1, "one"), (2, "two")]
+    assert desk.duckdb("target.duckdb", "SELECT * FROM b") == [(1, 1.5)]
+    desk.sqlite("source.db", "DELETE FROM b")
+    failed = desk.run()
     assert (failed.exit_code, failed.execution.error_code) == (1, "empty-source")
-    assert either.duckdb("target.duckdb", "SELECT count(*) FROM b") == [(1,)]
+    assert desk.duckdb("target.duckdb", "SELECT count(*) FROM b") == [(1,)]
 
 
 @pytest.mark.no_bundle
