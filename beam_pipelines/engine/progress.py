@@ -81,7 +81,7 @@ class Progress:
     """How far a run is.
 
     Args:
-        rows: Rows done, by phase and by step.
+        rows: Rows done, by phase and by step; those of a bundle that is executed again are done again.
         bytes: Bytes read so far.
         total_rows: Rows to read, 0 when unknown.
         total_bytes: Bytes to read, 0 when unknown.

@@ -50,7 +50,7 @@ __all__ = [
     "strikes",
 ]
 
-Kind = Literal["die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after", "die-within"]
+Kind = Literal["die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after", "die-within", "die-later"]
 KINDS: tuple[Kind, ...] = ("die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after")
 _UNORDERED = ("progress", "lease", "waits")  # threads whose calls come by the clock: nothing depends on them
 _HARMLESS = {"SELECT", "SET", "SHOW", "connect", "set_autocommit", "enter"}  # of PostgreSQL, whose files are not watched
@@ -64,8 +64,9 @@ class Fault:
     Args:
         point: Name of the call, as a run without a fault lists it.
         kind: `die` ends the process by SIGKILL, `fail` raises what the driver raises when its other side goes away, `hang` stops the
-            process (SIGSTOP); before the call, or after it was done. `die-within` is a SIGKILL from beside, `seconds` after the call began.
-        seconds: For `die-within`.
+            process (SIGSTOP); before the call, or after it was done. `die-within` is a SIGKILL from beside, `seconds` after the call began,
+            at the latest when it is done; `die-later` the same, while the run goes on.
+        seconds: For `die-within` and `die-later`.
     """
 
     point: str
@@ -106,6 +107,8 @@ class _Trace:
     pipe: Connection | None
     watched: Path | None = None
     calls: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    moments: list[float] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
     effects: list[str] = field(default_factory=list)
@@ -136,6 +139,7 @@ class _Trace:
         place = label if thread is threading.main_thread() else f"{label}@{thread.name}"
         number = self.counts.get(place, 0)
         self.counts[place] = number + 1
+        self.moments.append(time.monotonic() - self.began)
         self.calls.append(f"{place}#{number}")
         return self.calls[-1]
 
@@ -144,8 +148,10 @@ class _Trace:
             return call()
         if self.pipe is not None:
             self.pipe.send(("struck", point))
-        if self.fault.kind == "die-within":
+        if self.fault.kind in ("die-within", "die-later"):
             _die_in(self.fault.seconds)
+        if self.fault.kind == "die-later":
+            return call()
         if self.fault.kind.endswith("before"):
             self._strike(point, failure)
         try:
@@ -273,6 +279,7 @@ class Ended:
         effects: Those of the calls that changed something in the watched folder, by the time they were done.
         elsewhere: Calls to drivers that no room made.
         unseen: Changes in the watched folder that no call made.
+        moments: Seconds from the beginning of the run to each of the calls.
     """
 
     exit_code: int
@@ -282,6 +289,7 @@ class Ended:
     effects: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
+    moments: tuple[float, ...] = ()
 
 
 class Child:
@@ -410,7 +418,7 @@ def _run(
             code, error = refused.exit_code, str(refused)
         except Exception as broken:  # noqa: BLE001 - told to the parent, which judges it
             code, error = 1, f"{type(broken).__name__}: {broken}"
-    told = (tuple(trace.calls), record, error, tuple(trace.effects), tuple(trace.elsewhere), tuple(trace.unseen))
+    told = (tuple(trace.calls), record, error, tuple(trace.effects), tuple(trace.elsewhere), tuple(trace.unseen), tuple(trace.moments))
     pipe.send(("ended", *told))
     pipe.close()
     os._exit(code)

@@ -1,4 +1,15 @@
-"""A desk to run services at: a folder with definitions and connections, and the databases beside it read by their own clients."""
+"""A desk to run services at: a folder with definitions and connections, and the databases beside it read by their own clients.
+
+Every test here that runs a service does so twice: once as Beam's in-process runner does by itself, and once with every bundle executed
+twice, as a runner that retries does. Two marks say otherwise of a test:
+
+- `no_bundle`: what it is about happens before the run begins (a refusal, a plan), so there is nothing to repeat. It fails if its process
+  starts a bundle.
+- `long`: it takes more than about three seconds, and passing with every bundle repeated proves at least as much as passing without. `make
+  test` repeats, `make soak` does without as well.
+
+In a repeated test each pipeline of the test's own process is held to repeating: one that was made without the option fails the test.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +18,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +83,7 @@ class Desk:
     def command(self, *arguments: str, environment: dict[str, str] | None = None, **process: Any) -> subprocess.CompletedProcess[str]:
         """The command line, as a user gives it, in a process of its own."""
         return subprocess.run(
-            [sys.executable, "-m", "beam_pipelines.etl", *arguments],
+            [sys.executable, "-m", "beam_pipelines.etl", *arguments, *self.options],
             cwd=self.folder,
             env={**os.environ, **(environment or {})},
             capture_output=True,
@@ -134,17 +146,37 @@ class Desk:
             return rows
 
 
+FORMS = {"once": (), "repeated": (REPEATED,)}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test of a desk the forms that its marks ask for."""
+    if "desk" not in metafunc.fixturenames:
+        return
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if "no_bundle" in marks:
+        forms = [pytest.param("no bundle", id="single")]
+    else:
+        once = [pytest.mark.soak] if "long" in marks else []
+        forms = [pytest.param("once", id="once", marks=once), pytest.param("repeated", id="repeated")]
+    metafunc.parametrize("desk", forms, indirect=True)
+
+
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    """A desk whose connections are `source` (source.db) and `target` (target.duckdb)."""
-    made = Desk(tmp_path)
-    made.connect(source="source.db", target="target.duckdb")
-    return made
+def desk(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """A desk whose connections are `source` (source.db) and `target` (target.duckdb), with the options of the test's form."""
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+    repeats: list[int] = []  # of each pipeline that was run
+    run_stages = FnApiRunner.run_stages
 
-@pytest.fixture(params=[(), (REPEATED,)], ids=["once", "repeated"])
-def either(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
-    """The same, once with every bundle executed twice."""
-    made = Desk(tmp_path, request.param)
+    def watched(runner: Any, *stages: Any, **named: Any) -> Any:
+        repeats.append(runner._bundle_repeat)
+        return run_stages(runner, *stages, **named)
+
+    monkeypatch.setattr(FnApiRunner, "run_stages", watched)
+    made = Desk(tmp_path, FORMS.get(request.param, ()))
     made.connect(source="source.db", target="target.duckdb")
-    return made
+    yield made
+    assert not (repeats and request.param == "no bundle"), "bundles are started: take the mark no_bundle away"
+    assert request.param != "repeated" or set(repeats) <= {1}, "a pipeline was run without the desk's options"

@@ -78,16 +78,16 @@ def step(record: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(params=["sqlite", "parquet"])
-def source(request: pytest.FixtureRequest, either: Desk) -> dict[str, Any]:
+def source(request: pytest.FixtureRequest, desk: Desk) -> dict[str, Any]:
     """The people as a table, and as a file of several row groups."""
-    either.sqlite("source.db", *PEOPLE)
+    desk.sqlite("source.db", *PEOPLE)
     if request.param == "sqlite":
         return {"table": "people"}
-    rows = either.sqlite("source.db", "SELECT * FROM people")
+    rows = desk.sqlite("source.db", "SELECT * FROM people")
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE people (id bigint, age bigint, country text, spend double, visits bigint)")
         connection.executemany("INSERT INTO people VALUES (?, ?, ?, ?, ?)", rows)
-        connection.execute(f"COPY people TO '{either.folder / 'people.parquet'}' (FORMAT parquet, ROW_GROUP_SIZE 20)")
+        connection.execute(f"COPY people TO '{desk.folder / 'people.parquet'}' (FORMAT parquet, ROW_GROUP_SIZE 20)")
     return {"type": "file", "path": "people.parquet", "format": "parquet", "connection": None}
 
 
@@ -101,11 +101,11 @@ def define(desk: Desk, source: dict[str, Any], steps: list[dict[str, Any]], name
     desk.define({"name": name, "pipeline": pipeline})
 
 
-def test_a_service_with_an_aggregate_between_other_steps(either: Desk, source: dict[str, Any], postgres_database: str) -> None:
-    define(either, source, STEPS)
-    record = either.ran()
+def test_a_service_with_an_aggregate_between_other_steps(desk: Desk, source: dict[str, Any], postgres_database: str) -> None:
+    define(desk, source, STEPS)
+    record = desk.ran()
     wanted = totals()
-    assert either.duckdb("target.duckdb", f"SELECT {COLUMNS} FROM totals ORDER BY label") == wanted
+    assert desk.duckdb("target.duckdb", f"SELECT {COLUMNS} FROM totals ORDER BY label") == wanted
     of = step(record, "totals")
     groups = len({("abc"[number % 3], number // 10) for number in range(18, 101)})
     keys = ("recordsIn", "recordsOut", "recordsFiltered", "recordsAbsorbed", "recordsMade", "recordsDeadLettered")
@@ -113,10 +113,10 @@ def test_a_service_with_an_aggregate_between_other_steps(either: Desk, source: d
     assert step(record, "named")["recordsIn"] == len(wanted)
     assert record["metrics"]["recordsLoaded"] == len(wanted)
     # The same into PostgreSQL: what is loaded there has the same types.
-    either.connect(warehouse=postgres_database)
-    define(either, source, STEPS, connection="warehouse", name="There")
-    either.ran()
-    assert either.postgres(postgres_database, f'SELECT {COLUMNS} FROM totals ORDER BY label COLLATE "C"') == wanted
+    desk.connect(warehouse=postgres_database)
+    define(desk, source, STEPS, connection="warehouse", name="There")
+    desk.ran()
+    assert desk.postgres(postgres_database, f'SELECT {COLUMNS} FROM totals ORDER BY label COLLATE "C"') == wanted
 
 
 @pytest.mark.parametrize("shards", [1, 2, 16])
@@ -163,8 +163,8 @@ def test_on_two_processes(desk: Desk) -> None:
     assert desk.duckdb("target.duckdb", f"SELECT {COLUMNS} FROM totals ORDER BY label") == totals()
 
 
-def test_each_of_several_tables_has_its_own_totals(either: Desk) -> None:
-    either.sqlite(
+def test_each_of_several_tables_has_its_own_totals(desk: Desk) -> None:
+    desk.sqlite(
         "source.db",
         *PEOPLE,
         "CREATE TABLE north AS SELECT * FROM people WHERE id <= 50",
@@ -172,26 +172,26 @@ def test_each_of_several_tables_has_its_own_totals(either: Desk) -> None:
     )
     by_land = {"id": "t", "type": "aggregate", "groupBy": ["country"], "aggregations": {"id": "sum", "*": "count"}}
     every = {"id": "e", "type": "aggregate", "groupBy": [], "aggregations": {"sum_id": "sum", "count": "sum"}}
-    define(either, {"tables": ["north", "south"]}, [by_land, every], table="{table}_total")
-    either.ran()
-    assert either.duckdb("target.duckdb", "SELECT sum_sum_id, sum_count FROM north_total") == [(1275, 50)]
-    assert either.duckdb("target.duckdb", "SELECT sum_sum_id, sum_count FROM south_total") == [(955, 10)]
+    define(desk, {"tables": ["north", "south"]}, [by_land, every], table="{table}_total")
+    desk.ran()
+    assert desk.duckdb("target.duckdb", "SELECT sum_sum_id, sum_count FROM north_total") == [(1275, 50)]
+    assert desk.duckdb("target.duckdb", "SELECT sum_sum_id, sum_count FROM south_total") == [(955, 10)]
 
 
-def test_of_an_empty_source(either: Desk) -> None:
-    either.sqlite("source.db", PEOPLE[0])
+def test_of_an_empty_source(desk: Desk) -> None:
+    desk.sqlite("source.db", PEOPLE[0])
     every = {"id": "every", "type": "aggregate", "groupBy": [], "aggregations": {"*": "count", "spend": ["sum", "collect"], "id": "max"}}
-    define(either, {"table": "people"}, [*STEPS[:1], every])
-    record = either.ran()
-    assert either.duckdb("target.duckdb", "SELECT count, sum_spend, collect_spend, max_id FROM totals") == [(0, None, [], None)]
+    define(desk, {"table": "people"}, [*STEPS[:1], every])
+    record = desk.ran()
+    assert desk.duckdb("target.duckdb", "SELECT count, sum_spend, collect_spend, max_id FROM totals") == [(0, None, [], None)]
     assert tuple(step(record, "every")[key] for key in ("recordsIn", "recordsOut", "recordsMade", "recordsAbsorbed")) == (0, 1, 1, 0)
     # With groups there is none, and a sum over no groups is that of nothing again.
-    define(either, {"table": "people"}, STEPS, table="groups")
-    assert either.ran()["metrics"]["recordsLoaded"] == 0
+    define(desk, {"table": "people"}, STEPS, table="groups")
+    assert desk.ran()["metrics"]["recordsLoaded"] == 0
     again = {"id": "again", "type": "aggregate", "groupBy": [], "aggregations": {"sum_spend": "sum", "*": "count"}}
-    define(either, {"table": "people"}, [*STEPS, again], table="again")
-    either.ran()
-    assert either.duckdb("target.duckdb", "SELECT sum_sum_spend, count FROM again") == [(None, 0)]
+    define(desk, {"table": "people"}, [*STEPS, again], table="again")
+    desk.ran()
+    assert desk.duckdb("target.duckdb", "SELECT sum_sum_spend, count FROM again") == [(None, 0)]
 
 
 def test_of_an_empty_source_into_files_and_postgres(desk: Desk, postgres_database: str) -> None:
@@ -208,26 +208,26 @@ def test_of_an_empty_source_into_files_and_postgres(desk: Desk, postgres_databas
     assert desk.postgres(postgres_database, "SELECT * FROM totals") == [(0, None)]
 
 
-def test_of_an_empty_source_behind_a_function_that_would_be_sampled(either: Desk) -> None:
-    either.sqlite("source.db", PEOPLE[0])
-    either.functions("def shape(row):\n    return {'id': row['id']}\n")
+def test_of_an_empty_source_behind_a_function_that_would_be_sampled(desk: Desk) -> None:
+    desk.sqlite("source.db", PEOPLE[0])
+    desk.functions("def shape(row):\n    return {'id': row['id']}\n")
     every = {"id": "every", "type": "aggregate", "groupBy": [], "aggregations": {"*": "count"}}
-    define(either, {"table": "people"}, [{"id": "shape", "type": "function"}, every])
-    assert either.ran()["metrics"]["recordsLoaded"] == 0
+    define(desk, {"table": "people"}, [{"id": "shape", "type": "function"}, every])
+    assert desk.ran()["metrics"]["recordsLoaded"] == 0
 
 
-def test_a_group_without_a_result_is_a_dead_letter_that_names_it(either: Desk) -> None:
-    either.sqlite("source.db", *PEOPLE, "UPDATE people SET visits = 9223372036854775807 WHERE country = 'B'")
+def test_a_group_without_a_result_is_a_dead_letter_that_names_it(desk: Desk) -> None:
+    desk.sqlite("source.db", *PEOPLE, "UPDATE people SET visits = 9223372036854775807 WHERE country = 'B'")
     one = {
         "id": "one",
         "type": "aggregate",
         "groupBy": ["country"],
         "aggregations": {"visits": "sum", "country": [{"function": "max", "as": "text"}]},
     }
-    define(either, {"table": "people"}, [{**one, "having": "CAST(CASE WHEN country = 'C' THEN 'no' ELSE '1' END AS bigint) = 1"}])
-    record = either.ran()
-    assert either.duckdb("target.duckdb", "SELECT country FROM totals") == [("A",)]
-    letters = {letter["origin"]["key"]["country"]: letter for letter in either.letters()}
+    define(desk, {"table": "people"}, [{**one, "having": "CAST(CASE WHEN country = 'C' THEN 'no' ELSE '1' END AS bigint) = 1"}])
+    record = desk.ran()
+    assert desk.duckdb("target.duckdb", "SELECT country FROM totals") == [("A",)]
+    letters = {letter["origin"]["key"]["country"]: letter for letter in desk.letters()}
     assert {key: (letter["step"], letter["code"]) for key, letter in letters.items()} == {
         "B": ("one", "cast-failed"),
         "C": ("one", "expression-failed"),
@@ -237,22 +237,23 @@ def test_a_group_without_a_result_is_a_dead_letter_that_names_it(either: Desk) -
     assert tuple(step(record, "one")[key] for key in ("recordsOut", "recordsDeadLettered", "recordsAbsorbed")) == (1, 2, 97)
 
 
-def test_upsert_keeps_one_row_a_group_under_the_names_that_arrive(either: Desk) -> None:
-    either.sqlite("source.db", *PEOPLE)
+def test_upsert_keeps_one_row_a_group_under_the_names_that_arrive(desk: Desk) -> None:
+    desk.sqlite("source.db", *PEOPLE)
     steps = [
         {"id": "lands", "type": "aggregate", "groupBy": ["country"], "aggregations": {"id": "sum"}},
         {"id": "named", "type": "map", "mappings": {"land": {"source": "country"}, "total": {"source": "sum_id"}}},
     ]
-    define(either, {"table": "people"}, steps, mode="upsert")
-    either.ran()
-    either.sqlite("source.db", "UPDATE people SET country = 'D' WHERE id = 3")
-    either.ran()
+    define(desk, {"table": "people"}, steps, mode="upsert")
+    desk.ran()
+    desk.sqlite("source.db", "UPDATE people SET country = 'D' WHERE id = 3")
+    desk.ran()
     # A's ids are the multiples of 3.
-    assert either.duckdb("target.duckdb", "SELECT land, total FROM totals ORDER BY land") == [
+    assert desk.duckdb("target.duckdb", "SELECT land, total FROM totals ORDER BY land") == [
         ("A", 1683 - 3), ("B", 1717), ("C", 1650), ("D", 3)
     ]  # fmt: skip
 
 
+@pytest.mark.no_bundle
 def test_a_preview_shows_groups_of_the_whole_sample(desk: Desk) -> None:
     desk.sqlite("source.db", *PEOPLE)
     define(desk, {"table": "people"}, STEPS)
@@ -263,6 +264,7 @@ def test_a_preview_shows_groups_of_the_whole_sample(desk: Desk) -> None:
     assert not Path(desk.folder / "target.duckdb").exists()
 
 
+@pytest.mark.no_bundle
 def test_a_definition_that_does_not_fit_tells_every_mistake_and_reads_nothing(desk: Desk) -> None:
     desk.sqlite("source.db", *PEOPLE)
     wrong = {"id": "t", "type": "aggregate", "groupBy": ["nation"], "aggregations": {"country": ["sum", "count"], "spent": "sum"}}

@@ -37,6 +37,7 @@ def crm(desk: Desk, postgres_database: str) -> Desk:
 # Connections.
 
 
+@pytest.mark.no_bundle
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_a_server_that_does_not_answer_is_named_and_its_password_is_not(crm: Desk, side: str) -> None:
     with socket.socket() as probe:
@@ -52,6 +53,7 @@ def test_a_server_that_does_not_answer_is_named_and_its_password_is_not(crm: Des
     assert "hunter2secret" not in done.stdout + done.stderr + everything_written(crm)
 
 
+@pytest.mark.no_bundle
 @pytest.mark.parametrize("more", [(), ("--output", "json"), ("--log-format", "json"), ("--log-level", "debug")])
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_a_wrong_password_is_said_and_never_shown(crm: Desk, side: str, more: tuple[str, ...]) -> None:
@@ -84,6 +86,7 @@ def test_a_password_in_a_variable_is_nowhere_although_the_run_fails_late(crm: De
     assert password not in dump
 
 
+@pytest.mark.no_bundle
 def test_a_connection_that_is_not_there_says_where_it_was_looked_for(desk: Desk) -> None:
     (desk.folder / "connections.yaml").write_text('{"sourse": "source.db", "target": "target.duckdb"}')
     desk.etl({"table": "customers"}, {"table": "customers", "mode": "insert"})
@@ -95,6 +98,7 @@ def test_a_connection_that_is_not_there_says_where_it_was_looked_for(desk: Desk)
 # Tables and columns.
 
 
+@pytest.mark.no_bundle
 def test_a_table_that_is_not_there_names_the_nearest(crm: Desk) -> None:
     crm.etl({"table": "custmers"}, {"table": "customers", "mode": "upsert"})
     done = crm.command("--service", "service.json")
@@ -104,6 +108,7 @@ def test_a_table_that_is_not_there_names_the_nearest(crm: Desk) -> None:
     assert "table-missing" in done.stderr
 
 
+@pytest.mark.no_bundle
 @pytest.mark.parametrize(
     ("source", "column"),
     [
@@ -119,6 +124,7 @@ def test_a_column_that_is_not_there_is_named(crm: Desk, source: dict[str, Any], 
     assert refused.value.code == "column-missing"
 
 
+@pytest.mark.no_bundle
 @pytest.mark.parametrize(
     ("steps", "destination", "text"),
     [
@@ -138,6 +144,7 @@ def test_a_column_that_a_step_or_the_destination_names_wrongly_is_refused_before
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.no_bundle
 def test_a_definition_with_ten_mistakes_gets_ten_messages_each_with_its_line(desk: Desk) -> None:
     (desk.folder / "service.yaml").write_text(
         """\
@@ -193,42 +200,42 @@ pricing:
 # Rows.
 
 
-def test_a_wrong_type_in_one_row_costs_that_row(either: Desk) -> None:
-    either.sqlite(
+def test_a_wrong_type_in_one_row_costs_that_row(desk: Desk) -> None:
+    desk.sqlite(
         "source.db",
         "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, at TIMESTAMP, price DECIMAL(8,2), ok BOOLEAN)",
         "INSERT INTO t VALUES (1, 1, '2026-01-01 00:00:00', 1.5, 1), (2, 'two', '2026-01-01', 2, 0), (3, 3, 'yesterday', 3, 1),"
         " (4, 4, '2026-01-04', 'dear', 1), (5, 5, '2026-01-05', 5, 'perhaps'), (6, 6.5, NULL, 6, NULL), (7, NULL, NULL, NULL, NULL)",
     )
-    either.etl({"table": "t"}, {"table": "t", "mode": "insert"})
-    record = either.ran()
-    assert either.duckdb("target.duckdb", "SELECT id FROM t ORDER BY id") == [(1,), (7,)]
-    assert [(letter["origin"]["key"]["id"], letter["code"]) for letter in either.letters()] == [(n, "cast-failed") for n in (2, 3, 4, 5, 6)]
+    desk.etl({"table": "t"}, {"table": "t", "mode": "insert"})
+    record = desk.ran()
+    assert desk.duckdb("target.duckdb", "SELECT id FROM t ORDER BY id") == [(1,), (7,)]
+    assert [(letter["origin"]["key"]["id"], letter["code"]) for letter in desk.letters()] == [(n, "cast-failed") for n in (2, 3, 4, 5, 6)]
     assert record["metrics"]["recordsDeadLettered"] == 5
-    columns = [next(name for name in ("'n'", "'at'", "'price'", "'ok'") if name in letter["error"]) for letter in either.letters()]
+    columns = [next(name for name in ("'n'", "'at'", "'price'", "'ok'") if name in letter["error"]) for letter in desk.letters()]
     assert columns == ["'n'", "'at'", "'price'", "'ok'", "'n'"]
 
 
-def test_duplicate_keys_keep_the_newest_and_null_keys_are_dead_letters_on_every_target(either: Desk, postgres_database: str) -> None:
-    either.sqlite(
+def test_duplicate_keys_keep_the_newest_and_null_keys_are_dead_letters_on_every_target(desk: Desk, postgres_database: str) -> None:
+    desk.sqlite(
         "source.db",
         "CREATE TABLE log (id INTEGER, name TEXT, updated_at TIMESTAMP)",
         "INSERT INTO log VALUES (1, 'b', '2026-01-02'), (1, 'a', '2026-01-01'), (1, 'c', '2026-01-03'), (2, 'x', '2026-01-01'),"
         " (NULL, 'nobody', '2026-01-01'), (2, 'y', '2026-01-01')",
     )
     targets: list[tuple[str, Callable[[str], list[tuple[Any, ...]]]]] = [
-        ("target.duckdb", lambda query: either.duckdb("target.duckdb", query)),
-        ("target.db", lambda query: either.sqlite("target.db", query)),
-        (postgres_database, lambda query: either.postgres(postgres_database, query)),
+        ("target.duckdb", lambda query: desk.duckdb("target.duckdb", query)),
+        ("target.db", lambda query: desk.sqlite("target.db", query)),
+        (postgres_database, lambda query: desk.postgres(postgres_database, query)),
     ]
     for number, (target, rows) in enumerate(targets):
-        either.connect(target=target)
+        desk.connect(target=target)
         source = {"query": "SELECT * FROM log WHERE updated_at > ?", "incremental": True}
-        either.etl(source, {"table": "log", "mode": "upsert", "keyFields": ["id"]}, id=f"log-{number}")
-        record = either.ran()
+        desk.etl(source, {"table": "log", "mode": "upsert", "keyFields": ["id"]}, id=f"log-{number}")
+        record = desk.ran()
         assert rows("SELECT id, name FROM log ORDER BY id") == [(1, "c"), (2, "y")], "of two of one age, the one read last"
         assert (record["metrics"]["recordsLoaded"], record["metrics"]["recordsDeadLettered"]) == (5, 1)
-    assert [letter["code"] for letter in either.letters()] == ["key-null"] * 3
+    assert [letter["code"] for letter in desk.letters()] == ["key-null"] * 3
 
 
 ODD = """
@@ -276,48 +283,48 @@ def test_what_a_target_cannot_hold_is_a_dead_letter_and_what_it_can_arrives_as_i
     assert [(i, "nan" if x is not None and x != x else x, word) for i, x, word in rows] == arrived
 
 
-def test_a_nul_character_costs_its_row_on_postgresql_and_nothing_elsewhere(either: Desk, postgres_database: str) -> None:
-    either.sqlite(
+def test_a_nul_character_costs_its_row_on_postgresql_and_nothing_elsewhere(desk: Desk, postgres_database: str) -> None:
+    desk.sqlite(
         "source.db",
         "CREATE TABLE t (id INTEGER PRIMARY KEY, s TEXT)",
         "INSERT INTO t VALUES (1, 'good'), (2, 'a' || char(0) || 'b'), (3, '')",
     )
-    either.etl({"table": "t"}, {"table": "t", "mode": "upsert"})
-    either.ran()
-    assert either.duckdb("target.duckdb", "SELECT * FROM t ORDER BY id") == [(1, "good"), (2, "a\0b"), (3, "")]
-    either.connect(target=postgres_database)
-    either.etl({"table": "t"}, {"table": "t", "mode": "upsert"}, id="to-postgres")
-    either.ran()
-    assert either.postgres(postgres_database, "SELECT * FROM t ORDER BY id") == [(1, "good"), (3, "")]
-    (letter,) = either.letters()
+    desk.etl({"table": "t"}, {"table": "t", "mode": "upsert"})
+    desk.ran()
+    assert desk.duckdb("target.duckdb", "SELECT * FROM t ORDER BY id") == [(1, "good"), (2, "a\0b"), (3, "")]
+    desk.connect(target=postgres_database)
+    desk.etl({"table": "t"}, {"table": "t", "mode": "upsert"}, id="to-postgres")
+    desk.ran()
+    assert desk.postgres(postgres_database, "SELECT * FROM t ORDER BY id") == [(1, "good"), (3, "")]
+    (letter,) = desk.letters()
     assert letter["origin"] == {"source": "t", "key": {"id": 2}}
     assert "NUL character" in letter["error"]
     assert letter["record"] == {"id": 2, "s": "a\0b"}
 
 
 @pytest.mark.parametrize("target", ["duckdb", "postgresql"])
-def test_a_value_too_large_for_the_targets_column_is_refused_or_set_aside(either: Desk, postgres_database: str, target: str) -> None:
-    either.sqlite(
+def test_a_value_too_large_for_the_targets_column_is_refused_or_set_aside(desk: Desk, postgres_database: str, target: str) -> None:
+    desk.sqlite(
         "source.db",
         "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, x DECIMAL(20,4))",
         "INSERT INTO t VALUES (1, 1, 1.5), (2, 40000, 2.5), (3, 3, 123456789.25), (4, -32768, -1)",
     )
     rows = (
-        (lambda *sql: either.postgres(postgres_database, *sql))
+        (lambda *sql: desk.postgres(postgres_database, *sql))
         if target == "postgresql"
-        else (lambda *sql: either.duckdb("target.duckdb", *sql))
+        else (lambda *sql: desk.duckdb("target.duckdb", *sql))
     )
     if target == "postgresql":
-        either.connect(target=postgres_database)
+        desk.connect(target=postgres_database)
     rows("CREATE TABLE t (id bigint PRIMARY KEY, n smallint, x numeric(8,2))")
-    either.etl({"table": "t"}, {"table": "t", "mode": "upsert"})
-    stopped = either.run()
+    desk.etl({"table": "t"}, {"table": "t", "mode": "upsert"})
+    stopped = desk.run()
     assert (stopped.exit_code, stopped.execution.error_code) == (1, "target-refused")
     assert rows("SELECT count(*) FROM t") == [(0,)]
-    either.etl({"table": "t"}, {"table": "t", "mode": "upsert", "errorHandling": "continue"}, errorBudget={"max": "100%"})
-    record = either.ran()
+    desk.etl({"table": "t"}, {"table": "t", "mode": "upsert", "errorHandling": "continue"}, errorBudget={"max": "100%"})
+    record = desk.ran()
     assert rows("SELECT id, n FROM t ORDER BY id") == [(1, 1), (4, -32768)]
-    assert [(letter["record"]["id"], letter["code"]) for letter in either.letters()] == [(2, "target-refused"), (3, "target-refused")]
+    assert [(letter["record"]["id"], letter["code"]) for letter in desk.letters()] == [(2, "target-refused"), (3, "target-refused")]
     assert record["metrics"]["recordsDeadLettered"] == 2
 
 
@@ -349,25 +356,25 @@ NAMES = [
 
 
 @pytest.mark.parametrize("target", ["duckdb", "postgresql", "sqlite"])
-def test_odd_names_of_tables_and_columns_arrive_as_they_are(either: Desk, postgres_database: str, target: str) -> None:
+def test_odd_names_of_tables_and_columns_arrive_as_they_are(desk: Desk, postgres_database: str, target: str) -> None:
     columns = [name.replace('"', '""') for name in NAMES]
-    either.sqlite(
+    desk.sqlite(
         "source.db",
         'CREATE TABLE "odd table" (id INTEGER PRIMARY KEY, ' + ", ".join(f'"{name}" TEXT' for name in columns) + ")",
         'INSERT INTO "odd table" VALUES (1, ' + ", ".join(f"'v{number}'" for number in range(len(NAMES))) + ")",
     )
-    either.connect(target={"duckdb": "target.duckdb", "postgresql": postgres_database, "sqlite": "target.db"}[target])
-    either.etl({"table": '"odd table"'}, {"table": "Odd Täble", "mode": "upsert"})
-    either.ran()
-    either.sqlite("source.db", 'UPDATE "odd table" SET "with space" = \'changed\'')
-    either.ran()
+    desk.connect(target={"duckdb": "target.duckdb", "postgresql": postgres_database, "sqlite": "target.db"}[target])
+    desk.etl({"table": '"odd table"'}, {"table": "Odd Täble", "mode": "upsert"})
+    desk.ran()
+    desk.sqlite("source.db", 'UPDATE "odd table" SET "with space" = \'changed\'')
+    desk.ran()
     query = "SELECT " + ", ".join(f'"{name}"' for name in columns) + ' FROM "Odd Täble"'
     rows = (
-        either.duckdb("target.duckdb", query)
+        desk.duckdb("target.duckdb", query)
         if target == "duckdb"
-        else either.sqlite("target.db", query)
+        else desk.sqlite("target.db", query)
         if target == "sqlite"
-        else either.postgres(postgres_database, query)
+        else desk.postgres(postgres_database, query)
     )
     assert rows == [("v0", "changed", *(f"v{number}" for number in range(2, len(NAMES))))]
 
@@ -409,21 +416,21 @@ def test_a_column_named_like_one_that_every_table_of_postgresql_has_is_refused_b
 # Sources of other shapes.
 
 
-def test_a_query_that_fails_at_its_ten_thousandth_row_loads_nothing_and_says_why(either: Desk, postgres_database: str) -> None:
-    either.connect(source=postgres_database)
-    either.postgres(
+def test_a_query_that_fails_at_its_ten_thousandth_row_loads_nothing_and_says_why(desk: Desk, postgres_database: str) -> None:
+    desk.connect(source=postgres_database)
+    desk.postgres(
         postgres_database,
         "CREATE TABLE t AS SELECT i AS id, now() - interval '1 hour' AS updated_at FROM generate_series(1, 20000) i",
     )
     source = {"query": "SELECT id, 100 / (id - 10000) AS share, updated_at FROM t WHERE updated_at > ?", "incremental": True}
-    either.etl(source, {"table": "t", "mode": "insert"})
-    failed = either.run()
+    desk.etl(source, {"table": "t", "mode": "insert"})
+    failed = desk.run()
     assert (failed.exit_code, failed.execution.error_code) == (1, "read-failed")
     assert "a division by zero" in failed.execution.error
-    assert either.duckdb("target.duckdb", "SELECT count(*) FROM duckdb_tables() WHERE table_name = 't'") == [(0,)]
-    assert list(either.folder.glob("*.staging/*")) == []
-    either.postgres(postgres_database, "DELETE FROM t WHERE id = 10000")
-    assert either.ran()["metrics"]["recordsLoaded"] == 19_999
+    assert desk.duckdb("target.duckdb", "SELECT count(*) FROM duckdb_tables() WHERE table_name = 't'") == [(0,)]
+    assert list(desk.folder.glob("*.staging/*")) == []
+    desk.postgres(postgres_database, "DELETE FROM t WHERE id = 10000")
+    assert desk.ran()["metrics"]["recordsLoaded"] == 19_999
 
 
 def test_a_value_in_a_failing_query_is_not_repeated(desk: Desk, postgres_database: str) -> None:
@@ -434,73 +441,73 @@ def test_a_value_in_a_failing_query_is_not_repeated(desk: Desk, postgres_databas
     assert "secret1" not in everything_written(desk) + str(failed.error)
 
 
-def test_views_are_read_like_tables(either: Desk, postgres_database: str) -> None:
-    either.connect(source=postgres_database)
-    either.postgres(
+def test_views_are_read_like_tables(desk: Desk, postgres_database: str) -> None:
+    desk.connect(source=postgres_database)
+    desk.postgres(
         postgres_database,
         "CREATE TABLE t AS SELECT i AS id, i * 2 AS double FROM generate_series(1, 100) i",
         "CREATE VIEW evens AS SELECT id, double FROM t WHERE id % 2 = 0",
         "CREATE MATERIALIZED VIEW firsts AS SELECT id FROM t WHERE id <= 3",
     )
-    either.etl({"table": "evens", "keyFields": ["id"]}, {"table": "evens", "mode": "upsert"})
-    either.ran()
-    assert either.duckdb("target.duckdb", "SELECT count(*), sum(double) FROM evens") == [(50, 5100)]
-    either.etl({"table": "firsts"}, {"table": "firsts", "mode": "replace"}, id="firsts")
-    either.ran()
-    assert either.duckdb("target.duckdb", "SELECT count(*) FROM firsts") == [(3,)]
+    desk.etl({"table": "evens", "keyFields": ["id"]}, {"table": "evens", "mode": "upsert"})
+    desk.ran()
+    assert desk.duckdb("target.duckdb", "SELECT count(*), sum(double) FROM evens") == [(50, 5100)]
+    desk.etl({"table": "firsts"}, {"table": "firsts", "mode": "replace"}, id="firsts")
+    desk.ran()
+    assert desk.duckdb("target.duckdb", "SELECT count(*) FROM firsts") == [(3,)]
 
 
-def test_tables_without_rows_or_columns_are_empty_runs(either: Desk, postgres_database: str) -> None:
-    either.connect(source=postgres_database)
-    either.postgres(
+def test_tables_without_rows_or_columns_are_empty_runs(desk: Desk, postgres_database: str) -> None:
+    desk.connect(source=postgres_database)
+    desk.postgres(
         postgres_database, "CREATE TABLE nothing ()", "INSERT INTO nothing DEFAULT VALUES", "CREATE TABLE nobody (id int, name text)"
     )
-    either.functions("def guess(row):\n    return {'n': len(row)}\n")
+    desk.functions("def guess(row):\n    return {'n': len(row)}\n")
     sampled = [{"id": "guess", "type": "function"}]
     for number, (table, steps) in enumerate((("nobody", []), ("nobody", sampled), ("nothing", []))):
-        either.etl({"table": table}, {"table": "t", "mode": "insert"}, steps, id=f"empty-{number}")
-        assert either.ran()["metrics"]["recordsLoaded"] == 0
-    assert either.duckdb("target.duckdb", "SELECT count(*) FROM duckdb_tables() WHERE table_name = 't'") == [(0,)]
+        desk.etl({"table": table}, {"table": "t", "mode": "insert"}, steps, id=f"empty-{number}")
+        assert desk.ran()["metrics"]["recordsLoaded"] == 0
+    assert desk.duckdb("target.duckdb", "SELECT count(*) FROM duckdb_tables() WHERE table_name = 't'") == [(0,)]
 
 
 # Source and target in one place.
 
 
-def test_source_and_target_in_one_postgresql_database_do_not_wait_for_each_other(either: Desk, postgres_database: str) -> None:
-    either.connect(source=postgres_database, target=postgres_database)
-    either.postgres(postgres_database, *CUSTOMERS)
-    either.etl({"table": "customers", "cursor": {"column": "updated_at"}}, {"table": "copies", "mode": "insert"})
-    assert either.ran()["metrics"]["recordsLoaded"] == 20
-    either.postgres(postgres_database, "INSERT INTO customers SELECT i, 'late', 'x' FROM generate_series(21, 25) i")
-    assert either.ran()["metrics"]["recordsLoaded"] == 5
-    assert either.ran()["metrics"]["recordsLoaded"] == 0
-    assert either.postgres(postgres_database, "SELECT count(*), count(DISTINCT id) FROM copies") == [(25, 25)]
+def test_source_and_target_in_one_postgresql_database_do_not_wait_for_each_other(desk: Desk, postgres_database: str) -> None:
+    desk.connect(source=postgres_database, target=postgres_database)
+    desk.postgres(postgres_database, *CUSTOMERS)
+    desk.etl({"table": "customers", "cursor": {"column": "updated_at"}}, {"table": "copies", "mode": "insert"})
+    assert desk.ran()["metrics"]["recordsLoaded"] == 20
+    desk.postgres(postgres_database, "INSERT INTO customers SELECT i, 'late', 'x' FROM generate_series(21, 25) i")
+    assert desk.ran()["metrics"]["recordsLoaded"] == 5
+    assert desk.ran()["metrics"]["recordsLoaded"] == 0
+    assert desk.postgres(postgres_database, "SELECT count(*), count(DISTINCT id) FROM copies") == [(25, 25)]
 
 
-def test_a_table_upserted_onto_itself_stays_what_it_was(either: Desk, postgres_database: str) -> None:
-    either.connect(source=postgres_database, target=postgres_database)
-    either.postgres(postgres_database, *CUSTOMERS)
-    before = either.postgres(postgres_database, "SELECT * FROM customers ORDER BY id")
-    either.etl({"table": "customers", "cursor": {"column": "updated_at"}}, {"table": "customers", "mode": "upsert"})
-    either.ran()
-    assert either.postgres(postgres_database, "SELECT * FROM customers ORDER BY id") == before
+def test_a_table_upserted_onto_itself_stays_what_it_was(desk: Desk, postgres_database: str) -> None:
+    desk.connect(source=postgres_database, target=postgres_database)
+    desk.postgres(postgres_database, *CUSTOMERS)
+    before = desk.postgres(postgres_database, "SELECT * FROM customers ORDER BY id")
+    desk.etl({"table": "customers", "cursor": {"column": "updated_at"}}, {"table": "customers", "mode": "upsert"})
+    desk.ran()
+    assert desk.postgres(postgres_database, "SELECT * FROM customers ORDER BY id") == before
 
 
 @pytest.mark.parametrize("file", ["one.db", "one.duckdb"])
-def test_source_and_target_in_one_file(either: Desk, file: str) -> None:
-    either.connect(source=file, target=file)
-    ask = either.sqlite if file.endswith(".db") else either.duckdb
+def test_source_and_target_in_one_file(desk: Desk, file: str) -> None:
+    desk.connect(source=file, target=file)
+    ask = desk.sqlite if file.endswith(".db") else desk.duckdb
     past = "datetime('now', '-100 seconds')" if file.endswith(".db") else "localtimestamp - INTERVAL 100 SECOND"
     ask(
         file,
         "CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, updated_at TIMESTAMP)",
         f"INSERT INTO t VALUES (1, 'a', {past}), (2, 'b', {past})",
     )
-    either.etl({"table": "t", "cursor": {"column": "updated_at"}}, {"table": "c", "mode": "upsert"})
-    assert either.ran()["metrics"]["recordsLoaded"] == 2
+    desk.etl({"table": "t", "cursor": {"column": "updated_at"}}, {"table": "c", "mode": "upsert"})
+    assert desk.ran()["metrics"]["recordsLoaded"] == 2
     newer = past.replace("100", "10")
     ask(file, f"UPDATE t SET x = 'changed', updated_at = {newer} WHERE id = 2")
-    assert either.ran()["metrics"]["recordsLoaded"] == 1
+    assert desk.ran()["metrics"]["recordsLoaded"] == 1
     assert ask(file, "SELECT id, x FROM c ORDER BY id") == [(1, "a"), (2, "changed")]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.local import run_here
@@ -311,7 +312,7 @@ def test_a_connection_that_was_edited_after_a_run_died_does_not_make_it_lost(des
 
     def died(ask: Any, context: RunContext, *_: Any) -> None:
         monkeypatch.setenv(VARIABLE, context.to_text())
-        run_here(ask.job)
+        run_here(ask.job, ask.options)
         monkeypatch.delenv(VARIABLE)
         raise SystemExit  # after the commit, before the record
 
@@ -346,7 +347,7 @@ def test_dead_letters_removed_before_the_launcher_came_for_them_do_not_keep_the_
         store.begin(Execution("desk", "00000000000a", began, name="Desk", kind="etl"))
         context = RunContext("00000000000a", began.isoformat(), str(desk.folder / "connections.yaml"), str(desk.folder), store.id)
     monkeypatch.setenv(VARIABLE, context.to_text())
-    run_here(Job.of(desk.service.definition, desk.folder))
+    run_here(Job.of(desk.service.definition, desk.folder), PipelineOptions(list(desk.options)))
     monkeypatch.delenv(VARIABLE)
     if target == "postgresql":
         tables = desk.postgres(postgres_database, "SELECT tablename FROM pg_tables WHERE starts_with(tablename, '_bp_')")

@@ -37,9 +37,14 @@ def greetings(desk: Desk, **more: Any) -> Path:
     return path
 
 
+def pipeline_at(desk: Desk, runner: str = "FnApiRunner") -> beam.Pipeline:
+    """An empty pipeline of a user's."""
+    return beam.Pipeline(runner=runner, options=PipelineOptions(list(desk.options)))
+
+
 def run(desk: Desk, out: Path, etl: Etl, *, runner: str = "FnApiRunner") -> list[dict[str, Any]]:
     """A pipeline of a user's: the service, what hangs on its record, and something of its own beside it."""
-    with beam.Pipeline(runner=runner, options=PipelineOptions(list(desk.options))) as pipeline:
+    with pipeline_at(desk, runner) as pipeline:
         record = pipeline | etl
         record | "Tell" >> beam.Map(lambda record, to: Path(to).write_text(json.dumps(record)), str(out))
         mine = pipeline | beam.Create([1, 2, 3]) | beam.CombineGlobally(sum)
@@ -48,29 +53,29 @@ def run(desk: Desk, out: Path, etl: Etl, *, runner: str = "FnApiRunner") -> list
     return [json.loads(out.read_text())]
 
 
-def test_a_full_load_and_an_increment_beside_other_transforms(either: Desk, tmp_path: Path) -> None:
-    either.people(1, 200, bad=3)
-    path, out = greetings(either), tmp_path / "record.json"
-    (first,) = run(either, out, Etl(path, customer="acme", request="r-1"))
+def test_a_full_load_and_an_increment_beside_other_transforms(desk: Desk, tmp_path: Path) -> None:
+    desk.people(1, 200, bad=3)
+    path, out = greetings(desk), tmp_path / "record.json"
+    (first,) = run(desk, out, Etl(path, customer="acme", request="r-1"))
     assert first["status"] == "success"
     # 3 of 200 ages are words, 14 are below 18.
     assert {"recordsExtracted": 200, "recordsLoaded": 183, "recordsFiltered": 14, "recordsDeadLettered": 3}.items() <= first[
         "metrics"
     ].items()
     assert (first["customerId"], first["requestId"], first["charge"]["amount"]) == ("acme", "r-1", "2.00")
-    assert len(either.letters()) == 3
-    either.people(201, 250, seconds_ago=500)
-    (second,) = run(either, out, Etl(Service.load(path)))
+    assert len(desk.letters()) == 3
+    desk.people(201, 250, seconds_ago=500)
+    (second,) = run(desk, out, Etl(Service.load(path)))
     assert (second["metrics"]["recordsExtracted"], second["metrics"]["recordsLoaded"]) == (50, 50)
-    assert either.duckdb("target.duckdb", "SELECT count(*), count(DISTINCT id), max(greeting) FROM people") == [(233, 233, "hello 99")]
-    with either.store() as store:
+    assert desk.duckdb("target.duckdb", "SELECT count(*), count(DISTINCT id), max(greeting) FROM people") == [(233, 233, "hello 99")]
+    with desk.store() as store:
         kept = store.executions("desk")
         assert [one.to_json() for one in kept] == [second, first]
         assert len(store.charges("desk")) == 2
         kinds = [event.type for event in store.events("desk", run=first["runId"])]
         assert kinds == ["ServiceRequest.created", "ServiceResult.deliver", "Payment.charge"]
     # The command goes on from where the pipeline stopped.
-    assert either.ran()["metrics"]["recordsExtracted"] == 0
+    assert desk.ran()["metrics"]["recordsExtracted"] == 0
 
 
 def test_one_pipeline_may_run_often_and_hold_several_services(desk: Desk, tmp_path: Path) -> None:
@@ -80,7 +85,7 @@ def test_one_pipeline_may_run_often_and_hold_several_services(desk: Desk, tmp_pa
     definition = json.loads(other.read_text())
     definition["pipeline"]["destination"]["table"] = "others"
     other.write_text(json.dumps(definition))
-    pipeline = beam.Pipeline(runner="FnApiRunner")
+    pipeline = pipeline_at(desk)
     records = (pipeline | Etl(desk.folder / "service.json"), pipeline | Etl(other))
     (
         records
@@ -96,19 +101,19 @@ def test_one_pipeline_may_run_often_and_hold_several_services(desk: Desk, tmp_pa
         assert [one.status for one in store.executions()] == ["success"] * 4
 
 
-def test_a_run_that_fails_raises_in_the_pipeline_and_is_recorded(either: Desk, tmp_path: Path) -> None:
-    either.people(1, 20, bad=5)
-    path = greetings(either, errorBudget={"max": 4})
+def test_a_run_that_fails_raises_in_the_pipeline_and_is_recorded(desk: Desk, tmp_path: Path) -> None:
+    desk.people(1, 20, bad=5)
+    path = greetings(desk, errorBudget={"max": 4})
     with pytest.raises(FatalError, match="5 of 20 rows failed, the error budget allows 4") as failed:
-        run(either, tmp_path / "record.json", Etl(path))
+        run(desk, tmp_path / "record.json", Etl(path))
     assert failed.value.code == "budget-exceeded"
-    with either.store() as store:
+    with desk.store() as store:
         (execution,) = store.executions("desk")
     assert (execution.status, execution.error_code) == ("failed", "budget-exceeded")
-    assert len(either.letters()) == 5
+    assert len(desk.letters()) == 5
     assert not (tmp_path / "record.json").exists()
     # Its lease is given back: the command runs at once.
-    assert either.run().exit_code == 1
+    assert desk.run().exit_code == 1
 
 
 def test_what_prepare_refuses_is_recorded(desk: Desk, tmp_path: Path) -> None:
@@ -136,6 +141,7 @@ def test_a_pipeline_that_fails_elsewhere_leaves_a_run_that_the_next_one_settles(
     assert desk.duckdb("target.duckdb", "SELECT count(*) FROM people") == [(20,)]
 
 
+@pytest.mark.long
 def test_another_process_waits_for_the_lease_and_a_run_that_was_given_up_commits_nothing(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,9 +149,10 @@ def test_another_process_waits_for_the_lease_and_a_run_that_was_given_up_commits
     # A row function that looks like a night's work: meanwhile the command is tried, and another pipeline takes over.
     desk.functions(
         "import subprocess, sys, pathlib\n"
+        f"COMMAND = [sys.executable, '-m', 'beam_pipelines.etl', '--service', 'service.json', *{desk.options!r}]\n"
         "def slow(row: dict) -> dict:\n"
         "    if row['id'] == 1 and not pathlib.Path('tried').exists():\n"
-        "        done = subprocess.run([sys.executable, '-m', 'beam_pipelines.etl', '--service', 'service.json'], capture_output=True)\n"
+        "        done = subprocess.run(COMMAND, capture_output=True)\n"
         "        pathlib.Path('tried').write_text(str(done.returncode))\n"
         "    return {'id': row['id']}\n"
     )
@@ -164,6 +171,7 @@ def test_another_process_waits_for_the_lease_and_a_run_that_was_given_up_commits
     assert desk.duckdb("target.duckdb", "SELECT count(*) FROM people") == [(40,)]
 
 
+@pytest.mark.no_bundle
 def test_what_cannot_be_run_so_is_refused_when_the_pipeline_is_made(desk: Desk) -> None:
     path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, [{"id": "nobody", "type": "function"}])
     with pytest.raises(BeamPipelinesError, match="nobody"):
@@ -194,35 +202,35 @@ def test_what_cannot_be_run_so_is_refused_when_the_pipeline_is_made(desk: Desk) 
 
 
 def test_on_postgresql_the_state_store_is_named_and_no_secret_is_in_the_pipeline(
-    either: Desk, postgres_database: str, tmp_path: Path
+    desk: Desk, postgres_database: str, tmp_path: Path
 ) -> None:
-    either.postgres(
+    desk.postgres(
         postgres_database,
         "CREATE TABLE people (id int PRIMARY KEY, age int, updated_at timestamptz NOT NULL)",
         "INSERT INTO people SELECT i, i, now() - interval '1 hour' FROM generate_series(1, 100) i",
     )
-    either.connect(source=postgres_database, target=postgres_database, runs=postgres_database)
-    path = either.etl(QUERY, {"table": "greetings", "mode": "upsert", "keyFields": ["id"]}, STEPS)
-    either.functions(FUNCTIONS)
-    pipeline = beam.Pipeline(runner="FnApiRunner")
+    desk.connect(source=postgres_database, target=postgres_database, runs=postgres_database)
+    path = desk.etl(QUERY, {"table": "greetings", "mode": "upsert", "keyFields": ["id"]}, STEPS)
+    desk.functions(FUNCTIONS)
+    pipeline = pipeline_at(desk)
     pipeline | Etl(path, state="runs")
     assert postgres_database.encode() not in pipeline.to_runner_api().SerializeToString()
-    (record,) = run(either, tmp_path / "record.json", Etl(path, state="runs"))
+    (record,) = run(desk, tmp_path / "record.json", Etl(path, state="runs"))
     assert record["metrics"]["recordsLoaded"] == 83
     assert "each from a snapshot of its own" in record["guarantee"]
-    assert "snapshot" not in either.service.plan().guarantee.reasons[-1]
-    assert either.postgres(postgres_database, "SELECT status FROM beam_pipelines.executions") == [("success",)]
-    either.postgres(postgres_database, "UPDATE people SET updated_at = now() WHERE id = 50")
-    (again,) = run(either, tmp_path / "record.json", Etl(path, state="runs"))
+    assert "snapshot" not in desk.service.plan().guarantee.reasons[-1]
+    assert desk.postgres(postgres_database, "SELECT status FROM beam_pipelines.executions") == [("success",)]
+    desk.postgres(postgres_database, "UPDATE people SET updated_at = now() WHERE id = 50")
+    (again,) = run(desk, tmp_path / "record.json", Etl(path, state="runs"))
     assert (again["metrics"]["recordsExtracted"], again["metrics"]["recordsLoaded"]) == (1, 1)
-    assert either.postgres(postgres_database, "SELECT count(*) FROM greetings") == [(83,)]
+    assert desk.postgres(postgres_database, "SELECT count(*) FROM greetings") == [(83,)]
 
 
 def test_a_death_between_the_commit_and_the_record_is_settled_by_the_next_run(
-    either: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    either.people(1, 100, bad=2)
-    path = greetings(either)
+    desk.people(1, 100, bad=2)
+    path = greetings(desk)
 
     def dies(*_: Any) -> Any:
         raise RuntimeError("the power is cut")
@@ -230,18 +238,18 @@ def test_a_death_between_the_commit_and_the_record_is_settled_by_the_next_run(
     with monkeypatch.context() as cut:
         cut.setattr("beam_pipelines.engine.embedded.finish", dies)
         with pytest.raises(RuntimeError, match="the power is cut"):
-            run(either, tmp_path / "record.json", Etl(path, customer="acme"))
-    with either.store() as store:
+            run(desk, tmp_path / "record.json", Etl(path, customer="acme"))
+    with desk.store() as store:
         (left,) = store.executions("desk")
         assert (left.status, store.charges("desk")) == ("committing", [])
-    (record,) = run(either, tmp_path / "record.json", Etl(path))
+    (record,) = run(desk, tmp_path / "record.json", Etl(path))
     assert record["metrics"]["recordsExtracted"] == 0
-    with either.store() as store:
+    with desk.store() as store:
         settled = store.execution(left.run)
         assert (settled.status, settled.metrics.records_loaded, settled.metrics.records_dead_lettered) == ("success", 83, 2)
         assert [charge.amount for charge in store.charges("desk") if charge.run == left.run] == [1]
-    assert len(either.letters()) == 2
-    assert either.duckdb("target.duckdb", "SELECT count(*), count(DISTINCT id) FROM people") == [(83, 83)]
+    assert len(desk.letters()) == 2
+    assert desk.duckdb("target.duckdb", "SELECT count(*), count(DISTINCT id) FROM people") == [(83, 83)]
 
 
 @pytest.mark.parametrize("system", ["sqlite", "postgresql"])
@@ -258,7 +266,7 @@ def test_dead_letters_are_where_the_command_has_them_for_the_same_store(
     beside = (elsewhere if system == "sqlite" else desk.folder / ".beam_pipelines") / "dead-letters" / "desk"
     assert [file.name for file in beside.iterdir()] == [f"{mine['runId']}.jsonl"]
     assert list(Path.cwd().iterdir()) == []
-    theirs = Service.load(path, state=url).run(full_refresh=True)
+    theirs = Service.load(path, state=url).run(full_refresh=True, options=desk.options)
     assert sorted(file.name for file in beside.iterdir()) == sorted(f"{one}.jsonl" for one in (mine["runId"], theirs.execution.run))
 
 
@@ -283,7 +291,7 @@ def test_what_a_step_staged_in_a_pipeline_that_died_is_dropped_by_the_next_run(
             run(desk, tmp_path / "record.json", Etl(path))
     with desk.store() as store:
         (left,) = store.executions("desk")
-    assert len(staged()) == 2  # rows and dead letters
+    assert len(staged()) == (4 if desk.options else 2)  # rows and dead letters, of each execution of the bundle
     assert all(f"_{left.run}_" in name for name in staged())
     (record,) = run(desk, tmp_path / "record.json", Etl(path))
     assert (record["metrics"]["recordsLoaded"], record["metrics"]["recordsDeadLettered"]) == (17, 3)
@@ -309,12 +317,13 @@ def test_a_locked_state_store_costs_the_word_committing_and_not_the_run(
 OTHER = """
 import pathlib, threading
 import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
 from beam_pipelines.etl import Etl
 
 def other():
     here = pathlib.Path(__file__).parent
     try:
-        with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        with beam.Pipeline(runner="FnApiRunner", options=PipelineOptions(OPTIONS)) as pipeline:
             pipeline | Etl(here / "service.json")
     except Exception as error:
         (here / "tried").write_text(f"{type(error).__name__}: {error}")
@@ -334,7 +343,7 @@ def slow(row: dict) -> dict:
 
 def test_two_threads_of_one_process_do_not_run_a_service_at_once(desk: Desk, tmp_path: Path) -> None:
     desk.people(1, 20)
-    desk.functions(OTHER)
+    desk.functions(f"{OTHER}\nOPTIONS = {list(desk.options)!r}\n")
     steps = [{"id": "slow", "type": "function", "output": {"id": "bigint"}}]
     path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps)
     (record,) = run(desk, tmp_path / "record.json", Etl(path))
@@ -347,10 +356,11 @@ def test_two_threads_of_one_process_do_not_run_a_service_at_once(desk: Desk, tmp
     assert at_work == set()
 
 
+@pytest.mark.no_bundle
 @pytest.mark.parametrize("how", ["handed over", "exchanged"])
 def test_a_pipeline_that_another_runner_executes_than_it_was_made_with_does_not_begin(desk: Desk, how: str) -> None:
     desk.people(1, 20)
-    pipeline = beam.Pipeline(runner="FnApiRunner")
+    pipeline = pipeline_at(desk)
     pipeline | Etl(greetings(desk))
     other = BundleBasedDirectRunner()
     if how == "exchanged":
@@ -375,7 +385,7 @@ def test_a_pipeline_that_is_run_again_by_the_same_runner_settles_what_it_left(de
     )
     steps = [{"id": "broken", "type": "function", "output": {"id": "bigint"}}]
     path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"}, steps)
-    pipeline = beam.Pipeline(runner="FnApiRunner")
+    pipeline = pipeline_at(desk)
     pipeline | Etl(path)
     for _ in range(2):
         with pytest.raises(FatalError, match="broken wanted to end the process"):
@@ -389,15 +399,15 @@ def test_a_pipeline_that_is_run_again_by_the_same_runner_settles_what_it_left(de
 
 
 @pytest.mark.parametrize("how", ["inner", "full"])
-def test_a_service_with_a_join(either: Desk, tmp_path: Path, how: str) -> None:
-    either.people(1, 100)
-    either.sqlite("source.db", "CREATE TABLE names (number INTEGER PRIMARY KEY, name TEXT)")
-    either.sqlite("source.db", "INSERT INTO names VALUES (5, 'five'), (200, 'two hundred')")
+def test_a_service_with_a_join(desk: Desk, tmp_path: Path, how: str) -> None:
+    desk.people(1, 100)
+    desk.sqlite("source.db", "CREATE TABLE names (number INTEGER PRIMARY KEY, name TEXT)")
+    desk.sqlite("source.db", "INSERT INTO names VALUES (5, 'five'), (200, 'two hundred')")
     source = {"type": "database", "connection": "source", "table": "names"}
     step = {"id": "named", "type": "join", "how": how, "on": {"id": "number"}, "source": source}
-    path = either.etl({"table": "people"}, {"table": "people", "mode": "replace"}, [step])
-    (record,) = run(either, tmp_path / "record.json", Etl(path))
+    path = desk.etl({"table": "people"}, {"table": "people", "mode": "replace"}, [step])
+    (record,) = run(desk, tmp_path / "record.json", Etl(path))
     assert record["status"] == "success"
-    found = either.duckdb("target.duckdb", "SELECT id, name FROM people WHERE name IS NOT NULL ORDER BY id")
+    found = desk.duckdb("target.duckdb", "SELECT id, name FROM people WHERE name IS NOT NULL ORDER BY id")
     assert found == [(5, "five"), (200, "two hundred")][: 2 if how == "full" else 1]
-    assert either.duckdb("target.duckdb", "SELECT count(*) FROM people") == [(101 if how == "full" else 1,)]
+    assert desk.duckdb("target.duckdb", "SELECT count(*) FROM people") == [(101 if how == "full" else 1,)]

@@ -51,11 +51,11 @@ def fill(desk: Desk) -> None:
 
 
 @pytest.fixture
-def people(either: Desk) -> Desk:
+def people(desk: Desk) -> Desk:
     """A desk with people and countries in the same SQLite file, once with every bundle executed twice."""
-    fill(either)
-    either.sqlite("source.db", TABLE, VALUES)
-    return either
+    fill(desk)
+    desk.sqlite("source.db", TABLE, VALUES)
+    return desk
 
 
 @pytest.fixture(params=["near", "far"])
@@ -128,14 +128,14 @@ def _parquet(desk: Desk, _: str) -> dict[str, Any]:
 @pytest.mark.usefixtures("distance")
 @pytest.mark.parametrize("place", [_postgres, _duckdb, _parquet])
 @pytest.mark.parametrize("how", ["left", "full"])
-def test_the_right_side_may_be_of_any_system(either: Desk, postgres_database: str, place: Callable[..., Any], how: str) -> None:
-    fill(either)
-    source = place(either, postgres_database)
+def test_the_right_side_may_be_of_any_system(desk: Desk, postgres_database: str, place: Callable[..., Any], how: str) -> None:
+    fill(desk)
+    source = place(desk, postgres_database)
     one = step(how, source)
     one["source"] = {key: value for key, value in one["source"].items() if value is not None}
-    either.etl({"table": "people"}, OUT, [one])
-    assert counts(either.ran())["right"] == 5
-    assert joined(either) == expected(how, PEOPLE, COUNTRIES)
+    desk.etl({"table": "people"}, OUT, [one])
+    assert counts(desk.ran())["right"] == 5
+    assert joined(desk) == expected(how, PEOPLE, COUNTRIES)
 
 
 @pytest.mark.usefixtures("distance")
@@ -284,6 +284,7 @@ def test_a_source_without_rows_and_a_function_to_be_sampled_end_empty(people: De
     assert people.ran()["metrics"]["recordsLoaded"] == 0
 
 
+@pytest.mark.no_bundle
 def test_a_preview_shows_what_a_join_gives(people: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     people.sqlite("source.db", "UPDATE countries SET pop = 'many' WHERE n = 3")
     people.etl({"table": "people"}, OUT, [step("left"), {"id": "some", "type": "filter", "condition": "pop > 1"}])
@@ -296,6 +297,7 @@ def test_a_preview_shows_what_a_join_gives(people: Desk, capsys: pytest.CaptureF
     assert "Aleph" in capsys.readouterr().out
 
 
+@pytest.mark.no_bundle
 def test_a_preview_says_when_it_looks_at_a_part_of_the_right_side(people: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("beam_pipelines.engine.preview._RIGHT", 2)
     people.etl({"table": "people"}, OUT, [step("inner")])
@@ -304,6 +306,7 @@ def test_a_preview_says_when_it_looks_at_a_part_of_the_right_side(people: Desk, 
     assert "first 2 rows" in note
 
 
+@pytest.mark.no_bundle
 def test_connections_test_tries_the_connection_of_the_right_side(people: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     people.connect(crm="missing/nowhere.db")
     people.etl({"table": "people"}, OUT, [step("left", {"connection": "crm"})])

@@ -145,6 +145,7 @@ def test_twenty_runs_of_mode_insert_lose_nothing_and_double_nothing(orders: Desk
     marks_rise(orders)
 
 
+@pytest.mark.long
 def test_twenty_runs_of_upsert_into_postgresql_with_changes_lose_nothing(orders: Desk, postgres_server: Any) -> None:
     source = orders.connections["source"]
     orders.postgres(source, TABLE.format(type="timestamptz"), "CREATE INDEX ON orders (writer, id)", "CREATE DATABASE late_target")
@@ -163,6 +164,7 @@ def test_twenty_runs_of_upsert_into_postgresql_with_changes_lose_nothing(orders:
         orders.postgres(source, "DROP DATABASE late_target WITH (FORCE)")
 
 
+@pytest.mark.long
 def test_stamps_of_clients_with_an_overlap_lose_nothing(orders: Desk) -> None:
     """The client takes its clock when it begins, as an ORM does; the overlap is longer than any transaction."""
     orders.postgres(orders.connections["source"], TABLE.format(type="timestamptz"))
@@ -182,6 +184,7 @@ def test_stamps_of_clients_with_an_overlap_lose_nothing(orders: Desk) -> None:
     assert same(orders, duckdb_of(orders)) == writers.commits
 
 
+@pytest.mark.long
 def test_a_column_that_keeps_whole_seconds_loses_nothing(orders: Desk) -> None:
     orders.postgres(orders.connections["source"], TABLE.format(type="timestamp(0)"))
     orders.etl({"query": "SELECT * FROM orders WHERE updated_at > ?", "incremental": True}, {"table": "orders", "mode": "insert"})
@@ -193,9 +196,7 @@ def test_a_column_that_keeps_whole_seconds_loses_nothing(orders: Desk) -> None:
     assert same(orders, duckdb_of(orders)) == writers.commits
 
 
-def test_numbers_that_commit_out_of_order_lose_nothing(either: Desk, postgres_database: str) -> None:
-    orders = either
-    orders.connect(source=postgres_database)
+def test_numbers_that_commit_out_of_order_lose_nothing(orders: Desk) -> None:
     orders.postgres(orders.connections["source"], TABLE.format(type="timestamptz"))
     orders.etl({"table": "orders", "cursor": {"column": "id", "kind": "sequence"}}, {"table": "orders", "mode": "insert"})
     writers = Writers(orders.connections["source"], stamped("now()"))
@@ -204,6 +205,7 @@ def test_numbers_that_commit_out_of_order_lose_nothing(either: Desk, postgres_da
     assert same(orders, duckdb_of(orders)) == writers.commits
 
 
+@pytest.mark.long
 def test_a_prepared_transaction_holds_the_watermark_back_until_it_is_committed(orders: Desk) -> None:
     source = orders.connections["source"]
     orders.postgres(source, TABLE.format(type="timestamptz"))

@@ -30,12 +30,18 @@ sys.exit(code)
 def peak(desk: Desk, definition: str = "service.json") -> int:
     """Run in a process of its own, expect success, and give its greatest memory in MiB."""
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, "--service", definition], cwd=desk.folder, capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, "-c", MEASURED, "--service", definition, *desk.options],
+        cwd=desk.folder,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return int(re.findall(r"^peak (\d+)$", done.stderr, re.MULTILINE)[-1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("system", ["sqlite", "postgresql"])
 def test_a_cell_of_100_mb_is_a_dead_letter_or_is_loaded_where_it_is_allowed(desk: Desk, postgres_database: str, system: str) -> None:
     if system == "sqlite":
@@ -85,6 +91,7 @@ def many(desk: Desk) -> None:
     desk.etl({"query": "SELECT * FROM t WHERE updated_at > ?", "incremental": True}, {"table": "t", "mode": "upsert"})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", ["target.duckdb", "target.db"])
 def test_a_disk_that_fills_up_while_staging_costs_the_run_and_nothing_else(desk: Desk, target: str) -> None:
     many(desk)
@@ -101,6 +108,7 @@ def test_a_disk_that_fills_up_while_staging_costs_the_run_and_nothing_else(desk:
     assert read(target, "SELECT count(*), count(DISTINCT id) FROM t") == [(50_000, 50_000)]
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_during_the_commit_leaves_the_target_as_it_was(desk: Desk) -> None:
     many(desk)
     desk.connect(target="target.db")

@@ -24,7 +24,7 @@ def slow(row: dict) -> dict:
         with sqlite3.connect(HERE / ".beam_pipelines" / "state.db") as store:
             store.execute("UPDATE leases SET until = '2026-01-01T00:00:00.000000+00:00'")
         store.close()
-        command = [sys.executable, "-m", "beam_pipelines.etl", "--service", str(HERE / "service.json"), "--output", "json"]
+        command = [sys.executable, "-m", "beam_pipelines.etl", "--service", str(HERE / "service.json"), "--output", "json", *OPTIONS]
         done = subprocess.run(command, capture_output=True, text=True)
         (HERE / "successor.json").write_text(done.stdout)
     return {"id": row["id"]}
@@ -38,7 +38,7 @@ def slow(desk: Desk, request: pytest.FixtureRequest) -> Desk:
     desk.sqlite(
         "source.db", "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) INSERT INTO people SELECT i FROM n"
     )
-    desk.functions(FUNCTIONS)
+    desk.functions(f"{FUNCTIONS}\nOPTIONS = {list(desk.options)!r}\n")
     if request.param == "sqlite":
         desk.connect(target="target.db")
     elif request.param == "postgresql":
@@ -48,6 +48,7 @@ def slow(desk: Desk, request: pytest.FixtureRequest) -> Desk:
     return desk
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("slow", ["duckdb", "sqlite", "postgresql"], indirect=True)
 def test_a_run_whose_lease_another_took_commits_nothing_and_says_so(slow: Desk) -> None:
     result = slow.run()

@@ -99,7 +99,7 @@ def expected(rows: int) -> tuple[int, int]:
 def peak(desk: Desk) -> int:
     """Run in a process of its own, expect success, and give its greatest memory in MiB."""
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, "--service", "service.json", "--full-refresh", "--yes"],
+        [sys.executable, "-c", MEASURED, "--service", "service.json", "--full-refresh", "--yes", *desk.options],
         cwd=desk.folder,
         capture_output=True,
         text=True,
@@ -143,6 +143,7 @@ GROWTH = 1.2
 GROWTH_FROM_FEW = {"parquet": 1.15, "postgresql": 1.3, "sqlite": 1.3}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", WAYS)
 def test_peak_memory_is_flat_from_300_thousand_to_a_million_rows(desk: Desk, postgres_database: str, way: str) -> None:
     small, large = (measured(desk, way, rows, postgres_database) for rows in (300_000, 1_000_000))
@@ -150,6 +151,7 @@ def test_peak_memory_is_flat_from_300_thousand_to_a_million_rows(desk: Desk, pos
     assert large < small * GROWTH_FROM_FEW[way], f"{small} MiB for 300,000 rows, {large} MiB for a million"
 
 
+@pytest.mark.long
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("way", WAYS)

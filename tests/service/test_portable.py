@@ -68,26 +68,26 @@ SECRET = "s3cret-of-the-warehouse"
 
 
 @pytest.fixture
-def greetings(either: Desk, postgres_server: Any, postgres_database: str) -> Iterator[Desk]:
+def greetings(desk: Desk, postgres_server: Any, postgres_database: str) -> Iterator[Desk]:
     """The service with its functions at home, a source, and two empty warehouses: `connections` names the first, `elsewhere` the other."""
-    either.define(DEFINITION)
-    either.functions(FUNCTIONS)
-    (either.folder / "wording").mkdir()
-    (either.folder / "wording" / "names.py").write_text("def shout(name):\n    return 'HELLO ' + name.upper()\n")
-    either.postgres(postgres_database, *SOURCE)
+    desk.define(DEFINITION)
+    desk.functions(FUNCTIONS)
+    (desk.folder / "wording").mkdir()
+    (desk.folder / "wording" / "names.py").write_text("def shout(name):\n    return 'HELLO ' + name.upper()\n")
+    desk.postgres(postgres_database, *SOURCE)
     names = [f"warehouse_{new_run()}" for _ in range(2)]
     admin = postgres_server.url()
-    either.postgres(admin, f"CREATE ROLE writer_{names[0]} LOGIN PASSWORD '{SECRET}'")
+    desk.postgres(admin, f"CREATE ROLE writer_{names[0]} LOGIN PASSWORD '{SECRET}'")
     for name in names:
-        either.postgres(admin, f"CREATE DATABASE {name} OWNER writer_{names[0]}")
+        desk.postgres(admin, f"CREATE DATABASE {name} OWNER writer_{names[0]}")
     at_home, elsewhere = (f"postgresql://writer_{names[0]}:{SECRET}@127.0.0.1:{postgres_server.port}/{name}" for name in names)
-    either.connections = {}
-    either.connect(crm=postgres_database, warehouse=at_home)
-    either.elsewhere = elsewhere
-    yield either
+    desk.connections = {}
+    desk.connect(crm=postgres_database, warehouse=at_home)
+    desk.elsewhere = elsewhere
+    yield desk
     for name in names:
-        either.postgres(admin, f"DROP DATABASE {name} WITH (FORCE)")
-    either.postgres(admin, f"DROP ROLE writer_{names[0]}")
+        desk.postgres(admin, f"DROP DATABASE {name} WITH (FORCE)")
+    desk.postgres(admin, f"DROP ROLE writer_{names[0]}")
 
 
 def context(store: str = "", **more: Any) -> RunContext:
@@ -297,13 +297,13 @@ def test_without_a_connection_the_run_names_the_variable(greetings: Desk, tmp_pa
 
 
 def test_the_state_store_is_named_like_a_connection_where_the_ledger_is_in_it(
-    either: Desk, postgres_database: str, tmp_path_factory: Any
+    desk: Desk, postgres_database: str, tmp_path_factory: Any
 ) -> None:
     """Files have no transaction, so their ledger is in the state store; the context of a run elsewhere names it."""
-    either.postgres(postgres_database, *SOURCE)
+    desk.postgres(postgres_database, *SOURCE)
     out = tmp_path_factory.mktemp("lake")
-    either.connect(source=postgres_database)
-    either.define(
+    desk.connect(source=postgres_database)
+    desk.define(
         {
             "name": "Lake",
             "pipeline": {
@@ -313,24 +313,24 @@ def test_the_state_store_is_named_like_a_connection_where_the_ledger_is_in_it(
         }
     )
     written = tmp_path_factory.mktemp("template") / "job"
-    write(Job.of(either.service.definition, either.folder), written)
+    write(Job.of(desk.service.definition, desk.folder), written)
     one = context(state="state-store")
-    done = run_elsewhere(either, written, one, source=postgres_database, state_store=postgres_database)
+    done = run_elsewhere(desk, written, one, source=postgres_database, state_store=postgres_database)
     assert done.returncode == 0, done.stderr[-3000:]
     import pyarrow.parquet as pq
 
     table = pq.read_table(out / "people.parquet")
     assert sorted(table.column("id").to_pylist()) == list(range(1, 2001))
-    loads = either.postgres(
+    loads = desk.postgres(
         postgres_database,
         "SELECT table_schema || '.' || table_name FROM information_schema.tables WHERE table_name LIKE '%loads'",
     )
     assert len(loads) == 1
-    assert either.postgres(postgres_database, f"SELECT run, status FROM {loads[0][0]}") == [(one.run, "committed")]
+    assert desk.postgres(postgres_database, f"SELECT run, status FROM {loads[0][0]}") == [(one.run, "committed")]
     # The same proto again: a second run of the template exchanges the file, under a ledger row of its own.
     again = context(state="state-store")
-    assert run_elsewhere(either, written, again, source=postgres_database, state_store=postgres_database).returncode == 0
-    assert len(either.postgres(postgres_database, f"SELECT run FROM {loads[0][0]} WHERE status = 'committed'")) == 2
+    assert run_elsewhere(desk, written, again, source=postgres_database, state_store=postgres_database).returncode == 0
+    assert len(desk.postgres(postgres_database, f"SELECT run FROM {loads[0][0]} WHERE status = 'committed'")) == 2
 
 
 def test_the_same_code_gives_the_same_artifact_and_other_code_another(tmp_path: Path) -> None:

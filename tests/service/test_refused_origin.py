@@ -14,18 +14,18 @@ SHAPE = {"id": "m", "type": "map", "unmapped": "keep", "mappings": {"number": {"
 
 
 @pytest.fixture(params=["duckdb", "sqlite", "postgresql"])
-def strict(request: pytest.FixtureRequest, either: Desk) -> Desk:
+def strict(request: pytest.FixtureRequest, desk: Desk) -> Desk:
     """A target whose table takes no negative amount."""
     url = TARGET.get(request.param) or request.getfixturevalue("postgres_database")
-    either.connect(target=url)
+    desk.connect(target=url)
     made = "CREATE TABLE c (number BIGINT, name VARCHAR(20), amount BIGINT CHECK (amount >= 0))"
-    {"duckdb": either.duckdb, "sqlite": either.sqlite, "postgresql": either.postgres}[request.param](url, made)
-    either.sqlite(
+    {"duckdb": desk.duckdb, "sqlite": desk.sqlite, "postgresql": desk.postgres}[request.param](url, made)
+    desk.sqlite(
         "source.db",
         "CREATE TABLE c (id INTEGER PRIMARY KEY, name TEXT, amount INTEGER)",
         "INSERT INTO c SELECT value, 'n' || value, CASE WHEN value IN (3, 5) THEN -1 ELSE value END FROM json_each('[1,2,3,4,5,6]')",
     )
-    return either
+    return desk
 
 
 INTO = {"table": "c", "mode": "insert", "errorHandling": "continue"}

@@ -15,17 +15,15 @@ def fill(desk: Desk, *ids: int) -> None:
 
 
 @pytest.mark.parametrize("system", ["duckdb", "sqlite", "postgresql"])
-def test_a_table_is_swapped_by_each_run(either: Desk, system: str, request: pytest.FixtureRequest) -> None:
+def test_a_table_is_swapped_by_each_run(desk: Desk, system: str, request: pytest.FixtureRequest) -> None:
     url = {"duckdb": "target.duckdb", "sqlite": "target.db"}.get(system) or request.getfixturevalue("postgres_database")
-    either.connect(target=url)
-    either.etl({"table": "c"}, {"table": "c", "mode": "replace", "strategy": "swap"})
+    desk.connect(target=url)
+    desk.etl({"table": "c"}, {"table": "c", "mode": "replace", "strategy": "swap"})
     for ids in ((1, 2, 3), (2, 4)):
-        fill(either, *ids)
-        record = either.ran()
+        fill(desk, *ids)
+        record = desk.ran()
         assert record["metrics"]["recordsLoaded"] == len(ids)
-    rows = {"duckdb": either.duckdb, "sqlite": either.sqlite, "postgresql": either.postgres}[system](
-        url, "SELECT id, name FROM c ORDER BY 1"
-    )
+    rows = {"duckdb": desk.duckdb, "sqlite": desk.sqlite, "postgresql": desk.postgres}[system](url, "SELECT id, name FROM c ORDER BY 1")
     assert rows == [(2, "n2"), (4, "n4")]
     assert "grants" in record["guarantee"]
     assert next(step for step in record["steps"] if step["phase"] == "load")["method"] == "swap"

@@ -28,12 +28,12 @@ CURSOR = {"column": "updated_at"}
 
 
 @pytest.fixture
-def crm(either: Desk, postgres_database: str) -> Desk:
+def crm(desk: Desk, postgres_database: str) -> Desk:
     """Four tables of two schemas on PostgreSQL; the target is a DuckDB file."""
-    either.connect(source=postgres_database)
-    either.postgres(postgres_database, *SALES)
-    either.etl({"tables": ["crm.*"], "cursor": CURSOR}, {"table": "raw_{table}", "mode": "upsert"})
-    return either
+    desk.connect(source=postgres_database)
+    desk.postgres(postgres_database, *SALES)
+    desk.etl({"tables": ["crm.*"], "cursor": CURSOR}, {"table": "raw_{table}", "mode": "upsert"})
+    return desk
 
 
 def ledger(desk: Desk) -> dict[str, list[tuple[Any, ...]]]:
@@ -133,6 +133,7 @@ def test_a_table_that_is_created_later_is_loaded_from_its_beginning(crm: Desk) -
     assert crm.duckdb("target.duckdb", "SELECT count(*) FROM raw_countries") == [(2,)], "what a dropped table gave stays"
 
 
+@pytest.mark.no_bundle
 def test_tables_of_two_schemas_with_one_name_collide_before_anything_is_read(crm: Desk) -> None:
     crm.postgres(crm.connections["source"], "CREATE TABLE shop.notes (id int PRIMARY KEY, updated_at timestamptz)")
     crm.etl({"tables": ["crm.*", "shop.*"], "cursor": CURSOR}, {"table": "{table}", "mode": "upsert"})
@@ -140,37 +141,40 @@ def test_tables_of_two_schemas_with_one_name_collide_before_anything_is_read(crm
         crm.run()
 
 
+@pytest.mark.no_bundle
 def test_several_tables_need_a_place_for_the_name_in_the_target(crm: Desk) -> None:
     crm.etl({"tables": ["crm.*"], "cursor": CURSOR}, {"table": "all", "mode": "upsert"})
     with pytest.raises(PlanError, match=r"would both be loaded into .all.; write it with \{table\} in it"):
         crm.run()
 
 
+@pytest.mark.no_bundle
 def test_a_cursor_that_one_of_the_tables_lacks_is_refused_with_the_name_of_the_table(crm: Desk) -> None:
     crm.postgres(crm.connections["source"], "CREATE TABLE crm.fixed (id int PRIMARY KEY)")
     with pytest.raises(PlanError, match=r"'updated_at'.*crm\.fixed"):
         crm.run()
 
 
-def test_tables_of_a_sqlite_file_by_a_star(either: Desk) -> None:
-    either.sqlite(
+def test_tables_of_a_sqlite_file_by_a_star(desk: Desk) -> None:
+    desk.sqlite(
         "source.db",
         "CREATE TABLE a (id INTEGER PRIMARY KEY, x TEXT)",
         "CREATE TABLE b (id INTEGER PRIMARY KEY, y REAL)",
         "INSERT INTO a VALUES (1, 'one'), (2, 'two')",
         "INSERT INTO b VALUES (1, 1.5)",
     )
-    either.etl({"tables": ["*"]}, {"table": "{table}", "mode": "replace"})
-    record = either.ran()
+    desk.etl({"tables": ["*"]}, {"table": "{table}", "mode": "replace"})
+    record = desk.ran()
     assert record["metrics"]["recordsLoaded"] == 3
-    assert either.duckdb("target.duckdb", "SELECT * FROM a ORDER BY id") == [(1, "one"), (2, "two")]
-    assert either.duckdb("target.duckdb", "SELECT * FROM b") == [(1, 1.5)]
-    either.sqlite("source.db", "DELETE FROM b")
-    failed = either.run()
+    assert desk.duckdb("target.duckdb", "SELECT * FROM a ORDER BY id") == [(1, "one"), (2, "two")]
+    assert desk.duckdb("target.duckdb", "SELECT * FROM b") == [(1, 1.5)]
+    desk.sqlite("source.db", "DELETE FROM b")
+    failed = desk.run()
     assert (failed.exit_code, failed.execution.error_code) == (1, "empty-source")
-    assert either.duckdb("target.duckdb", "SELECT count(*) FROM b") == [(1,)]
+    assert desk.duckdb("target.duckdb", "SELECT count(*) FROM b") == [(1,)]
 
 
+@pytest.mark.no_bundle
 def test_a_pattern_of_nothing_names_what_is_there(desk: Desk) -> None:
     desk.sqlite("source.db", "CREATE TABLE customers (id INTEGER PRIMARY KEY)")
     desk.etl({"tables": ["custmer*"]}, {"table": "{table}", "mode": "replace"})
@@ -193,6 +197,7 @@ def test_each_table_has_the_guarantee_of_its_own_cursor(crm: Desk) -> None:
     assert record["guarantee"].startswith("exactly-once for raw_countries, raw_customers: ")
 
 
+@pytest.mark.no_bundle
 def test_tables_with_the_same_guarantee_are_told_in_one_line(crm: Desk) -> None:
     (promise,) = crm.service.plan().promises
     assert promise.level == "exactly-once for raw_countries, raw_customers, raw_notes"

@@ -1,14 +1,16 @@
-"""SIGKILL within every commit point, and at moments that nobody has chosen; into a table without keys, where a row written twice shows."""
+"""SIGKILL within every commit point, and at random moments of the whole run; into a table without keys, where a row written twice shows."""
 
 from __future__ import annotations
 
+import bisect
 import random
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from beam_pipelines.testing.faults import Fault, explore
+from beam_pipelines.testing.faults import Ended, Fault, explore, strikes
 
 SYSTEMS = ("duckdb", "postgresql")
 LONGEST = 0.004  # seconds: as long as most commits take, so that some kills come within, some after
@@ -47,19 +49,49 @@ def test_kill_9_within_every_commit_point_20_times(drills: Any, system: str) -> 
     assert killed_at_each_commit(drills, system, times=20) > 200
 
 
+def by_call(share: float, undisturbed: Ended, chance: random.Random) -> Fault:
+    """Within the call that so large a share of the calls comes before: work is done where calls are."""
+    index = int(share * len(undisturbed.calls))
+    begun, next_begun = (*undisturbed.moments, undisturbed.moments[-1] + LONGEST)[index : index + 2]
+    return Fault(undisturbed.calls[index], "die-within", chance.uniform(0, max(0.0, next_begun - begun)))
+
+
+def by_time(share: float, undisturbed: Ended) -> Fault:
+    """When so large a share of the time has passed, whatever the run does then.
+
+    The clock is set at the last call before, so that a run that is slower or faster than the undisturbed one is met at the same work.
+    """
+    moment = share * undisturbed.moments[-1]
+    index = max(0, bisect.bisect(undisturbed.moments, moment) - 1)
+    return Fault(undisturbed.calls[index], "die-later", max(0.0, moment - undisturbed.moments[index]))
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_kill_9_at_random_moments(drills: Any, system: str) -> None:
-    """Random in time rather than by call: whatever the seams do not cover. Each run but the last is killed, and settles the one before."""
+    """Each run but the last is killed, and settles the one before; ten moments are drawn by call, ten by time, one from each tenth."""
     chance = random.Random(7)
     (drill,) = drills(system, "full", 1)
-    world = drill.world
-    for round_ in range(20):
-        child = drill.start()
-        child.kill_after(chance.uniform(0.02, 0.6))
-        child.wait()
+    world, killed, ended = drill.world, 0, 0
+    tenths = [(tenth, timed) for tenth in range(10) for timed in (False, True)]
+    chance.shuffle(tenths)
+    for round_, (tenth, timed) in enumerate(tenths):
+        drill.reset()
+        undisturbed = drill.start().wait()
+        assert undisturbed.exit_code == 0, undisturbed
+        share = (tenth + chance.random()) / 10
+        drill.reset()
+        code = strikes(drill, by_time(share, undisturbed) if timed else by_call(share, undisturbed, chance)).exit_code
+        # A run that is to die late by the clock may have ended a little earlier.
+        assert code == -signal.SIGKILL or (timed and code == 0), (code, share)
+        killed, ended = (killed, ended + 1) if code == 0 else (killed + 1, ended)
         world.more(10_000 + round_ * 10, 10_005 + round_ * 10)
         drill.loaded += 6
-        drill.runs += 1
+        drill.died += 1
+        world.save()
     assert drill.start().wait().exit_code == 0
     drill.check()
+    # Of the moments by call, those of the first five tenths are before the commit, and those of the last two after it.
+    committed = len(world.target("SELECT run FROM _beam_pipelines_loads WHERE status = 'committed'")) - ended - 1
+    assert killed >= 10
+    assert 2 <= committed <= killed - 5, f"{committed} of {killed} killed runs had committed"
