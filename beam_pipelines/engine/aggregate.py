@@ -14,28 +14,25 @@ import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
+from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_pipelines.columnar import hashing, origin, size
-from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
+from beam_pipelines.engine.bundle import FACTS, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import windows_of
+from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
 from beam_pipelines.engine.stage import part_of
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec.step import AggregateStep
 from beam_pipelines.transforms.aggregate import Aggregate
-from beam_pipelines.transforms.step import Applied
 
-__all__ = ["SHARDS", "AggregateRows", "States"]
+__all__ = ["AggregateRows", "States"]
 
-# Enough for the workers of one job, few enough that small results do not fall apart; a shard is merged whole in memory.
-SHARDS = 16
 _PART = 40  # bits of an ordinal that count rows within a range
 _LITTLE = 1 << 17  # rows of states that are not worth combining yet
 _MUCH = 192 << 20  # bytes of combined states that a bundle holds: below it a group travels once
 
-Shard = tuple[str, int]
 Sharded = tuple[Shard, pa.RecordBatch]
 
 
@@ -77,54 +74,23 @@ class States:
         return states
 
 
-class _StepFn(BundleFn):
-    """Base of both halves: the step, opened for each load."""
+class _AggregateFn(ShuffleFn[Aggregate]):
+    """Base of both halves."""
 
-    def __init__(self, job: Job, position: int) -> None:
-        super().__init__(job, job.step_ids[position], "transform")
-        self._position = position
+    def opened(self, window: Window) -> Aggregate:
+        step = self._job.steps()[self._position]
+        assert isinstance(step, Aggregate)
+        step.open(self.before(window), window.schema(step.id), datetime.fromisoformat(window.started_at))
+        return step
 
-    def start_bundle(self) -> None:
-        super().start_bundle()
-        self._close()
-
-    def teardown(self) -> None:
-        self._close()
-        super().teardown()
-
-    def _close(self) -> None:
-        for step in getattr(self, "_steps", {}).values():
-            step.close()
-        self._steps: dict[str, Aggregate] = {}
-        self._facts: dict[str, StepFact] = {}
-
-    def step(self, load: str, texts: dict[str, str]) -> Aggregate:
-        if load not in self._steps:
-            self._steps[load] = opened(self._job, self._position, self.window(load, texts))
-            self._facts[load] = StepFact(load, self._job.step_ids[self._position])
-        return self._steps[load]
-
-    def facts(self) -> Iterator[Any]:
-        for load, fact in self._facts.items():
-            told = replace(fact, letters=self.close_letters(load), seconds=self._seconds.get(load, 0.0))
-            yield TaggedOutput(FACTS, in_global_window(told))
-        self._close()
-        self._report.flush()
+    def before(self, window: Window) -> pa.Schema:
+        return window.schema(self._job.step_ids[self._position - 1] if self._position else "")
 
 
-def opened(job: Job, position: int, window: Window) -> Aggregate:
-    """Return the aggregate step at a position, open for the batches of a load."""
-    step = job.steps()[position]
-    assert isinstance(step, Aggregate)
-    before = window.schema(job.step_ids[position - 1] if position else "")
-    step.open(before, window.schema(step.id), datetime.fromisoformat(window.started_at))
-    return step
-
-
-class _StatesFn(_StepFn):
+class _StatesFn(_AggregateFn):
     def __init__(self, job: Job, position: int) -> None:
         super().__init__(job, position)
-        self._shuffled = any(step.type == "aggregate" for step in job.definition.steps[:position])
+        self._shuffled = any(step.type in ("aggregate", "join") for step in job.definition.steps[:position])
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -145,8 +111,8 @@ class _StatesFn(_StepFn):
     def _places_of(self, load: str, batch: pa.RecordBatch, step: Aggregate) -> int | npt.NDArray[np.int64]:
         """Places of the rows in the order of the source: a bundle reads a range from its beginning."""
         if self._shuffled:
-            # Groups come in any order. One that follows from their keys is the same on every run.
-            return _order_of_keys(batch) if step.ordered else 0
+            # Groups, and rows that were joined, come in any order. One that follows from where they came from is the same on every run.
+            return _order_of_origins(batch) if step.ordered else 0
         part = part_of(batch)
         place = self._places.get((load, part), 0)
         self._places[load, part] = place + batch.num_rows
@@ -159,14 +125,17 @@ class _StatesFn(_StepFn):
             if states is not None:
                 yield from map(in_global_window, sharded(load, held.step, states))
         self._held = {}
-        yield from self.facts()
+        yield from super().finish_bundle()
 
 
-def _order_of_keys(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
-    """Places by the hash of the key of the group that a row was; all alike where it had none, for then it was one row."""
-    if origin.KEY not in batch.schema.names:
+def _order_of_origins(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """Places by the hash of the key of a row or group, else by file and row; all alike of what has neither, which is one row."""
+    if origin.KEY in batch.schema.names:
+        return (hashing.row_hashes(batch, [origin.KEY]) >> np.uint64(1)).astype(np.int64)
+    if origin.ROW not in batch.schema.names:
         return np.zeros(batch.num_rows, dtype=np.int64)
-    return (hashing.row_hashes(batch, [origin.KEY]) >> np.uint64(1)).astype(np.int64)
+    files = (hashing.row_hashes(batch, [origin.SOURCE]) >> np.uint64(_PART + 1)).astype(np.int64)
+    return (files << _PART) + np.asarray(batch.column(origin.ROW))
 
 
 def sharded(load: str, step: Aggregate, states: pa.RecordBatch) -> Iterator[Sharded]:
@@ -175,18 +144,11 @@ def sharded(load: str, step: Aggregate, states: pa.RecordBatch) -> Iterator[Shar
     if not keys:
         yield (load, 0), states
         return
-    shards = np.asarray(hashing.shard(states, keys, SHARDS))
-    order = np.argsort(shards, kind="stable")
-    ends = np.cumsum(np.bincount(shards, minlength=SHARDS))
-    ordered = states.take(pa.array(order))
-    for number, end in enumerate(ends.tolist()):
-        begin = int(ends[number - 1]) if number else 0
-        if end > begin:
-            for part in size.split(ordered.slice(begin, end - begin)):
-                yield (load, number), part
+    for number, part in cut(states, hashing.shard(states, keys, SHARDS)):
+        yield (load, number), part
 
 
-class _NothingFn(_StepFn):
+class _NothingFn(_AggregateFn):
     """Of a step without keys, an empty state of each load: it gives one row, of no rows at all too."""
 
     def process(self, texts: dict[str, str]) -> Iterator[Sharded]:
@@ -194,12 +156,14 @@ class _NothingFn(_StepFn):
             if self._job.step_ids[self._position] not in window.schemas:
                 continue  # of a source without rows, from which nothing could be sampled, there is no plan, and no table either
             step = self.step(load, texts)
-            before = window.schema(self._job.step_ids[self._position - 1] if self._position else "")
-            yield (load, 0), step.states(pa.RecordBatch.from_pylist([], before), 0)
-        self._close()
+            yield (load, 0), step.states(pa.RecordBatch.from_pylist([], self.before(window)), 0)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        self._leave()  # nothing came, and nothing is told of it
+        yield from ()
 
 
-class _ResultsFn(_StepFn):
+class _ResultsFn(_AggregateFn):
     def process(self, shard: tuple[Shard, Iterable[pa.RecordBatch]], texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
         (load, _), blocks = shard
         with self.timed(load):
@@ -210,29 +174,9 @@ class _ResultsFn(_StepFn):
             states = held.take()
             assert states is not None
             applied = step.results([states], load)
-            self._count(load, applied)
+            self.count(load, applied)
         for batch in applied.batches:
             yield from size.split(batch)
-
-    def _count(self, load: str, applied: Applied) -> None:
-        fact = self._facts[load]
-        error = fact.error
-        for rows in applied.dead:
-            self.letter(rows.batch, rows.rows, load, fact.step, rows.codes, rows.messages)
-            error = error or f"{rows.codes[0]}: {rows.messages[0]}"
-        self._report.add(applied.rows_out)
-        self._facts[load] = replace(
-            fact,
-            records_out=fact.records_out + applied.rows_out,
-            filtered=fact.filtered + applied.filtered,
-            absorbed=fact.absorbed + applied.absorbed,
-            made=fact.made + applied.made,
-            dead=fact.dead + applied.rows_dead,
-            error=error,
-        )
-
-    def finish_bundle(self) -> Iterator[Any]:
-        yield from self.facts()
 
 
 class AggregateRows(beam.PTransform):

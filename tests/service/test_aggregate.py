@@ -264,7 +264,6 @@ def test_a_preview_shows_groups_of_the_whole_sample(desk: Desk) -> None:
     assert not Path(desk.folder / "target.duckdb").exists()
 
 
-@pytest.mark.no_bundle
 def test_a_definition_that_does_not_fit_tells_every_mistake_and_reads_nothing(desk: Desk) -> None:
     desk.sqlite("source.db", *PEOPLE)
     wrong = {"id": "t", "type": "aggregate", "groupBy": ["nation"], "aggregations": {"country": ["sum", "count"], "spent": "sum"}}

@@ -230,6 +230,20 @@ def test_the_error_budget_is_a_share_of_both_sides(people: Desk) -> None:
 
 
 @pytest.mark.usefixtures("distance")
+def test_what_depends_on_an_order_is_the_same_near_and_far(people: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = step("left", {"query": "SELECT code, name FROM countries WHERE n > 1", "table": None, "transformations": []})
+    named["source"].pop("table")
+    entries = [{"function": "first", "as": "first"}, {"function": "last", "as": "last"}, {"function": "collect", "as": "ids"}]
+    people.etl({"table": "people"}, OUT, [named, {"id": "t", "type": "aggregate", "groupBy": ["name"], "aggregations": {"id": entries}}])
+    found = []
+    for near in (module.NEAR, -1):
+        monkeypatch.setattr(module, "NEAR", near)
+        people.ran()
+        found.append(people.duckdb("target.duckdb", "SELECT name, first, last, ids FROM out ORDER BY name"))
+    assert found[0] == found[1]
+    assert [(name, len(ids)) for name, _, _, ids in found[0]] == [("Aleph", 25), ("Beta", 20), (None, 55)]
+
+
 def test_each_table_of_several_is_joined(people: Desk) -> None:
     people.sqlite("source.db", "CREATE TABLE friends AS SELECT id + 1000 AS id, age, country FROM people WHERE id <= 40")
     people.etl({"tables": ["people", "friends"]}, {"table": "all_{table}", "mode": "replace"}, [step("full")])
