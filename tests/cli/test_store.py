@@ -85,7 +85,8 @@ def test_a_word_that_is_a_connection_leads_where_it_does(here, monkeypatch):
     for given in ({}, {"service": "service.yaml"}):
         assert located(state="crm", **given).url == f"sqlite:///{here.folder}/crm.db"
         assert located(state="./crm", **given).url == f"sqlite:///{here.folder}/crm"
-        assert located(state="runs", **given).url == f"sqlite:///{here.folder}/runs"
+        with pytest.raises(SpecError, match=r"got 'runs', which is neither; connections: crm, warehouse \(write \./runs for a new"):
+            located(state="runs", **given)
         assert located(state="runs", connections="other.yaml", **given).url == f"sqlite:///{here.folder}/far/away.db"
         assert located(state="locked", connections="other.yaml", **given).url == "postgresql://me:hunter2@db/state"
         with pytest.raises(SpecError, match="got the connection 'warehouse', which is duckdb") as refused:

@@ -217,7 +217,7 @@ def test_split_never_changes_the_concatenation_and_keeps_its_limits(batch: pa.Re
 
     assert [row for part in parts for row in part.to_pylist()] == batch.to_pylist()
     assert all(part.schema.equals(batch.schema, check_metadata=True) for part in parts)
-    assert all(part.num_rows <= max_rows and (size.slice_bytes(part) <= max_bytes or part.num_rows == 1) for part in parts)
+    assert all(part.num_rows <= max_rows and (size.slice_bytes(part) <= max_bytes or part.num_rows <= 1) for part in parts)
     assert sum(map(size.canonical_bytes, parts)) == size.canonical_bytes(batch)
 
 
