@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["is_bytes", "is_list", "is_text", "is_uuid", "is_view", "storage"]
+__all__ = ["is_bytes", "is_list", "is_text", "is_uuid", "is_view", "plain_type", "storage"]
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -33,6 +33,15 @@ def is_view(kind: pa.DataType) -> bool:
 def is_uuid(kind: pa.DataType) -> bool:
     """Arrow's UUID extension type (16 bytes)."""
     return isinstance(kind, pa.BaseExtensionType) and bool(kind.extension_name == "arrow.uuid")
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type of the values: dictionaries and views are ways to store them, and Arrow computes with these only here and there."""
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    return pa.binary() if pa.types.is_binary_view(kind) else kind
 
 
 def storage(array: pa.Array) -> pa.Array:

@@ -111,7 +111,7 @@ def _apply(caller: Caller, batch: pa.RecordBatch, begin: int, parts: Parts) -> N
     if failed and caller.passes:
         arrays, of = _with_passed(caller, batch, arrays, of, np.array(sorted(failed), dtype=np.int64))
     straight = len(of) == batch.num_rows and bool((of == np.arange(batch.num_rows)).all())
-    like = batch if straight else take(batch, of.tolist())
+    like = batch if straight else take(batch, of)
     parts.batches.append(origin.carry(like, assembled(arrays, caller.schema, len(of))))
 
 
@@ -119,7 +119,7 @@ def _with_passed(
     caller: Caller, batch: pa.RecordBatch, arrays: Sequence[pa.Array], of: Positions, rows: Positions
 ) -> tuple[list[pa.Array], Positions]:
     """Put rows that failed between those that did not, in the order of the input."""
-    passed = caller.passed(take(batch, rows.tolist()))
+    passed = caller.passed(take(batch, rows))
     everyone = np.concatenate([of, rows])
     order = np.argsort(everyone, kind="stable")
     return [pa.concat_arrays([array, more]).take(pa.array(order)) for array, more in zip(arrays, passed, strict=True)], everyone[order]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -91,8 +92,6 @@ class Filter:
 
 
 def _at(rows: list[int], length: int) -> pa.Array:
-    import numpy as np
-
     mask = np.zeros(length, dtype=bool)
     mask[rows] = True
     return pa.array(mask)
@@ -107,4 +106,4 @@ def _kept(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
     try:
         return batch.filter(mask)
     except pa.ArrowNotImplementedError:  # views and run-end encoding
-        return take(batch, pc.indices_nonzero(mask).to_pylist())
+        return take(batch, np.flatnonzero(mask))

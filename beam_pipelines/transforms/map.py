@@ -130,7 +130,7 @@ class Map:
             arrays = [array if one.plain else _null_at(array, failed) for one, array in zip(self._fields, arrays, strict=True)]
         out = origin.carry(batch, self._assembled(batch, arrays))
         if failed and self.required:
-            out = take(out, np.delete(np.arange(batch.num_rows), list(failed)).tolist())
+            out = take(out, np.delete(np.arange(batch.num_rows), list(failed)))
             dead = dead_rows(batch, failed)
             nulled = len(columns.mended - set(failed))
         else:

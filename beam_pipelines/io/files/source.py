@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_pipelines.columnar import origin
+from beam_pipelines.columnar.kinds import is_view, plain_type
 from beam_pipelines.columnar.size import MAX_BYTES, MAX_ROWS, gather
 from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connections import Connection
@@ -178,19 +179,10 @@ def _footer(path: Path) -> _File:
         stat = path.stat()
         with pq.ParquetFile(path) as file:
             groups = tuple(file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups))
-            schema = pa.schema([(field.name, _decoded(field.type)) for field in file.schema_arrow])
+            schema = pa.schema([(field.name, plain_type(field.type)) for field in file.schema_arrow])
     except (pa.ArrowException, OSError) as bad:
         raise _unreadable(path, bad) from bad
     return _File(path, schema, groups, stat.st_size, stat.st_mtime_ns)
-
-
-def _decoded(kind: pa.DataType) -> pa.DataType:
-    """The type of a column's values: dictionaries and views are ways to store them, and Arrow computes with views only here and there."""
-    if pa.types.is_dictionary(kind):
-        return _decoded(kind.value_type)
-    if pa.types.is_string_view(kind):
-        return pa.string()
-    return pa.binary() if pa.types.is_binary_view(kind) else kind
 
 
 def _batches(path: Path, groups: Sequence[int], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -224,8 +216,7 @@ def _column(batch: pa.RecordBatch, planned: pa.Field) -> pa.Array:
         return pa.nulls(batch.num_rows, planned.type)
     column = batch.column(position)
     column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    viewed = pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type)
-    return column.cast(_decoded(column.type)) if viewed else column
+    return column.cast(plain_type(column.type)) if is_view(column.type) else column
 
 
 def _unchanged(path: Path, bounds: dict[str, Any]) -> None:

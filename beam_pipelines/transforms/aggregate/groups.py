@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_pipelines.columnar.expression.engine import one_chunk
+
 __all__ = ["Groups", "Values", "grouped"]
 
 Values: TypeAlias = "pa.Array | pa.ChunkedArray"
@@ -66,13 +68,6 @@ def grouped(
         wanted.append((_ROW, "list", None))
     # One thread: the rows of a group keep their order.
     table = pa.table(arrays).group_by(names, use_threads=False).aggregate(wanted)
-    combined = [_array(table, f"c{number}_{function}") for number, (_, function) in enumerate(columns)]
-    groups = Groups(_array(table, f"{_ROW}_list")) if listed else None
-    return [_array(table, name) for name in names[: len(keys)]], combined, groups
-
-
-def _array(table: pa.Table, name: str) -> pa.Array:
-    column = table.column(name)
-    return (
-        column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    )
+    combined = [one_chunk(table.column(f"c{number}_{function}")) for number, (_, function) in enumerate(columns)]
+    groups = Groups(one_chunk(table.column(f"{_ROW}_list"))) if listed else None
+    return [one_chunk(table.column(name)) for name in names[: len(keys)]], combined, groups

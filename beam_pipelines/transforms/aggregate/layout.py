@@ -8,16 +8,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["plain_type", "reduced", "restored", "stored"]
+from beam_pipelines.columnar.kinds import plain_type
 
-
-def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type of a field's values as results hold them: dictionaries and views are only ways to store them."""
-    if pa.types.is_dictionary(kind):
-        return plain_type(kind.value_type)
-    if pa.types.is_string_view(kind):
-        return pa.string()
-    return pa.binary() if pa.types.is_binary_view(kind) else kind
+__all__ = ["reduced", "restored", "stored"]
 
 
 def stored(kind: pa.DataType) -> pa.DataType:

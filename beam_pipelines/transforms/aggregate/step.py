@@ -14,12 +14,13 @@ import pyarrow.compute as pc
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.compact import take
+from beam_pipelines.columnar.kinds import plain_type
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.spec.aggregation import Measure
 from beam_pipelines.spec.step import AggregateStep, FilterStep
 from beam_pipelines.transforms.aggregate.functions import kernel
 from beam_pipelines.transforms.aggregate.groups import Values, grouped
-from beam_pipelines.transforms.aggregate.layout import plain_type, reduced, restored
+from beam_pipelines.transforms.aggregate.layout import reduced, restored
 from beam_pipelines.transforms.aggregate.measure import Kernel, MeasureProblem, Rows
 from beam_pipelines.transforms.filter import Filter
 from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
@@ -175,7 +176,7 @@ class Aggregate:
         """Drop the groups that died and those that `having` does not keep; `beyond`: groups above rows, negative: rows above groups."""
         died = dead_rows(rows, dead)
         if dead:
-            rows = take(rows, np.delete(np.arange(rows.num_rows), sorted(dead)).tolist())
+            rows = take(rows, np.delete(np.arange(rows.num_rows), sorted(dead)))
         kept = Applied((rows,) if rows.num_rows else ())
         if self._having is not None and rows.num_rows:
             kept = self._having.apply(rows)
