@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 import apache_beam as beam
@@ -23,7 +22,6 @@ from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
 from beam_pipelines.engine.stage import part_of
 from beam_pipelines.runs.facts import StepFact
-from beam_pipelines.runs.window import Window
 from beam_pipelines.spec.step import AggregateStep
 from beam_pipelines.transforms.aggregate import Aggregate
 
@@ -74,20 +72,7 @@ class States:
         return states
 
 
-class _AggregateFn(ShuffleFn[Aggregate]):
-    """Base of both halves."""
-
-    def opened(self, window: Window) -> Aggregate:
-        step = self._job.steps()[self._position]
-        assert isinstance(step, Aggregate)
-        step.open(self.before(window), window.schema(step.id), datetime.fromisoformat(window.started_at))
-        return step
-
-    def before(self, window: Window) -> pa.Schema:
-        return window.schema(self._job.step_ids[self._position - 1] if self._position else "")
-
-
-class _StatesFn(_AggregateFn):
+class _StatesFn(ShuffleFn[Aggregate]):
     def __init__(self, job: Job, position: int) -> None:
         super().__init__(job, position)
         self._shuffled = any(step.type in ("aggregate", "join") for step in job.definition.steps[:position])
@@ -148,7 +133,7 @@ def sharded(load: str, step: Aggregate, states: pa.RecordBatch) -> Iterator[Shar
         yield (load, number), part
 
 
-class _NothingFn(_AggregateFn):
+class _NothingFn(ShuffleFn[Aggregate]):
     """Of a step without keys, an empty state of each load: it gives one row, of no rows at all too."""
 
     def process(self, texts: dict[str, str]) -> Iterator[Sharded]:
@@ -156,14 +141,14 @@ class _NothingFn(_AggregateFn):
             if self._job.step_ids[self._position] not in window.schemas:
                 continue  # of a source without rows, from which nothing could be sampled, there is no plan, and no table either
             step = self.step(load, texts)
-            yield (load, 0), step.states(pa.RecordBatch.from_pylist([], self.before(window)), 0)
+            yield (load, 0), step.states(pa.RecordBatch.from_pylist([], self._job.schema_before(window, self._position)), 0)
 
     def finish_bundle(self) -> Iterator[Any]:
         self._leave()  # nothing came, and nothing is told of it
         yield from ()
 
 
-class _ResultsFn(_AggregateFn):
+class _ResultsFn(ShuffleFn[Aggregate]):
     def process(self, shard: tuple[Shard, Iterable[pa.RecordBatch]], texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
         (load, _), blocks = shard
         with self.timed(load):

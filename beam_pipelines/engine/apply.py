@@ -8,22 +8,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
-from beam_pipelines.columnar import expression, origin
+from beam_pipelines.columnar import origin
 from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.prepare import TERMS
+from beam_pipelines.engine.opening import open_steps
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.runs.window import Window
 from beam_pipelines.transforms.fused import Fused
-from beam_pipelines.transforms.step import Applied, Step
+from beam_pipelines.transforms.step import Step
 
 __all__ = ["ApplySteps"]
 
@@ -75,42 +74,16 @@ class _ApplyFn(BundleFn):
         results = one.fused.apply(batch)
         rows_in = batch.num_rows
         for position, (applied, report) in enumerate(zip(results, [*self._earlier, self._report], strict=True)):
-            one.facts[position] = self._counted(one.facts[position], load, rows_in, applied)
+            one.facts[position] = self.counted(one.facts[position], applied, rows_in)
             rows_in = applied.rows_out
             report.add(rows_in)
         return results[-1].batches
 
-    def _counted(self, fact: StepFact, load: str, rows_in: int, applied: Applied) -> StepFact:
-        """Stage the dead letters of one step and batch, and add up its counts."""
-        error = fact.error
-        for rows in applied.dead:
-            self.letter(rows.batch, rows.rows, load, fact.step, rows.codes, rows.messages)
-            error = error or f"{rows.codes[0]}: {rows.messages[0]}"
-        return replace(
-            fact,
-            records_in=fact.records_in + rows_in,
-            records_out=fact.records_out + applied.rows_out,
-            filtered=fact.filtered + applied.filtered,
-            rejected=fact.rejected + applied.rejected,
-            dead=fact.dead + applied.rows_dead,
-            nulled=fact.nulled + applied.nulled,
-            made=fact.made + applied.made,
-            error=error,
-        )
-
     def _begin(self, load: str, window: Window) -> _Open:
-        ids, every = self._job.step_ids, self._job.steps()
-        steps = [every[index] for index in self._steps]
-        schemas = [window.schema(ids[self._steps[0] - 1] if self._steps[0] else ""), *(window.schema(step.id) for step in steps)]
+        steps = open_steps(self._job, self._steps, window)
         names = [step.id for step in steps]
         facts = [StepFact(load, name, fused_with=tuple(other for other in names if other != name)) for name in names]
-        expression.recall(window.schemas.get(TERMS, "[]"))
-        with contextlib.ExitStack() as opened:
-            for step, before, after in zip(steps, schemas, schemas[1:], strict=False):
-                step.open(before, after, datetime.fromisoformat(window.started_at))
-                opened.callback(step.close)
-            one = self._open[load] = _Open(steps, Fused(steps, schemas[1:]), facts)
-            opened.pop_all()
+        one = self._open[load] = _Open(steps, Fused(steps, [window.schema(name) for name in names]), facts)
         return one
 
     def finish_bundle(self) -> Iterator[Any]:

@@ -19,9 +19,10 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.io.connector import Stager, Target
 from beam_pipelines.runs.context import RunContext
-from beam_pipelines.runs.facts import Dead
+from beam_pipelines.runs.facts import Dead, StepFact
 from beam_pipelines.runs.names import StagingName, new_attempt
 from beam_pipelines.runs.window import Window
+from beam_pipelines.transforms.step import Applied
 
 __all__ = ["FACTS", "BundleFn", "LetterBox", "PlainFn", "in_global_window"]
 
@@ -139,6 +140,25 @@ class BundleFn(PlainFn):
                 at=datetime.now(timezone.utc),
                 max_cell_bytes=self._job.definition.max_cell_bytes,
             )
+        )
+
+    def counted(self, fact: StepFact, applied: Applied, rows_in: int) -> StepFact:
+        """Stage the dead letters of what became of some rows in a step, and return the step's fact with it added."""
+        error = fact.error
+        for rows in applied.dead:
+            self.letter(rows.batch, rows.rows, fact.load, fact.step, rows.codes, rows.messages)
+            error = error or f"{rows.codes[0]}: {rows.messages[0]}"
+        return replace(
+            fact,
+            records_in=fact.records_in + rows_in,
+            records_out=fact.records_out + applied.rows_out,
+            filtered=fact.filtered + applied.filtered,
+            rejected=fact.rejected + applied.rejected,
+            absorbed=fact.absorbed + applied.absorbed,
+            dead=fact.dead + applied.rows_dead,
+            nulled=fact.nulled + applied.nulled,
+            made=fact.made + applied.made,
+            error=error,
         )
 
     def close_letters(self, load: str, step: str | None = None) -> tuple[Dead, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 
 from beam_pipelines import __version__
 from beam_pipelines.engine import artifact, sources
@@ -24,6 +25,7 @@ from beam_pipelines.io.connections import Connections
 from beam_pipelines.io.connector import Policy, Source, Target
 from beam_pipelines.runs.balance import Budget
 from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.window import Window
 from beam_pipelines.spec import Definition
 from beam_pipelines.transforms.registry import build
 from beam_pipelines.transforms.step import Step
@@ -166,8 +168,21 @@ class Job:
         path = self.path or self.definition.steps_path
         return [build(model, self.functions, f"{path}[{index}]") for index, model in enumerate(self.definition.steps)]
 
+    def schema_before(self, window: Window, position: int) -> pa.Schema:
+        """The planned schema of what reaches a step."""
+        return window.schema(self.step_ids[position - 1] if position else "")
+
     def side(self, step: str) -> Job:
         """The job of the right side of a join: its source, its own steps, and the same target."""
+        if step not in self._sides:
+            self._sides[step] = self._side(step)
+        return self._sides[step]
+
+    @cached_property
+    def _sides(self) -> dict[str, Job]:
+        return {}
+
+    def _side(self, step: str) -> Job:
         data = orjson.loads(self.text)
         section = data["pipeline"]
         position = self.step_ids.index(step)

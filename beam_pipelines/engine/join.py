@@ -18,9 +18,7 @@ from beam_pipelines.engine.bundle import FACTS, PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
-from beam_pipelines.engine.sides import opened_join
 from beam_pipelines.runs.facts import ReadFact, StepFact
-from beam_pipelines.runs.window import Window
 from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.join.step import Right
 from beam_pipelines.transforms.path import FieldPath
@@ -75,9 +73,6 @@ class TellFn(PlainFn):
 
 
 class _JoinFn(ShuffleFn[Join]):
-    def opened(self, window: Window) -> Join:
-        return opened_join(self._job, self._position, window)
-
     def start_bundle(self) -> None:
         super().start_bundle()
         self._sizes: dict[str, int] | None = None

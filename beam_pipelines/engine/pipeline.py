@@ -8,12 +8,10 @@ import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
 
 from beam_pipelines.columnar import coder
-from beam_pipelines.engine.aggregate import AggregateRows
 from beam_pipelines.engine.apply import ApplySteps
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.commit import Commit
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.join import JoinRows, Sides, TellFn
 from beam_pipelines.engine.prepare import Prepare
 from beam_pipelines.engine.read import Read
 from beam_pipelines.engine.stage import Stage
@@ -63,10 +61,14 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
         model = job.definition.steps[steps[0]]
         label = f"Step {' + '.join(job.step_ids[index] for index in steps)}"
         if isinstance(model, AggregateStep):
+            from beam_pipelines.engine.aggregate import AggregateRows  # most services have none, and start without it
+
             rows, told = streams | label >> AggregateRows(job, steps[0], windows)
             streams = (rows,)
             facts += told
         elif isinstance(model, JoinStep):
+            from beam_pipelines.engine.join import JoinRows
+
             right, told = windows | f"{label} source" >> RightSide(job, model.id)
             streams, more = (streams, right) | label >> JoinRows(job, steps[0], windows)
             facts += [told, *more]
@@ -90,6 +92,8 @@ class RightSide(beam.PTransform):
         self._job, self._step = job.side(step), step
 
     def expand(self, windows: PCollection) -> tuple[PCollection, PCollection]:
+        from beam_pipelines.engine.join import Sides, TellFn
+
         sides = windows | "Windows" >> Sides(self._step)
         streams, facts = transformed(self._job, sides, sides | "Read" >> Read(self._job, self._step))
         rows = streams[0] if len(streams) == 1 else streams | "Rows" >> beam.Flatten()

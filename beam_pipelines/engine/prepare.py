@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import cast, expression, origin, types
 from beam_pipelines.engine.bundle import PlainFn
-from beam_pipelines.engine.columns import narrowing, read_by
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import group_columns, snake, trace
 from beam_pipelines.engine.progress import Reporter
@@ -192,7 +191,7 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
         window = window.with_schema(step.id, schema)
     if source.traits.columnar and steps:
         before, window = _narrowed(steps, before, window)
-    window = replace(window, schemas={**window.schemas, TERMS: expression.write_down(before)})
+    window = replace(window, schemas={**window.schemas, TERMS: expression.write_down([*before, schema])})
     return window.with_schema(TARGET, named(job, schema))
 
 
@@ -207,6 +206,8 @@ def with_sides(job: Job, window: Window, context: RunContext, *, incremental: bo
 
 def _narrowed(steps: Sequence[Step], before: list[pa.Schema], window: Window) -> tuple[list[pa.Schema], Window]:
     """Plan the first steps again, to read only the columns that they use; what comes out of them is as it was."""
+    from beam_pipelines.engine.columns import narrowing, read_by  # knows every kind of step, and few sources need it
+
     first = narrowing(steps)
     now = datetime.fromisoformat(window.started_at)
     with contextlib.ExitStack() as opened:

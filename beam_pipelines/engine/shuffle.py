@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +14,8 @@ from beam_pipelines.columnar import size
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.opening import open_steps
 from beam_pipelines.runs.facts import StepFact
-from beam_pipelines.runs.window import Window
 from beam_pipelines.transforms.step import Applied, Step
 
 __all__ = ["SHARDS", "Shard", "ShuffleFn", "cut"]
@@ -55,34 +54,17 @@ class ShuffleFn(BundleFn, Generic[_Step]):
         self._steps: dict[str, _Step] = {}
         self._facts: dict[str, StepFact] = {}
 
-    @abstractmethod
-    def opened(self, window: Window) -> _Step:
-        """Return the step, open for the batches of a load."""
-
     def step(self, load: str, texts: dict[str, str]) -> _Step:
         if load not in self._steps:
-            self._steps[load] = self.opened(self.window(load, texts))
+            (step,) = open_steps(self._job, [self._position], self.window(load, texts))
+            self._steps[load] = cast("_Step", step)
             self._facts[load] = StepFact(load, self._job.step_ids[self._position])
         return self._steps[load]
 
     def count(self, load: str, applied: Applied, rows_in: int = 0) -> None:
-        """Stage the dead letters of what became of some rows, and count it."""
-        fact = self._facts[load]
-        error = fact.error
-        for rows in applied.dead:
-            self.letter(rows.batch, rows.rows, load, fact.step, rows.codes, rows.messages)
-            error = error or f"{rows.codes[0]}: {rows.messages[0]}"
+        """Count what became of some rows of a load."""
         self._report.add(applied.rows_out)
-        self._facts[load] = replace(
-            fact,
-            records_in=fact.records_in + rows_in,
-            records_out=fact.records_out + applied.rows_out,
-            filtered=fact.filtered + applied.filtered,
-            absorbed=fact.absorbed + applied.absorbed,
-            made=fact.made + applied.made,
-            dead=fact.dead + applied.rows_dead,
-            error=error,
-        )
+        self._facts[load] = self.counted(self._facts[load], applied, rows_in)
 
     def finish_bundle(self) -> Iterator[Any]:
         for load, fact in self._facts.items():

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, cast
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.engine.job import Job
@@ -18,10 +16,12 @@ from beam_pipelines.io.connector import Described, Source
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec.step import JoinStep
-from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.step import Step
 
-__all__ = ["acquainted", "fix_sides", "joins_of", "multiplies", "opened_join", "opened_side", "plan_sides", "right_schema"]
+if TYPE_CHECKING:
+    from beam_pipelines.transforms.join import Join
+
+__all__ = ["acquainted", "fix_sides", "joins_of", "multiplies", "opened_side", "plan_sides"]
 
 Planner = Callable[[Job, Window, Source, Described], Window]
 
@@ -157,24 +157,10 @@ def fix_sides(job: Job, window: Window, context: RunContext, parts: Callable[[De
     return replace(window, sides=sides) if sides else window
 
 
-def right_schema(job: Job, window: Window, step: str) -> pa.Schema:
-    """The schema of the rows that a join meets: of its source, after the steps of that."""
-    ids = job.side(step).step_ids
-    return window.sides[step].schema(ids[-1] if ids else "")
-
-
 def acquainted(job: Job, steps: Sequence[Step], window: Window) -> None:
-    """Tell each join among a job's steps what its right side is."""
+    """Tell each join among a job's steps what its right side is: its source, after the steps of that."""
+    after = {model.id: model.source.transformations for _, model in _joins(job)}
     for step in steps:
-        if isinstance(step, Join):
-            step.against(right_schema(job, window, step.id))
-
-
-def opened_join(job: Job, position: int, window: Window) -> Join:
-    """Return the join at a position, open for the batches of a load."""
-    step = job.steps()[position]
-    assert isinstance(step, Join)
-    step.against(right_schema(job, window, step.id))
-    before = window.schema(job.step_ids[position - 1] if position else "")
-    step.open(before, window.schema(step.id), datetime.fromisoformat(window.started_at))
-    return step
+        if step.id in after:
+            last = after[step.id][-1].id if after[step.id] else ""
+            cast("Join", step).against(window.sides[step.id].schema(last))

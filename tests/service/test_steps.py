@@ -328,3 +328,18 @@ def without_duckdb(folder: Path) -> str:
     (folder / "path" / "duckdb").mkdir(parents=True)
     (folder / "path" / "duckdb" / "__init__.py").write_text("raise ImportError('DuckDB was asked for')")
     return os.pathsep.join([str(folder / "path"), os.environ.get("PYTHONPATH", "")])
+
+
+def test_the_condition_of_an_aggregate_does_not_load_the_engine_again(desk: Desk) -> None:
+    fill(desk)
+    desk.connect(source="source.db", target="target.db")
+    steps = [{"id": "sums", "type": "aggregate", "groupBy": ["name"], "aggregations": {"age": "sum"}, "having": "sum_age >= 90"}]
+    desk.etl({"table": "people", "cursor": {"column": "id"}}, {"table": "sums", "mode": "insert"}, steps)
+    first = desk.command("--service", "service.json")
+    desk.sqlite("source.db", "INSERT INTO people VALUES (101, 'Ann', 50, '', ''), (102, 'Ann', 40, '', ''), (103, 'Ben', 89, '', '')")
+
+    again = desk.command("--service", "service.json", environment={"PYTHONPATH": without_duckdb(desk.folder)})
+
+    assert (first.returncode, again.returncode) == (0, 0), again.stderr
+    assert desk.sqlite("target.db", "SELECT name, sum_age FROM sums WHERE name NOT LIKE 'Person%'") == [("Ann", 90)]
+    assert desk.sqlite("target.db", "SELECT count(*) FROM sums") == [(12,)]
