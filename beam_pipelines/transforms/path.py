@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from beam_pipelines.columnar.expression import Node, column, literal, operation
 from beam_pipelines.errors import Code
+from beam_pipelines.transforms.misfit import MisfitError
 
 __all__ = ["FieldPath", "PathProblem", "find_path", "nest", "target_parts"]
 
@@ -24,7 +25,7 @@ Part = str | int
 _PART = re.compile(r"([^.\[\]]+)((?:\[\d+\])*)")
 
 
-class PathProblem(ValueError):  # noqa: N818 (the steps turn it into a PlanError)
+class PathProblem(MisfitError):  # noqa: N818 (it never leaves the step)
     """A path that leads nowhere.
 
     Args:
@@ -34,8 +35,8 @@ class PathProblem(ValueError):  # noqa: N818 (the steps turn it into a PlanError
     """
 
     def __init__(self, message: str, hint: str = "", code: Code = "column-missing") -> None:
-        super().__init__(message)
-        self.message, self.hint, self.code = message, hint, code
+        super().__init__(message, hint)
+        self.code = code
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_pipelines.transforms.aggregate.groups import Groups
+from beam_pipelines.transforms.misfit import MisfitError
 
 __all__ = ["Kernel", "MeasureProblem", "Measured", "Rows", "State", "of_groups"]
 
@@ -19,17 +20,8 @@ Reduce = Literal["sum", "min", "max"]
 Positions = npt.NDArray[np.int64]
 
 
-class MeasureProblem(ValueError):  # noqa: N818 (the step turns it into a PlanError)
-    """A function that does not fit its field or its arguments.
-
-    Args:
-        message: What was expected and what came.
-        hint: What to do.
-    """
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message, self.hint = message, hint
+class MeasureProblem(MisfitError):  # noqa: N818 (it never leaves the step)
+    """A function that does not fit its field or its arguments."""
 
 
 @dataclass(frozen=True)

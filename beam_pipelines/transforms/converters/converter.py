@@ -17,21 +17,13 @@ import pyarrow.compute as pc
 from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.expression import Engine, Node, Scope, column
 from beam_pipelines.columnar.kinds import is_text
+from beam_pipelines.transforms.misfit import MisfitError
 
 __all__ = ["Bound", "Converted", "ConverterProblem", "Entry", "Parameter", "blank_to_null", "casting", "checked", "computed", "plain_text"]
 
 
-class ConverterProblem(ValueError):  # noqa: N818 (the map step turns it into a PlanError)
-    """A converter that does not fit its arguments or its column.
-
-    Args:
-        message: What was expected and what came.
-        hint: What to do.
-    """
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message, self.hint = message, hint
+class ConverterProblem(MisfitError):  # noqa: N818 (it never leaves the step)
+    """A converter that does not fit its arguments or its column."""
 
 
 @dataclass(frozen=True)
