@@ -104,7 +104,7 @@ class _Loop:
         why = "it stopped the event loop"
         try:
             self._loop.run_forever()
-        except BaseException as error:  # noqa: BLE001 (SystemExit and KeyboardInterrupt of a task leave the loop, and nobody else sees them)
+        except BaseException as error:  # noqa: BLE001 (what leaves the loop nobody else sees)
             why = f"it raised {type(error).__name__} in a task of its own"
         self._ended = FatalError(f"{self._name} ended the event loop that its calls run in: {why}", code="function-failed")
         for future in list(self._waited):
