@@ -121,7 +121,8 @@ def _default() -> Path:
 def _of_definition(path: Path, connections: str | None, session: Session) -> Iterator[_Probe]:
     from beam_pipelines.io import registry
     from beam_pipelines.io.connections import Connections
-    from beam_pipelines.spec.step import JoinStep, every_step
+    from beam_pipelines.spec.step import every_step
+    from beam_pipelines.spec.step.join import JoinStep
 
     service = session.load(path, connections)
     known = Connections(service.connections_file)

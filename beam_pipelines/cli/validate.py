@@ -62,7 +62,7 @@ def check(session: Session, service: Service) -> int:
 
 def _placed(steps: Sequence[StepBase], path: str) -> Iterator[tuple[str, StepBase]]:
     """Steps and those of the sources of joins, each with its place."""
-    from beam_pipelines.spec.step import JoinStep
+    from beam_pipelines.spec.step.join import JoinStep
 
     for index, step in enumerate(steps):
         yield f"{path}[{index}]", step

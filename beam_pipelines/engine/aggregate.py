@@ -22,7 +22,7 @@ from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
 from beam_pipelines.engine.stage import part_of
 from beam_pipelines.runs.facts import StepFact
-from beam_pipelines.spec.step import AggregateStep
+from beam_pipelines.spec.step.aggregate import AggregateStep
 from beam_pipelines.transforms.aggregate import Aggregate
 
 __all__ = ["AggregateRows", "States"]

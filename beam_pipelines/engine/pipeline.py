@@ -16,7 +16,8 @@ from beam_pipelines.engine.prepare import Prepare
 from beam_pipelines.engine.read import Read
 from beam_pipelines.engine.stage import Stage
 from beam_pipelines.runs.facts import StepFact
-from beam_pipelines.spec.step import AggregateStep, JoinStep
+from beam_pipelines.spec.step.aggregate import AggregateStep
+from beam_pipelines.spec.step.join import JoinStep
 from beam_pipelines.transforms.fused import groups
 
 __all__ = ["RunLoads", "loaded"]

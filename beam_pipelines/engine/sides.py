@@ -15,7 +15,7 @@ from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import Described, Source
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.window import Window
-from beam_pipelines.spec.step import JoinStep
+from beam_pipelines.spec.step.join import JoinStep
 from beam_pipelines.transforms.step import Step
 
 if TYPE_CHECKING:

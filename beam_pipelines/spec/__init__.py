@@ -1,80 +1,80 @@
 """What a user writes: the models of a service definition, its reader and its JSON Schema.
 
-Nothing here imports Beam, Arrow or a client, and the YAML parser is imported when a file is read.
+Nothing here imports Beam, Arrow or a client, and the YAML parser is imported when a file is read. Names are loaded on first use, so that a
+start imports only the models that its definition has.
 """
 
 from __future__ import annotations
 
-from beam_pipelines.spec.aggregation import Aggregation, Measure
-from beam_pipelines.spec.condition import AllOf, AnyOf, Comparison, Condition, Negation, Operator
-from beam_pipelines.spec.definition import Batch, Definition, ErrorBudget, Kind, Pipeline, Processing, Retention, Stream, Validation
-from beam_pipelines.spec.destination import (
-    ApiDestination,
-    BucketDestination,
-    DatabaseDestination,
-    Destination,
-    FileDestination,
-    GcsDestination,
-    KafkaDestination,
-    Mode,
-    S3Destination,
-    TableDestination,
-    WarehouseDestination,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from beam_pipelines.spec.load import Loaded, load, loads, parse
-from beam_pipelines.spec.mapping import Converter, FieldMapping
-from beam_pipelines.spec.model import Model
-from beam_pipelines.spec.position import Position, Positions
-from beam_pipelines.spec.pricing import MeteredPricing, PerGbPricing, PerHourPricing, PerRecordPricing, Pricing, Tier, TierMode
 from beam_pipelines.spec.render import render
-from beam_pipelines.spec.rule import (
-    Action,
-    Actions,
-    ForeignKey,
-    InSet,
-    NumericRange,
-    Reference,
-    Regex,
-    RequiredFields,
-    Rule,
-    RuleBase,
-    Severity,
-    Unique,
-)
-from beam_pipelines.spec.schedule import Schedule
-from beam_pipelines.spec.schema import json_schema
-from beam_pipelines.spec.source import (
-    ApiSource,
-    BatchSource,
-    BucketSource,
-    Compression,
-    Cursor,
-    DatabaseSource,
-    EventSource,
-    FileFormat,
-    FileSource,
-    GcsSource,
-    KafkaSource,
-    S3Source,
-    Source,
-    StreamSource,
-    TopicSource,
-)
-from beam_pipelines.spec.step import (
-    AggregateStep,
-    FilterStep,
-    FunctionStep,
-    JoinSource,
-    JoinStep,
-    MapStep,
-    Processor,
-    StepBase,
-    Transformation,
-    WindowStep,
-    every_step,
-)
-from beam_pipelines.spec.values import parse_duration, parse_size, slug
-from beam_pipelines.spec.window import SessionWindow, SlidingWindow, TumblingWindow, Window
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.aggregation import Aggregation, Measure
+    from beam_pipelines.spec.condition import AllOf, AnyOf, Comparison, Condition, Negation, Operator
+    from beam_pipelines.spec.definition import Batch, Definition, ErrorBudget, Kind, Pipeline, Processing, Retention, Stream, Validation
+    from beam_pipelines.spec.destination import (
+        ApiDestination,
+        BucketDestination,
+        DatabaseDestination,
+        Destination,
+        FileDestination,
+        GcsDestination,
+        KafkaDestination,
+        Mode,
+        S3Destination,
+        TableDestination,
+        WarehouseDestination,
+    )
+    from beam_pipelines.spec.mapping import Converter, FieldMapping
+    from beam_pipelines.spec.model import Model
+    from beam_pipelines.spec.position import Position, Positions
+    from beam_pipelines.spec.pricing import MeteredPricing, PerGbPricing, PerHourPricing, PerRecordPricing, Pricing, Tier, TierMode
+    from beam_pipelines.spec.rule import (
+        Action,
+        Actions,
+        ForeignKey,
+        InSet,
+        NumericRange,
+        Reference,
+        Regex,
+        RequiredFields,
+        Rule,
+        RuleBase,
+        Severity,
+        Unique,
+    )
+    from beam_pipelines.spec.schedule import Schedule
+    from beam_pipelines.spec.schema import json_schema
+    from beam_pipelines.spec.source import (
+        ApiSource,
+        BatchSource,
+        BucketSource,
+        Compression,
+        Cursor,
+        DatabaseSource,
+        EventSource,
+        FileFormat,
+        FileSource,
+        GcsSource,
+        KafkaSource,
+        S3Source,
+        Source,
+        StreamSource,
+        TopicSource,
+    )
+    from beam_pipelines.spec.step import Processor, StepBase, Transformation, every_step
+    from beam_pipelines.spec.step.aggregate import AggregateStep
+    from beam_pipelines.spec.step.filter import FilterStep
+    from beam_pipelines.spec.step.function import FunctionStep
+    from beam_pipelines.spec.step.join import JoinSource, JoinStep
+    from beam_pipelines.spec.step.map import MapStep
+    from beam_pipelines.spec.step.window import WindowStep
+    from beam_pipelines.spec.values import parse_duration, parse_size, slug
+    from beam_pipelines.spec.window import SessionWindow, SlidingWindow, TumblingWindow, Window
 
 __all__ = [
     "Action",
@@ -170,3 +170,85 @@ __all__ = [
     "render",
     "slug",
 ]
+
+_NAMES = {
+    "beam_pipelines.spec.aggregation": ("Aggregation", "Measure"),
+    "beam_pipelines.spec.condition": ("AllOf", "AnyOf", "Comparison", "Condition", "Negation", "Operator"),
+    "beam_pipelines.spec.definition": (
+        "Batch",
+        "Definition",
+        "ErrorBudget",
+        "Kind",
+        "Pipeline",
+        "Processing",
+        "Retention",
+        "Stream",
+        "Validation",
+    ),
+    "beam_pipelines.spec.destination": (
+        "ApiDestination",
+        "BucketDestination",
+        "DatabaseDestination",
+        "Destination",
+        "FileDestination",
+        "GcsDestination",
+        "KafkaDestination",
+        "Mode",
+        "S3Destination",
+        "TableDestination",
+        "WarehouseDestination",
+    ),
+    "beam_pipelines.spec.mapping": ("Converter", "FieldMapping"),
+    "beam_pipelines.spec.model": ("Model",),
+    "beam_pipelines.spec.position": ("Position", "Positions"),
+    "beam_pipelines.spec.pricing": ("MeteredPricing", "PerGbPricing", "PerHourPricing", "PerRecordPricing", "Pricing", "Tier", "TierMode"),
+    "beam_pipelines.spec.rule": (
+        "Action",
+        "Actions",
+        "ForeignKey",
+        "InSet",
+        "NumericRange",
+        "Reference",
+        "Regex",
+        "RequiredFields",
+        "Rule",
+        "RuleBase",
+        "Severity",
+        "Unique",
+    ),
+    "beam_pipelines.spec.schedule": ("Schedule",),
+    "beam_pipelines.spec.schema": ("json_schema",),
+    "beam_pipelines.spec.source": (
+        "ApiSource",
+        "BatchSource",
+        "BucketSource",
+        "Compression",
+        "Cursor",
+        "DatabaseSource",
+        "EventSource",
+        "FileFormat",
+        "FileSource",
+        "GcsSource",
+        "KafkaSource",
+        "S3Source",
+        "Source",
+        "StreamSource",
+        "TopicSource",
+    ),
+    "beam_pipelines.spec.step": ("Processor", "StepBase", "Transformation", "every_step"),
+    "beam_pipelines.spec.step.aggregate": ("AggregateStep",),
+    "beam_pipelines.spec.step.filter": ("FilterStep",),
+    "beam_pipelines.spec.step.function": ("FunctionStep",),
+    "beam_pipelines.spec.step.join": ("JoinSource", "JoinStep"),
+    "beam_pipelines.spec.step.map": ("MapStep",),
+    "beam_pipelines.spec.step.window": ("WindowStep",),
+    "beam_pipelines.spec.values": ("parse_duration", "parse_size", "slug"),
+    "beam_pipelines.spec.window": ("SessionWindow", "SlidingWindow", "TumblingWindow", "Window"),
+}
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag
+from pydantic_core import InitErrorDetails
 
-from beam_pipelines.spec.model import Model, nearest
+from beam_pipelines.spec.model import Model, mistake, nearest
 from beam_pipelines.spec.values import Text, shown
 
-__all__ = ["AggregateFunction", "Aggregation", "GroupEntry", "Measure", "check_group", "check_window", "group_measures", "window_measures"]
+__all__ = [
+    "AggregateFunction",
+    "Aggregation",
+    "GroupEntry",
+    "Measure",
+    "check_entries",
+    "check_group",
+    "check_window",
+    "group_measures",
+    "window_measures",
+]
 
 AggregateFunction = Literal[
     "count", "count_distinct", "sum", "avg", "min", "max", "first", "last", "median", "percentile", "stddev", "collect"
@@ -115,3 +126,13 @@ def window_measures(aggregations: Mapping[str, str]) -> tuple[Measure, ...]:
         function, _, field = (part.strip() for part in value.partition(":"))
         measures.append(Measure.model_validate({"name": name, "function": function, "field": field or None}))
     return tuple(measures)
+
+
+def check_entries(raw: Mapping[str, Any], check: Callable[[str, Any], None]) -> Iterator[InitErrorDetails]:
+    """Yield the mistakes of `aggregations`, each entry of which `check` looks at."""
+    entries = raw.get("aggregations")
+    for name, value in entries.items() if isinstance(entries, Mapping) else ():
+        try:
+            check(name, value)
+        except ValueError as error:
+            yield mistake(str(error), "aggregations", name)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, Tag
+from pydantic import Field
 from pydantic_core import InitErrorDetails
 
-from beam_pipelines.spec.model import Model, by_type, mistake
+from beam_pipelines.spec.model import Model, mistake
 from beam_pipelines.spec.source import Compression, Endpoint, FileFormat, file_location
+from beam_pipelines.spec.union import OneOf
 from beam_pipelines.spec.values import ConnectionName, Count, Flag, SecretReference, Text
 
 __all__ = [
@@ -202,12 +203,6 @@ class KafkaDestination(Model):
 
 
 Destination = Annotated[
-    Annotated[DatabaseDestination, Tag("type: database")]
-    | Annotated[WarehouseDestination, Tag("type: data-warehouse")]
-    | Annotated[FileDestination, Tag("type: file")]
-    | Annotated[S3Destination, Tag("type: s3")]
-    | Annotated[GcsDestination, Tag("type: gcs")]
-    | Annotated[ApiDestination, Tag("type: api")]
-    | Annotated[KafkaDestination, Tag("type: kafka")],
-    by_type("database", "data-warehouse", "file", "s3", "gcs", "api", "kafka"),
+    DatabaseDestination | WarehouseDestination | FileDestination | S3Destination | GcsDestination | ApiDestination | KafkaDestination,
+    OneOf(DatabaseDestination, WarehouseDestination, FileDestination, S3Destination, GcsDestination, ApiDestination, KafkaDestination),
 ]

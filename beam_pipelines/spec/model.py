@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
@@ -22,30 +22,9 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
     from typing_extensions import Self
 
-__all__ = ["Model", "by_type", "mistake", "nearest"]
+__all__ = ["Model", "mistake", "nearest", "untyped"]
 
-_TAGS = ("type: ", "model: ")  # prefixes of unions' tags: pydantic puts tags into an error's location, and no key looks like this
-
-
-def by_type(*names: str, key: Literal["type", "model"] = "type") -> Discriminator:
-    """Return the discriminator of a union on `type` (prices: `model`).
-
-    A misspelt name counts as the nearest one, so that the mistakes of the mapping's other keys are found as well.
-
-    Args:
-        names: The members; each carries `Tag("type: NAME")`.
-        key: The key that tells them apart.
-    """
-
-    def tag(value: Any) -> str | None:
-        if isinstance(value, Mapping):
-            name = value.get(key, "")
-            meant = nearest(name, names) if isinstance(name, str) and name not in names else None
-            return f"{key}: {meant or name}"
-        name = getattr(value, key, None)
-        return None if name is None else f"{key}: {name}"
-
-    return Discriminator(tag)
+_TAG = "type: "  # prefix of unions' tags: pydantic puts tags into an error's location, and no key looks like this
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:
@@ -147,7 +126,7 @@ def _worded(cls: type[Model], errors: list[ErrorDetails], laws: list[InitErrorDe
     meant_keys = set()
     worded = []
     for error in errors:
-        location = tuple(part for part in error["loc"] if not str(part).startswith(_TAGS))
+        location = tuple(part for part in error["loc"] if not str(part).startswith(_TAG))
         if error["type"] == "extra_forbidden" and len(location) == 1:
             # A misspelt required key is unknown and missing: one mistake.
             meant = nearest(location[0], [*missing, *known])
@@ -197,8 +176,6 @@ def _translated(error: ErrorDetails, location: tuple[str | int, ...]) -> InitErr
     hint = ""
     if kind == "value_error":
         message = str(context["error"])
-    elif kind in ("union_tag_invalid", "union_tag_not_found") and isinstance(value, Mapping):
-        return _untyped(value, location, str(context.get("expected_tags", "")))
     elif kind == "literal_error":
         names = re.findall(r"'([^']*)'", context["expected"])
         meant = nearest(value, names) if isinstance(value, str) else None
@@ -221,13 +198,11 @@ def _translated(error: ErrorDetails, location: tuple[str | int, ...]) -> InitErr
     return mistake(message, *location, hint=hint)
 
 
-def _untyped(value: Mapping[Any, Any], location: tuple[str | int, ...], tags: str) -> InitErrorDetails:
-    """Return the mistake of a mapping whose `type` (prices: `model`) is missing or unknown."""
-    key = "model" if "'model: " in tags else "type"
-    names = re.findall(rf"'{key}: ([^']*)'", tags)
+def untyped(value: Mapping[Any, Any], key: str, names: Sequence[str]) -> ValidationError:
+    """Return the mistake of a mapping whose `type` (of prices: `model`) is missing or unknown."""
     hint = f"known: {', '.join(names)}"
     if key not in value:
-        return mistake(f"expected {key!r}, which is missing", *location, key, hint=hint)
-    meant = nearest(value[key], names) if isinstance(value[key], str) else None
-    message = f"expected a known {key}, got {shown(value[key])}"
-    return mistake(message, *location, key, hint=f"did you mean {meant!r}? {hint}" if meant else hint)
+        found = mistake(f"expected {key!r}, which is missing", key, hint=hint)
+    else:
+        found = mistake(f"expected a known {key}, got {shown(value[key])}", key, hint=hint)
+    return ValidationError.from_exception_data("union", [found], hide_input=True)

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, Tag, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import InitErrorDetails
 
-from beam_pipelines.spec.model import Model, by_type, mistake
+from beam_pipelines.spec.model import Model, mistake
+from beam_pipelines.spec.union import OneOf
 from beam_pipelines.spec.values import Count, Money, OpenBound
 
 __all__ = ["MeteredPricing", "PerGbPricing", "PerHourPricing", "PerRecordPricing", "Pricing", "Tier", "TierMode"]
@@ -121,9 +122,4 @@ class PerHourPricing(Model):
                 yield mistake(f"expected {other!r} beside {key!r}, which is missing", key, at="key")
 
 
-Pricing = Annotated[
-    Annotated[PerGbPricing, Tag("model: per-gb")]
-    | Annotated[PerHourPricing, Tag("model: per-hour")]
-    | Annotated[PerRecordPricing, Tag("model: per-record")],
-    by_type("per-gb", "per-hour", "per-record", key="model"),
-]
+Pricing = Annotated[PerGbPricing | PerHourPricing | PerRecordPricing, OneOf(PerGbPricing, PerHourPricing, PerRecordPricing, key="model")]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Tag
+from pydantic import Field
 from pydantic_core import InitErrorDetails
 
-from beam_pipelines.spec.model import Model, by_type, mistake
+from beam_pipelines.spec.model import Model, mistake
+from beam_pipelines.spec.union import OneOf
 from beam_pipelines.spec.values import ConnectionName, Identifier, Number, Scalar, Text
 
 __all__ = [
@@ -117,11 +118,6 @@ class Actions(Model):
 
 
 Rule = Annotated[
-    Annotated[RequiredFields, Tag("type: required-fields")]
-    | Annotated[Regex, Tag("type: regex")]
-    | Annotated[NumericRange, Tag("type: numeric-range")]
-    | Annotated[Unique, Tag("type: unique")]
-    | Annotated[ForeignKey, Tag("type: foreign-key")]
-    | Annotated[InSet, Tag("type: in-set")],
-    by_type("required-fields", "regex", "numeric-range", "unique", "foreign-key", "in-set"),
+    RequiredFields | Regex | NumericRange | Unique | ForeignKey | InSet,
+    OneOf(RequiredFields, Regex, NumericRange, Unique, ForeignKey, InSet),
 ]

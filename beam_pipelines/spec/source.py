@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, Tag, ValidationInfo, WithJsonSchema, field_serializer, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_serializer, field_validator
 from pydantic_core import InitErrorDetails
 
-from beam_pipelines.spec.model import Model, by_type, mistake
+from beam_pipelines.spec.model import Model, mistake
+from beam_pipelines.spec.union import OneOf
 from beam_pipelines.spec.values import ConnectionName, Duration, Flag, SecretReference, Text, parse_duration, shown
 
 __all__ = [
@@ -292,19 +293,8 @@ class StreamSource(TopicSource):
 
 
 Source = Annotated[
-    Annotated[DatabaseSource, Tag("type: database")]
-    | Annotated[ApiSource, Tag("type: api")]
-    | Annotated[FileSource, Tag("type: file")]
-    | Annotated[KafkaSource, Tag("type: kafka")]
-    | Annotated[StreamSource, Tag("type: stream")]
-    | Annotated[S3Source, Tag("type: s3")]
-    | Annotated[GcsSource, Tag("type: gcs")],
-    by_type("database", "api", "file", "kafka", "stream", "s3", "gcs"),
+    DatabaseSource | ApiSource | FileSource | KafkaSource | StreamSource | S3Source | GcsSource,
+    OneOf(DatabaseSource, ApiSource, FileSource, KafkaSource, StreamSource, S3Source, GcsSource),
 ]
-EventSource = Annotated[
-    Annotated[KafkaSource, Tag("type: kafka")] | Annotated[StreamSource, Tag("type: stream")], by_type("kafka", "stream")
-]
-BatchSource = Annotated[
-    Annotated[S3Source, Tag("type: s3")] | Annotated[GcsSource, Tag("type: gcs")] | Annotated[FileSource, Tag("type: file")],
-    by_type("s3", "gcs", "file"),
-]
+EventSource = Annotated[KafkaSource | StreamSource, OneOf(KafkaSource, StreamSource)]
+BatchSource = Annotated[S3Source | GcsSource | FileSource, OneOf(S3Source, GcsSource, FileSource)]

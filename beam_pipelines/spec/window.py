@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, Tag
+from pydantic import AfterValidator, Field
 from pydantic_core import InitErrorDetails
 
-from beam_pipelines.spec.model import Model, by_type, mistake
+from beam_pipelines.spec.model import Model, mistake
+from beam_pipelines.spec.union import OneOf
 from beam_pipelines.spec.values import Duration, parse_duration, shown
 
 __all__ = ["SessionWindow", "SlidingWindow", "TumblingWindow", "Window"]
@@ -59,9 +60,4 @@ class SessionWindow(Model):
     gap: _Span = Field(description="How long nothing must come, such as 30m.")
 
 
-Window = Annotated[
-    Annotated[TumblingWindow, Tag("type: tumbling")]
-    | Annotated[SlidingWindow, Tag("type: sliding")]
-    | Annotated[SessionWindow, Tag("type: session")],
-    by_type("tumbling", "sliding", "session"),
-]
+Window = Annotated[TumblingWindow | SlidingWindow | SessionWindow, OneOf(TumblingWindow, SlidingWindow, SessionWindow)]

@@ -12,7 +12,7 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.columnar.expression import Scope, Term
 from beam_pipelines.errors import FatalError
-from beam_pipelines.spec.step import FilterStep
+from beam_pipelines.spec.step.filter import FilterStep
 from beam_pipelines.transforms.condition import compile_condition
 from beam_pipelines.transforms.step import Applied, dead_rows
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from beam_pipelines.columnar.size import gather
 from beam_pipelines.errors import BeamPipelinesError, Code, FatalError, PlanError, Problem
 from beam_pipelines.functions import Functions, UserFunction
-from beam_pipelines.spec.step import FunctionStep
+from beam_pipelines.spec.step.function import FunctionStep
 from beam_pipelines.transforms.by_batch import apply_batch
 from beam_pipelines.transforms.by_row import apply_rows, sample_rows
 from beam_pipelines.transforms.caller import Caller, Failure

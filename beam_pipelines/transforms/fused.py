@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from beam_pipelines.columnar import cast, size
-from beam_pipelines.spec.step import FilterStep, MapStep, StepBase
+from beam_pipelines.spec.step import StepBase
+from beam_pipelines.spec.step.filter import FilterStep
+from beam_pipelines.spec.step.map import MapStep
 from beam_pipelines.transforms.filter import Filter
 from beam_pipelines.transforms.map import Map
 from beam_pipelines.transforms.step import Applied, DeadRows, Step

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.functions import Functions
-from beam_pipelines.spec.step import AggregateStep, FilterStep, FunctionStep, JoinStep, MapStep, StepBase
+from beam_pipelines.spec.step import StepBase
+from beam_pipelines.spec.step.aggregate import AggregateStep
+from beam_pipelines.spec.step.filter import FilterStep
+from beam_pipelines.spec.step.function import FunctionStep
+from beam_pipelines.spec.step.join import JoinStep
+from beam_pipelines.spec.step.map import MapStep
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["SERVED", "build"]

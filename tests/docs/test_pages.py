@@ -80,15 +80,15 @@ def test_the_page_of_expressions_lists_every_function_operator_and_type():
 
 def served_keys() -> Iterator[tuple[str, str]]:
     from beam_pipelines import spec
-    from beam_pipelines.spec import destination, mapping, pricing, source, step
+    from beam_pipelines.spec import destination, mapping, pricing, source
 
     models = {
         "Definition": spec.Definition,
         "Cursor": source.Cursor,
         "DatabaseSource": source.DatabaseSource,
-        "FilterStep": step.FilterStep,
-        "MapStep": step.MapStep,
-        "FunctionStep": step.FunctionStep,
+        "FilterStep": spec.FilterStep,
+        "MapStep": spec.MapStep,
+        "FunctionStep": spec.FunctionStep,
         "FieldMapping": mapping.FieldMapping,
         "TableDestination": destination.TableDestination,
         "MeteredPricing": pricing.MeteredPricing,

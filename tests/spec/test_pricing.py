@@ -16,7 +16,7 @@ WHOLE_UNITS = [{"min": 0, "max": 10000, "rate": 0.001}, {"min": 10001, "max": No
 def messages(data: dict[str, Any]) -> list[tuple[tuple[int | str, ...], str]]:
     with pytest.raises(ValidationError) as caught:
         PRICING.validate_python(data)
-    return [(error["loc"][1:], error["msg"]) for error in caught.value.errors()]
+    return [(error["loc"], error["msg"]) for error in caught.value.errors()]
 
 
 def test_prices_are_exact_decimals_in_dollars() -> None:

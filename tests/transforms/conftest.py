@@ -12,7 +12,9 @@ import pytest
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.functions import Functions
-from beam_pipelines.spec.step import FilterStep, FunctionStep, MapStep
+from beam_pipelines.spec.step.filter import FilterStep
+from beam_pipelines.spec.step.function import FunctionStep
+from beam_pipelines.spec.step.map import MapStep
 from beam_pipelines.transforms.registry import build
 from beam_pipelines.transforms.step import Applied, check_law
 

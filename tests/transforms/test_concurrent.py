@@ -16,7 +16,7 @@ import pytest
 from beam_pipelines.columnar import origin
 from beam_pipelines.errors import FatalError, PlanError, TransientError
 from beam_pipelines.functions import Functions
-from beam_pipelines.spec.step import FunctionStep
+from beam_pipelines.spec.step.function import FunctionStep
 from beam_pipelines.transforms.function import Function
 from beam_pipelines.transforms.step import Applied, check_law
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beam_pipelines.errors import FatalError, PlanError
-from beam_pipelines.spec.step import FilterStep
+from beam_pipelines.spec.step.filter import FilterStep
 from beam_pipelines.transforms.filter import Filter
 
 pytestmark = pytest.mark.usefixtures("evaluated_by")

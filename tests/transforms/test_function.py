@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from beam_pipelines.columnar import origin
 from beam_pipelines.errors import FatalError, PlanError, TransientError
 from beam_pipelines.functions import Functions
-from beam_pipelines.spec.step import FunctionStep
+from beam_pipelines.spec.step.function import FunctionStep
 from beam_pipelines.transforms.function import Function
 
 BATCH = pa.record_batch(

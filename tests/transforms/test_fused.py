@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from beam_pipelines.columnar import cast, origin
 from beam_pipelines.functions import Functions
-from beam_pipelines.spec.step import FilterStep, FunctionStep, MapStep, StepBase
+from beam_pipelines.spec.step import StepBase
+from beam_pipelines.spec.step.filter import FilterStep
+from beam_pipelines.spec.step.function import FunctionStep
+from beam_pipelines.spec.step.map import MapStep
 from beam_pipelines.transforms.fused import Fused, groups
 from beam_pipelines.transforms.registry import build
 from beam_pipelines.transforms.step import Applied, Step, check_law

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beam_pipelines.errors import PlanError
-from beam_pipelines.spec.step import MapStep
+from beam_pipelines.spec.step.map import MapStep
 from beam_pipelines.transforms.map import Map
 
 pytestmark = pytest.mark.usefixtures("evaluated_by")

@@ -6,7 +6,13 @@ import pytest
 
 from beam_pipelines.errors import PlanError
 from beam_pipelines.functions import Functions
-from beam_pipelines.spec.step import AggregateStep, FilterStep, FunctionStep, JoinStep, MapStep, StepBase, WindowStep
+from beam_pipelines.spec.step import StepBase
+from beam_pipelines.spec.step.aggregate import AggregateStep
+from beam_pipelines.spec.step.filter import FilterStep
+from beam_pipelines.spec.step.function import FunctionStep
+from beam_pipelines.spec.step.join import JoinStep
+from beam_pipelines.spec.step.map import MapStep
+from beam_pipelines.spec.step.window import WindowStep
 from beam_pipelines.transforms.aggregate import Aggregate
 from beam_pipelines.transforms.filter import Filter
 from beam_pipelines.transforms.function import Function

@@ -17,7 +17,8 @@ from beam_pipelines.columnar.compact import take
 from beam_pipelines.columnar.kinds import plain_type
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.spec.aggregation import Measure
-from beam_pipelines.spec.step import AggregateStep, FilterStep
+from beam_pipelines.spec.step.aggregate import AggregateStep
+from beam_pipelines.spec.step.filter import FilterStep
 from beam_pipelines.transforms.aggregate.functions import kernel
 from beam_pipelines.transforms.aggregate.groups import Values, grouped
 from beam_pipelines.transforms.aggregate.layout import reduced, restored

@@ -15,7 +15,7 @@ from beam_pipelines.columnar.compact import pick, take
 from beam_pipelines.columnar.convert import decoded
 from beam_pipelines.columnar.kinds import is_text
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
-from beam_pipelines.spec.step import JoinStep
+from beam_pipelines.spec.step.join import JoinStep
 from beam_pipelines.transforms.join.index import Index, comparable
 from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
 from beam_pipelines.transforms.step import Applied

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from beam_pipelines.columnar import hashing, origin
-from beam_pipelines.spec.step import AggregateStep
+from beam_pipelines.spec.step.aggregate import AggregateStep
 from beam_pipelines.transforms.aggregate import Aggregate
 from beam_pipelines.transforms.step import Applied, check_law
 

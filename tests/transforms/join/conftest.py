@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from beam_pipelines.columnar import compact, hashing, origin
-from beam_pipelines.spec.step import JoinStep
+from beam_pipelines.spec.step.join import JoinStep
 from beam_pipelines.transforms.join import Join
 
 NOW = dt.datetime(2024, 5, 1, 12, 0, tzinfo=dt.timezone.utc)

@@ -1,0 +1,24 @@
+"""The types of steps, and where the model of each is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from beam_pipelines.spec.step.base import StepBase
+from beam_pipelines.spec.union import OneOf
+
+__all__ = ["Processor", "Transformation"]
+
+_HOMES = {
+    "function": "beam_pipelines.spec.step.function:FunctionStep",
+    "map": "beam_pipelines.spec.step.map:MapStep",
+    "filter": "beam_pipelines.spec.step.filter:FilterStep",
+    "aggregate": "beam_pipelines.spec.step.aggregate:AggregateStep",
+    "window": "beam_pipelines.spec.step.window:WindowStep",
+    "join": "beam_pipelines.spec.step.join:JoinStep",
+}
+_OF_STREAMS = ("window",)
+_OF_WHOLE_SOURCES = ("aggregate",)
+
+Transformation = Annotated[StepBase, OneOf(homes={name: home for name, home in _HOMES.items() if name not in _OF_STREAMS})]
+Processor = Annotated[StepBase, OneOf(homes={name: home for name, home in _HOMES.items() if name not in _OF_WHOLE_SOURCES})]
