@@ -24,7 +24,7 @@ __all__ = ["MAX_BYTES", "Document", "read"]
 MAX_BYTES = 1 << 20  # 1 MiB: a hundred times the largest definition we know of; the parser is pure Python
 _MAX_VALUES = 50_000  # values after aliases are expanded: nine lines of aliases of aliases make a billion
 # What JSON allows and YAML does not, or takes for the end of a line: replaced to find positions, where only lengths count.
-_YAML_UNKNOWN = re.compile("[^\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff")
+_YAML_UNKNOWN = "[^\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff"
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -50,7 +50,7 @@ def read(text: str, name: str, *, is_json: bool) -> Document:
     """
     document = Document()
     value = _json(text, name) if is_json else None
-    node = _compose(_YAML_UNKNOWN.sub(" ", text) if is_json else text, name)
+    node = _compose(re.sub(_YAML_UNKNOWN, " ", text) if is_json else text, name)
     if node is not None:
         document.value = _Walk(document, name).value(node, (), ())
     if is_json:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from beam_pipelines.columnar.expression.newer import newer
 from beam_pipelines.columnar.expression.older import older
 
 __all__ = ["TABLE", "Engine", "one_chunk"]
@@ -103,7 +102,11 @@ class Engine:
         found = self._connection.execute("SELECT json_serialize_sql(?::VARCHAR, skip_null := true, skip_empty := true)", [statement])
         row = found.fetchall()[0]
         tree: dict[str, Any] = json.loads(row[0])
-        return newer(tree, statement) if _is_older() else tree
+        if not _is_older():
+            return tree
+        from beam_pipelines.columnar.expression.newer import newer  # with its many patterns only where something is parsed
+
+        return newer(tree, statement)
 
     def render(self, nodes: Sequence[dict[str, Any]]) -> list[str]:
         """Return the SQL texts of expressions' trees: what was checked is what runs."""

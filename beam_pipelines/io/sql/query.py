@@ -24,15 +24,12 @@ __all__ = ["UNDERSTOOD", "Query", "cut_error", "normalise", "parse_query"]
 UNDERSTOOD = 'one comparison such as "WHERE updated_at > ?" (>, >=, or turned round), on a plain column, joined to other conditions by AND'
 
 _I = r'(?:[A-Za-z_]\w*|"[^"]+")'
-_SIMPLE = re.compile(
+_SIMPLE = (  # patterns are compiled where they are used: most sources have a table and no query
     rf"\s*(?P<head>SELECT\s+(?P<columns>\*|{_I}(?:\s*,\s*{_I})*)\s+FROM\s+(?P<table>{_I}(?:\.{_I})?))"
-    rf"(?P<where>\s+WHERE\s+)?(?(where)(?P<cursor>{_I})\s*>=?\s*\?)(?:\s+ORDER\s+BY\s+{_I}(?:\s*,\s*{_I})*)?\s*;?\s*",
-    re.IGNORECASE,
+    rf"(?P<where>\s+WHERE\s+)?(?(where)(?P<cursor>{_I})\s*>=?\s*\?)(?:\s+ORDER\s+BY\s+{_I}(?:\s*,\s*{_I})*)?\s*;?\s*"
 )
 # Words that stand where a column or table may, but are something else: the parser decides.
-_WORDS = re.compile(
-    r"\b(ALL|ANY|CASE|DISTINCT|EXISTS|FALSE|FROM|LATERAL|NOT|NULL|ONLY|SELECT|SOME|TOP|TRUE|UNNEST|VALUES|WHERE|WITH)\b", re.IGNORECASE
-)
+_WORDS = r"(?i)\b(ALL|ANY|CASE|DISTINCT|EXISTS|FALSE|FROM|LATERAL|NOT|NULL|ONLY|SELECT|SOME|TOP|TRUE|UNNEST|VALUES|WHERE|WITH)\b"
 _QUOTES_ARE_STRINGS = frozenset({"mysql", "mariadb", "bigquery", "databricks", "spark", "hive"})  # "x" is no identifier there
 _SQLGLOT = {"postgresql": "postgres", "mssql": "tsql", "mariadb": "mysql", "cockroachdb": "postgres"}
 
@@ -87,21 +84,20 @@ def normalise(text: str) -> str:
     return " ".join(word if word[0] in "'\"`[$eE" and not word.isidentifier() else word.lower() for word in _words(text))
 
 
-_TOKEN = re.compile(
+_TOKEN = (
     r"""(?P<skip>\s+|--[^\n]*|/\*.*?\*/)|(?P<word>[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`"""
-    r"""|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|\w+|[<>=!]+|::|.)""",
-    re.DOTALL,
+    r"""|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|\w+|[<>=!]+|::|.)"""
 )
 
 
 def _words(text: str) -> list[str]:
-    words = [found["word"] for found in _TOKEN.finditer(text) if found["word"]]
+    words = [found["word"] for found in re.finditer(_TOKEN, text, re.DOTALL) if found["word"]]
     return words[:-1] if words[-1:] == [";"] else words
 
 
 def _parse_simple(text: str, dialect: str, incremental: bool) -> Query | None:
-    found = _SIMPLE.fullmatch(text)
-    if not found or _WORDS.search(re.sub(r'"[^"]*"', "", found["columns"] + " " + found["table"] + " " + (found["cursor"] or ""))):
+    found = re.fullmatch(_SIMPLE, text, re.IGNORECASE)
+    if not found or re.search(_WORDS, re.sub(r'"[^"]*"', "", found["columns"] + " " + found["table"] + " " + (found["cursor"] or ""))):
         return None
     if ('"' in text and dialect in _QUOTES_ARE_STRINGS) or (found["cursor"] and not incremental):
         return None
