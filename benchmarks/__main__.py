@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from benchmarks import machine, report
-from benchmarks.cases import files, memory, merge, start, tpch
+from benchmarks.cases import files, memory, merge, start, tpch, transform
 from benchmarks.process import BenchmarkError
 from benchmarks.result import Line, Results
 from benchmarks.servers import Databases, databases
@@ -27,7 +27,13 @@ _DOCS = _ROOT / "docs" / "benchmarks.md"
 _PEERS = _ROOT / ".cache" / "bench-venv" / "bin" / "python"
 _QUICK_ROWS = 100_000
 
-_ALONE: dict[str, Callable[[Settings], list[Line]]] = {"help": start.help_time, "parquet": files.parquet, "tpch": tpch.tpch}
+_ALONE: dict[str, Callable[[Settings], list[Line]]] = {
+    "help": start.help_time,
+    "parquet": files.parquet,
+    "group": transform.group,
+    "large": transform.large,
+    "tpch": tpch.tpch,
+}
 _WITH_SERVER: dict[str, Callable[[Settings, Databases], list[Line]]] = {
     "fixed": start.fixed,
     "cold": merge.cold,
