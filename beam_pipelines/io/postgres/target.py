@@ -46,10 +46,13 @@ _LOG = logging.getLogger(__name__)
 # A run that is paused inside its commit must not block its successor for ever: the server ends an idle transaction before the successor
 # gives up.
 IDLE_MS, LOCK_MS = 15_000, 60_000
-# The zone is what a time without one means where the column has one.
+# The zone is what a time without one means where the column has one. Where nobody has set it, PostgreSQL takes a page at random for four
+# times as dear as the next one, as on a spinning disk: it then reads all of a table of 100,000 rows to change 1,000 by their key (34 ms
+# against 11).
 _SETTINGS = f"""
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS};
-SET LOCAL lock_timeout = {LOCK_MS}; SET LOCAL work_mem = '256MB'; SET LOCAL jit = off; SET LOCAL TIME ZONE 'UTC'
+SET LOCAL lock_timeout = {LOCK_MS}; SET LOCAL work_mem = '256MB'; SET LOCAL jit = off; SET LOCAL TIME ZONE 'UTC';
+SELECT set_config('random_page_cost', '1.1', true) WHERE current_setting('random_page_cost') = '4'
 """
 _NO_ROOM = "22"  # class of the states of a value that does not fit its type
 _DECLARED = b"postgresql:type"
