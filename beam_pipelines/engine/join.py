@@ -5,7 +5,7 @@ Which of the two is decided in the run, from the bytes that the right side reall
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from beam_pipelines.engine.bundle import FACTS, PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
+from beam_pipelines.errors import FatalError
 from beam_pipelines.runs.facts import ReadFact, StepFact
 from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.join.step import Right
@@ -78,14 +79,25 @@ class _JoinFn(ShuffleFn[Join]):
         self._sizes: dict[str, int] | None = None
 
     def near(self, load: str, step: Join, sizes: Iterable[tuple[str, int]]) -> bool:
-        """Whether each worker holds the right side of a load whole."""
+        """Whether each worker holds the right side of a load whole.
+
+        Raises:
+            FatalError: It is too large for that, and there are no keys to cut it by.
+        """
         if self._sizes is None:
             self._sizes = {}
             for of, bytes_ in sizes:
                 self._sizes[of] = self._sizes.get(of, 0) + bytes_
-        return not step.keeps_right and self._sizes.get(load, 0) <= NEAR
+        held = self._sizes.get(load, 0)
+        if held > NEAR and not step.right_keys:
+            raise FatalError(
+                f"step {step.id!r} joins by time alone with {held:,} bytes in memory, and each worker holds at most {NEAR:,}: give `on`, by"
+                " whose keys both sides are cut into shards, or let the `transformations` of its source leave less",
+                code="key-missing",
+            )
+        return not step.keeps_right and held <= NEAR
 
-    def sharded(self, load: str, batch: pa.RecordBatch, keys: list[FieldPath], side: int) -> Iterator[TaggedOutput]:
+    def sharded(self, load: str, batch: pa.RecordBatch, keys: Sequence[FieldPath], side: int) -> Iterator[TaggedOutput]:
         names = [f"k{number}" for number in range(len(keys))]
         shards = hashing.shard(pa.RecordBatch.from_arrays([key.read(batch) for key in keys], names=names), names, SHARDS)
         for number, part in cut(batch, shards):

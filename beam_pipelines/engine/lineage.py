@@ -26,8 +26,8 @@ def trace(columns: Iterable[str], steps: Sequence[Any], *, exact: bool) -> dict[
         if step.type == "map":
             names = _through_map(names, step)
         elif step.type == "join":
-            # Of several matches a row comes out several times, and a right side may bring rows of its own.
-            names = {} if exact and step.how not in ("semi", "anti") else names
+            # Of several matches a row comes out several times, but by time; and a right side may bring rows of its own.
+            names = {} if exact and step.how not in ("semi", "anti") and step.as_of is None else names
         elif step.type == "aggregate":
             # The rows of a group are one now: what told the source's rows apart does so no more.
             group = {_meant(text, names.values()): name for text, name in zip(step.group_by, step.group_names, strict=True)}

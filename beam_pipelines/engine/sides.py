@@ -98,13 +98,16 @@ def joins_of(job: Job, context: RunContext) -> dict[str, str]:
             where = getattr(model.source, "connection_name", None) or "files"
             after = [f"{step.id} ({step.type})" for step in model.source.transformations]
             behind = f", after {', '.join(after)}" if after else ""
-            told[model.id] = f"{model.how} join with {source.tables()[0]} from {where} ({source.traits.system}){behind}"
+            by_time = "" if model.as_of is None else f" as of {model.as_of.left_right[0]} ({model.as_of.direction})"
+            told[model.id] = f"{model.how} join{by_time} with {source.tables()[0]} from {where} ({source.traits.system}){behind}"
     return told
 
 
 def multiplies(job: Job, window: Window) -> bool:
     """Whether a join may give several rows for one, or rows of its own: what told the source's rows apart need not do so any more."""
     for _, model in _joins(job):
+        if model.as_of is not None:
+            continue  # each row meets one at most
         if model.how in ("right", "full"):
             return True
         unique = set(window.sides[model.id].unique_on)

@@ -55,6 +55,17 @@ def test_the_graph_names_each_right_side_and_its_steps(world: World) -> None:
     )
 
 
+def test_a_join_by_time_says_so_and_needs_no_keys(world: World) -> None:
+    by_time = {**join("left"), "asOf": {"left": "age", "right": "code", "direction": "forward"}}
+    del by_time["on"]
+    told = plan(world, by_time, source=TABLE, keyFields=[])
+    assert told.graph[1] == "age: left join as of age (forward) with ages from crm (sqlite)"
+    assert refused(world, {**by_time, "on": ["age"], "how": "left", "asOf": {"column": "agee"}})[:2] == (
+        "column-missing",
+        "pipeline.transformations[0].on",
+    )
+
+
 def test_it_says_that_a_changed_right_row_does_not_bring_back_the_rows_joined_with_it(world: World) -> None:
     (note,) = [note for note in plan(world, join("left")).notes if "right side" in note]
     assert "'age'" in note

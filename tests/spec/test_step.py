@@ -183,6 +183,25 @@ def test_a_join_takes_a_whole_source_with_steps_of_its_own() -> None:
     assert [inner.id for inner in every_step((step,))] == ["j", "known"]
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, "expected 'on' or 'asOf', got neither"),
+        ({"onn": ["a"]}, "unknown key 'onn'"),
+        ({"on": ["a"], "how": "full", "asOf": {"column": "t"}}, "expected inner or left beside asOf, got 'full'"),
+        ({"asOf": {}}, "expected 'column', or 'left' and 'right', got neither"),
+        ({"asOf": {"left": "t"}}, "expected 'column', or 'left' and 'right', got 'left'"),
+        ({"asOf": {"column": "t", "right": "u"}}, "expected 'column', or 'left' and 'right', got 'column' and 'right'"),
+        ({"asOf": {"column": "t", "tolerance": "1 fortnight"}}, "expected a duration (milliseconds, or a number with"),
+        ({"asOf": {"column": "t", "tolerance": -1}}, "expected a duration such as 1h, or a number of at least 0, got -1"),
+        ({"asOf": {"column": "t", "direction": "back"}}, "expected 'backward', 'forward' or 'nearest', got 'back'"),
+    ],
+)
+def test_a_join_has_keys_or_a_time(given: dict[str, Any], wanted: str) -> None:
+    (message,) = messages({"id": "j", "type": "join", "source": {"type": "file", "path": "x.parquet"}, **given})
+    assert wanted in message
+
+
 def test_only_a_joins_source_has_steps() -> None:
     (message,) = messages({"type": "file", "path": "x", "transformations": []}, TypeAdapter(Source))
     assert message == "unknown key 'transformations'"

@@ -13,11 +13,12 @@ import pyarrow as pa
 from beam_pipelines.columnar import origin, size
 from beam_pipelines.columnar.compact import pick, take
 from beam_pipelines.columnar.convert import decoded
-from beam_pipelines.columnar.kinds import is_text
-from beam_pipelines.errors import Code, FatalError, PlanError, Problem
+from beam_pipelines.errors import FatalError, PlanError, Problem
 from beam_pipelines.spec.step.join import JoinStep
-from beam_pipelines.transforms.join.index import Index, comparable
-from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
+from beam_pipelines.transforms.join.as_of import AsOfIndex
+from beam_pipelines.transforms.join.binding import Bound, bind, common
+from beam_pipelines.transforms.join.index import Index
+from beam_pipelines.transforms.path import FieldPath
 from beam_pipelines.transforms.step import Applied
 
 __all__ = ["Join", "Right"]
@@ -38,7 +39,7 @@ class Right:
     """
 
     rows: pa.RecordBatch
-    index: Index
+    index: Index | AsOfIndex
     met: npt.NDArray[np.bool_]
     sizes: Positions | None
 
@@ -49,7 +50,8 @@ class Join:
     What comes out: the left columns, then those of the right but for its keys, which are the left's. `inner` gives every pair whose keys
     are equal, `left` also the left rows that meet none, `right` the right ones, `full` both; `semi` gives left rows that meet any, once,
     and `anti` those that meet none. A key with a null in it meets nothing; 1 and 1.0 are equal, 1 and "1" cannot be joined; several rows of
-    one key give every pair of them. A right column of the name of a left one takes `suffix`, or is refused without it.
+    one key give every pair of them. A right column of the name of a left one takes `suffix`, or is refused without it. With `asOf` a left
+    row meets at most one right row: of those of its key, the one that counts at its time.
 
     Args:
         model: From the definition.
@@ -65,7 +67,7 @@ class Join:
         self._model, self._path = model, path
         self._right: pa.Schema | None = None
         self._schema: pa.Schema | None = None
-        self._keys: list[tuple[FieldPath, FieldPath]] = []
+        self._bound: Bound | None = None
 
     def against(self, right: pa.Schema) -> None:
         """Say what the rows of the right side are; before `plan` and `open`."""
@@ -79,9 +81,9 @@ class Join:
     def left_columns(self, wanted: frozenset[str]) -> frozenset[str]:
         """The columns of the left side that the step needs to give some of its own."""
         schema = self._opened()
-        brought = () if self.how in ("semi", "anti") else self._brought(self._against(), self._keys)
+        brought = () if self.how in ("semi", "anti") else self._brought(self._bindings())
         left = schema.names[: len(schema) - len(brought)]
-        return (wanted & set(left)) | {key.name for key in self.left_keys}
+        return (wanted & set(left)) | {key.name for key in self._met_by}
 
     @property
     def _keeps_left(self) -> bool:
@@ -89,25 +91,31 @@ class Join:
         return self.how in ("left", "full")
 
     @property
-    def left_keys(self) -> list[FieldPath]:
-        return [left for left, _ in self._keys]
+    def left_keys(self) -> tuple[FieldPath, ...]:
+        return self._bindings().left
 
     @property
-    def right_keys(self) -> list[FieldPath]:
-        return [right for _, right in self._keys]
+    def right_keys(self) -> tuple[FieldPath, ...]:
+        return self._bindings().right
+
+    @property
+    def _met_by(self) -> tuple[FieldPath, ...]:
+        """What rows are looked up by: their keys, then their time."""
+        bound = self._bindings()
+        return (*bound.left, *(bound.times[:1] if bound.times else ()))
 
     def plan(self, schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:  # noqa: ARG002 (nothing is sampled)
         right = self._against()
-        keys = self._bind(schema, right)
+        bound = bind(self._model, self._path, schema, right)
         nullable = self.keeps_right
         # A key that only the right side has stands in the left column, which is as wide as both need.
-        wide = {left.name: _common(left.type, other.type) for left, other in keys} if nullable else {}
+        wide = {left.name: common(left.type, other.type) for left, other in zip(bound.left, bound.right, strict=True)} if nullable else {}
         fields = [field.with_nullable(field.nullable or nullable).with_type(wide.get(field.name) or field.type) for field in schema]
         if self.how in ("semi", "anti"):
             return pa.schema(list(schema))
         # Whatever their case: to expressions and most databases `Name` and `name` are one.
         lefts = {name.lower() for name in schema.names}
-        brought = self._brought(right, keys)
+        brought = self._brought(bound)
         taken = lefts | {field.name.lower() for field in brought}
         problems = []
         for field in brought:
@@ -129,7 +137,7 @@ class Join:
         return pa.schema(fields)
 
     def open(self, schema_in: pa.Schema, schema_out: pa.Schema, now: datetime) -> None:  # noqa: ARG002 (it has no clock)
-        self._keys = self._bind(schema_in, self._against())
+        self._bound = bind(self._model, self._path, schema_in, self._against())
         self._schema = schema_out
 
     def close(self) -> None:
@@ -137,11 +145,15 @@ class Join:
 
     def indexed(self, batches: Sequence[pa.RecordBatch]) -> Right:
         """Return rows of the right side, ready to be met; of none, an empty one."""
-        self._opened()
-        schema = self._against()
-        rows = _concatenated(batches, schema, with_origin=self.keeps_right)
-        index = Index([key.read(rows) for key in self.right_keys], rows.num_rows, distinct=self.how in ("semi", "anti"))
-        sizes = _variable([rows.column(field.name) for field in self._brought(schema, self._keys)])
+        schema, bound = self._against(), self._bindings()
+        rows = _concatenated(batches, schema, with_origin=self.keeps_right or bound.times is not None)
+        keys = [key.read(rows) for key in bound.right]
+        index: Index | AsOfIndex
+        if bound.times and bound.way:
+            index = AsOfIndex([*keys, bound.times[1].read(rows)], rows, bound.way)
+        else:
+            index = Index(keys, rows.num_rows, distinct=self.how in ("semi", "anti"))
+        sizes = _variable([rows.column(field.name) for field in self._brought(bound)])
         return Right(rows, index, np.zeros(rows.num_rows, dtype=np.bool_), sizes)
 
     def apply(self, batch: pa.RecordBatch) -> Applied:
@@ -157,7 +169,7 @@ class Join:
             Parts whose sum accounts for every row of the batch.
         """
         self._opened()
-        keys = [key.read(batch) for key in self.left_keys]
+        keys = [key.read(batch) for key in self._met_by]
         given, hit = (np.zeros(batch.num_rows, dtype=np.bool_) for _ in range(2))
         rows_out = 0
         for left, met in right.index.pairs(keys, batch.num_rows, lonely=self._keeps_left):
@@ -186,19 +198,19 @@ class Join:
         rows = take(right.rows, np.flatnonzero(~right.met))
         if not rows.num_rows:
             return Applied(())
-        given = {left.name: key.read(rows) for left, key in self._keys}
-        width = len(schema) - len(self._brought(self._against(), self._keys))
+        given = {left.name: key.read(rows) for left, key in zip(self.left_keys, self.right_keys, strict=True)}
+        width = len(schema) - len(self._brought(self._bindings()))
         columns = [
             decoded(given[field.name]).cast(field.type) if field.name in given else pa.nulls(rows.num_rows, field.type)
             for field in list(schema)[:width]
         ]
-        columns += [rows.column(field.name) for field in self._brought(self._against(), self._keys)]
+        columns += [rows.column(field.name) for field in self._brought(self._bindings())]
         made = origin.carry(rows, pa.RecordBatch.from_arrays(columns, schema=schema))
         return Applied((origin.with_load(made, load),), made=rows.num_rows)
 
     def _rows(self, batch: pa.RecordBatch, right: Right, left: Positions, met: Positions) -> Iterator[pa.RecordBatch]:
         """Put pairs of rows together, as many at a time as are no more than a few batches' bytes."""
-        brought = [right.rows.column(field.name) for field in self._brought(self._against(), self._keys)]
+        brought = [right.rows.column(field.name) for field in self._brought(self._bindings())]
         ours = _variable(origin.visible(batch).columns)
         sizes = np.zeros(len(left), dtype=np.int64)
         if ours is not None:
@@ -224,72 +236,30 @@ class Join:
         columns = [*ours, *(pick(column, places) for column in brought)]
         return origin.carry(taken, pa.RecordBatch.from_arrays(columns, schema=self._opened()))
 
-    def _brought(self, right: pa.Schema, keys: Sequence[tuple[FieldPath, FieldPath]]) -> list[pa.Field]:
-        """The right columns that come out: all but the keys."""
-        gone = {key.name for _, key in keys if not key.parts}
-        return [field for field in right if field.name not in gone]
+    def _brought(self, bound: Bound) -> list[pa.Field]:
+        """The right columns that come out."""
+        return [field for field in self._against() if field.name not in bound.gone]
 
     def _against(self) -> pa.Schema:
         if self._right is None:
             raise FatalError(f"step {self.id!r} does not know its right side", code="internal")
         return self._right
 
+    def _bindings(self) -> Bound:
+        self._opened()
+        assert self._bound is not None
+        return self._bound
+
     def _opened(self) -> pa.Schema:
         if self._schema is None:
             raise FatalError(f"step {self.id!r} was not opened", code="internal")
         return self._schema
-
-    def _bind(self, left: pa.Schema, right: pa.Schema) -> list[tuple[FieldPath, FieldPath]]:
-        keys, problems = [], []
-        codes: list[Code] = []
-        for one, other in self._model.keys_left_right:
-            path = f"{self._path}.on"
-            found = []
-            for name, schema, side in ((one, left, "left"), (other, right, "right")):
-                try:
-                    found.append(find_path(name, schema))
-                except PathProblem as problem:
-                    problems.append(Problem(f"the {side} side: {problem.message}", path, hint=problem.hint))
-                    codes.append(problem.code)
-            if len(found) < 2:
-                continue
-            keys.append((found[0], found[1]))
-            why = self._unfit(found[0], found[1], one, other)
-            if why:
-                problems.append(Problem(why, path, hint="convert one side in a map step before"))
-                codes.append("type-unsupported")
-        if problems:
-            raise PlanError("a join cannot be carried out", problems=problems, code=codes[0])
-        return keys
-
-    def _unfit(self, left: FieldPath, right: FieldPath, one: str, other: str) -> str | None:
-        if not comparable(left.type, right.type):
-            return f"{one!r} is {left.type} and {other!r} is {right.type}, which are never equal"
-        if self.keeps_right and (left.parts or _common(left.type, right.type) is None):
-            return (
-                f"{self.how} gives rows that only the right side has, whose {other!r} ({right.type}) is to stand in {one!r} ({left.type}):"
-                " expected fields of one kind, the left one not inside of another"
-            )
-        return None
 
 
 def _variable(columns: Sequence[pa.Array]) -> Positions | None:
     """Bytes of each row in columns whose values are not all of one size; None when there is no such column."""
     sizes = [size.cell_sizes(column) for column in columns if not _even(column.type)]
     return np.sum(sizes, axis=0) if sizes else None
-
-
-def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """The type that values of both fit in unchanged; None where none is sure to."""
-    if one == other:
-        return one
-    plain = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in (one, other)]
-    if all(is_text(kind) for kind in plain):
-        return pa.large_string()
-    signed, floating = (all(test(kind) for kind in plain) for test in (pa.types.is_signed_integer, pa.types.is_floating))
-    if signed or floating:
-        return max(plain, key=lambda kind: int(kind.bit_width))
-    return None
 
 
 def _even(kind: pa.DataType) -> bool:

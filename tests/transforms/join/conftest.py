@@ -44,7 +44,8 @@ class Joined:
 
 def step_of(how: str = "inner", on: Any = ("k",), **more: Any) -> Join:
     source = {"type": "database", "connection": "crm", "table": "countries"}
-    return Join(JoinStep.model_validate({"id": "j", "type": "join", "how": how, "on": on, "source": source, **more}), "steps[0]")
+    keys = {"on": on} if on else {}
+    return Join(JoinStep.model_validate({"id": "j", "type": "join", "how": how, "source": source, **keys, **more}), "steps[0]")
 
 
 def cut_at(batch: pa.RecordBatch, places: Sequence[int]) -> list[pa.RecordBatch]:
@@ -53,7 +54,9 @@ def cut_at(batch: pa.RecordBatch, places: Sequence[int]) -> list[pa.RecordBatch]
 
 
 def sharded(batches: list[pa.RecordBatch], keys: Any, shards: int) -> list[list[pa.RecordBatch]]:
-    """Batches by shard, as the engine sends them."""
+    """Batches by shard, as the engine sends them; without keys none is sent."""
+    if not keys:
+        return [batches]
     found: list[list[pa.RecordBatch]] = [[] for _ in range(shards)]
     for batch in batches:
         names = [f"k{number}" for number in range(len(keys))]
