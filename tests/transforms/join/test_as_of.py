@@ -25,7 +25,7 @@ NOW = dt.datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 DAY = dt.datetime(2024, 1, 1)
 INT = pa.int64()
 SIGNS = (">=", ">", "<=", "<")  # as DuckDB writes them
-SETTINGS = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def sides(left: list[tuple[Any, Any]], right: list[tuple[Any, Any]], kind: Any = INT, other: Any = None) -> Any:
@@ -64,12 +64,13 @@ def duck(memory: Any, how: str, sign: str, left: pa.RecordBatch, right: pa.Recor
 
 @st.composite
 def cases(draw: st.DrawFn) -> Any:
-    keys = st.sampled_from(["a", "b", None])
-    times = st.one_of(st.none(), st.integers(-3, 9))
-    left = draw(st.lists(st.tuples(keys, times), max_size=14))
-    right = draw(st.lists(st.tuples(keys, times), max_size=14, unique=True))
-    cuts = st.lists(st.integers(0, 14), max_size=3)
-    return left, right, draw(cuts), draw(cuts), draw(st.sampled_from([1, 2, 16]))
+    # From a seed: rows drawn one by one hardly ever meet.
+    dice = draw(st.randoms(use_true_random=True))
+    left, right = (
+        [(dice.choice(["a", "b", "a", "b", None]), dice.choice([None, *range(12)])) for _ in range(draw(st.integers(0, 30)))] for _ in "lr"
+    )
+    cuts = st.lists(st.integers(0, 30), max_size=3)
+    return left, [*dict.fromkeys(right)], draw(cuts), draw(cuts), draw(st.sampled_from([1, 2, 16]))
 
 
 @pytest.mark.parametrize("collide", [False, True])
