@@ -22,7 +22,7 @@ from beam_pipelines.columnar.convert import decoded
 from beam_pipelines.columnar.hashing import row_hashes
 from beam_pipelines.columnar.kinds import plain_type, storage
 from beam_pipelines.transforms.join.index import Index
-from beam_pipelines.transforms.join.moment import Distance, Moments, Scale, distance, longest, moments
+from beam_pipelines.transforms.join.moment import Distance, Moments, Scale, distance, longest, moments, searched
 
 __all__ = ["AsOfIndex", "Way"]
 
@@ -66,9 +66,9 @@ class AsOfIndex:
         groups = self._groups(same, rows.num_rows)
         kept = np.flatnonzero(found.valid & (groups >= 0))
         self._scale = Scale(found.take(kept), way.kind)
-        names, dense = np.unique(groups[kept], return_inverse=True)
+        names = np.unique(groups[kept])
         self._names: Positions = names
-        codes = dense.astype(np.int64) * self._scale.width + self._scale.places(found.take(kept))
+        codes = np.searchsorted(names, groups[kept]) * self._scale.width + self._scale.places(found.take(kept))
         order = np.argsort(codes, kind="stable")
         codes, kept = _last(codes[order], kept[order], rows)
         self._codes, self._rows = codes, kept
@@ -108,10 +108,10 @@ class AsOfIndex:
         codes = group * self._scale.width + self._scale.places(wanted)
         before, after = none, none
         if self._way.direction != "forward":
-            at = np.searchsorted(self._codes, codes, side="right" if self._way.allow_equal else "left") - 1
+            at = searched(self._codes, codes, side="right" if self._way.allow_equal else "left") - 1
             before = self._near(at, here, group, wanted, late=True)
         if self._way.direction != "backward":
-            at = np.searchsorted(self._codes, codes, side="left" if self._way.allow_equal else "right")
+            at = searched(self._codes, codes, side="left" if self._way.allow_equal else "right")
             after = self._near(at, here, group, wanted, late=False)
         if self._way.direction != "nearest":
             return np.maximum(before, after)
