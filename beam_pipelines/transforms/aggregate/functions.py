@@ -11,12 +11,20 @@ from beam_pipelines.spec.aggregation import Measure
 from beam_pipelines.transforms.aggregate.extremes import Extreme, Picked
 from beam_pipelines.transforms.aggregate.measure import Kernel, MeasureProblem
 from beam_pipelines.transforms.aggregate.moments import Deviation
+from beam_pipelines.transforms.aggregate.sketches import ApproximateDistinct, ApproximatePercentile
 from beam_pipelines.transforms.aggregate.sums import Average, Count, Sum
 from beam_pipelines.transforms.aggregate.values import Collected, Distinct, Percentile
 
 __all__ = ["kernel"]
 
-_ARGUMENTS: Mapping[str, tuple[str, ...]] = {"percentile": ("p",), "stddev": ("of",), "first": ("orderBy",), "last": ("orderBy",)}
+_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "count_distinct": ("approx",),
+    "first": ("orderBy",),
+    "last": ("orderBy",),
+    "median": ("approx",),
+    "percentile": ("p", "approx"),
+    "stddev": ("of",),
+}
 
 
 def kernel(measure: Measure, kind: pa.DataType, order: pa.DataType | None) -> Kernel:
@@ -34,17 +42,21 @@ def kernel(measure: Measure, kind: pa.DataType, order: pa.DataType | None) -> Ke
     for name in measure.args:
         if name not in known:
             raise MeasureProblem(f"no argument {name!r} for {measure.function}", f"arguments: {', '.join(known) or 'none'}")
+    approx = measure.args.get("approx", False)
+    if not isinstance(approx, bool):
+        raise MeasureProblem(f"expected args: {{approx: true}} or {{approx: false}}, got {approx!r}")
+    distinct, percentile = (ApproximateDistinct, ApproximatePercentile) if approx else (Distinct, Percentile)
     makers: Mapping[str, Callable[[], Kernel]] = {
         "count": Count,
-        "count_distinct": lambda: Distinct(kind),
+        "count_distinct": lambda: distinct(kind),
         "sum": lambda: Sum(kind, measure.name),
         "avg": lambda: Average(kind, measure.name),
         "min": lambda: Extreme(kind, "min"),
         "max": lambda: Extreme(kind, "max"),
         "first": lambda: Picked(kind, "first", order),
         "last": lambda: Picked(kind, "last", order),
-        "median": lambda: Percentile(kind, 0.5),
-        "percentile": lambda: Percentile(kind, _share(measure.args.get("p"))),
+        "median": lambda: percentile(kind, 0.5),
+        "percentile": lambda: percentile(kind, _share(measure.args.get("p"))),
         "stddev": lambda: Deviation(kind, _of(measure.args.get("of", "sample"))),
         "collect": lambda: Collected(kind),
     }
