@@ -162,14 +162,12 @@ class _ShardFn(_JoinFn):
     def process(self, shard: tuple[Shard, Iterable[tuple[int, bytes]]], texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
         (load, _), blocks = shard
         step = self.step(load, texts)
-        sides: tuple[list[bytes], list[bytes]] = ([], [])
-        for side, packed in blocks:
-            sides[side].append(packed)
+        # Gone through twice, as Beam allows of what it has grouped: of the left side, which may be one key's, one block is held at a time.
         with self.timed(load):
-            right = step.indexed([ipc.decode(packed) for packed in sides[_RIGHT]])
-        sides[_RIGHT].clear()
-        for packed in sides[_LEFT]:
-            yield from self.joined(load, step, ipc.decode(packed), right)
+            right = step.indexed([ipc.decode(packed) for side, packed in blocks if side == _RIGHT])
+        for side, packed in blocks:
+            if side == _LEFT:
+                yield from self.joined(load, step, ipc.decode(packed), right)
         if step.keeps_right:
             applied = step.unmet(right, load)
             self.count(load, applied)
