@@ -27,12 +27,6 @@ def sales(desk: Desk) -> Desk:
     return desk
 
 
-@pytest.fixture(params=["near", "far"])
-def distance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "far":
-        monkeypatch.setattr(module, "NEAR", -1)
-
-
 def step(**more: Any) -> dict[str, Any]:
     source = {"type": "database", "connection": "source", "table": "prices"}
     by = {"left": "sold_at", "right": "valid_from", **more.pop("by", {})}
@@ -49,9 +43,9 @@ def price(i: int, hours: int = 1000) -> int | None:
     return max(held)[2] if held else None
 
 
-@pytest.mark.usefixtures("distance")
-@pytest.mark.parametrize("how", ["left", "inner"])
-def test_each_row_meets_the_one_that_counts_at_its_time(sales: Desk, how: str) -> None:
+@pytest.mark.parametrize(("how", "near"), [("left", module.NEAR), ("inner", -1)])
+def test_each_row_meets_the_one_that_counts_at_its_time(sales: Desk, monkeypatch: pytest.MonkeyPatch, how: str, near: int) -> None:
+    monkeypatch.setattr(module, "NEAR", near)
     # The key of the source names the rows still: each comes out at most once.
     sales.etl({"table": "sales"}, OUT, [step(how=how, by={"tolerance": "3h"})])
     record = sales.ran()

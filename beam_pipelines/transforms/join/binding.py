@@ -117,7 +117,7 @@ def _way(model: AsOf, left: FieldPath, right: FieldPath) -> Way:
     one, other = model.left_right
     if kind is None:
         raise MisfitError(
-            f"expected two times, two dates or two numbers, got {one!r}, {left.type}, and {other!r}, {right.type}",
+            f"expected times, dates or numbers on both sides, got {one!r}, {left.type}, and {other!r}, {right.type}",
             "convert one side in a map step before",
         )
     if model.within is not None:

@@ -21,6 +21,7 @@ Longs = npt.NDArray[np.int64]
 Numbers = npt.NDArray[Any]  # int64, or float64 where numbers are compared as such
 Distance = tuple[Numbers, Longs]  # wholes, of integers without a sign, and rests
 _TICKS = {"s": 10**6, "ms": 10**3, "us": 1}
+_DAY = 86_400 * 10**6
 _NUMBERS = ("int", "float", "decimal")
 # How many of the lesser number make one of the greater. Nanoseconds are apart from microseconds, for 64 bits have no room for those of
 # the year 9999; so is the last bit of an integer, where one side may be a uint64.
@@ -30,10 +31,10 @@ _PARTS = {"time": 1000, "date": 1, "int": 2, "float": 1}
 def ordered_as(left: pa.DataType, right: pa.DataType) -> str | None:
     """Return what values of two types are compared as: `time`, `date`, `int` or `float`; None: they have no order in common."""
     families = {family(plain_type(kind)) for kind in (left, right)}
-    if families == {"timestamp"}:
-        return "time"
     if families in ({"date"}, {"int"}):
         return next(iter(families))
+    if families <= {"timestamp", "date"}:
+        return "time"
     return "float" if families <= set(_NUMBERS) else None
 
 
@@ -60,7 +61,7 @@ def moments(array: pa.Array, kind: str) -> Moments:
 
     Args:
         array: Of a type that is `ordered_as` this kind.
-        kind: What it is compared as. A time without a zone is UTC.
+        kind: What it is compared as. A time without a zone is UTC, and a date among times the midnight that it begins with.
     """
     array = decoded(array)
     valid = np.asarray(array.is_valid())
@@ -68,8 +69,9 @@ def moments(array: pa.Array, kind: str) -> Moments:
     if kind == "float":
         values = np.asarray(pc.fill_null(array.cast(pa.float64(), safe=False), 0.0), dtype=np.float64)
         return Moments(values, rest, valid & ~np.isnan(values))
-    if kind == "date":
-        return Moments(_longs(array.cast(pa.date32()).cast(pa.int32())), rest, valid)
+    if pa.types.is_date(array.type):
+        days = _longs(array.cast(pa.date32()).cast(pa.int32()))
+        return Moments(days if kind == "date" else days * _DAY, rest, valid)
     if kind == "int":
         values = np.asarray(pc.fill_null(array, 0))
         return Moments((values // 2).astype(np.int64), (values % 2).astype(np.int64), valid)

@@ -36,7 +36,7 @@ def percentile(share: float) -> dict[str, Any]:
 
 
 @given(seed=st.integers(0, 2**32 - 1), shards=st.sampled_from([1, 2, 16]))
-@settings(max_examples=25)
+@settings(max_examples=10)
 def test_they_are_the_same_to_the_last_bit_however_rows_are_cut_ordered_and_sharded(workshop: Any, seed: int, shards: int) -> None:
     chance = np.random.default_rng(seed)
     size = int(chance.integers(0, 400))
