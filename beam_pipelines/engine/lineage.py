@@ -32,7 +32,10 @@ def trace(columns: Iterable[str], steps: Sequence[Any], *, exact: bool) -> dict[
             # The rows of a group are one now: what told the source's rows apart does so no more.
             group = {_meant(text, names.values()): name for text, name in zip(step.group_by, step.group_names, strict=True)}
             names = {} if exact else {column: group[name] for column, name in names.items() if name in group}
-        elif step.type != "filter" and exact:
+        elif step.type == "explode":
+            # What told the source's rows apart does so no more, and what has the name of the list now is its elements.
+            names = {} if exact else {column: name for column, name in names.items() if name != _meant(step.field, names.values())}
+        elif step.type not in ("filter", "sample") and exact:
             return {}
     return names
 

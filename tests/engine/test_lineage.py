@@ -8,7 +8,7 @@ import pytest
 
 from beam_pipelines.engine.lineage import group_columns, snake, trace
 from beam_pipelines.functions import Functions
-from beam_pipelines.spec import AggregateStep, FilterStep, FunctionStep, MapStep
+from beam_pipelines.spec import AggregateStep, ExplodeStep, FilterStep, FunctionStep, MapStep, SampleStep
 from beam_pipelines.transforms.registry import build
 
 COLUMNS = ("id", "Name", "email", "updated_at")
@@ -112,6 +112,19 @@ def test_an_aggregate_keeps_the_columns_it_groups_by_but_they_name_a_source_row_
     assert trace(COLUMNS, [grouped("id")], exact=True) == {}
 
 
+EXPLODE = ExplodeStep.model_validate({"id": "e", "field": "email", "as": "mail"})
+SAMPLE = SampleStep.model_validate({"id": "s", "fraction": 0.5})
+
+
+def test_elements_of_a_list_are_not_told_apart_by_the_key_of_their_row() -> None:
+    assert trace(COLUMNS, [EXPLODE], exact=True) == {}
+    assert trace(COLUMNS, [EXPLODE], exact=False) == {"id": "id", "Name": "Name", "updated_at": "updated_at"}
+
+
+def test_a_sample_leaves_rows_as_they_are() -> None:
+    assert trace(COLUMNS, [SAMPLE], exact=True) == {name: name for name in COLUMNS}
+
+
 FILTER = FilterStep.model_validate({"id": "f", "condition": "true"})
 GROUPS = [
     ([], None),
@@ -124,6 +137,8 @@ GROUPS = [
     ([grouped("country"), mapped({"country": {"source": "country", "converter": "lower"}})], ()),
     ([grouped("country"), FunctionStep.model_validate({"id": "g"})], ()),
     ([grouped()], ()),
+    ([grouped("country"), SAMPLE], ("country",)),
+    ([grouped("country"), EXPLODE], ()),
 ]
 
 

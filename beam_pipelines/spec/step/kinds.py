@@ -13,6 +13,8 @@ _HOMES = {
     "function": "beam_pipelines.spec.step.function:FunctionStep",
     "map": "beam_pipelines.spec.step.map:MapStep",
     "filter": "beam_pipelines.spec.step.filter:FilterStep",
+    "explode": "beam_pipelines.spec.step.explode:ExplodeStep",
+    "sample": "beam_pipelines.spec.step.sample:SampleStep",
     "aggregate": "beam_pipelines.spec.step.aggregate:AggregateStep",
     "window": "beam_pipelines.spec.step.window:WindowStep",
     "join": "beam_pipelines.spec.step.join:JoinStep",
