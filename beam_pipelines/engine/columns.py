@@ -10,6 +10,7 @@ from beam_pipelines.transforms.filter import Filter
 from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.map import Map
 from beam_pipelines.transforms.sample import Sample
+from beam_pipelines.transforms.sql import Sql
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["narrowing", "read_by"]
@@ -18,7 +19,7 @@ __all__ = ["narrowing", "read_by"]
 def narrowing(steps: Sequence[Step]) -> Sequence[Step]:
     """Return the steps up to the first that names all it takes; none when code, which may take anything, stands before it."""
     for place, step in enumerate(steps):
-        if isinstance(step, Aggregate) or (isinstance(step, Map) and step.drops):
+        if isinstance(step, Aggregate) or (isinstance(step, (Map, Sql)) and step.drops):
             return steps[: place + 1]
         if isinstance(step, Sample) and step.by_origin:
             return ()  # which rows are kept must not hang on whether later steps use the key
@@ -35,6 +36,8 @@ def read_by(steps: Sequence[Step]) -> frozenset[str]:
             read = step.left_columns(read)
         elif isinstance(step, Explode):
             read = step.before(read)
+        elif isinstance(step, Sql):
+            read = step.reads
         elif isinstance(step, Map):
             read = step.reads if step.drops else read | step.reads
         else:

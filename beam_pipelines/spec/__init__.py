@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.step.join import JoinSource, JoinStep
     from beam_pipelines.spec.step.map import MapStep
     from beam_pipelines.spec.step.sample import SampleStep
+    from beam_pipelines.spec.step.sql import SqlStep
     from beam_pipelines.spec.step.window import WindowStep
     from beam_pipelines.spec.values import parse_duration, parse_size, slug
     from beam_pipelines.spec.window import SessionWindow, SlidingWindow, TumblingWindow, Window
@@ -150,6 +151,7 @@ __all__ = [
     "Severity",
     "SlidingWindow",
     "Source",
+    "SqlStep",
     "StepBase",
     "Stream",
     "StreamSource",
@@ -247,6 +249,7 @@ _NAMES = {
     "beam_pipelines.spec.step.join": ("JoinSource", "JoinStep"),
     "beam_pipelines.spec.step.map": ("MapStep",),
     "beam_pipelines.spec.step.sample": ("SampleStep",),
+    "beam_pipelines.spec.step.sql": ("SqlStep",),
     "beam_pipelines.spec.step.window": ("WindowStep",),
     "beam_pipelines.spec.values": ("parse_duration", "parse_size", "slug"),
     "beam_pipelines.spec.window": ("SessionWindow", "SlidingWindow", "TumblingWindow", "Window"),

@@ -12,11 +12,12 @@ from beam_pipelines.spec.step.function import FunctionStep
 from beam_pipelines.spec.step.join import JoinStep
 from beam_pipelines.spec.step.map import MapStep
 from beam_pipelines.spec.step.sample import SampleStep
+from beam_pipelines.spec.step.sql import SqlStep
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["SERVED", "build"]
 
-SERVED = ("function", "map", "filter", "explode", "sample", "aggregate", "join")
+SERVED = ("function", "map", "filter", "explode", "sample", "sql", "aggregate", "join")
 
 
 def build(model: StepBase, functions: Functions, path: str) -> Step:
@@ -46,6 +47,10 @@ def build(model: StepBase, functions: Functions, path: str) -> Step:
         from beam_pipelines.transforms.sample import Sample
 
         return Sample(model, path)
+    if isinstance(model, SqlStep):
+        from beam_pipelines.transforms.sql import Sql
+
+        return Sql(model, path)
     if isinstance(model, FunctionStep):
         from beam_pipelines.transforms.function import Function
 

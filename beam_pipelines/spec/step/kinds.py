@@ -15,6 +15,7 @@ _HOMES = {
     "filter": "beam_pipelines.spec.step.filter:FilterStep",
     "explode": "beam_pipelines.spec.step.explode:ExplodeStep",
     "sample": "beam_pipelines.spec.step.sample:SampleStep",
+    "sql": "beam_pipelines.spec.step.sql:SqlStep",
     "aggregate": "beam_pipelines.spec.step.aggregate:AggregateStep",
     "window": "beam_pipelines.spec.step.window:WindowStep",
     "join": "beam_pipelines.spec.step.join:JoinStep",
