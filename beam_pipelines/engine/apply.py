@@ -66,11 +66,14 @@ class _ApplyFn(BundleFn):
     def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
         load = origin.load_of(batch)
         with self.timed(load):
-            outputs = self._apply(load, batch, texts)
-        yield from outputs
+            one = self._open.get(load) or self._begin(load, self.window(load, texts))
+            pieces = list(one.fused.pieces(batch))
+        for piece in pieces:
+            with self.timed(load):
+                outputs = self._apply(one, piece)
+            yield from outputs
 
-    def _apply(self, load: str, batch: pa.RecordBatch, texts: dict[str, str]) -> tuple[pa.RecordBatch, ...]:
-        one = self._open.get(load) or self._begin(load, self.window(load, texts))
+    def _apply(self, one: _Open, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, ...]:
         results = one.fused.apply(batch)
         rows_in = batch.num_rows
         for position, (applied, report) in enumerate(zip(results, [*self._earlier, self._report], strict=True)):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from beam_pipelines.transforms.aggregate import Aggregate
+from beam_pipelines.transforms.explode import Explode
 from beam_pipelines.transforms.filter import Filter
 from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.map import Map
+from beam_pipelines.transforms.sample import Sample
+from beam_pipelines.transforms.sql import Sql
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["narrowing", "read_by"]
@@ -16,9 +19,11 @@ __all__ = ["narrowing", "read_by"]
 def narrowing(steps: Sequence[Step]) -> Sequence[Step]:
     """Return the steps up to the first that names all it takes; none when code, which may take anything, stands before it."""
     for place, step in enumerate(steps):
-        if isinstance(step, Aggregate) or (isinstance(step, Map) and step.drops):
+        if isinstance(step, Aggregate) or (isinstance(step, (Map, Sql)) and step.drops):
             return steps[: place + 1]
-        if not isinstance(step, (Filter, Map, Join)):
+        if isinstance(step, Sample) and step.by_origin:
+            return ()  # which rows are kept must not hang on whether later steps use the key
+        if not isinstance(step, (Filter, Map, Join, Explode, Sample)):
             return ()
     return ()
 
@@ -29,9 +34,13 @@ def read_by(steps: Sequence[Step]) -> frozenset[str]:
     for step in reversed(steps):
         if isinstance(step, Join):
             read = step.left_columns(read)
+        elif isinstance(step, Explode):
+            read = step.before(read)
+        elif isinstance(step, Sql):
+            read = step.reads
         elif isinstance(step, Map):
             read = step.reads if step.drops else read | step.reads
         else:
-            assert isinstance(step, (Filter, Aggregate))
+            assert isinstance(step, (Filter, Sample, Aggregate))
             read = step.columns if isinstance(step, Aggregate) else read | step.columns
     return read

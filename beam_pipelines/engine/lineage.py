@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from beam_pipelines.errors import PlanError
+
 __all__ = ["group_columns", "snake", "trace"]
 
 
@@ -32,7 +34,12 @@ def trace(columns: Iterable[str], steps: Sequence[Any], *, exact: bool) -> dict[
             # The rows of a group are one now: what told the source's rows apart does so no more.
             group = {_meant(text, names.values()): name for text, name in zip(step.group_by, step.group_names, strict=True)}
             names = {} if exact else {column: group[name] for column, name in names.items() if name in group}
-        elif step.type != "filter" and exact:
+        elif step.type == "explode":
+            # What told the source's rows apart does so no more, and what has the name of the list now is its elements.
+            names = {} if exact else {column: name for column, name in names.items() if name != _meant(step.field, names.values())}
+        elif step.type == "sql":
+            names = _through_query(names, step)
+        elif step.type not in ("filter", "sample") and exact:
             return {}
     return names
 
@@ -72,6 +79,15 @@ def _through_map(names: Mapping[str, str], step: Any) -> dict[str, str]:
     kept = {name for name in names.values() if name not in sources and name not in targets} if step.unmapped == "keep" else set()
     through = {column: moved.get(name, name if name in kept else None) for column, name in names.items()}
     return {column: name for column, name in through.items() if name is not None}
+
+
+def _through_query(names: Mapping[str, str], step: Any) -> dict[str, str]:
+    from beam_pipelines.transforms.sql import renamed
+
+    try:
+        return renamed(step.query, names)
+    except PlanError:
+        return {}  # the step itself refuses it, with its place
 
 
 def _meant(source: str, names: Iterable[str]) -> str:

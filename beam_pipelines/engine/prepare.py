@@ -231,6 +231,8 @@ def _plan_step(step: Step, schema: pa.Schema, sample: pa.RecordBatch | None, win
     origin.refuse_reserved(planned.names)
     if sample is None or step.type == "join":
         return planned, None  # a sample of both sides would hardly meet
+    if step.type == "sample":
+        return planned, sample  # a share of it might be nothing
     step.open(schema, planned, datetime.fromisoformat(window.started_at))
     try:
         batches = step.apply(sample).batches

@@ -104,7 +104,9 @@ def joins_of(job: Job, context: RunContext) -> dict[str, str]:
 
 
 def multiplies(job: Job, window: Window) -> bool:
-    """Whether a join may give several rows for one, or rows of its own: what told the source's rows apart need not do so any more."""
+    """Whether a step may give several rows for one, or rows of its own: what told the source's rows apart need not do so any more."""
+    if any(step.type == "explode" for step in job.definition.steps):
+        return True
     for _, model in _joins(job):
         if model.as_of is not None:
             continue  # each row meets one at most

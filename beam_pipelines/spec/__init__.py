@@ -68,10 +68,13 @@ if TYPE_CHECKING:
     )
     from beam_pipelines.spec.step import Processor, StepBase, Transformation, every_step
     from beam_pipelines.spec.step.aggregate import AggregateStep
+    from beam_pipelines.spec.step.explode import ExplodeStep
     from beam_pipelines.spec.step.filter import FilterStep
     from beam_pipelines.spec.step.function import FunctionStep
     from beam_pipelines.spec.step.join import JoinSource, JoinStep
     from beam_pipelines.spec.step.map import MapStep
+    from beam_pipelines.spec.step.sample import SampleStep
+    from beam_pipelines.spec.step.sql import SqlStep
     from beam_pipelines.spec.step.window import WindowStep
     from beam_pipelines.spec.values import parse_duration, parse_size, slug
     from beam_pipelines.spec.window import SessionWindow, SlidingWindow, TumblingWindow, Window
@@ -100,6 +103,7 @@ __all__ = [
     "Destination",
     "ErrorBudget",
     "EventSource",
+    "ExplodeStep",
     "FieldMapping",
     "FileDestination",
     "FileFormat",
@@ -141,11 +145,13 @@ __all__ = [
     "RuleBase",
     "S3Destination",
     "S3Source",
+    "SampleStep",
     "Schedule",
     "SessionWindow",
     "Severity",
     "SlidingWindow",
     "Source",
+    "SqlStep",
     "StepBase",
     "Stream",
     "StreamSource",
@@ -237,10 +243,13 @@ _NAMES = {
     ),
     "beam_pipelines.spec.step": ("Processor", "StepBase", "Transformation", "every_step"),
     "beam_pipelines.spec.step.aggregate": ("AggregateStep",),
+    "beam_pipelines.spec.step.explode": ("ExplodeStep",),
     "beam_pipelines.spec.step.filter": ("FilterStep",),
     "beam_pipelines.spec.step.function": ("FunctionStep",),
     "beam_pipelines.spec.step.join": ("JoinSource", "JoinStep"),
     "beam_pipelines.spec.step.map": ("MapStep",),
+    "beam_pipelines.spec.step.sample": ("SampleStep",),
+    "beam_pipelines.spec.step.sql": ("SqlStep",),
     "beam_pipelines.spec.step.window": ("WindowStep",),
     "beam_pipelines.spec.values": ("parse_duration", "parse_size", "slug"),
     "beam_pipelines.spec.window": ("SessionWindow", "SlidingWindow", "TumblingWindow", "Window"),

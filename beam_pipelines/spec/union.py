@@ -37,7 +37,7 @@ class OneOf:
 
     @property
     def names(self) -> list[str]:
-        return [*self._known, *(name for name in self._homes if name not in self._known)]
+        return list(self._homes or self._known)  # as they are listed, whatever was imported first
 
     def member(self, name: str) -> type[Model]:
         """Return the model of a name.

@@ -16,7 +16,7 @@ from beam_pipelines.spec.step.filter import FilterStep
 from beam_pipelines.transforms.condition import compile_condition
 from beam_pipelines.transforms.step import Applied, dead_rows
 
-__all__ = ["Filter"]
+__all__ = ["Filter", "kept_rows", "narrowed"]
 
 
 class Filter:
@@ -41,13 +41,17 @@ class Filter:
 
     def plan(self, schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:  # noqa: ARG002 (nothing is sampled)
         with Scope(schema) as scope:
-            compile_condition(self._condition, scope, self._path)
+            self.compile(scope)
         return schema
+
+    def compile(self, scope: Scope) -> Term:
+        """Return the condition over a schema."""
+        return compile_condition(self._condition, scope, self._path)
 
     def open(self, schema_in: pa.Schema, schema_out: pa.Schema, now: datetime) -> None:  # noqa: ARG002 (they are the same)
         self.close()
         self._scope = Scope(schema_in, now)
-        self._term = compile_condition(self._condition, self._scope, self._path)
+        self._term = self.compile(self._scope)
 
     @property
     def columns(self) -> frozenset[str]:
@@ -67,23 +71,25 @@ class Filter:
             batch: With hidden columns.
             columns: What goes on of the rows, beside the hidden columns; None: all of it.
         """
+        mask, failed = self.judge(batch)
+        every = pc.all(mask, min_count=0).as_py()
+        kept = batch if columns is None else narrowed(batch, columns)
+        kept = kept if every else kept_rows(kept, mask)
+        dead = dead_rows(batch, {row: ("expression-failed", why) for row, why in failed.items()} if self.required else {})
+        filtered = batch.num_rows - kept.num_rows - (len(failed) if self.required else 0)
+        batches = (kept,) if kept.num_rows else ()
+        nulled = 0 if self.required else len(failed)
+        return Applied(batches, filtered=filtered, nulled=nulled, dead=dead, kept=None if every else mask)
+
+    def judge(self, batch: pa.RecordBatch) -> tuple[pa.BooleanArray, dict[int, str]]:
+        """Return which rows go on, and why the condition failed on some; those go on when the filter is not required."""
         scope, term = self._opened()
         found = scope.evaluate([term], batch)[0]
         mask = found.array if pa.types.is_boolean(found.array.type) else pa.nulls(batch.num_rows, pa.bool_())
         mask = pc.fill_null(mask, False)
         if found.bad and not self.required:
             mask = pc.or_(mask, _at(found.bad, batch.num_rows))
-        every = pc.all(mask, min_count=0).as_py()
-        kept = batch if columns is None else _narrowed(batch, columns)
-        kept = kept if every else _kept(kept, mask)
-        dead = dead_rows(
-            batch, {row: ("expression-failed", why) for row, why in zip(found.bad, found.reasons, strict=True)} if self.required else {}
-        )
-        failed = len(found.bad)
-        filtered = batch.num_rows - kept.num_rows - (failed if self.required else 0)
-        batches = (kept,) if kept.num_rows else ()
-        nulled = 0 if self.required else failed
-        return Applied(batches, filtered=filtered, nulled=nulled, dead=dead, kept=None if every else mask)
+        return mask, dict(zip(found.bad, found.reasons, strict=True))
 
     def close(self) -> None:
         if self._scope is not None:
@@ -97,12 +103,14 @@ def _at(rows: list[int], length: int) -> pa.Array:
     return pa.array(mask)
 
 
-def _narrowed(batch: pa.RecordBatch, columns: frozenset[str]) -> pa.RecordBatch:
+def narrowed(batch: pa.RecordBatch, columns: frozenset[str]) -> pa.RecordBatch:
+    """Return some columns of a batch, beside the hidden ones."""
     names = [name for name in batch.schema.names if name in columns or name.startswith(origin.PREFIX)]
     return batch.select(names) if names else batch  # without a column there is no number of rows
 
 
-def _kept(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
+def kept_rows(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
+    """Return the rows that a mask is true of."""
     try:
         return batch.filter(mask)
     except pa.ArrowNotImplementedError:  # views and run-end encoding

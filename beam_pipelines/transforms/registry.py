@@ -6,15 +6,18 @@ from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.functions import Functions
 from beam_pipelines.spec.step import StepBase
 from beam_pipelines.spec.step.aggregate import AggregateStep
+from beam_pipelines.spec.step.explode import ExplodeStep
 from beam_pipelines.spec.step.filter import FilterStep
 from beam_pipelines.spec.step.function import FunctionStep
 from beam_pipelines.spec.step.join import JoinStep
 from beam_pipelines.spec.step.map import MapStep
+from beam_pipelines.spec.step.sample import SampleStep
+from beam_pipelines.spec.step.sql import SqlStep
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["SERVED", "build"]
 
-SERVED = ("function", "map", "filter", "aggregate", "join")
+SERVED = ("function", "map", "filter", "explode", "sample", "sql", "aggregate", "join")
 
 
 def build(model: StepBase, functions: Functions, path: str) -> Step:
@@ -36,6 +39,18 @@ def build(model: StepBase, functions: Functions, path: str) -> Step:
         from beam_pipelines.transforms.map import Map
 
         return Map(model, path)
+    if isinstance(model, ExplodeStep):
+        from beam_pipelines.transforms.explode import Explode
+
+        return Explode(model, path)
+    if isinstance(model, SampleStep):
+        from beam_pipelines.transforms.sample import Sample
+
+        return Sample(model, path)
+    if isinstance(model, SqlStep):
+        from beam_pipelines.transforms.sql import Sql
+
+        return Sql(model, path)
     if isinstance(model, FunctionStep):
         from beam_pipelines.transforms.function import Function
 

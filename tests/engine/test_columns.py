@@ -20,6 +20,10 @@ ODD = {"id": "odd", "type": "filter", "condition": "c % 2 = 1"}
 SUMS = {"id": "sums", "type": "aggregate", "groupBy": ["d"], "aggregations": {"a": "sum"}}
 LATER = {"id": "later", "type": "filter", "condition": "twice > 20"}
 CODE = {"id": "code", "type": "function", "output": {"a": "bigint", "c": "bigint"}}
+SAMPLE = {"id": "some", "type": "sample", "fraction": 1}
+SQL = {"id": "sql", "type": "sql", "query": "SELECT a, b * 2 AS twice FROM input WHERE a > 5"}
+LISTED = {"id": "listed", "type": "map", "unmapped": "keep", "mappings": {"l": {"expression": "[a, c]"}}}
+EXPLODE = {"id": "each", "type": "explode", "field": "l", "as": "x"}
 JOIN = {"id": "names", "type": "join", "on": {"d": "k"}, "source": {"type": "file", "path": "right.parquet"}}
 
 
@@ -55,6 +59,12 @@ def service(folder: Path, steps: list[dict[str, Any]]) -> Service:
         ([SUMS], "ad", "SELECT d, sum(a)::BIGINT AS sum_a FROM t GROUP BY d"),
         ([CODE, DROP | {"mappings": {"a": {"source": "a"}}}], "abcde", "SELECT a FROM t"),
         ([DROP | {"mappings": {"a": {"source": "a"}, "c": {"source": "c"}}}, CODE], "ac", "SELECT a, c FROM t"),
+        ([LISTED, EXPLODE, SUMS | {"aggregations": {"x": "sum"}}], "acd", "SELECT d, sum(a + c)::BIGINT AS sum_x FROM t GROUP BY d"),
+        ([ODD, SQL], "abc", "SELECT a, b * 2 AS twice FROM t WHERE c % 2 = 1 AND a > 5"),
+        ([SQL | {"query": "SELECT *, a + b AS s FROM input"}, DROP], "abcde", "SELECT a, b * 2 AS twice FROM t"),
+        ([SAMPLE | {"by": ["c"]}, DROP], "abc", "SELECT a, b * 2 AS twice FROM t"),
+        # Which rows are kept would hang on the columns that are read, for the key is one of them.
+        ([SAMPLE, DROP], "abcde", "SELECT a, b * 2 AS twice FROM t"),
         ([JOIN, SUMS | {"groupBy": ["name"]}], "ad", "SELECT name, sum(a)::BIGINT AS sum_a FROM t JOIN r ON d = k GROUP BY name"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from beam_pipelines.engine.lineage import group_columns, snake, trace
 from beam_pipelines.functions import Functions
-from beam_pipelines.spec import AggregateStep, FilterStep, FunctionStep, MapStep
+from beam_pipelines.spec import AggregateStep, ExplodeStep, FilterStep, FunctionStep, MapStep, SampleStep, SqlStep
 from beam_pipelines.transforms.registry import build
 
 COLUMNS = ("id", "Name", "email", "updated_at")
@@ -112,6 +112,33 @@ def test_an_aggregate_keeps_the_columns_it_groups_by_but_they_name_a_source_row_
     assert trace(COLUMNS, [grouped("id")], exact=True) == {}
 
 
+EXPLODE = ExplodeStep.model_validate({"id": "e", "field": "email", "as": "mail"})
+SAMPLE = SampleStep.model_validate({"id": "s", "fraction": 0.5})
+
+
+def test_elements_of_a_list_are_not_told_apart_by_the_key_of_their_row() -> None:
+    assert trace(COLUMNS, [EXPLODE], exact=True) == {}
+    assert trace(COLUMNS, [EXPLODE], exact=False) == {"id": "id", "Name": "Name", "updated_at": "updated_at"}
+
+
+def test_a_sample_leaves_rows_as_they_are() -> None:
+    assert trace(COLUMNS, [SAMPLE], exact=True) == {name: name for name in COLUMNS}
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("SELECT id, Name AS who, lower(email) AS email FROM input", {"id": "id", "Name": "who"}),
+        ("SELECT * EXCLUDE (id) REPLACE (email || '' AS email) FROM input WHERE id > 1", {"Name": "Name", "updated_at": "updated_at"}),
+        ("SELECT i.ID, i.name FROM input i", {"id": "id", "Name": "Name"}),
+        ("SELECT nonsense FROM elsewhere", {}),
+    ],
+)
+def test_columns_that_a_query_names_arrive_as_they_were(query: str, expected: dict[str, str]) -> None:
+    step = SqlStep.model_validate({"id": "q", "query": query})
+    assert trace(COLUMNS, [step], exact=True) == trace(COLUMNS, [step], exact=False) == expected
+
+
 FILTER = FilterStep.model_validate({"id": "f", "condition": "true"})
 GROUPS = [
     ([], None),
@@ -124,6 +151,8 @@ GROUPS = [
     ([grouped("country"), mapped({"country": {"source": "country", "converter": "lower"}})], ()),
     ([grouped("country"), FunctionStep.model_validate({"id": "g"})], ()),
     ([grouped()], ()),
+    ([grouped("country"), SAMPLE], ("country",)),
+    ([grouped("country"), EXPLODE], ()),
 ]
 
 

@@ -12,14 +12,17 @@ import pytest
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.functions import Functions
+from beam_pipelines.spec.step.explode import ExplodeStep
 from beam_pipelines.spec.step.filter import FilterStep
 from beam_pipelines.spec.step.function import FunctionStep
 from beam_pipelines.spec.step.map import MapStep
+from beam_pipelines.spec.step.sample import SampleStep
+from beam_pipelines.spec.step.sql import SqlStep
 from beam_pipelines.transforms.registry import build
 from beam_pipelines.transforms.step import Applied, check_law
 
 NOW = dt.datetime(2024, 5, 1, 12, 0, tzinfo=dt.timezone.utc)
-MODELS = {"filter": FilterStep, "map": MapStep, "function": FunctionStep}
+MODELS = {"filter": FilterStep, "map": MapStep, "function": FunctionStep, "explode": ExplodeStep, "sample": SampleStep, "sql": SqlStep}
 
 
 @dataclass

@@ -9,16 +9,22 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+import pycountry
 import pytest
+from email_validator import EmailNotValidError, validate_email
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_pipelines.columnar.expression import Engine
 from beam_pipelines.spec.mapping import FieldMapping
-from beam_pipelines.transforms.converters import ConverterProblem, bind, names
+from beam_pipelines.transforms.converters import ConverterProblem, bind, email, names
 from beam_pipelines.transforms.converters.catalogue import CATALOGUE
 
 UTC = dt.timezone.utc
+LETTERS = "abzAZ09_!#$%&'*+-/=?^`{|}~.. @@xn--\u00e9"
+LABELS = st.sampled_from(
+    ["x", "my-mail", "xn--mnchen-3ya", "a--b", "com", "Test", "local", "invalid", "9", "c0", "a" * 63, "a" * 64, "", "-"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -99,19 +105,63 @@ CASES: list[tuple[Any, list[Any], list[Any], list[int]]] = [
         [3, 4, 5, 6, 7, 8],
     ),
     (
+        "email",
+        [
+            "A@example.com",
+            "a@x.test",
+            "J\u00d6RG@x.de",
+            "a@xn--mnchen-3ya.de",
+            "A@M\u00dcNCHEN.de",
+            "a@x.local",
+            '"a b"@x.com',
+            f"{'a' * 65}@x.com",
+        ],
+        ["a@example.com", "a@x.test", "j\u00f6rg@x.de", "a@m\u00fcnchen.de", "a@m\u00fcnchen.de"] + [None] * 3,
+        [5, 6, 7],
+    ),
+    (
         "phone",
         ["+49 (0)30 / 123-456", "0049 30 123456", "030 123456", "", None, "call me", "+1", "12"],
-        ["+4930123456", "+4930123456", "030123456"] + [None] * 5,
-        [5, 6, 7],
+        ["+4930123456", "+4930123456"] + [None] * 6,
+        [2, 5, 6, 7],
     ),
     ("phone(49)", ["030 123456", "+43 1 23456789", "30.123456", "0"], ["+4930123456", "+43123456789", "+4930123456", None], [3]),
     ("phone(1)", ["(212) 555-0123", "1-212-555-0123", "555-0123"], ["+12125550123", "+12125550123", None], [2]),
     ("phone(39)", ["06 6982 1234"], ["+390669821234"], []),
     (
+        "phone(DE)",
+        ["030 123456", "+43 1 23456789", "+49 30 1234 ext. 5", "+49 30 1234 oder"],
+        ["+4930123456", "+43123456789", None, None],
+        [2, 3],
+    ),
+    ({"name": "phone", "code": "gb"}, ["07700 900123", "020 7946 0958"], ["+447700900123", "+442079460958"], []),
+    (
         "country",
-        ["de", " GB ", "Germany", "south korea", "UK", "", None, "Atlantis", "USA"],
-        ["DE", "GB", "DE", "KR", "GB", None, None, None, "US"],
+        [
+            "de",
+            " GB ",
+            "Germany",
+            "south korea",
+            "UK",
+            "",
+            None,
+            "Atlantis",
+            "USA",
+            "FRA",
+            "276",
+            "4",
+            "St. Lucia",
+            "Cote d\u2019Ivoire",
+            "Bosnia & Herzegovina",
+        ],
+        ["DE", "GB", "DE", "KR", "GB", None, None, None, "US", "FR", "DE", "AF", "LC", "CI", "BA"],
         [7],
+    ),
+    (
+        "country",
+        ["Kingdom of Spain", "Turkey", "T\u00fcrkiye", "russia", "Laos", "Cura\u00e7ao", "Curacao"],
+        ["ES", "TR", "TR", "RU", "LA", "CW", "CW"],
+        [],
     ),
     ("json", ['{"a": 1}', None, "", "{bad", "3"], ['{"a": 1}', None, None, None, "3"], [3]),
     ("json_text", [{"a": 1, "b": None}, None], ['{"a":1,"b":null}', None], []),
@@ -224,7 +274,9 @@ def test_local_times_by_a_format_and_from_timestamps_are_in_their_zone_too(engin
         ({"name": "enum", "values": {"a": "x", "b": 1}}, pa.string(), "expected new values of one type"),
         ({"name": "enum", "values": {"1": 2**64}}, pa.int64(), "numbers within 64 bits"),
         ({"name": "enum", "values": "a"}, pa.string(), "the argument 'values' of enum(values)"),
-        ("phone(0)", pa.string(), "expected a country calling code"),
+        ("phone(0)", pa.string(), "expected a country for the converter 'phone', as its calling code 49 or as its ISO 3166 code DE, got 0"),
+        ("phone(800)", pa.string(), "expected a country for the converter 'phone'"),
+        ("phone(UK)", pa.string(), "expected a country for the converter 'phone'"),
         ("mask(2, '**')", pa.string(), "one character"),
         ("hash", pa.list_(pa.string()), "expected text, bytes or numbers"),
     ],
@@ -263,3 +315,43 @@ def test_json_is_kept_as_written(engine: Engine, values: list[Any]) -> None:
     texts = pa.array([json.dumps(value) for value in values], pa.string())
     found = bind(FieldMapping.model_validate({"source": "x", "converter": "json"}).converter, texts.type, engine).convert(texts)  # type: ignore[arg-type]
     assert found.array.storage.to_pylist() == texts.to_pylist()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.text(LETTERS, max_size=12), st.just("a" * 64), st.just("a" * 65)), st.lists(LABELS, max_size=5))
+def test_the_pattern_of_addresses_says_what_the_library_says(engine: Engine, local: str, labels: list[str]) -> None:
+    text = f"{local}@{'.'.join(labels)}"
+    values, bad, _ = convert(engine, "email", pa.array([text]))
+    try:
+        expected = validate_email(text.strip().lower(), check_deliverability=False, test_environment=True, strict=True).normalized
+    except EmailNotValidError:
+        assert (values, bad) == ([None], [0])
+    else:
+        assert (values, bad) == ([expected], [])
+
+
+def test_plain_addresses_are_not_given_to_the_library(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_to_it: list[str] = []
+    monkeypatch.setattr(email, "address", lambda text: given_to_it.append(text) or text)
+    convert(
+        engine, "email", pa.array(["Ann.Lee+crm@mail.example.com", "a@my-mail.com", None, "a@x.invalid", "a@my--mail.com", "a@x.invalid"])
+    )
+    # Twice: once of the whole, once of a slice.
+    assert given_to_it == ["a@x.invalid", "a@my--mail.com"] * 2
+
+
+def test_why_a_number_is_refused_is_said_for_each_row(engine: Engine) -> None:
+    numbers = ["030 123456", None, "+49 30 1234 ext. 5", "call", "030 123456", "+1 212 555"]
+    values, bad, reasons = convert(engine, "phone", pa.array(numbers).dictionary_encode())
+    assert (values, bad) == ([None] * 6, [0, 2, 3, 4, 5])
+    no_country = "the phone number has no country code, and the converter none for such numbers"
+    extension = "the phone number has an extension, for which E.164 has no place"
+    short = "the phone number is too short or too long for its country"
+    assert reasons == [no_country, extension, "the text is not a phone number", no_country, short]
+
+
+def test_every_country_is_known_by_its_codes_and_names(engine: Engine) -> None:
+    for key in ("alpha_2", "alpha_3", "numeric", "name", "official_name", "common_name"):
+        known = [country for country in pycountry.countries if getattr(country, key, None)]
+        values, bad, _ = convert(engine, "country", pa.array([getattr(country, key) for country in known]))
+        assert (values, bad) == ([country.alpha_2 for country in known], [])

@@ -8,17 +8,23 @@ from beam_pipelines.errors import PlanError
 from beam_pipelines.functions import Functions
 from beam_pipelines.spec.step import StepBase
 from beam_pipelines.spec.step.aggregate import AggregateStep
+from beam_pipelines.spec.step.explode import ExplodeStep
 from beam_pipelines.spec.step.filter import FilterStep
 from beam_pipelines.spec.step.function import FunctionStep
 from beam_pipelines.spec.step.join import JoinStep
 from beam_pipelines.spec.step.map import MapStep
+from beam_pipelines.spec.step.sample import SampleStep
+from beam_pipelines.spec.step.sql import SqlStep
 from beam_pipelines.spec.step.window import WindowStep
 from beam_pipelines.transforms.aggregate import Aggregate
+from beam_pipelines.transforms.explode import Explode
 from beam_pipelines.transforms.filter import Filter
 from beam_pipelines.transforms.function import Function
 from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.map import Map
 from beam_pipelines.transforms.registry import SERVED, build
+from beam_pipelines.transforms.sample import Sample
+from beam_pipelines.transforms.sql import Sql
 
 
 @pytest.mark.parametrize(
@@ -27,6 +33,9 @@ from beam_pipelines.transforms.registry import SERVED, build
         (FilterStep.model_validate({"id": "a", "type": "filter", "condition": "true", "required": False}), Filter),
         (MapStep.model_validate({"id": "a", "type": "map", "mappings": {"x": {"source": "y"}}, "required": False}), Map),
         (FunctionStep.model_validate({"id": "a", "type": "function", "required": False}), Function),
+        (ExplodeStep.model_validate({"id": "a", "type": "explode", "field": "x", "required": False}), Explode),
+        (SqlStep.model_validate({"id": "a", "type": "sql", "query": "SELECT x FROM input", "required": False}), Sql),
+        (SampleStep.model_validate({"id": "a", "type": "sample", "fraction": 1, "required": False}), Sample),
     ],
 )
 def test_each_served_type_has_its_step(model: StepBase, kind: type[Any]) -> None:
@@ -59,4 +68,4 @@ def test_a_type_that_no_code_serves_is_refused_by_name() -> None:
     assert raised.value.code == "not-served"
     assert problem.path == "pipeline.transformations[2].type"
     assert "'sums'" in problem.message
-    assert "it serves function, map, filter, aggregate, join" in problem.message
+    assert "it serves function, map, filter, explode, sample, sql, aggregate, join" in problem.message

@@ -5,8 +5,9 @@ from __future__ import annotations
 from beam_pipelines.columnar.expression.engine import Engine
 from beam_pipelines.columnar.expression.memo import recall, write_down
 from beam_pipelines.columnar.expression.readable import UNREADABLE, unreadable
-from beam_pipelines.columnar.expression.scope import Evaluated, Expression, Scope, Term
+from beam_pipelines.columnar.expression.scope import Evaluated, Expression, Scope, Term, plan_error
 from beam_pipelines.columnar.expression.tree import (
+    Mistake,
     Node,
     cast,
     column,
@@ -17,6 +18,8 @@ from beam_pipelines.columnar.expression.tree import (
     literal,
     negation,
     operation,
+    parse_statement,
+    statement_place,
 )
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "Engine",
     "Evaluated",
     "Expression",
+    "Mistake",
     "Node",
     "Scope",
     "Term",
@@ -36,7 +40,10 @@ __all__ = [
     "literal",
     "negation",
     "operation",
+    "parse_statement",
+    "plan_error",
     "recall",
+    "statement_place",
     "unreadable",
     "write_down",
 ]

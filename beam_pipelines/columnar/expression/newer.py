@@ -7,7 +7,7 @@ As strict as they are: a class, a key, a type or a constant without a rule here 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +21,7 @@ Node = dict[str, Any]
 
 MAX_DEPTH = 1_000  # of brackets; DuckDB 2 stops there by itself
 _NEVER = {"WINDOW", "SUBQUERY", "STAR", "PARAMETER", "POSITIONAL_REFERENCE", "DEFAULT"}  # `tree` says why; what is in them does not matter
+_OF_STARS = {"columns", "exclude_list", "qualified_exclude_list", "relation_name", "rename_list", "replace_list"}
 _SYNTAX = {  # functions that the parser of 1.5 puts for syntax and writes with the schema `main`
     *("list_value", "struct_pack", "map", "row", "date_part", "timezone", "trim", "ltrim", "rtrim", "substring", "position", "overlay"),
     *("like_escape", "not_like_escape", "ilike_escape", "not_ilike_escape", "list_apply", "list_filter"),
@@ -35,7 +36,7 @@ _OPPOSITE = {**dict(_OPPOSITES), **{other: one for one, other in _OPPOSITES}}
 def newer(found: Node, statement: str) -> Node:
     """Return what 1.5 answered for a statement as 2 would have answered. Changes `found`.
 
-    A select list is translated where there is one statement; the rest stays, for `tree.parse` to compare with what it must be.
+    Expressions are translated where there is one statement; the rest stays, for its readers to compare with what it must be.
 
     Args:
         found: Of `json_serialize_sql`.
@@ -47,15 +48,17 @@ def newer(found: Node, statement: str) -> Node:
         return found
     select.setdefault("cte_map", {})
     table = select.get("from_table", {})
-    if set(table) - {"query_location"} == {"type", "table_name"}:
+    if table.get("type") == "BASE_TABLE" and not {"schema_name", "catalog_name"} & set(table):
         table["qualified_name"] = {"path": [table["table_name"]]}
     places = Places(statement)
     try:
         if statement.count("(") > MAX_DEPTH and places.depth() > MAX_DEPTH:
             raise Unknown("the expression is nested too deeply")
-        chosen = select.get("select_list", [])
-        replace(chosen, below, lambda node: _newer(node, places))
-        replace(chosen, below, places.strip)
+        for container, key in list(_tops(select)):
+            top = [container[key]]
+            replace(top, below, lambda node: _newer(node, places))
+            replace(top, below, places.strip)
+            container[key] = top[0]
     except Unknown as unknown:
         return {"error": True, "error_message": unknown.message, "position": unknown.place or 0}
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # a shape that no rule here thought of
@@ -63,11 +66,20 @@ def newer(found: Node, statement: str) -> Node:
     return found
 
 
+def _tops(select: Node) -> Iterator[tuple[Any, Any]]:
+    """Yield (container, key) of the expressions of a SELECT."""
+    for part in ("select_list", "group_expressions"):
+        yield from ((select[part], number) for number in range(len(select.get(part, ()))))
+    yield from ((select, part) for part in ("where_clause", "having") if part in select)
+    for star in select.get("select_list", ()):
+        yield from ((entry, "value") for entry in star.get("replace_list", ()))
+
+
 def _newer(node: Node, places: Places) -> Node:
     kind, at = node.get("class", ""), node.get("query_location", NOWHERE)
     known = None if at == NOWHERE else at
     if kind in _NEVER:
-        return places.put({key: node[key] for key in COMMON & set(node)}, [])
+        return places.put({key: node[key] for key in (COMMON | _OF_STARS) & set(node)}, [])
     if kind not in KEYS:
         raise Unknown(f"{kind.lower().replace('_', ' ')} is not allowed in an expression", known)
     if unknown := set(node) - COMMON - KEYS[kind]:
@@ -112,7 +124,7 @@ def _newer_function(node: Node, places: Places) -> Node:
     written = places.at(at, r'"?main"?\s*\.')
     if node.get("schema") == "main" and "catalog" not in node and name in _SYNTAX and not written:
         del node["schema"]
-    if not parts and at != NOWHERE and not places.at(at, places.NO_ARGUMENTS):
+    if not parts and name != "count_star" and at != NOWHERE and not places.at(at, places.NO_ARGUMENTS):
         raise Unknown("'*' names no single value", at)  # 1.5 leaves it out
     if name == "!__postfix":
         node.update(function_name="factorial", is_operator=False)

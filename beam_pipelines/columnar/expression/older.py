@@ -86,7 +86,9 @@ def below(node: Node) -> Iterator[tuple[Any, Any]]:
     """Yield (container, key) of the expressions below a node of either line; nothing of a node that is refused whole."""
     if node.get("class") not in KEYS:
         return
-    yield from ((node, key) for key in ("child", "left", "right", "input", "lower", "upper", "else_expr", "lhs", "expr") if key in node)
+    yield from (
+        (node, key) for key in ("child", "left", "right", "input", "lower", "upper", "else_expr", "lhs", "expr", "filter") if key in node
+    )
     parts = node.get("children", [])
     yield from ((parts, number) for number in range(len(parts)))
     yield from ((argument, "expression") for argument in node.get("arguments", ()))

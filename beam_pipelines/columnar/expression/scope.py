@@ -21,11 +21,11 @@ from beam_pipelines.columnar.expression.memo import known, schema_key, tree_of
 from beam_pipelines.columnar.expression.order import check_constants, order_nan
 from beam_pipelines.columnar.expression.probe import Probe, probes, reasons, suspects
 from beam_pipelines.columnar.expression.readable import UNREADABLE, unreadable
-from beam_pipelines.columnar.expression.tree import Mistake, Node, parse, resolve, walk
+from beam_pipelines.columnar.expression.tree import Mistake, Node, parse, part_of_statement, resolve, walk
 from beam_pipelines.columnar.expression.vocabulary import CLOCK
 from beam_pipelines.errors import FatalError, PlanError, Problem
 
-__all__ = ["Evaluated", "Expression", "Scope", "Term"]
+__all__ = ["Evaluated", "Expression", "Scope", "Term", "plan_error"]
 
 _TOO_LARGE = f"its values could take more than {ROW_BYTES // 1024} KiB and {ROW_FACTOR} times the row's own fields"
 _NO_MEMORY = "its values need more memory than an expression may use"
@@ -111,7 +111,7 @@ class Scope:
         try:
             return self._known(text, lambda: parse(self._engine, text), text)
         except Mistake as mistake:
-            raise _plan_error(mistake, text, path, self._unquoted(text)) from mistake
+            raise plan_error(mistake, text, path, self._unquoted(text)) from mistake
 
     def _known(self, key: str, parsed: Callable[[], Node], text: str) -> Term:
         """Return the term that the memo has for a key, else compile its tree."""
@@ -142,6 +142,23 @@ class Scope:
         words = [name for name in words if self._engine.parse(f"SELECT ({name})")["error"]]
         return f"quote fields that are words of SQL: {', '.join(chr(34) + name + chr(34) for name in words)}" if words else ""
 
+    def select(self, node: Node, text: str, path: str = "") -> Term:
+        """Check, resolve and type one expression of a statement that was parsed whole.
+
+        Args:
+            node: Of the statement's tree; it stays as it is.
+            text: Of the statement.
+            path: Where the statement stands in the definition.
+
+        Raises:
+            PlanError: As `compile`, with the position in the statement.
+        """
+        try:
+            # The text is a part of the key, for messages about rows quote it.
+            return self._known(f"{text}\0{json.dumps(node, sort_keys=True)}", lambda: part_of_statement(node), text)
+        except Mistake as mistake:
+            raise plan_error(mistake, text, path, self._unquoted(text)) from mistake
+
     def build(self, node: Node, path: str = "") -> Term:
         """Resolve and type a tree made by a program (`column`, `literal`, `comparison`, ...).
 
@@ -151,7 +168,7 @@ class Scope:
         try:
             return self._known(json.dumps(node, sort_keys=True), lambda: json.loads(json.dumps(node)), "")
         except Mistake as mistake:
-            raise _plan_error(mistake, "", path) from mistake
+            raise plan_error(mistake, "", path) from mistake
 
     def join(self, kind: str, terms: Sequence[Term]) -> Term:
         """Return `AND`, `OR` or `NOT` of compiled conditions."""
@@ -354,7 +371,8 @@ def _joined(first: Evaluated, second: Evaluated, offset: int) -> Evaluated:
     return Evaluated(pa.concat_arrays([first.array, second.array]), bad, [*first.reasons, *second.reasons])
 
 
-def _plan_error(mistake: Mistake, text: str, path: str, hint: str = "") -> PlanError:
+def plan_error(mistake: Mistake, text: str, path: str, hint: str = "") -> PlanError:
+    """Return the error of a mistake in a text that stands at a path of the definition."""
     message = mistake.message
     if text:
         characters = len(text.encode()[: mistake.place].decode(errors="ignore")) if mistake.place is not None else None

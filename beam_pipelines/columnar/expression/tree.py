@@ -30,9 +30,12 @@ __all__ = [
     "negation",
     "operation",
     "parse",
+    "parse_statement",
+    "part_of_statement",
     "resolve",
     "slot",
     "span",
+    "statement_place",
     "walk",
 ]
 
@@ -214,6 +217,61 @@ def parse(engine: Engine, text: str) -> Node:
         at = int(found.get("position", 0)) - len(_BEFORE)
         raise Mistake(_parser_words(str(found["error_message"]), text, at), min(max(at, 0), len(text.encode())))
     node = _only_expression(found)
+    return _checked(node)
+
+
+def parse_statement(engine: Engine, text: str) -> Node:
+    """Return the tree of one SELECT as the engine gives it: nothing of it is checked, and places are bytes of the text.
+
+    Raises:
+        Mistake: It is not one.
+    """
+    if len(text) > MAX_CHARACTERS or "\0" in text:
+        raise Mistake(f"expected at most {MAX_CHARACTERS} characters of text without NUL, got {len(text)}")
+    try:
+        found = engine.parse(text)
+    except RecursionError as error:
+        raise Mistake("the statement is nested too deeply") from error
+    if found["error"]:
+        if "Only SELECT" in str(found["error_message"]):
+            raise Mistake("expected a SELECT, got another statement")
+        message = str(found["error_message"]).partition("\n")[0].rstrip()
+        raise Mistake(message, min(int(found.get("position", 0)), len(text.encode())))
+    statements = found.get("statements", [])
+    if len(statements) != 1:
+        raise Mistake(f"expected one SELECT, got {len(statements)} statements")
+    node: Node = statements[0]["node"]
+    return node
+
+
+def part_of_statement(node: Node) -> Node:
+    """Return the checked tree of an expression in a statement that was parsed whole; places are bytes of the statement's text.
+
+    Raises:
+        Mistake: It says what expressions may not say.
+    """
+    return _checked(_shifted(node))
+
+
+def statement_place(node: Node) -> int | None:
+    """Return the byte offset of a part of a statement, as `parse_statement` gives it, in its text."""
+    at = node.get("query_location", _NOWHERE)
+    return None if at == _NOWHERE else int(at)
+
+
+def _shifted(value: Any) -> Any:
+    """Return a copy whose places are as if the text stood where an expression stands."""
+    if isinstance(value, list):
+        return [_shifted(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    shifted = {key: _shifted(part) for key, part in value.items()}
+    if shifted.get("query_location", _NOWHERE) != _NOWHERE:
+        shifted["query_location"] += len(_BEFORE)
+    return shifted
+
+
+def _checked(node: Node) -> Node:
     try:
         for part in walk(node):
             _check(part)

@@ -9,14 +9,12 @@ import pyarrow as pa
 
 from beam_pipelines.columnar.expression import Engine
 from beam_pipelines.spec.mapping import Converter
-from beam_pipelines.transforms.converters import contact, number, privacy, text, time
+from beam_pipelines.transforms.converters import country, email, number, phone, privacy, text, time
 from beam_pipelines.transforms.converters.converter import Bound, ConverterProblem, Entry, Parameter
 
 __all__ = ["CATALOGUE", "bind", "names"]
 
-CATALOGUE: dict[str, Entry] = {
-    entry.name: entry for entries in (text.ENTRIES, number.ENTRIES, time.ENTRIES, contact.ENTRIES, privacy.ENTRIES) for entry in entries
-}
+CATALOGUE: dict[str, Entry] = {entry.name: entry for home in (text, number, time, email, phone, country, privacy) for entry in home.ENTRIES}
 _KINDS: dict[str, tuple[type, ...]] = {"text": (str,), "int": (int,), "any": (str, int, float, bool), "mapping": (dict,)}
 
 _EXPECTED = {"text": "text", "int": "a whole number", "any": "text, a number or a boolean", "mapping": "a mapping"}
