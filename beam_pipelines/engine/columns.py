@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from beam_pipelines.transforms.aggregate import Aggregate
 from beam_pipelines.transforms.filter import Filter
+from beam_pipelines.transforms.grouped import Grouped
 from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.map import Map
 from beam_pipelines.transforms.step import Step
@@ -18,7 +19,7 @@ def narrowing(steps: Sequence[Step]) -> Sequence[Step]:
     for place, step in enumerate(steps):
         if isinstance(step, Aggregate) or (isinstance(step, Map) and step.drops):
             return steps[: place + 1]
-        if not isinstance(step, (Filter, Map, Join)):
+        if not (isinstance(step, (Filter, Map, Join)) or (isinstance(step, Grouped) and not step.whole)):
             return ()
     return ()
 
@@ -32,6 +33,6 @@ def read_by(steps: Sequence[Step]) -> frozenset[str]:
         elif isinstance(step, Map):
             read = step.reads if step.drops else read | step.reads
         else:
-            assert isinstance(step, (Filter, Aggregate))
+            assert isinstance(step, (Filter, Aggregate, Grouped))
             read = step.columns if isinstance(step, Aggregate) else read | step.columns
     return read

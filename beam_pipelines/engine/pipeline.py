@@ -23,6 +23,7 @@ from beam_pipelines.transforms.fused import groups
 __all__ = ["RunLoads", "loaded"]
 
 Streams = tuple[PCollection, ...]
+_BY_GROUPS = ("deduplicate", "top", "limit", "sort")
 _WHICH = ("", " of shards")  # what labels say of the streams that rows come in
 
 
@@ -65,6 +66,12 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
             from beam_pipelines.engine.aggregate import AggregateRows  # most services have none, and start without it
 
             rows, told = streams | label >> AggregateRows(job, steps[0], windows)
+            streams = (rows,)
+            facts += told
+        elif model.type in _BY_GROUPS:
+            from beam_pipelines.engine.grouped import GroupRows
+
+            rows, told = streams | label >> GroupRows(job, steps[0], windows)
             streams = (rows,)
             facts += told
         elif isinstance(model, JoinStep):

@@ -15,7 +15,7 @@ import pyarrow as pa
 from beam_pipelines.columnar import cast, expression, origin, types
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.lineage import group_columns, snake, trace
+from beam_pipelines.engine.lineage import group_columns, meant, snake, trace
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import acquainted, fix_sides, multiplies, plan_sides
@@ -269,7 +269,7 @@ def choose_keys(
         if there and there.primary_key:
             keys = there.primary_key
         elif groups is not None:
-            keys = tuple(map(rename, groups))
+            keys = tuple(meant(rename(group), columns) for group in groups)
         elif len(found := tuple(named[c] for c in primary if c in named and named[c] in columns)) == len(primary):
             keys = found
         if not keys:

@@ -19,6 +19,8 @@ from beam_pipelines.io.connector import Source, Standing
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.window import Window
 from beam_pipelines.transforms.aggregate import Aggregate
+from beam_pipelines.transforms.grouped import Grouped
+from beam_pipelines.transforms.grouped.blocks import placed
 from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.step import Applied, DeadRows, Step
 
@@ -147,6 +149,9 @@ class _Way:
         """What a step makes of the sample; groups are those of all its batches together."""
         if isinstance(step, Aggregate):
             return [step.results([step.states(batch, at << 40) for at, batch in enumerate(batches)], window.load)] if batches else []
+        if isinstance(step, Grouped):
+            blocks = [placed(batch, at << 40) for at, batch in enumerate(batches) if batch.num_rows]
+            return [step.results(blocks)] if blocks else []
         if isinstance(step, Join):
             right = step.indexed(self._right(job, window, step))
             results = [applied for batch in batches for applied in step.joined(batch, right)]

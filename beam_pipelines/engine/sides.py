@@ -107,8 +107,9 @@ def multiplies(job: Job, window: Window) -> bool:
     for _, model in _joins(job):
         if model.how in ("right", "full"):
             return True
-        unique = set(window.sides[model.id].unique_on)
-        if model.how in ("inner", "left") and not (unique and unique <= {right for _, right in model.keys_left_right}):
+        keys = {right for _, right in model.keys_left_right}
+        known = [window.sides[model.id].unique_on, group_columns(job.side(model.id).definition.steps) or ()]
+        if model.how in ("inner", "left") and not any(unique and keys.issuperset(unique) for unique in known):
             return True
     return False
 
@@ -123,11 +124,10 @@ def _joins(job: Job) -> Iterator[tuple[str, JoinStep]]:
 def _unique_on(side: Job, described: Described) -> tuple[str, ...]:
     """Columns that tell the rows of a right side apart, where they are known: its primary key, or what it is grouped by."""
     steps = side.definition.steps
-    groups = group_columns(steps)
-    if groups is not None:
-        return groups
     exact = trace(described.schema.names, steps, exact=True)
-    return tuple(exact[name] for name in described.primary_key) if set(described.primary_key) <= set(exact) else ()
+    if described.primary_key and set(described.primary_key) <= set(exact):
+        return tuple(exact[name] for name in described.primary_key)
+    return group_columns(steps) or ()
 
 
 def _refuse_samples(job: Job) -> None:

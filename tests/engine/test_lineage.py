@@ -9,6 +9,10 @@ import pytest
 from beam_pipelines.engine.lineage import group_columns, snake, trace
 from beam_pipelines.functions import Functions
 from beam_pipelines.spec import AggregateStep, FilterStep, FunctionStep, MapStep
+from beam_pipelines.spec.step.deduplicate import DeduplicateStep
+from beam_pipelines.spec.step.limit import LimitStep
+from beam_pipelines.spec.step.sort import SortStep
+from beam_pipelines.spec.step.top import TopStep
 from beam_pipelines.transforms.registry import build
 
 COLUMNS = ("id", "Name", "email", "updated_at")
@@ -112,6 +116,20 @@ def test_an_aggregate_keeps_the_columns_it_groups_by_but_they_name_a_source_row_
     assert trace(COLUMNS, [grouped("id")], exact=True) == {}
 
 
+def alike(*fields: str, **more: Any) -> DeduplicateStep:
+    return DeduplicateStep.model_validate({"id": "d", "by": list(fields) or None, **more})
+
+
+def test_steps_that_keep_some_rows_as_they_are_change_no_name() -> None:
+    steps = [
+        alike("email"),
+        TopStep.model_validate({"id": "t", "n": 1, "orderBy": "id"}),
+        LimitStep.model_validate({"id": "l", "n": 1}),
+        SortStep.model_validate({"id": "s", "by": ["id"], "orderBy": "id", "as": "n"}),
+    ]
+    assert trace(COLUMNS, steps, exact=True) == {column: column for column in COLUMNS}
+
+
 FILTER = FilterStep.model_validate({"id": "f", "condition": "true"})
 GROUPS = [
     ([], None),
@@ -124,6 +142,13 @@ GROUPS = [
     ([grouped("country"), mapped({"country": {"source": "country", "converter": "lower"}})], ()),
     ([grouped("country"), FunctionStep.model_validate({"id": "g"})], ()),
     ([grouped()], ()),
+    # One row of those that are alike is named by what they are alike in, where that arrives.
+    ([alike("email"), mapped({"mail": {"source": "email"}}, "keep")], ("mail",)),
+    ([alike("email"), mapped({"id": {"source": "id"}})], None),
+    ([alike(), FILTER], None),
+    ([alike("address.city")], None),
+    ([grouped("country", "day"), alike("country")], ("country",)),
+    ([alike("email"), grouped("day")], ("day",)),
 ]
 
 
