@@ -28,6 +28,9 @@ def trace(columns: Iterable[str], steps: Sequence[Any], *, exact: bool) -> dict[
     for step in steps:
         if step.type == "map":
             names = _through_map(names, step)
+        elif step.type == "union":
+            # The other source brings rows of its own.
+            names = {} if exact else names
         elif step.type == "join":
             # Of several matches a row comes out several times, and a right side may bring rows of its own.
             names = {} if exact and step.how not in ("semi", "anti") else names

@@ -190,6 +190,13 @@ def _check_mode(job: Job, policy: Policy, source: Source, target: Target) -> Non
     if not source.traits.incremental:
         raise refusal("pipeline.source", f"{source.traits.system} cannot be read incrementally", "cursor-invalid")
     for step in job.definition.steps:
+        if step.type == "union" and job.destination.mode == "insert":
+            raise refusal(
+                path,
+                f"the source gives only what is new, and {step.id!r} adds all rows of its source in every run, which insert would double:"
+                " use upsert with keyFields, or read the source whole",
+                "mode-refused",
+            )
         what = _of_all_rows(step)
         if what and job.destination.mode != "insert":
             raise refusal(
@@ -212,7 +219,7 @@ def _check_joins(job: Job, context: RunContext, source: Source, described: Descr
     window = Window(job.service, "", "", context.run, 0, started_at=context.started_at)
     window = with_sides(job, window, context, incremental=source.cursor is not None)
     acquainted(job, steps, window)
-    last = max((position for position, step in enumerate(steps) if step.type == "join"), default=-1)
+    last = max((position for position, step in enumerate(steps) if step.type in ("join", "union")), default=-1)
     schema = origin.visible_schema(described.schema)
     for step in steps[: last + 1]:
         if step.needs_sample:
@@ -370,5 +377,7 @@ def _notes_on_what_is_new(job: Job) -> Iterator[str]:
             yield f"{step.id} keeps the first of what is new in each run: rows that it drops are not read again"
         elif step.type == "sort":
             yield f"{step.id} orders what is new in each run: the rows of a group that earlier runs loaded are not among it"
+        elif step.type == "union":
+            yield f"{step.id} adds all rows of its source to what is new in each run"
         elif step.type == "deduplicate":
             yield f"{step.id} drops rows that are alike among what is new in each run: what earlier runs loaded is not looked at"

@@ -229,7 +229,7 @@ def _narrowed(steps: Sequence[Step], before: list[pa.Schema], window: Window) ->
 def _plan_step(step: Step, schema: pa.Schema, sample: pa.RecordBatch | None, window: Window) -> tuple[pa.Schema, pa.RecordBatch | None]:
     planned = step.plan(schema, sample)
     origin.refuse_reserved(planned.names)
-    if sample is None or step.type == "join":
+    if sample is None or step.type in ("join", "union"):
         return planned, None  # a sample of both sides would hardly meet
     step.open(schema, planned, datetime.fromisoformat(window.started_at))
     try:

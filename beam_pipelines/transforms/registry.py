@@ -14,11 +14,12 @@ from beam_pipelines.spec.step.limit import LimitStep
 from beam_pipelines.spec.step.map import MapStep
 from beam_pipelines.spec.step.sort import SortStep
 from beam_pipelines.spec.step.top import TopStep
+from beam_pipelines.spec.step.union import UnionStep
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["SERVED", "build"]
 
-SERVED = ("function", "map", "filter", "aggregate", "join", "deduplicate", "top", "limit", "sort")
+SERVED = ("function", "map", "filter", "aggregate", "join", "deduplicate", "top", "limit", "sort", "union")
 
 
 def build(model: StepBase, functions: Functions, path: str) -> Step:
@@ -52,6 +53,10 @@ def build(model: StepBase, functions: Functions, path: str) -> Step:
         from beam_pipelines.transforms.join import Join
 
         return Join(model, path)
+    if isinstance(model, UnionStep):
+        from beam_pipelines.transforms.union import Union
+
+        return Union(model, path)
     if isinstance(model, (DeduplicateStep, TopStep, LimitStep, SortStep)):
         return _grouped(model, path)
     kind = getattr(model, "type", type(model).__name__)

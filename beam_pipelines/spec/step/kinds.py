@@ -20,9 +20,10 @@ _HOMES = {
     "top": "beam_pipelines.spec.step.top:TopStep",
     "limit": "beam_pipelines.spec.step.limit:LimitStep",
     "sort": "beam_pipelines.spec.step.sort:SortStep",
+    "union": "beam_pipelines.spec.step.union:UnionStep",
 }
 _OF_STREAMS = ("window",)
-_OF_WHOLE_SOURCES = ("aggregate", "deduplicate", "top", "limit", "sort")
+_OF_WHOLE_SOURCES = ("aggregate", "deduplicate", "top", "limit", "sort", "union")
 
 Transformation = Annotated[StepBase, OneOf(homes={name: home for name, home in _HOMES.items() if name not in _OF_STREAMS})]
 Processor = Annotated[StepBase, OneOf(homes={name: home for name, home in _HOMES.items() if name not in _OF_WHOLE_SOURCES})]
