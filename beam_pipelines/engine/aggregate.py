@@ -6,7 +6,7 @@ What a state is, and what becomes of it, is a pure function in `transforms.aggre
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -21,7 +21,9 @@ from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.spec.step.aggregate import AggregateStep
+from beam_pipelines.spec.step.pivot import PivotStep
 from beam_pipelines.transforms.aggregate import Aggregate
+from beam_pipelines.transforms.step import Applied
 
 __all__ = ["AggregateRows", "States"]
 
@@ -80,8 +82,9 @@ class _StatesFn(ShuffleFn[Aggregate]):
         with self.timed(load):
             step = self.step(load, texts)
             held = self._held.setdefault(load, States(step))
-            held.add(step.states(batch, self._places.of(load, batch, ordered=step.ordered)))
-            self._facts[load] = replace(self._facts[load], records_in=self._facts[load].records_in + batch.num_rows)
+            kept, died = step.screened(batch)
+            self.count(load, Applied((), dead=died), batch.num_rows)
+            held.add(step.states(kept, self._places.of(load, kept, ordered=step.ordered)))
             full = held.take() if held.large else None
         if full is not None:
             yield from sharded(load, step, full)
@@ -158,7 +161,7 @@ class AggregateRows(beam.PTransform):
         begun = [rows | f"States{number or ''}" >> each for number, rows in enumerate(streams)]
         sharded = tuple(one.states for one in begun)
         model = self._job.definition.steps[self._position]
-        assert isinstance(model, AggregateStep)
+        assert isinstance(model, (AggregateStep, PivotStep))
         if not model.group_by:
             sharded += (self._windows | "Nothing" >> beam.ParDo(_NothingFn(self._job, self._position)).with_output_types(pairs),)
         together = sharded[0] if len(sharded) == 1 else sharded | "Both" >> beam.Flatten()

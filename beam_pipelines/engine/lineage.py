@@ -34,7 +34,7 @@ def trace(columns: Iterable[str], steps: Sequence[Any], *, exact: bool) -> dict[
         elif step.type == "join":
             # Of several matches a row comes out several times, and a right side may bring rows of its own.
             names = {} if exact and step.how not in ("semi", "anti") else names
-        elif step.type == "aggregate":
+        elif step.type in ("aggregate", "pivot"):
             # The rows of a group are one now: what told the source's rows apart does so no more.
             group = {meant(text, names.values()): name for text, name in zip(step.group_by, step.group_names, strict=True)}
             names = {} if exact else {column: group[name] for column, name in names.items() if name in group}
@@ -54,7 +54,7 @@ def group_columns(steps: Sequence[Any]) -> tuple[str, ...] | None:
             names = trace(steps[at].by, steps[at + 1 :], exact=True)
             if len(names) == len(steps[at].by):
                 return tuple(names.values())
-        if steps[at].type == "aggregate":
+        if steps[at].type in ("aggregate", "pivot"):
             names = trace(steps[at].group_names, steps[at + 1 :], exact=True)
             return tuple(names.values()) if len(names) == len(steps[at].group_names) else ()
     return None

@@ -18,6 +18,7 @@ from beam_pipelines.engine.stage import Stage
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.spec.step.aggregate import AggregateStep
 from beam_pipelines.spec.step.join import JoinStep
+from beam_pipelines.spec.step.pivot import PivotStep
 from beam_pipelines.spec.step.union import UnionStep
 from beam_pipelines.transforms.fused import groups
 
@@ -65,7 +66,7 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
         model = job.definition.steps[steps[0]]
         label = f"Step {' + '.join(job.step_ids[index] for index in steps)}"
         given = tuple(streams.values())
-        if isinstance(model, AggregateStep):
+        if isinstance(model, (AggregateStep, PivotStep)):
             from beam_pipelines.engine.aggregate import AggregateRows  # most services have none, and start without it
 
             rows, told = given | label >> AggregateRows(job, steps[0], windows)

@@ -16,7 +16,7 @@ __all__ = ["Places"]
 
 _PART = 40  # bits of a place that count rows within a range
 # Steps behind which rows come in any order.
-_SHUFFLED = ("aggregate", "join", "deduplicate", "top", "limit", "sort", "union")
+_SHUFFLED = ("aggregate", "join", "deduplicate", "top", "limit", "sort", "union", "pivot")
 
 
 class Places:

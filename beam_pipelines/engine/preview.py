@@ -150,7 +150,9 @@ class _Way:
     def _results(self, job: Job, window: Window, step: Step, batches: list[pa.RecordBatch]) -> list[Applied]:
         """What a step makes of the sample; groups are those of all its batches together."""
         if isinstance(step, Aggregate):
-            return [step.results([step.states(batch, at << 40) for at, batch in enumerate(batches)], window.load)] if batches else []
+            kept = [step.screened(batch) for batch in batches]
+            made = [step.results([step.states(batch, at << 40) for at, (batch, _) in enumerate(kept)], window.load)] if kept else []
+            return [*made, Applied((), dead=tuple(one for _, died in kept for one in died))]
         if isinstance(step, Grouped):
             blocks = [placed(batch, at << 40) for at, batch in enumerate(batches) if batch.num_rows]
             return [step.results(blocks)] if blocks else []

@@ -68,10 +68,16 @@ if TYPE_CHECKING:
     )
     from beam_pipelines.spec.step import Processor, StepBase, Transformation, every_step
     from beam_pipelines.spec.step.aggregate import AggregateStep
+    from beam_pipelines.spec.step.deduplicate import DeduplicateStep
     from beam_pipelines.spec.step.filter import FilterStep
     from beam_pipelines.spec.step.function import FunctionStep
     from beam_pipelines.spec.step.join import JoinSource, JoinStep
+    from beam_pipelines.spec.step.limit import LimitStep
     from beam_pipelines.spec.step.map import MapStep
+    from beam_pipelines.spec.step.pivot import PivotStep
+    from beam_pipelines.spec.step.sort import SortStep
+    from beam_pipelines.spec.step.top import TopStep
+    from beam_pipelines.spec.step.union import UnionStep
     from beam_pipelines.spec.step.window import WindowStep
     from beam_pipelines.spec.values import parse_duration, parse_size, slug
     from beam_pipelines.spec.window import SessionWindow, SlidingWindow, TumblingWindow, Window
@@ -96,6 +102,7 @@ __all__ = [
     "Cursor",
     "DatabaseDestination",
     "DatabaseSource",
+    "DeduplicateStep",
     "Definition",
     "Destination",
     "ErrorBudget",
@@ -115,6 +122,7 @@ __all__ = [
     "KafkaDestination",
     "KafkaSource",
     "Kind",
+    "LimitStep",
     "Loaded",
     "MapStep",
     "Measure",
@@ -128,6 +136,7 @@ __all__ = [
     "PerHourPricing",
     "PerRecordPricing",
     "Pipeline",
+    "PivotStep",
     "Position",
     "Positions",
     "Pricing",
@@ -145,6 +154,7 @@ __all__ = [
     "SessionWindow",
     "Severity",
     "SlidingWindow",
+    "SortStep",
     "Source",
     "StepBase",
     "Stream",
@@ -152,9 +162,11 @@ __all__ = [
     "TableDestination",
     "Tier",
     "TierMode",
+    "TopStep",
     "TopicSource",
     "Transformation",
     "TumblingWindow",
+    "UnionStep",
     "Unique",
     "Validation",
     "WarehouseDestination",
@@ -241,6 +253,12 @@ _NAMES = {
     "beam_pipelines.spec.step.function": ("FunctionStep",),
     "beam_pipelines.spec.step.join": ("JoinSource", "JoinStep"),
     "beam_pipelines.spec.step.map": ("MapStep",),
+    "beam_pipelines.spec.step.deduplicate": ("DeduplicateStep",),
+    "beam_pipelines.spec.step.limit": ("LimitStep",),
+    "beam_pipelines.spec.step.pivot": ("PivotStep",),
+    "beam_pipelines.spec.step.sort": ("SortStep",),
+    "beam_pipelines.spec.step.top": ("TopStep",),
+    "beam_pipelines.spec.step.union": ("UnionStep",),
     "beam_pipelines.spec.step.window": ("WindowStep",),
     "beam_pipelines.spec.values": ("parse_duration", "parse_size", "slug"),
     "beam_pipelines.spec.window": ("SessionWindow", "SlidingWindow", "TumblingWindow", "Window"),

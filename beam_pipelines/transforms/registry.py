@@ -12,6 +12,7 @@ from beam_pipelines.spec.step.function import FunctionStep
 from beam_pipelines.spec.step.join import JoinStep
 from beam_pipelines.spec.step.limit import LimitStep
 from beam_pipelines.spec.step.map import MapStep
+from beam_pipelines.spec.step.pivot import PivotStep
 from beam_pipelines.spec.step.sort import SortStep
 from beam_pipelines.spec.step.top import TopStep
 from beam_pipelines.spec.step.union import UnionStep
@@ -19,7 +20,7 @@ from beam_pipelines.transforms.step import Step
 
 __all__ = ["SERVED", "build"]
 
-SERVED = ("function", "map", "filter", "aggregate", "join", "deduplicate", "top", "limit", "sort", "union")
+SERVED = ("function", "map", "filter", "aggregate", "join", "deduplicate", "top", "limit", "sort", "union", "pivot")
 
 
 def build(model: StepBase, functions: Functions, path: str) -> Step:
@@ -53,6 +54,10 @@ def build(model: StepBase, functions: Functions, path: str) -> Step:
         from beam_pipelines.transforms.join import Join
 
         return Join(model, path)
+    if isinstance(model, PivotStep):
+        from beam_pipelines.transforms.aggregate.pivot import Pivot
+
+        return Pivot(model, path)
     if isinstance(model, UnionStep):
         from beam_pipelines.transforms.union import Union
 

@@ -11,8 +11,10 @@ from beam_pipelines.functions import Functions
 from beam_pipelines.spec import AggregateStep, FilterStep, FunctionStep, MapStep
 from beam_pipelines.spec.step.deduplicate import DeduplicateStep
 from beam_pipelines.spec.step.limit import LimitStep
+from beam_pipelines.spec.step.pivot import PivotStep
 from beam_pipelines.spec.step.sort import SortStep
 from beam_pipelines.spec.step.top import TopStep
+from beam_pipelines.spec.step.union import UnionStep
 from beam_pipelines.transforms.registry import build
 
 COLUMNS = ("id", "Name", "email", "updated_at")
@@ -130,6 +132,15 @@ def test_steps_that_keep_some_rows_as_they_are_change_no_name() -> None:
     assert trace(COLUMNS, steps, exact=True) == {column: column for column in COLUMNS}
 
 
+PIVOT = PivotStep.model_validate({"id": "p", "groupBy": ["day"], "column": "c", "values": ["x"], "value": "n"})
+UNION = UnionStep.model_validate({"id": "u", "source": {"type": "file", "path": "x.parquet"}})
+
+
+def test_a_union_keeps_names_but_the_sources_key_tells_rows_apart_no_more() -> None:
+    assert trace(COLUMNS, [UNION], exact=True) == {}
+    assert trace(("id",), [UNION], exact=False) == {"id": "id"}
+
+
 FILTER = FilterStep.model_validate({"id": "f", "condition": "true"})
 GROUPS = [
     ([], None),
@@ -149,6 +160,8 @@ GROUPS = [
     ([alike("address.city")], None),
     ([grouped("country", "day"), alike("country")], ("country",)),
     ([alike("email"), grouped("day")], ("day",)),
+    ([PIVOT], ("day",)),
+    ([alike("email"), UNION], None),
 ]
 
 

@@ -135,6 +135,38 @@ def test_a_source_without_rows(desk: Desk) -> None:
     assert desk.ran()["metrics"]["recordsLoaded"] == 0
 
 
+MONTHS = {"id": "months", "type": "pivot", "groupBy": ["person"], "column": "land", "values": {"a": "A", "b": "B"}, "value": "spend"}
+
+
+def test_a_column_for_each_value_and_a_dead_letter_for_every_other(visits: Desk) -> None:
+    visits.sqlite("source.db", "UPDATE visits SET land = substr('ABC', id % 3 + 1, 1)")
+    visits.etl({"table": "visits"}, {"table": "out", "mode": "upsert"}, [{**MONTHS, "other": "deadletter"}], errorBudget={"max": "50%"})
+    expected = [
+        (
+            person,
+            *(sum(spend for id_, _, _, spend in rows if id_ % 3 == place and spend is not None) for place in (0, 1)),
+        )
+        for person, rows in groups(VISITS, lambda row: row[1]).items()
+    ]
+    record = visits.ran()
+    assert arrived(visits, "person, a::BIGINT, b::BIGINT") == sorted(expected)
+    assert step(record, "months") == {"in": 300, "out": 40, "filtered": 0, "absorbed": 160}
+    letters = visits.letters()
+    assert {(one["step"], one["code"], one["error"]) for one in letters} == {
+        ("months", "row-invalid", "'land' holds none of the values that have a column")
+    }
+    assert {one["record"]["land"] for one in letters} == {"C"}
+
+
+@pytest.mark.no_bundle
+def test_a_preview_of_a_pivot_shows_groups_and_what_died(visits: Desk) -> None:
+    visits.etl({"table": "visits"}, OUT, [{**MONTHS, "groupBy": [], "function": "count", "other": "deadletter"}])
+    shown = visits.service.preview(limit=100)
+    of = [row[2] for row in VISITS[:100]]
+    assert shown.rows == ({"a": of.count("A"), "b": of.count("B")},)
+    assert len(shown.dead) == of.count("C")
+
+
 NEW = {"table": "visits", "cursor": {"column": "id", "kind": "sequence", "stampedBy": "database"}}
 
 
@@ -151,6 +183,7 @@ def test_a_preview_shows_the_rows_that_stay_of_a_sample(visits: Desk) -> None:
     ("one", "what"),
     [
         (BEST, "first rows"),
+        ({**MONTHS, "id": "best"}, "totals"),
         ({"id": "best", "type": "limit", "n": 3}, "first rows"),
         ({"id": "best", "type": "sort", "by": ["land"], "orderBy": "id", "as": "n"}, "numbers"),
     ],

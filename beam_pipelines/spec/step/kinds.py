@@ -20,10 +20,11 @@ _HOMES = {
     "top": "beam_pipelines.spec.step.top:TopStep",
     "limit": "beam_pipelines.spec.step.limit:LimitStep",
     "sort": "beam_pipelines.spec.step.sort:SortStep",
+    "pivot": "beam_pipelines.spec.step.pivot:PivotStep",
     "union": "beam_pipelines.spec.step.union:UnionStep",
 }
 _OF_STREAMS = ("window",)
-_OF_WHOLE_SOURCES = ("aggregate", "deduplicate", "top", "limit", "sort", "union")
+_OF_WHOLE_SOURCES = ("aggregate", "deduplicate", "top", "limit", "sort", "union", "pivot")
 
 Transformation = Annotated[StepBase, OneOf(homes={name: home for name, home in _HOMES.items() if name not in _OF_STREAMS})]
 Processor = Annotated[StepBase, OneOf(homes={name: home for name, home in _HOMES.items() if name not in _OF_WHOLE_SOURCES})]
