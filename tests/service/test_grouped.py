@@ -112,13 +112,12 @@ def test_rows_in_order_for_a_function_that_looks_at_the_row_before(visits: Desk)
 
 
 def test_what_rows_are_alike_in_is_the_key_of_an_upsert(visits: Desk) -> None:
-    renamed = {"id": "named", "type": "map", "unmapped": "keep", "mappings": {"who": {"source": "person"}}}
-    visits.etl({"table": "visits"}, {"table": "out", "mode": "upsert"}, [LATEST, renamed])
+    visits.etl({"table": "visits"}, {"table": "out", "mode": "upsert"}, [{**LATEST, "by": ["Person"]}])
     visits.ran()
     visits.sqlite("source.db", "INSERT INTO visits VALUES (900, 3, 'A', 1)")
     visits.ran()
     last = {row[1]: row[0] for row in VISITS} | {3: 900}
-    assert arrived(visits, "who, id") == sorted(last.items())
+    assert arrived(visits, "person, id") == sorted(last.items())
 
 
 def test_a_dead_letter_behind_says_where_the_row_came_from(visits: Desk) -> None:

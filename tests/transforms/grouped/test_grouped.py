@@ -173,16 +173,23 @@ def test_batches_of_a_sort_end_where_a_group_does(workshop: SimpleNamespace, mon
     assert [one.num_rows for one in batches] == [7, 4, 10, 1, 10, 2, 2]
 
 
-def test_rows_of_sources_of_different_kinds_are_sorted_without_their_origin_and_kept_with_it(workshop: SimpleNamespace) -> None:
-    batch = pa.record_batch({"k": ["a", "b"], "v": [1, 2]})
-    other = pa.record_batch({"k": ["a", "b"], "v": [0, 3]})
-    blocks = [placed(origin.attach(batch, "file", first_row=0), 0), placed(origin.attach(other, "table", key=["k"]), 9)]
-    step, _ = workshop.opened(batch.schema, "sort", by=["k"], orderBy="v")
+@pytest.mark.parametrize(
+    ("one", "place"),
+    # The keys of two tables may be of one type and yet have different names.
+    [({"first_row": 0}, {"source": "one", "row": 1}), ({"key": ["a"]}, {"source": "one", "key": {"a": 2}})],
+)
+def test_rows_of_sources_of_different_kinds_are_sorted_without_their_origin_and_kept_with_it(
+    workshop: SimpleNamespace, one: dict[str, Any], place: dict[str, Any]
+) -> None:
+    batch = pa.record_batch({"k": ["x", "y"], "a": [1, 2], "b": [5, 6]})
+    other = pa.record_batch({"k": ["x", "y"], "a": [0, 3], "b": [7, 8]})
+    blocks = [placed(origin.attach(batch, "one", **one), 0), placed(origin.attach(other, "other", key=["b"]), 9)]
+    step, _ = workshop.opened(batch.schema, "sort", by=["k"], orderBy="a")
     (out,) = step.results(blocks).batches
-    assert out.to_pydict() == {"k": ["a", "a", "b", "b"], "v": [0, 1, 2, 3]}
-    step, _ = workshop.opened(batch.schema, "deduplicate", by=["k"], orderBy="v")
-    kept = [place for one in step.results(blocks).batches for place in origin.describe(one, range(one.num_rows))]
-    assert kept == [{"source": "file", "row": 1}, {"source": "table", "key": {"k": "a"}}]
+    assert out.to_pydict() == {"k": ["x", "x", "y", "y"], "a": [0, 1, 2, 3], "b": [7, 5, 6, 8]}
+    step, _ = workshop.opened(batch.schema, "deduplicate", by=["k"], orderBy="a")
+    kept = [found for rows in step.results(blocks).batches for found in origin.describe(rows, range(rows.num_rows))]
+    assert kept == [place, {"source": "other", "key": {"b": 7}}]
 
 
 @pytest.mark.parametrize(
