@@ -123,6 +123,7 @@ def _of_definition(path: Path, connections: str | None, session: Session) -> Ite
     from beam_pipelines.io.connections import Connections
     from beam_pipelines.spec.step import every_step
     from beam_pipelines.spec.step.join import JoinStep
+    from beam_pipelines.spec.step.union import UnionStep
 
     service = session.load(path, connections)
     known = Connections(service.connections_file)
@@ -134,7 +135,7 @@ def _of_definition(path: Path, connections: str | None, session: Session) -> Ite
     if service.definition.source is not None:
         yield probe("source", service.definition.source, registry.open_source)
     for step in every_step(service.definition.steps):
-        if isinstance(step, JoinStep):
+        if isinstance(step, (JoinStep, UnionStep)):
             yield probe(f"source of {step.id}", step.source, registry.open_source)
     for model in service.definition.destinations:
         yield probe("destination", model, registry.open_target)

@@ -61,13 +61,11 @@ def check(session: Session, service: Service) -> int:
 
 
 def _placed(steps: Sequence[StepBase], path: str) -> Iterator[tuple[str, StepBase]]:
-    """Steps and those of the sources of joins, each with its place."""
-    from beam_pipelines.spec.step.join import JoinStep
-
+    """Steps and those of the sources of joins and unions, each with its place."""
     for index, step in enumerate(steps):
         yield f"{path}[{index}]", step
-        if isinstance(step, JoinStep):
-            yield from _placed(step.source.transformations, f"{path}[{index}].source.transformations")
+        inner = getattr(getattr(step, "source", None), "transformations", ())
+        yield from _placed(inner, f"{path}[{index}].source.transformations")
 
 
 def _check_steps(service: Service) -> None:

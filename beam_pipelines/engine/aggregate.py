@@ -6,28 +6,27 @@ What a state is, and what becomes of it, is a pure function in `transforms.aggre
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_pipelines.columnar import hashing, origin, size
 from beam_pipelines.engine.bundle import FACTS, in_global_window
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.places import Places
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
-from beam_pipelines.engine.stage import part_of
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.spec.step.aggregate import AggregateStep
+from beam_pipelines.spec.step.pivot import PivotStep
 from beam_pipelines.transforms.aggregate import Aggregate
+from beam_pipelines.transforms.step import Applied
 
 __all__ = ["AggregateRows", "States"]
 
-_PART = 40  # bits of an ordinal that count rows within a range
 _LITTLE = 1 << 17  # rows of states that are not worth combining yet
 _MUCH = 192 << 20  # bytes of combined states that a bundle holds: below it a group travels once
 
@@ -73,35 +72,22 @@ class States:
 
 
 class _StatesFn(ShuffleFn[Aggregate]):
-    def __init__(self, job: Job, position: int) -> None:
-        super().__init__(job, position)
-        self._shuffled = any(step.type in ("aggregate", "join") for step in job.definition.steps[:position])
-
     def start_bundle(self) -> None:
         super().start_bundle()
         self._held: dict[str, States] = {}
-        self._places: dict[tuple[str, int], int] = {}
+        self._places = Places(self._job.definition.steps[: self._position])
 
     def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[Sharded]:
         load = origin.load_of(batch)
         with self.timed(load):
             step = self.step(load, texts)
             held = self._held.setdefault(load, States(step))
-            held.add(step.states(batch, self._places_of(load, batch, step)))
-            self._facts[load] = replace(self._facts[load], records_in=self._facts[load].records_in + batch.num_rows)
+            kept, died = step.screened(batch)
+            self.count(load, Applied((), dead=died), batch.num_rows)
+            held.add(step.states(kept, self._places.of(load, kept, ordered=step.ordered)))
             full = held.take() if held.large else None
         if full is not None:
             yield from sharded(load, step, full)
-
-    def _places_of(self, load: str, batch: pa.RecordBatch, step: Aggregate) -> int | npt.NDArray[np.int64]:
-        """Places of the rows in the order of the source: a bundle reads a range from its beginning."""
-        if self._shuffled:
-            # Groups, and rows that were joined, come in any order. One that follows from where they came from is the same on every run.
-            return _order_of_origins(batch) if step.ordered else 0
-        part = part_of(batch)
-        place = self._places.get((load, part), 0)
-        self._places[load, part] = place + batch.num_rows
-        return (part << _PART) + place
 
     def finish_bundle(self) -> Iterator[Any]:
         for load, held in self._held.items():
@@ -111,16 +97,6 @@ class _StatesFn(ShuffleFn[Aggregate]):
                 yield from map(in_global_window, sharded(load, held.step, states))
         self._held = {}
         yield from super().finish_bundle()
-
-
-def _order_of_origins(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
-    """Places by the hash of the key of a row or group, else by file and row; all alike of what has neither, which is one row."""
-    if origin.KEY in batch.schema.names:
-        return (hashing.row_hashes(batch, [origin.KEY]) >> np.uint64(1)).astype(np.int64)
-    if origin.ROW not in batch.schema.names:
-        return np.zeros(batch.num_rows, dtype=np.int64)
-    files = (hashing.row_hashes(batch, [origin.SOURCE]) >> np.uint64(_PART + 1)).astype(np.int64)
-    return (files << _PART) + np.asarray(batch.column(origin.ROW))
 
 
 def sharded(load: str, step: Aggregate, states: pa.RecordBatch) -> Iterator[Sharded]:
@@ -185,7 +161,7 @@ class AggregateRows(beam.PTransform):
         begun = [rows | f"States{number or ''}" >> each for number, rows in enumerate(streams)]
         sharded = tuple(one.states for one in begun)
         model = self._job.definition.steps[self._position]
-        assert isinstance(model, AggregateStep)
+        assert isinstance(model, (AggregateStep, PivotStep))
         if not model.group_by:
             sharded += (self._windows | "Nothing" >> beam.ParDo(_NothingFn(self._job, self._position)).with_output_types(pairs),)
         together = sharded[0] if len(sharded) == 1 else sharded | "Both" >> beam.Flatten()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from beam_pipelines.transforms.aggregate import Aggregate
 from beam_pipelines.transforms.explode import Explode
 from beam_pipelines.transforms.filter import Filter
+from beam_pipelines.transforms.grouped import Grouped
 from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.map import Map
 from beam_pipelines.transforms.sample import Sample
@@ -23,7 +24,7 @@ def narrowing(steps: Sequence[Step]) -> Sequence[Step]:
             return steps[: place + 1]
         if isinstance(step, Sample) and step.by_origin:
             return ()  # which rows are kept must not hang on whether later steps use the key
-        if not isinstance(step, (Filter, Map, Join, Explode, Sample)):
+        if not (isinstance(step, (Filter, Map, Join, Explode, Sample)) or (isinstance(step, Grouped) and not step.whole)):
             return ()
     return ()
 
@@ -41,6 +42,6 @@ def read_by(steps: Sequence[Step]) -> frozenset[str]:
         elif isinstance(step, Map):
             read = step.reads if step.drops else read | step.reads
         else:
-            assert isinstance(step, (Filter, Sample, Aggregate))
+            assert isinstance(step, (Filter, Sample, Aggregate, Grouped))
             read = step.columns if isinstance(step, Aggregate) else read | step.columns
     return read

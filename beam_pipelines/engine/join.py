@@ -178,18 +178,19 @@ class _ShardFn(_JoinFn):
 class JoinRows(beam.PTransform):
     """One join step of a definition, over the rows of every worker.
 
-    Takes the left rows, in one stream or two, and the right ones. Gives the rows that come out, those that were not sent to shards apart
-    from those that were, and the facts.
+    Takes the left rows, in one stream or several, and the right ones. Gives the rows that come out, those that were not sent to shards in
+    the streams that they came in and those that were apart from them, and the facts.
 
     Args:
         job: The service.
         position: Of the step.
         windows: One element, `{load: window as text}`.
+        shards: Which of the streams holds rows of the shards of an earlier join, to which those of this one are added.
     """
 
-    def __init__(self, job: Job, position: int, windows: PCollection) -> None:
+    def __init__(self, job: Job, position: int, windows: PCollection, shards: int | None) -> None:
         super().__init__()
-        self._job, self._position, self._windows = job, position, windows
+        self._job, self._position, self._windows, self._shards = job, position, windows, shards
 
     def expand(self, sides: tuple[tuple[PCollection, ...], PCollection]) -> Any:
         streams, right = sides
@@ -209,6 +210,8 @@ class JoinRows(beam.PTransform):
         model = self._job.definition.steps[self._position]
         if getattr(model, "how", "") in ("right", "full"):
             return (far.rows,), facts  # all rows go to shards
-        if len(near) == 1:
-            return (near[0].rows, far.rows), facts
-        return (near[0].rows, (near[1].rows, far.rows) | "Rows" >> beam.Flatten()), facts
+        rows = [one.rows for one in near]
+        if self._shards is None:
+            return (*rows, far.rows), facts
+        rows[self._shards] = (rows[self._shards], far.rows) | "Rows" >> beam.Flatten()
+        return tuple(rows), facts

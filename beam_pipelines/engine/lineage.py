@@ -8,7 +8,9 @@ from typing import Any
 
 from beam_pipelines.errors import PlanError
 
-__all__ = ["group_columns", "snake", "trace"]
+__all__ = ["group_columns", "meant", "snake", "trace"]
+
+_AS_THEY_ARE = ("filter", "sample", "deduplicate", "top", "limit", "sort")  # steps that give some of the rows, each with its values
 
 
 def trace(columns: Iterable[str], steps: Sequence[Any], *, exact: bool) -> dict[str, str]:
@@ -27,31 +29,38 @@ def trace(columns: Iterable[str], steps: Sequence[Any], *, exact: bool) -> dict[
     for step in steps:
         if step.type == "map":
             names = _through_map(names, step)
+        elif step.type == "union":
+            # The other source brings rows of its own.
+            names = {} if exact else names
         elif step.type == "join":
             # Of several matches a row comes out several times, but by time; and a right side may bring rows of its own.
             names = {} if exact and step.how not in ("semi", "anti") and step.as_of is None else names
-        elif step.type == "aggregate":
+        elif step.type in ("aggregate", "pivot"):
             # The rows of a group are one now: what told the source's rows apart does so no more.
-            group = {_meant(text, names.values()): name for text, name in zip(step.group_by, step.group_names, strict=True)}
+            group = {meant(text, names.values()): name for text, name in zip(step.group_by, step.group_names, strict=True)}
             names = {} if exact else {column: group[name] for column, name in names.items() if name in group}
         elif step.type == "explode":
             # What told the source's rows apart does so no more, and what has the name of the list now is its elements.
-            names = {} if exact else {column: name for column, name in names.items() if name != _meant(step.field, names.values())}
+            names = {} if exact else {column: name for column, name in names.items() if name != meant(step.field, names.values())}
         elif step.type == "sql":
             names = _through_query(names, step)
-        elif step.type not in ("filter", "sample") and exact:
+        elif step.type not in _AS_THEY_ARE and exact:
             return {}
     return names
 
 
 def group_columns(steps: Sequence[Any]) -> tuple[str, ...] | None:
-    """Return what the `groupBy` columns of the last aggregate are called in the end.
+    """Return what the columns that the last aggregate groups by, or a deduplicate behind it keeps one row of, are called in the end.
 
     Returns:
-        None: there is no aggregate. Nothing: it has no `groupBy`, or not all of its columns arrive unchanged.
+        None: there is neither. Nothing: the aggregate has no `groupBy`, or not all of its columns arrive unchanged.
     """
     for at in reversed(range(len(steps))):
-        if steps[at].type == "aggregate":
+        if steps[at].type == "deduplicate" and steps[at].by and not any(set(".[") & set(text) for text in steps[at].by):
+            names = trace(steps[at].by, steps[at + 1 :], exact=True)
+            if len(names) == len(steps[at].by):
+                return tuple(names.values())
+        if steps[at].type in ("aggregate", "pivot"):
             names = trace(steps[at].group_names, steps[at + 1 :], exact=True)
             return tuple(names.values()) if len(names) == len(steps[at].group_names) else ()
     return None
@@ -71,7 +80,7 @@ def _through_map(names: Mapping[str, str], step: Any) -> dict[str, str]:
         targets.add(parts[0])
         if mapping.source is None:
             continue
-        source = _meant(mapping.source, names.values())
+        source = meant(mapping.source, names.values())
         sources.add(source)
         if len(parts) == 1 and mapping.converter is None and mapping.default is None:
             moved.setdefault(source, target)
@@ -90,8 +99,8 @@ def _through_query(names: Mapping[str, str], step: Any) -> dict[str, str]:
         return {}  # the step itself refuses it, with its place
 
 
-def _meant(source: str, names: Iterable[str]) -> str:
-    """The name that a mapping's source means: the same, or the only one that differs in case."""
+def meant(source: str, names: Iterable[str]) -> str:
+    """The name among some that a field of a step means: the same, or the only one that differs in case."""
     same = [name for name in names if name.lower() == source.lower()]
     return same[0] if len(same) == 1 else source
 

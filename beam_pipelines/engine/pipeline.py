@@ -18,12 +18,15 @@ from beam_pipelines.engine.stage import Stage
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.spec.step.aggregate import AggregateStep
 from beam_pipelines.spec.step.join import JoinStep
+from beam_pipelines.spec.step.pivot import PivotStep
+from beam_pipelines.spec.step.union import UnionStep
 from beam_pipelines.transforms.fused import groups
 
 __all__ = ["RunLoads", "loaded"]
 
-Streams = tuple[PCollection, ...]
-_WHICH = ("", " of shards")  # what labels say of the streams that rows come in
+Streams = dict[str, PCollection]  # rows that go on beside each other, by what labels say of them
+_BY_GROUPS = ("deduplicate", "top", "limit", "sort")
+_SHARDS = " of shards"
 
 
 class RunLoads(beam.PTransform):
@@ -47,56 +50,78 @@ class RunLoads(beam.PTransform):
 def loaded(job: Job, windows: PCollection) -> PCollection:
     """Read, transform and stage what the windows say; gives the facts of every bundle."""
     streams, facts = transformed(job, windows, windows | "Read" >> Read(job))
-    facts += [rows | f"Stage{which}" >> Stage(job, windows) for which, rows in zip(_WHICH, streams, strict=False)]
+    facts += [rows | f"Stage{which}" >> Stage(job, windows) for which, rows in streams.items()]
     return facts | "Facts" >> beam.Flatten()
 
 
 def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, list[PCollection]]:
     """Apply a job's steps to what was read; gives the rows, and the facts of the read and of each step.
 
-    Rows that a join has sent to shards go on beside the others, for where Beam's local runner flattens two collections it holds both whole.
+    Rows that a join has sent to shards, and those that a union adds, go on beside the others, for where Beam's local runner flattens two
+    collections it holds both whole.
     """
-    streams: Streams = (read.rows,)
+    streams: Streams = {"": read.rows}
     facts = [read[FACTS]]
     for steps in groups(job.definition.steps):
         model = job.definition.steps[steps[0]]
         label = f"Step {' + '.join(job.step_ids[index] for index in steps)}"
-        if isinstance(model, AggregateStep):
+        given = tuple(streams.values())
+        if isinstance(model, (AggregateStep, PivotStep)):
             from beam_pipelines.engine.aggregate import AggregateRows  # most services have none, and start without it
 
-            rows, told = streams | label >> AggregateRows(job, steps[0], windows)
-            streams = (rows,)
+            rows, told = given | label >> AggregateRows(job, steps[0], windows)
+            streams = {"": rows}
+            facts += told
+        elif model.type in _BY_GROUPS:
+            from beam_pipelines.engine.grouped import GroupRows
+
+            rows, told = given | label >> GroupRows(job, steps[0], windows)
+            streams = {"": rows}
             facts += told
         elif isinstance(model, JoinStep):
             from beam_pipelines.engine.join import JoinRows
 
-            right, told = windows | f"{label} source" >> RightSide(job, model.id)
-            streams, more = (streams, right) | label >> JoinRows(job, steps[0], windows)
+            (right,), told = windows | f"{label} source" >> RightSide(job, model.id)
+            names = list(streams)
+            shards = names.index(_SHARDS) if _SHARDS in names else None
+            every, more = (given, right) | label >> JoinRows(job, steps[0], windows, shards)
+            streams = dict(zip(names if shards is not None else [*names, _SHARDS], every, strict=False))
+            facts += [told, *more]
+        elif isinstance(model, UnionStep):
+            from beam_pipelines.engine.union import UnionRows
+
+            added, told = windows | f"{label} source" >> RightSide(job, model.id, together=False)
+            ours, theirs, more = (given, added) | label >> UnionRows(job, steps[0], windows)
+            streams = dict(zip(streams, ours, strict=True))
+            streams |= {f" from {model.id}{number or ''}": rows for number, rows in enumerate(theirs)}
             facts += [told, *more]
         else:
-            applied = [rows | f"{label}{which}" >> ApplySteps(job, steps, windows) for which, rows in zip(_WHICH, streams, strict=False)]
-            streams = tuple(one.rows for one in applied)
-            facts += [one[FACTS] for one in applied]
+            applied = {which: rows | f"{label}{which}" >> ApplySteps(job, steps, windows) for which, rows in streams.items()}
+            streams = {which: one.rows for which, one in applied.items()}
+            facts += [one[FACTS] for one in applied.values()]
     return streams, facts
 
 
 class RightSide(beam.PTransform):
-    """The rows that a join meets: its source, read and transformed; with the facts of it, told as the join's.
+    """The rows that a join meets or a union adds: its source, read and transformed; with the facts of it, told as the step's.
 
     Args:
         job: The service.
-        step: Id of the join.
+        step: Id of the join or union.
+        together: The rows are to be one collection.
     """
 
-    def __init__(self, job: Job, step: str) -> None:
+    def __init__(self, job: Job, step: str, *, together: bool = True) -> None:
         super().__init__()
-        self._job, self._step = job.side(step), step
+        self._job, self._step, self._together = job.side(step), step, together
 
-    def expand(self, windows: PCollection) -> tuple[PCollection, PCollection]:
+    def expand(self, windows: PCollection) -> tuple[tuple[PCollection, ...], PCollection]:
         from beam_pipelines.engine.join import Sides, TellFn
 
         sides = windows | "Windows" >> Sides(self._step)
         streams, facts = transformed(self._job, sides, sides | "Read" >> Read(self._job, self._step))
-        rows = streams[0] if len(streams) == 1 else streams | "Rows" >> beam.Flatten()
+        rows = tuple(streams.values())
+        if self._together and len(rows) > 1:
+            rows = (rows | "Rows" >> beam.Flatten(),)
         told = facts | "Facts" >> beam.Flatten() | "Told" >> beam.ParDo(TellFn(self._step)).with_output_types(StepFact)
         return rows, told

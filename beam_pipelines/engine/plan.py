@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -25,6 +25,7 @@ from beam_pipelines.pricing import metered_steps
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee, Promise, derive, promises, require, weakest
 from beam_pipelines.runs.window import Window
+from beam_pipelines.spec.step import StepBase
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["Plan", "Reading", "make_plan"]
@@ -188,19 +189,29 @@ def _check_mode(job: Job, policy: Policy, source: Source, target: Target) -> Non
         return
     if not source.traits.incremental:
         raise refusal("pipeline.source", f"{source.traits.system} cannot be read incrementally", "cursor-invalid")
-    totals = _totals(job)
-    if totals and job.destination.mode != "insert":
-        raise refusal(
-            path,
-            f"the source gives only what is new, so {job.destination.mode} would put the totals of the new rows by {totals!r} in the place"
-            " of those of all rows: read without a cursor, or use insert, which keeps one set of totals a run",
-            "mode-refused",
-        )
+    for step in job.definition.steps:
+        if step.type == "union" and job.destination.mode == "insert":
+            raise refusal(
+                path,
+                f"the source gives only what is new, and {step.id!r} adds all rows of its source in every run, which insert would double:"
+                " use upsert with keyFields, or read the source whole",
+                "mode-refused",
+            )
+        what = _of_all_rows(step)
+        if what and job.destination.mode != "insert":
+            raise refusal(
+                path,
+                f"the source gives only what is new, so {job.destination.mode} would put the {what} of the new rows by {step.id!r} in the"
+                f" place of those of all rows: read without a cursor, or use insert, which keeps one set of {what} a run",
+                "mode-refused",
+            )
 
 
-def _totals(job: Job) -> str | None:
-    """The step that makes one row of many, if there is one."""
-    return next((step.id for step in job.definition.steps if step.type == "aggregate"), None)
+def _of_all_rows(step: StepBase) -> str | None:
+    """What a step works out that only all rows of the source can tell, in words; None: it works on what there is."""
+    if step.type == "sort":
+        return "numbers" if getattr(step, "output", None) else None
+    return {"aggregate": "totals", "pivot": "totals", "top": "first rows", "limit": "first rows"}.get(step.type)
 
 
 def _check_joins(job: Job, context: RunContext, source: Source, described: Described, steps: Sequence[Step]) -> None:
@@ -208,7 +219,7 @@ def _check_joins(job: Job, context: RunContext, source: Source, described: Descr
     window = Window(job.service, "", "", context.run, 0, started_at=context.started_at)
     window = with_sides(job, window, context, incremental=source.cursor is not None)
     acquainted(job, steps, window)
-    last = max((position for position, step in enumerate(steps) if step.type == "join"), default=-1)
+    last = max((position for position, step in enumerate(steps) if step.type in ("join", "union")), default=-1)
     schema = origin.visible_schema(described.schema)
     for step in steps[: last + 1]:
         if step.needs_sample:
@@ -339,10 +350,7 @@ def _graph(job: Job, source: Source, target: Target, joins: Mapping[str, str]) -
 
 
 def _notes(job: Job, policy: Policy, steps: Sequence[Step], target: Target, cursor: CursorSpec | None) -> list[str]:
-    notes = []
-    totals = _totals(job)
-    if totals and cursor is not None:
-        notes.append(f"{totals} sums up what is new in each run: the target gets one set of totals a run")
+    notes = list(_notes_on_what_is_new(job)) if cursor is not None else []
     joins = [step.id for step in steps if step.type == "join"]
     if joins and cursor is not None:
         notes.append(
@@ -358,3 +366,18 @@ def _notes(job: Job, policy: Policy, steps: Sequence[Step], target: Target, curs
     if job.definition.schedule:
         notes.append("a run by hand does not wait for the schedule")
     return notes
+
+
+def _notes_on_what_is_new(job: Job) -> Iterator[str]:
+    """What steps that look at several rows mean where a run reads only what is new."""
+    for step in job.definition.steps:
+        if step.type in ("aggregate", "pivot"):
+            yield f"{step.id} sums up what is new in each run: the target gets one set of totals a run"
+        elif step.type in ("top", "limit"):
+            yield f"{step.id} keeps the first of what is new in each run: rows that it drops are not read again"
+        elif step.type == "sort":
+            yield f"{step.id} orders what is new in each run: the rows of a group that earlier runs loaded are not among it"
+        elif step.type == "union":
+            yield f"{step.id} adds all rows of its source to what is new in each run"
+        elif step.type == "deduplicate":
+            yield f"{step.id} drops rows that are alike among what is new in each run: what earlier runs loaded is not looked at"

@@ -15,7 +15,7 @@ import pyarrow as pa
 from beam_pipelines.columnar import cast, expression, origin, types
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.lineage import group_columns, snake, trace
+from beam_pipelines.engine.lineage import group_columns, meant, snake, trace
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import acquainted, fix_sides, multiplies, plan_sides
@@ -229,7 +229,7 @@ def _narrowed(steps: Sequence[Step], before: list[pa.Schema], window: Window) ->
 def _plan_step(step: Step, schema: pa.Schema, sample: pa.RecordBatch | None, window: Window) -> tuple[pa.Schema, pa.RecordBatch | None]:
     planned = step.plan(schema, sample)
     origin.refuse_reserved(planned.names)
-    if sample is None or step.type == "join":
+    if sample is None or step.type in ("join", "union"):
         return planned, None  # a sample of both sides would hardly meet
     if step.type == "sample":
         return planned, sample  # a share of it might be nothing
@@ -271,7 +271,7 @@ def choose_keys(
         if there and there.primary_key:
             keys = there.primary_key
         elif groups is not None:
-            keys = tuple(map(rename, groups))
+            keys = tuple(meant(rename(group), columns) for group in groups)
         elif len(found := tuple(named[c] for c in primary if c in named and named[c] in columns)) == len(primary):
             keys = found
         if not keys:

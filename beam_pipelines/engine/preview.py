@@ -19,8 +19,11 @@ from beam_pipelines.io.connector import Source, Standing
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.window import Window
 from beam_pipelines.transforms.aggregate import Aggregate
+from beam_pipelines.transforms.grouped import Grouped
+from beam_pipelines.transforms.grouped.blocks import placed
 from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.step import Applied, DeadRows, Step
+from beam_pipelines.transforms.union import Union
 
 __all__ = ["Preview", "preview"]
 
@@ -90,7 +93,7 @@ def preview(job: Job, context: RunContext, step: str | None = None, limit: int =
         sample = source.sample(table, limit)
     finally:
         source.close()
-    way = _Way(context)
+    way = _Way(context, limit)
     batches = way.walk(job, window, sample, wanted, "extract")
     rows = [row for batch in batches for row in origin.visible(batch).to_pylist()]
     failed = [{key: letter[key] for key in ("step", "code", "message", "origin")} for batch in way.letters for letter in batch.to_pylist()]
@@ -107,6 +110,7 @@ class _Way:
     """The way of sampled rows through the steps of a job, or of a side of it; dead letters and notes are gathered on it."""
 
     context: RunContext
+    limit: int  # rows that are shown
     letters: list[pa.RecordBatch] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -146,22 +150,40 @@ class _Way:
     def _results(self, job: Job, window: Window, step: Step, batches: list[pa.RecordBatch]) -> list[Applied]:
         """What a step makes of the sample; groups are those of all its batches together."""
         if isinstance(step, Aggregate):
-            return [step.results([step.states(batch, at << 40) for at, batch in enumerate(batches)], window.load)] if batches else []
+            kept = [step.screened(batch) for batch in batches]
+            made = [step.results([step.states(batch, at << 40) for at, (batch, _) in enumerate(kept)], window.load)] if kept else []
+            return [*made, Applied((), dead=tuple(one for _, died in kept for one in died))]
+        if isinstance(step, Grouped):
+            blocks = [placed(batch, at << 40) for at, batch in enumerate(batches) if batch.num_rows]
+            return [step.results(blocks)] if blocks else []
         if isinstance(step, Join):
-            right = step.indexed(self._right(job, window, step))
+            right = step.indexed(self._right(job, window, step.id, "some rows may seem to meet nothing"))
             results = [applied for batch in batches for applied in step.joined(batch, right)]
             return [*results, step.unmet(right, window.load)] if step.keeps_right else results
+        if isinstance(step, Union):
+            added = self._right(job, window, step.id, "not all of its rows are shown")
+            if not job.path:
+                # Rows of both are to be seen.
+                batches = _first(batches, max(self.limit // 2, self.limit - sum(batch.num_rows for batch in added)))
+            return [*map(step.apply, batches), *map(step.added, added)]
         return [step.apply(batch) for batch in batches if batch.num_rows]
 
-    def _right(self, job: Job, window: Window, step: Join) -> list[pa.RecordBatch]:
-        side, planned = job.side(step.id), window.sides[step.id]
+    def _right(self, job: Job, window: Window, step: str, so: str) -> list[pa.RecordBatch]:
+        side, planned = job.side(step), window.sides[step]
         with contextlib.closing(side.open_source(self.context)) as source:
             sample = source.sample(planned.table, _RIGHT)
         if sample.num_rows >= _RIGHT:
-            self.notes.append(
-                f"of the right side of {step.id!r} the first {_RIGHT:,} rows are looked at, so some rows may seem to meet nothing"
-            )
-        return self.walk(side, planned, sample, side.step_ids[-1] if side.step_ids else "", step.id)
+            self.notes.append(f"of the right side of {step!r} the first {_RIGHT:,} rows are looked at, so {so}")
+        return self.walk(side, planned, sample, side.step_ids[-1] if side.step_ids else "", step)
+
+
+def _first(batches: list[pa.RecordBatch], rows: int) -> list[pa.RecordBatch]:
+    """The first so many rows."""
+    cut, begin = [], 0
+    for batch in batches:
+        cut.append(batch.slice(0, max(rows - begin, 0)))
+        begin += batch.num_rows
+    return cut
 
 
 def _letters(died: DeadRows, window: Window, step: str) -> pa.RecordBatch:

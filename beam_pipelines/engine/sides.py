@@ -1,4 +1,4 @@
-"""The right sides of joins: sources of their own, planned and fixed with the window of the load that they are joined to."""
+"""The right sides of joins and unions: sources of their own, planned and fixed with the window of the load that they are joined to."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from beam_pipelines.io.connector import Described, Source
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec.step.join import JoinStep
+from beam_pipelines.spec.step.union import UnionStep
 from beam_pipelines.transforms.step import Step
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def plan_sides(job: Job, window: Window, context: RunContext, plan: Planner, *, 
     _refuse_samples(job)
     sides = {}
     for path, model in _joins(job):
-        if incremental and model.how in ("right", "full"):
+        if incremental and isinstance(model, JoinStep) and model.how in ("right", "full"):
             raise refusal(
                 f"{path}.how",
                 f"{model.how!r} gives the rows of the right side that meet none of the rows read, and of an incremental source only what is"
@@ -77,16 +78,17 @@ def opened_side(job: Job, path: str, step: str, context: RunContext) -> Iterator
         PlanError: It is not, or cannot be opened; names the key.
     """
     path = f"{path}.source"
+    kind = next(model.type for model in job.definition.steps if model.id == step)
     try:
         source = job.side(step).open_source(context)
     except PlanError as error:
         raise error if error.problems else refusal(path, error.message, error.code) from error
     with contextlib.closing(source):
         if source.cursor is not None:
-            raise refusal(path, "the right side of a join is read whole: it takes no cursor and no `incremental`", "cursor-invalid")
+            raise refusal(path, f"the right side of a {kind} is read whole: it takes no cursor and no `incremental`", "cursor-invalid")
         tables = source.tables()
         if len(tables) != 1:
-            raise refusal(path, f"expected one table to join with, got {len(tables)}: {', '.join(tables)}", "spec-invalid")
+            raise refusal(path, f"expected one table to {kind} with, got {len(tables)}: {', '.join(tables)}", "spec-invalid")
         yield source
 
 
@@ -98,8 +100,9 @@ def joins_of(job: Job, context: RunContext) -> dict[str, str]:
             where = getattr(model.source, "connection_name", None) or "files"
             after = [f"{step.id} ({step.type})" for step in model.source.transformations]
             behind = f", after {', '.join(after)}" if after else ""
-            by_time = "" if model.as_of is None else f" as of {model.as_of.left_right[0]} ({model.as_of.direction})"
-            told[model.id] = f"{model.how} join{by_time} with {source.tables()[0]} from {where} ({source.traits.system}){behind}"
+            by_time = f" as of {model.as_of.left_right[0]} ({model.as_of.direction})" if isinstance(model, JoinStep) and model.as_of else ""
+            what = f"{model.how} join{by_time}" if isinstance(model, JoinStep) else "union"
+            told[model.id] = f"{what} with {source.tables()[0]} from {where} ({source.traits.system}){behind}"
     return told
 
 
@@ -108,31 +111,33 @@ def multiplies(job: Job, window: Window) -> bool:
     if any(step.type == "explode" for step in job.definition.steps):
         return True
     for _, model in _joins(job):
+        if isinstance(model, UnionStep):
+            return True
         if model.as_of is not None:
             continue  # each row meets one at most
         if model.how in ("right", "full"):
             return True
-        unique = set(window.sides[model.id].unique_on)
-        if model.how in ("inner", "left") and not (unique and unique <= {right for _, right in model.keys_left_right}):
+        keys = {right for _, right in model.keys_left_right}
+        known = [window.sides[model.id].unique_on, group_columns(job.side(model.id).definition.steps) or ()]
+        if model.how in ("inner", "left") and not any(unique and keys.issuperset(unique) for unique in known):
             return True
     return False
 
 
-def _joins(job: Job) -> Iterator[tuple[str, JoinStep]]:
-    """Joins with their places in the definition."""
+def _joins(job: Job) -> Iterator[tuple[str, JoinStep | UnionStep]]:
+    """Joins and unions with their places in the definition."""
     for position, model in enumerate(job.definition.steps):
-        if isinstance(model, JoinStep):
+        if isinstance(model, (JoinStep, UnionStep)):
             yield f"{job.path or job.definition.steps_path}[{position}]", model
 
 
 def _unique_on(side: Job, described: Described) -> tuple[str, ...]:
     """Columns that tell the rows of a right side apart, where they are known: its primary key, or what it is grouped by."""
     steps = side.definition.steps
-    groups = group_columns(steps)
-    if groups is not None:
-        return groups
     exact = trace(described.schema.names, steps, exact=True)
-    return tuple(exact[name] for name in described.primary_key) if set(described.primary_key) <= set(exact) else ()
+    if described.primary_key and set(described.primary_key) <= set(exact):
+        return tuple(exact[name] for name in described.primary_key)
+    return group_columns(steps) or ()
 
 
 def _refuse_samples(job: Job) -> None:
@@ -140,14 +145,14 @@ def _refuse_samples(job: Job) -> None:
     behind = bool(job.path)
     for position, step in enumerate(job.steps()):
         if behind and step.needs_sample:
-            where = "in the source of a join" if job.path else "behind a join"
+            where = "in the source of a join or a union" if job.path else "behind a join or a union"
             raise refusal(
                 f"{job.path or job.definition.steps_path}[{position}]",
                 f"the function {step.id!r} stands {where}, where what it returns cannot be sampled: declare it",
                 "type-unsupported",
                 hint="output: {id: bigint, name: text}",
             )
-        behind = behind or step.type == "join"
+        behind = behind or step.type in ("join", "union")
 
 
 def fix_sides(job: Job, window: Window, context: RunContext, parts: Callable[[Described], int]) -> Window:
@@ -163,7 +168,7 @@ def fix_sides(job: Job, window: Window, context: RunContext, parts: Callable[[De
 
 
 def acquainted(job: Job, steps: Sequence[Step], window: Window) -> None:
-    """Tell each join among a job's steps what its right side is: its source, after the steps of that."""
+    """Tell each join and union among a job's steps what its right side is: its source, after the steps of that."""
     after = {model.id: model.source.transformations for _, model in _joins(job)}
     for step in steps:
         if step.id in after:

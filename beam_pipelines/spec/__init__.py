@@ -68,13 +68,19 @@ if TYPE_CHECKING:
     )
     from beam_pipelines.spec.step import Processor, StepBase, Transformation, every_step
     from beam_pipelines.spec.step.aggregate import AggregateStep
+    from beam_pipelines.spec.step.deduplicate import DeduplicateStep
     from beam_pipelines.spec.step.explode import ExplodeStep
     from beam_pipelines.spec.step.filter import FilterStep
     from beam_pipelines.spec.step.function import FunctionStep
     from beam_pipelines.spec.step.join import JoinSource, JoinStep
+    from beam_pipelines.spec.step.limit import LimitStep
     from beam_pipelines.spec.step.map import MapStep
+    from beam_pipelines.spec.step.pivot import PivotStep
     from beam_pipelines.spec.step.sample import SampleStep
+    from beam_pipelines.spec.step.sort import SortStep
     from beam_pipelines.spec.step.sql import SqlStep
+    from beam_pipelines.spec.step.top import TopStep
+    from beam_pipelines.spec.step.union import UnionStep
     from beam_pipelines.spec.step.window import WindowStep
     from beam_pipelines.spec.values import parse_duration, parse_size, slug
     from beam_pipelines.spec.window import SessionWindow, SlidingWindow, TumblingWindow, Window
@@ -99,6 +105,7 @@ __all__ = [
     "Cursor",
     "DatabaseDestination",
     "DatabaseSource",
+    "DeduplicateStep",
     "Definition",
     "Destination",
     "ErrorBudget",
@@ -119,6 +126,7 @@ __all__ = [
     "KafkaDestination",
     "KafkaSource",
     "Kind",
+    "LimitStep",
     "Loaded",
     "MapStep",
     "Measure",
@@ -132,6 +140,7 @@ __all__ = [
     "PerHourPricing",
     "PerRecordPricing",
     "Pipeline",
+    "PivotStep",
     "Position",
     "Positions",
     "Pricing",
@@ -150,6 +159,7 @@ __all__ = [
     "SessionWindow",
     "Severity",
     "SlidingWindow",
+    "SortStep",
     "Source",
     "SqlStep",
     "StepBase",
@@ -158,9 +168,11 @@ __all__ = [
     "TableDestination",
     "Tier",
     "TierMode",
+    "TopStep",
     "TopicSource",
     "Transformation",
     "TumblingWindow",
+    "UnionStep",
     "Unique",
     "Validation",
     "WarehouseDestination",
@@ -250,6 +262,12 @@ _NAMES = {
     "beam_pipelines.spec.step.map": ("MapStep",),
     "beam_pipelines.spec.step.sample": ("SampleStep",),
     "beam_pipelines.spec.step.sql": ("SqlStep",),
+    "beam_pipelines.spec.step.deduplicate": ("DeduplicateStep",),
+    "beam_pipelines.spec.step.limit": ("LimitStep",),
+    "beam_pipelines.spec.step.pivot": ("PivotStep",),
+    "beam_pipelines.spec.step.sort": ("SortStep",),
+    "beam_pipelines.spec.step.top": ("TopStep",),
+    "beam_pipelines.spec.step.union": ("UnionStep",),
     "beam_pipelines.spec.step.window": ("WindowStep",),
     "beam_pipelines.spec.values": ("parse_duration", "parse_size", "slug"),
     "beam_pipelines.spec.window": ("SessionWindow", "SlidingWindow", "TumblingWindow", "Window"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag
@@ -20,6 +20,7 @@ __all__ = [
     "check_group",
     "check_window",
     "group_measures",
+    "group_names",
     "window_measures",
 ]
 
@@ -117,6 +118,11 @@ def group_measures(aggregations: Mapping[str, Any]) -> tuple[Measure, ...]:
             name = part.output or (part.function if field == "*" else f"{part.function}_{field}")
             measures.append(Measure(name=name, function=part.function, field=field, args=part.args))
     return tuple(measures)
+
+
+def group_names(fields: Iterable[str]) -> tuple[str, ...]:
+    """Return what the fields of `groupBy` are called in the result: as they are written, with dots and brackets of a path as `_`."""
+    return tuple(text.replace("[", ".").replace("]", "").replace(".", "_") for text in fields)
 
 
 def window_measures(aggregations: Mapping[str, str]) -> tuple[Measure, ...]:

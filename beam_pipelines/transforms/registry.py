@@ -6,18 +6,39 @@ from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.functions import Functions
 from beam_pipelines.spec.step import StepBase
 from beam_pipelines.spec.step.aggregate import AggregateStep
+from beam_pipelines.spec.step.deduplicate import DeduplicateStep
 from beam_pipelines.spec.step.explode import ExplodeStep
 from beam_pipelines.spec.step.filter import FilterStep
 from beam_pipelines.spec.step.function import FunctionStep
 from beam_pipelines.spec.step.join import JoinStep
+from beam_pipelines.spec.step.limit import LimitStep
 from beam_pipelines.spec.step.map import MapStep
+from beam_pipelines.spec.step.pivot import PivotStep
 from beam_pipelines.spec.step.sample import SampleStep
+from beam_pipelines.spec.step.sort import SortStep
 from beam_pipelines.spec.step.sql import SqlStep
+from beam_pipelines.spec.step.top import TopStep
+from beam_pipelines.spec.step.union import UnionStep
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["SERVED", "build"]
 
-SERVED = ("function", "map", "filter", "explode", "sample", "sql", "aggregate", "join")
+SERVED = (
+    "function",
+    "map",
+    "filter",
+    "explode",
+    "sample",
+    "sql",
+    "aggregate",
+    "pivot",
+    "join",
+    "union",
+    "deduplicate",
+    "top",
+    "limit",
+    "sort",
+)
 
 
 def build(model: StepBase, functions: Functions, path: str) -> Step:
@@ -63,6 +84,26 @@ def build(model: StepBase, functions: Functions, path: str) -> Step:
         from beam_pipelines.transforms.join import Join
 
         return Join(model, path)
+    if isinstance(model, PivotStep):
+        from beam_pipelines.transforms.aggregate.pivot import Pivot
+
+        return Pivot(model, path)
+    if isinstance(model, UnionStep):
+        from beam_pipelines.transforms.union import Union
+
+        return Union(model, path)
+    if isinstance(model, (DeduplicateStep, TopStep, LimitStep, SortStep)):
+        return _grouped(model, path)
     kind = getattr(model, "type", type(model).__name__)
     message = f"the step {model.id!r} has type {kind!r}, which this version does not serve; it serves {', '.join(SERVED)}"
     raise PlanError("a step cannot be run", problems=[Problem(message, f"{path}.type")], code="not-served")
+
+
+def _grouped(model: DeduplicateStep | TopStep | LimitStep | SortStep, path: str) -> Step:
+    from beam_pipelines.transforms import grouped
+
+    if isinstance(model, DeduplicateStep):
+        return grouped.Deduplicate(model, path)
+    if isinstance(model, TopStep):
+        return grouped.Top(model, path)
+    return grouped.Limit(model, path) if isinstance(model, LimitStep) else grouped.Sort(model, path)

@@ -18,6 +18,9 @@ KEEP = {"id": "keep", "type": "map", "unmapped": "keep", "mappings": {"big": {"e
 DROP = {"id": "drop", "type": "map", "mappings": {"a": {"source": "a"}, "twice": {"expression": "b * 2"}}}
 ODD = {"id": "odd", "type": "filter", "condition": "c % 2 = 1"}
 SUMS = {"id": "sums", "type": "aggregate", "groupBy": ["d"], "aggregations": {"a": "sum"}}
+ALIKE = {"id": "alike", "type": "deduplicate", "by": ["d"], "orderBy": "-c"}
+WHOLE = {"id": "alike", "type": "deduplicate"}
+PLACE = {"id": "place", "type": "sort", "by": ["d"], "orderBy": "c", "as": "place"}
 LATER = {"id": "later", "type": "filter", "condition": "twice > 20"}
 CODE = {"id": "code", "type": "function", "output": {"a": "bigint", "c": "bigint"}}
 SAMPLE = {"id": "some", "type": "sample", "fraction": 1}
@@ -66,6 +69,13 @@ def service(folder: Path, steps: list[dict[str, Any]]) -> Service:
         # Which rows are kept would hang on the columns that are read, for the key is one of them.
         ([SAMPLE, DROP], "abcde", "SELECT a, b * 2 AS twice FROM t"),
         ([JOIN, SUMS | {"groupBy": ["name"]}], "ad", "SELECT name, sum(a)::BIGINT AS sum_a FROM t JOIN r ON d = k GROUP BY name"),
+        (
+            [ALIKE, PLACE, {"id": "t", "type": "top", "n": 9, "orderBy": "e"}, SUMS | {"groupBy": ["place"]}],
+            "acde",
+            "WITH u AS (SELECT * FROM t QUALIFY row_number() OVER (PARTITION BY d ORDER BY c DESC) = 1),"
+            " w AS (SELECT * FROM u ORDER BY e LIMIT 9) SELECT 1 AS place, sum(a)::BIGINT AS sum_a FROM w",
+        ),
+        ([WHOLE, SUMS], "abcde", "SELECT d, sum(a)::BIGINT AS sum_a FROM (SELECT DISTINCT * FROM t) GROUP BY d"),
     ],
 )
 def test_a_file_is_read_by_the_columns_that_are_used(tmp_path: Path, steps: list[dict[str, Any]], read: str, query: str) -> None:

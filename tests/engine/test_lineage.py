@@ -9,6 +9,12 @@ import pytest
 from beam_pipelines.engine.lineage import group_columns, snake, trace
 from beam_pipelines.functions import Functions
 from beam_pipelines.spec import AggregateStep, ExplodeStep, FilterStep, FunctionStep, MapStep, SampleStep, SqlStep
+from beam_pipelines.spec.step.deduplicate import DeduplicateStep
+from beam_pipelines.spec.step.limit import LimitStep
+from beam_pipelines.spec.step.pivot import PivotStep
+from beam_pipelines.spec.step.sort import SortStep
+from beam_pipelines.spec.step.top import TopStep
+from beam_pipelines.spec.step.union import UnionStep
 from beam_pipelines.transforms.registry import build
 
 COLUMNS = ("id", "Name", "email", "updated_at")
@@ -139,6 +145,29 @@ def test_columns_that_a_query_names_arrive_as_they_were(query: str, expected: di
     assert trace(COLUMNS, [step], exact=True) == trace(COLUMNS, [step], exact=False) == expected
 
 
+def alike(*fields: str, **more: Any) -> DeduplicateStep:
+    return DeduplicateStep.model_validate({"id": "d", "by": list(fields) or None, **more})
+
+
+def test_steps_that_keep_some_rows_as_they_are_change_no_name() -> None:
+    steps = [
+        alike("email"),
+        TopStep.model_validate({"id": "t", "n": 1, "orderBy": "id"}),
+        LimitStep.model_validate({"id": "l", "n": 1}),
+        SortStep.model_validate({"id": "s", "by": ["id"], "orderBy": "id", "as": "n"}),
+    ]
+    assert trace(COLUMNS, steps, exact=True) == {column: column for column in COLUMNS}
+
+
+PIVOT = PivotStep.model_validate({"id": "p", "groupBy": ["day"], "column": "c", "values": ["x"], "value": "n"})
+UNION = UnionStep.model_validate({"id": "u", "source": {"type": "file", "path": "x.parquet"}})
+
+
+def test_a_union_keeps_names_but_the_sources_key_tells_rows_apart_no_more() -> None:
+    assert trace(COLUMNS, [UNION], exact=True) == {}
+    assert trace(("id",), [UNION], exact=False) == {"id": "id"}
+
+
 FILTER = FilterStep.model_validate({"id": "f", "condition": "true"})
 GROUPS = [
     ([], None),
@@ -153,6 +182,15 @@ GROUPS = [
     ([grouped()], ()),
     ([grouped("country"), SAMPLE], ("country",)),
     ([grouped("country"), EXPLODE], ()),
+    # One row of those that are alike is named by what they are alike in, where that arrives.
+    ([alike("email"), mapped({"mail": {"source": "email"}}, "keep")], ("mail",)),
+    ([alike("email"), mapped({"id": {"source": "id"}})], None),
+    ([alike(), FILTER], None),
+    ([alike("address.city")], None),
+    ([grouped("country", "day"), alike("country")], ("country",)),
+    ([alike("email"), grouped("day")], ("day",)),
+    ([PIVOT], ("day",)),
+    ([alike("email"), UNION], None),
 ]
 
 

@@ -11,6 +11,7 @@ from beam_pipelines.errors import PlanError
 World = Any
 TABLE = {"type": "database", "connection": "crm", "table": "customers"}
 NAMES = {"id": "names", "type": "map", "mappings": {"code": {"source": "code"}, "country": {"source": "label"}}}
+ALIKE = {"id": "alike", "type": "deduplicate", "by": ["label"]}
 AGES = {"type": "database", "connection": "crm", "table": "ages"}
 
 
@@ -154,6 +155,9 @@ def test_a_function_before_a_join_may_be_sampled_and_the_guarantee_is_still_know
             ),
             True,
         ),
+        # One row of those that are alike is met by at most one row, and its primary key still is.
+        (join("left", {"transformations": [ALIKE]}, on={"name": "label"}), True),
+        (join("left", {"transformations": [ALIKE]}), True),
         (join("full"), False),
     ],
 )

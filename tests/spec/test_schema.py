@@ -38,7 +38,7 @@ GOOD: dict[str, Any] = {
 BAD: list[dict[str, Any]] = [
     {"colour": "red"},
     {"pipeline": {"source": {"connection": "crm", "table": "t"}, "destination": GOOD["pipeline"]["destination"]}},
-    {"pipeline": {**GOOD["pipeline"], "transformations": [{"id": "a", "type": "pivot"}]}},
+    {"pipeline": {**GOOD["pipeline"], "transformations": [{"id": "a", "type": "melt"}]}},
     {"pipeline": {**GOOD["pipeline"], "transformations": [{"type": "function"}]}},
     {"schedule": {"cron": "0 0 * * *", "expression": "0 0 * * *"}},
     {"schedule": {}},

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 from pydantic_core import InitErrorDetails
 
-from beam_pipelines.spec.aggregation import GroupEntry, Measure, check_entries, check_group, group_measures
+from beam_pipelines.spec.aggregation import GroupEntry, Measure, check_entries, check_group, group_measures, group_names
 from beam_pipelines.spec.condition import Condition
 from beam_pipelines.spec.step.base import WholeStep
 from beam_pipelines.spec.values import Text
@@ -39,5 +39,5 @@ class AggregateStep(WholeStep):
 
     @property
     def group_names(self) -> tuple[str, ...]:
-        """What the fields of `groupBy` are called in the result: as they are written, with dots and brackets of a path as `_`."""
-        return tuple(text.replace("[", ".").replace("]", "").replace(".", "_") for text in self.group_by)
+        """What the fields of `groupBy` are called in the result."""
+        return group_names(self.group_by)

@@ -19,9 +19,15 @@ _HOMES = {
     "aggregate": "beam_pipelines.spec.step.aggregate:AggregateStep",
     "window": "beam_pipelines.spec.step.window:WindowStep",
     "join": "beam_pipelines.spec.step.join:JoinStep",
+    "deduplicate": "beam_pipelines.spec.step.deduplicate:DeduplicateStep",
+    "top": "beam_pipelines.spec.step.top:TopStep",
+    "limit": "beam_pipelines.spec.step.limit:LimitStep",
+    "sort": "beam_pipelines.spec.step.sort:SortStep",
+    "pivot": "beam_pipelines.spec.step.pivot:PivotStep",
+    "union": "beam_pipelines.spec.step.union:UnionStep",
 }
 _OF_STREAMS = ("window",)
-_OF_WHOLE_SOURCES = ("aggregate",)
+_OF_WHOLE_SOURCES = ("aggregate", "deduplicate", "top", "limit", "sort", "union", "pivot")
 
 Transformation = Annotated[StepBase, OneOf(homes={name: home for name, home in _HOMES.items() if name not in _OF_STREAMS})]
 Processor = Annotated[StepBase, OneOf(homes={name: home for name, home in _HOMES.items() if name not in _OF_WHOLE_SOURCES})]

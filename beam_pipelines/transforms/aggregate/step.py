@@ -25,7 +25,7 @@ from beam_pipelines.transforms.aggregate.layout import reduced, restored
 from beam_pipelines.transforms.aggregate.measure import Kernel, MeasureProblem, Rows
 from beam_pipelines.transforms.filter import Filter
 from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
-from beam_pipelines.transforms.step import Applied, dead_rows
+from beam_pipelines.transforms.step import Applied, DeadRows, dead_rows
 
 __all__ = ["Aggregate"]
 
@@ -110,7 +110,13 @@ class Aggregate:
 
     def apply(self, batch: pa.RecordBatch) -> Applied:
         """Aggregate one batch, as if it held every row."""
-        return self.results([self.states(batch, 0)], origin.load_of(batch))
+        kept, died = self.screened(batch)
+        applied = self.results([self.states(kept, 0)], origin.load_of(batch))
+        return replace(applied, dead=(*died, *applied.dead))
+
+    def screened(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, tuple[DeadRows, ...]]:
+        """Return the rows of a batch that belong to a group, and those that cannot."""
+        return batch, ()
 
     @property
     def _listed(self) -> bool:

@@ -1,0 +1,57 @@
+"""Where rows stand in the order of the source, for steps to which that matters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from beam_pipelines.columnar import hashing, origin
+from beam_pipelines.engine.stage import part_of
+from beam_pipelines.spec.step import StepBase
+
+__all__ = ["Places"]
+
+_PART = 40  # bits of a place that count rows within a range
+# Steps behind which rows come in any order.
+_SHUFFLED = ("aggregate", "join", "deduplicate", "top", "limit", "sort", "union", "pivot")
+
+
+class Places:
+    """Places of the rows of one bundle in the order of the source: it reads a range from its beginning.
+
+    Args:
+        before: Models of the steps before the one that asks.
+    """
+
+    def __init__(self, before: Sequence[StepBase]) -> None:
+        self._shuffled = any(step.type in _SHUFFLED for step in before)
+        self._places: dict[tuple[str, int], int] = {}
+
+    def of(self, load: str, batch: pa.RecordBatch, *, ordered: bool = True) -> int | npt.NDArray[np.int64]:
+        """Return the places of the next rows of a load; a number: of the first.
+
+        Args:
+            load: What they belong to.
+            batch: Rows as they reach the step.
+            ordered: Whether their order matters behind a shuffle, where it has to be made up.
+        """
+        if self._shuffled:
+            # Groups, and rows that were joined, come in any order. One that follows from where they came from is the same on every run.
+            return _order_of_origins(batch) if ordered else 0
+        part = part_of(batch)
+        place = self._places.get((load, part), 0)
+        self._places[load, part] = place + batch.num_rows
+        return (part << _PART) + place
+
+
+def _order_of_origins(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """Places by the hash of the key of a row or group, else by file and row; all alike of what has neither, which is one row."""
+    if origin.KEY in batch.schema.names:
+        return (hashing.row_hashes(batch, [origin.KEY]) >> np.uint64(1)).astype(np.int64)
+    if origin.ROW not in batch.schema.names:
+        return np.zeros(batch.num_rows, dtype=np.int64)
+    files = (hashing.row_hashes(batch, [origin.SOURCE]) >> np.uint64(_PART + 1)).astype(np.int64)
+    return (files << _PART) + np.asarray(batch.column(origin.ROW))

@@ -1,0 +1,174 @@
+"""Rows of two sources in real runs: what arrives, what is counted, where rows came from, and what is refused.
+
+The source is 100 people, id 1..100 with an age; the other 50 of old, number 81..130, whose age is written as text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from beam_pipelines.errors import PlanError
+
+Desk = Any
+OUT = {"table": "out", "mode": "insert"}
+OLD: dict[str, Any] = {
+    "type": "database",
+    "connection": "source",
+    "table": "old",
+    "transformations": [
+        {"id": "known", "type": "filter", "condition": "age <> 'none'"},
+        {
+            "id": "shape",
+            "type": "map",
+            "mappings": {"id": {"source": "number"}, "age": {"source": "age", "converter": "int"}},
+        },
+    ],
+}
+ODD = {"id": "odd", "type": "map", "mappings": {"age": {"source": "age", "converter": "int"}}}
+ALL = {"id": "all", "type": "union", "source": OLD}
+LATEST = {"id": "latest", "type": "deduplicate", "by": ["id"], "orderBy": "-age"}
+
+
+@pytest.fixture
+def people(desk: Desk) -> Desk:
+    desk.sqlite(
+        "source.db",
+        "CREATE TABLE people (id INTEGER PRIMARY KEY, age INTEGER)",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) INSERT INTO people SELECT i, i % 70 FROM n",
+        "CREATE TABLE old (number INTEGER PRIMARY KEY, age TEXT)",
+        "WITH RECURSIVE n(i) AS (SELECT 81 UNION ALL SELECT i + 1 FROM n WHERE i < 130)"
+        " INSERT INTO old SELECT i, CASE WHEN i = 130 THEN 'young' WHEN i = 129 THEN 'none' ELSE i % 7 END FROM n",
+    )
+    return desk
+
+
+PEOPLE = [(number, number % 70) for number in range(1, 101)]
+ADDED = [(number, number % 7) for number in range(81, 129)]
+
+
+def counts(record: dict[str, Any], name: str = "all") -> tuple[int, ...]:
+    (found,) = [one for phase in record["steps"] for one in phase.get("transformations", []) if one["id"] == name]
+    keys = ("recordsIn", "recordsMade", "recordsOut", "recordsDeadLettered", "recordsRight")
+    return tuple(found[key] for key in keys)
+
+
+def arrived(desk: Desk) -> list[tuple[Any, ...]]:
+    return list(desk.duckdb("target.duckdb", "SELECT id, age FROM out ORDER BY ALL"))
+
+
+def test_rows_of_both_arrive_and_those_that_die_in_the_other_source_are_the_steps(people: Desk) -> None:
+    people.etl({"table": "people"}, OUT, [ALL, {"id": "grown", "type": "filter", "condition": "age >= 3"}])
+    record = people.ran()
+    assert arrived(people) == sorted(row for row in PEOPLE + ADDED if row[1] >= 3)
+    assert counts(record) == (100, 49, 148, 1, 48)
+    assert record["metrics"]["recordsDeadLettered"] == 1
+    (letter,) = people.letters()
+    assert (letter["step"], letter["code"], letter["origin"]) == ("shape", "converter-failed", {"source": "old", "key": {"number": 130}})
+
+
+def test_one_row_of_both_for_each_key_and_what_comes_of_them_behind(people: Desk) -> None:
+    people.etl({"table": "people"}, {"table": "out", "mode": "upsert"}, [ALL, LATEST])
+    expected = dict(ADDED)
+    for number, age in PEOPLE:
+        expected[number] = max(age, expected.get(number, 0))
+    people.ran()
+    assert arrived(people) == sorted(expected.items())
+
+
+def test_of_rows_with_one_key_that_of_the_other_source_wins(people: Desk) -> None:
+    people.etl({"table": "people"}, {"table": "out", "mode": "upsert", "keyFields": ["id"]}, [ALL])
+    people.ran()
+    assert arrived(people) == sorted((dict(PEOPLE) | dict(ADDED)).items())
+
+
+def test_several_unions_and_a_join_and_an_aggregate_behind(people: Desk) -> None:
+    again = {**ALL, "id": "again", "source": {"type": "database", "connection": "source", "table": "people", "transformations": [
+        {"id": "young", "type": "filter", "condition": "age < 10"},
+        {**ALL, "id": "inner", "source": {**OLD, "transformations": [{**one, "id": f"{one['id']}2"} for one in OLD["transformations"]]}},
+    ]}}  # fmt: skip
+    ages = {
+        "id": "ages",
+        "type": "join",
+        "on": ["age"],
+        "how": "semi",
+        "source": {"type": "database", "connection": "source", "query": "SELECT DISTINCT age FROM people WHERE age < 5"},
+    }
+    total = {"id": "total", "type": "aggregate", "groupBy": ["age"], "aggregations": {"*": "count", "id": "sum"}}
+    people.etl({"table": "people"}, {"table": "out", "mode": "insert"}, [ALL, again, ages, total])
+    people.ran()
+    young = [row for row in PEOPLE if row[1] < 10]
+    rows = [row for row in PEOPLE + ADDED + young + ADDED if row[1] < 5]
+    expected = sorted((age, len(ids := [number for number, of in rows if of == age]), sum(ids)) for age in {of for _, of in rows})
+    assert people.duckdb("target.duckdb", "SELECT age, count, sum_id::BIGINT FROM out ORDER BY age") == expected
+
+
+def test_a_row_that_does_not_fit_the_columns_of_both_is_a_dead_letter_with_its_origin(people: Desk) -> None:
+    people.sqlite("source.db", "CREATE TABLE more (id INTEGER PRIMARY KEY, age REAL)", "INSERT INTO more VALUES (500, 0.5)")
+    people.sqlite("source.db", "UPDATE people SET age = 9007199254740993 WHERE id = 7")
+    people.etl(
+        {"table": "people"}, OUT, [{"id": "all", "type": "union", "source": {"type": "database", "connection": "source", "table": "more"}}]
+    )
+    assert counts(people.ran()) == (100, 1, 100, 1, 1)
+    (letter,) = people.letters()
+    assert (letter["step"], letter["code"], letter["origin"]["key"]) == ("all", "cast-failed", {"id": 7})
+
+
+@pytest.mark.no_bundle
+def test_a_plan_names_the_other_source_and_a_preview_has_rows_of_both(people: Desk) -> None:
+    people.etl({"table": "people"}, OUT, [ALL])
+    assert "all: union with old from source (sqlite), after known (filter), shape (map)" in people.service.plan().graph
+    shown = people.service.preview(limit=20)
+    assert [row["id"] for row in shown.rows] == [*range(1, 11), *range(81, 91)]
+    shown = people.service.preview(limit=200)
+    assert [(row["id"], row["age"]) for row in shown.rows] == PEOPLE + ADDED
+    assert [letter["step"] for letter in shown.dead] == ["shape"]
+
+
+NEW = {"table": "people", "cursor": {"column": "id", "kind": "sequence", "stampedBy": "database"}}
+
+
+@pytest.mark.no_bundle
+@pytest.mark.parametrize(
+    ("source", "destination", "step", "code", "path", "message"),
+    [
+        (NEW, OUT, ALL, "mode-refused", "pipeline.destination.mode", "which insert would double"),
+        (
+            {"table": "people"},
+            OUT,
+            {**ALL, "source": {**OLD, "transformations": [ODD]}},
+            "column-missing",
+            "pipeline.transformations[0].missing",
+            "the other source lacks the column 'id'",
+        ),
+        (
+            {"table": "people"},
+            OUT,
+            {**ALL, "source": {**OLD, "cursor": {"column": "number"}}},
+            "cursor-invalid",
+            "pipeline.transformations[0].source",
+            "the right side of a union is read whole",
+        ),
+    ],
+)
+def test_what_has_no_sense_is_refused_before_anything_is_read(
+    people: Desk, source: dict[str, Any], destination: dict[str, Any], step: dict[str, Any], code: str, path: str, message: str
+) -> None:
+    people.etl(source, destination, [step])
+    with pytest.raises(PlanError) as raised:
+        people.service.plan()
+    assert raised.value.code == code
+    assert (raised.value.problems[0].path, message in str(raised.value.problems)) == (path, True)
+
+
+def test_the_sources_key_names_no_row_any_more(people: Desk) -> None:
+    people.etl({"table": "people"}, {"table": "out", "mode": "upsert"}, [ALL])
+    result = people.run()
+    assert (result.execution.error_code, "give keyFields" in str(result.error)) == ("key-missing", True)
+
+
+@pytest.mark.no_bundle
+def test_with_new_rows_the_plan_says_that_all_of_the_other_source_is_added(people: Desk) -> None:
+    people.etl(NEW, {"table": "out", "mode": "upsert", "keyFields": ["id"]}, [ALL])
+    assert "all adds all rows of its source to what is new in each run" in people.service.plan().notes
