@@ -77,6 +77,7 @@ class _ApplyFn(BundleFn):
             one.facts[position] = self.counted(one.facts[position], applied, rows_in)
             rows_in = applied.rows_out
             report.add(rows_in)
+        self.weigh(load, results[-1].batches)
         return results[-1].batches
 
     def _begin(self, load: str, window: Window) -> _Open:
@@ -92,7 +93,7 @@ class _ApplyFn(BundleFn):
                 step.close()
             for fact in one.facts:
                 letters = self.close_letters(load, fact.step)
-                told = replace(fact, letters=letters, seconds=self._seconds.get(load, 0.0))
+                told = replace(fact, letters=letters, bytes_out=self._bytes_out.get(load, 0), seconds=self._seconds.get(load, 0.0))
                 yield TaggedOutput(FACTS, in_global_window(told))
         self._open = {}
         for report in (*self._earlier, self._report):
