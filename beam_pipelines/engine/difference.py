@@ -107,21 +107,18 @@ def _in_order(expected: Sequence[Record], got: Sequence[Record]) -> Iterator[Pai
         yield from (Pair(position, position) for position in range(len(expected)))
         return
     places = dict.fromkeys(place for row in expected for place in row)
-    ours, theirs = ([json.dumps([row.get(place) for place in places], default=str) for row in rows] for rows in (expected, got))
+    ours, theirs = ([_written(row, list(places)) for row in rows] for rows in (expected, got))
     for _, begin, end, first, last in difflib.SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
         for step in range(max(end - begin, last - first)):
             yield Pair(begin + step if begin + step < end else None, first + step if first + step < last else None)
 
 
 def _by_key(expected: Sequence[Record], got: Sequence[Record], keys: Sequence[Place]) -> Iterator[Pair]:
-    def key_of(row: Record) -> str:
-        return json.dumps([row.get(place) for place in keys], default=str)
-
     waiting: dict[str, list[int]] = {}
     for position, row in enumerate(got):
-        waiting.setdefault(key_of(row), []).append(position)
+        waiting.setdefault(_written(row, keys), []).append(position)
     for position, row in enumerate(expected):
-        there = waiting.get(key_of(row))
+        there = waiting.get(_written(row, keys))
         yield Pair(position, there.pop(0) if there else None)
     yield from (Pair(None, position) for position in sorted(position for there in waiting.values() for position in there))
 
@@ -129,7 +126,8 @@ def _by_key(expected: Sequence[Record], got: Sequence[Record], keys: Sequence[Pl
 def _by_likeness(expected: Sequence[Record], got: Sequence[Record]) -> list[Pair]:
     met = _matched(expected, got)
     left = [position for position in range(len(expected)) if position not in met]
-    over = [position for position in range(len(got)) if position not in set(met.values())]
+    taken = set(met.values())
+    over = [position for position in range(len(got)) if position not in taken]
     if len(left) <= _MANY and len(over) <= _MANY:
         alike = sorted((-_likeness(expected[a], got[b]), abs(a - b), a, b) for a in left for b in over)
         for minus, _, a, b in alike:
@@ -148,13 +146,10 @@ def _likeness(expected: Record, got: Record) -> float:
 def _matched(expected: Sequence[Record], got: Sequence[Record]) -> dict[int, int]:
     """As many rows as can be matched with one that fits; a row that names few columns does not take one that another needs.
 
-    Augmenting paths (Kuhn's algorithm) in the graph of rows that fit, beginning with rows at the same position.
+    Augmenting paths (Kuhn's algorithm) in the graph of rows that fit, beginning with those that are found at once.
     """
-    met: dict[int, int] = {}
-    taken: dict[int, int] = {}
-    for position, row in enumerate(expected[: len(got)]):
-        if _fit(row, got[position]):
-            met[position] = taken[position] = position
+    met = _found(expected, got)
+    taken = {other: row for row, other in met.items()}
     for start in [position for position in range(len(expected)) if position not in met]:
         # Breadth first: from a row to those that fit it, and from these to the rows that have taken them.
         came: dict[int, int] = {}
@@ -175,6 +170,32 @@ def _matched(expected: Sequence[Record], got: Sequence[Record]) -> dict[int, int
             met[owner], taken[free] = free, owner
             free = None if owner == start else before
     return met
+
+
+def _found(expected: Sequence[Record], got: Sequence[Record]) -> dict[int, int]:
+    """Rows that fit the one at the same position, or one whose values are written alike: nearly all, and without trying each with each."""
+    met = {position: position for position, row in enumerate(expected[: len(got)]) if _fit(row, got[position])}
+    taken = set(met)
+    alike: dict[tuple[Place, ...], dict[str, list[int]]] = {}
+    for position, row in enumerate(expected):
+        places = tuple(row)
+        if places not in alike:
+            alike[places] = {}
+            for other, candidate in enumerate(got):
+                if candidate.keys() >= row.keys():
+                    alike[places].setdefault(_written(candidate, places), []).append(other)
+        if position not in met:
+            there = alike[places].get(_written(row, places), [])
+            while there and there[-1] in taken:
+                there.pop()
+            if there:
+                met[position] = there[-1]
+                taken.add(there.pop())
+    return met
+
+
+def _written(row: Record, places: Sequence[Place]) -> str:
+    return json.dumps([row.get(place) for place in places], default=str)
 
 
 @dataclass(frozen=True)
@@ -285,6 +306,7 @@ def _cut(expected: str | None, got: str | None, no: str) -> tuple[str, str]:
 def _window(text: str, at: int) -> str:
     if len(text) <= _WIDEST:
         return text
-    begin = max(0, min(at - _BEFORE, len(text) - _WIDEST + 3))
-    end = begin + _WIDEST - (6 if begin else 3)
+    last = len(text) - _WIDEST + 3  # from here on the rest is shown whole
+    begin = max(0, min(at - _BEFORE, last))
+    end = len(text) if begin == last else begin + _WIDEST - (6 if begin else 3)
     return ("..." if begin else "") + text[begin:end] + ("..." if end < len(text) else "")

@@ -118,9 +118,8 @@ def _batch(mock: MockedRows, place: list[Any], at: list[Any], problems: list[Pro
         if kind is None:
             continue
         array, wrong = written(values, kind)
-        problems += [
-            Problem(f"expected {mock.types.get(name, kind)}, got {shown(values[row])}", format_path([*at, row, name])) for row in wrong
-        ]
+        wanted = mock.types.get(name) or str(kind).replace("int64", "bigint")
+        problems += [Problem(f"expected {wanted}, got {shown(values[row])}", format_path([*at, row, name])) for row in wrong]
         arrays.append(array)
         fields.append(pa.field(name, kind))
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))

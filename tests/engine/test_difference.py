@@ -117,6 +117,19 @@ def test_long_values_are_cut_to_where_they_differ():
     assert "xB" in line
 
 
+@pytest.mark.parametrize("at", [0, 5, 20, 30, 150, 190, 199])
+def test_where_long_values_differ_is_always_shown(at: int) -> None:
+    ours, theirs = ("x" * at + letter + "x" * (199 - at) for letter in "AB")
+    line = told(rows({"id": 1, "n": ours}), rows({"id": 1, "n": theirs}))[2]
+    assert line.count("A") == line.count("B") == 1
+    assert len(line) < 110
+
+
+def test_many_rows_in_another_order_are_matched_at_once() -> None:
+    many = rows(*({"id": n, "n": n % 7} for n in range(5_000)))
+    assert all(pair.fits for pair in align(many, many[::-1]))
+
+
 def test_many_differences_are_counted_and_not_all_shown():
     lines = told(rows(*({"id": n} for n in range(100))), [])
     assert (len(lines), lines[-1]) == (33, "... and 70 more")
