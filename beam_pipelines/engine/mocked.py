@@ -13,6 +13,7 @@ from beam_pipelines.columnar.types import parse_name
 from beam_pipelines.columnar.written import inferred, written
 from beam_pipelines.engine.job import Job
 from beam_pipelines.errors import PlanError, Problem, SpecError
+from beam_pipelines.io.connections import Connections
 from beam_pipelines.io.connector import Described, Source, SourceTraits
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.spec import Case, MockedRows
@@ -83,6 +84,15 @@ class MockedJob(Job):
             raise PlanError("a test needs rows for every source", problems=[problem], code="spec-invalid")
         self.read.add(self.reads)
         return cast("Source", MockedSource(self.reads or "input", self.mocks[self.reads]))
+
+    def connections(self, context: RunContext | None) -> Connections:
+        """There are none, also where the environment has some: what a step would ask of its own is not asked.
+
+        Raises:
+            PlanError: Always.
+        """
+        del context
+        raise PlanError("a test connects to nothing, so it cannot carry out a step that asks a connection", code="not-served")
 
     def _side(self, step: str) -> Job:
         return replace(super()._side(step), reads=step)  # type: ignore[call-arg]

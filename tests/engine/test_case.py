@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from beam_pipelines.engine.case import Verdict
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.mocked import MockedJob
 from beam_pipelines.errors import PlanError, SpecError
 from beam_pipelines.etl.service import Service
 from beam_pipelines.spec import parse
@@ -216,6 +218,14 @@ def test_one_test_of_several_is_chosen_by_its_name(tmp_path: Path) -> None:
     assert [str(one) for one in service.test("one")] == ["one"]
     with pytest.raises(SpecError, match=r"expected the name of a test \('zero', 'one'\), got 'two'"):
         service.test("two")
+
+
+def test_no_connection_can_be_had_not_even_one_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEAM_PIPELINES_CONNECTION_CRM", f"sqlite:///{tmp_path}/crm.db")
+    job = MockedJob(Job.of(parse(definition()).definition, tmp_path).text)
+    for ask in (job.connections, job.open_target):
+        with pytest.raises(PlanError, match="connects to nothing"):
+            ask(None)
 
 
 def test_a_service_that_is_not_served_cannot_be_tested(tmp_path: Path) -> None:
