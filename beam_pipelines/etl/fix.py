@@ -103,8 +103,11 @@ def _changes(service: Service, verdict: Verdict) -> Iterator[Change]:
         if difference.what == "filtered":
             yield Change(place, value=difference.got[0][("",)])
         else:
-            raw = _raw(case.expectations[difference.step], difference.what)
-            yield Change(place, rows=tuple(_row(pair, difference, raw) for pair in difference.pairs if pair.got is not None))
+            expectation = case.expectations[difference.step]
+            raw = _raw(expectation, difference.what)
+            exact = expectation.exact and difference.what == "rows"
+            rows = tuple(_row(pair, difference, raw, exact=exact) for pair in difference.pairs if pair.got is not None)
+            yield Change(place, rows=rows)
 
 
 def _raw(expectation: Expectation, what: str) -> list[dict[Place, Any]]:
@@ -120,11 +123,13 @@ def _raw(expectation: Expectation, what: str) -> list[dict[Place, Any]]:
     ]
 
 
-def _row(pair: Pair, difference: Difference, raw: Sequence[dict[Place, Any]]) -> Row:
+def _row(pair: Pair, difference: Difference, raw: Sequence[dict[Place, Any]], *, exact: bool) -> Row:
     assert pair.got is not None
     got = difference.got[pair.got]
     if pair.expected is None:
         asked = list(dict.fromkeys(place for row in raw for place in row))
+        if exact:
+            asked += [place for place, value in got.items() if value is not None and place not in asked]
         asked = asked or [place for place in got if difference.what == "rows" or place[0] in _TOLD]
         return Row(None, {place: got[place] for place in asked if place in got})
     gone = [place for place in pair.places if place not in got]

@@ -195,6 +195,17 @@ def test_a_function_is_sampled_from_the_rows_and_needs_one(tmp_path: Path) -> No
     assert path == "tests[0].input"
 
 
+def test_a_row_whose_output_does_not_fit_the_plan_died_in_its_step(tmp_path: Path) -> None:
+    (tmp_path / "functions.py").write_text(
+        "import pyarrow as pa\n\n\ndef texts(batch: pa.RecordBatch) -> pa.RecordBatch:\n"
+        "    return pa.record_batch({'n': pa.array(['1', 'x'])})\n"
+    )
+    step = {"id": "texts", "type": "function", "output": {"n": "bigint"}}
+    expect = {"texts": {"rows": [{"n": 1}], "dead": [{"code": "cast-failed", "row": {"id": 2}}]}}
+    verdict = run(tmp_path, definition(step), [{"id": 1}, {"id": 2}], expect)
+    assert (verdict.error, differences(verdict)) == (None, [])
+
+
 def test_a_source_without_rows_has_types(tmp_path: Path) -> None:
     assert run(tmp_path, definition(ADULTS), {"types": {"age": "bigint"}}, {"output": []}).passed
 

@@ -98,6 +98,22 @@ def test_json_and_a_mark_of_byte_order_stay(tmp_path: Path) -> None:
     assert again["named"]["rows"][1] == {"id": 2, "name": "BOB"}
 
 
+def test_rows_that_are_exact_get_every_column_that_is_not_null(tmp_path: Path) -> None:
+    before = "        exact: false\n"
+    one = service(tmp_path, TEXT.replace(before, before.replace("false", "true")))
+    fix(one, one.test())
+    text = (tmp_path / "service.yaml").read_text()
+    assert '- {id: 2, name: BOB, age: "30.0"}' in text
+    assert all(verdict.passed for verdict in Service.load(tmp_path / "service.yaml").test())
+
+
+def test_rows_in_order_are_written_in_their_order(tmp_path: Path) -> None:
+    wrong = "adults: {rows: [{id: 1}, {id: 3}, {id: 2}, {id: 4}], ordered: true}"
+    one = service(tmp_path, TEXT.replace("adults: {filtered: 7}", wrong))
+    fix(one, one.test())
+    assert "adults: {rows: [{id: 1}, {id: 2}, {id: 3}], ordered: true}   # how many" in (tmp_path / "service.yaml").read_text()
+
+
 def test_only_the_tests_that_ran_are_touched_and_none_when_all_pass(tmp_path: Path) -> None:
     one = service(tmp_path, TEXT)
     assert fix(one, one.test("right")).names == ()
