@@ -17,7 +17,8 @@ __all__ = ["answer", "exit_code_of", "placed", "say", "tell", "to_json"]
 
 _LOG = logging.getLogger(__name__)
 _PATH = re.compile(
-    r"^((?:pipeline|stream|batch|validation|schedule|pricing|errorBudget|delivery|deadLetters|retention|functions|naming)[\w.\[\]]*): "
+    r"^((?:pipeline|stream|batch|validation|schedule|pricing|errorBudget|delivery|deadLetters|retention|functions|naming|tests)"
+    r"[\w.\[\]]*): "
 )
 _AGAIN = "run again with --log-level debug for the traceback"
 

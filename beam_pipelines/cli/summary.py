@@ -74,7 +74,7 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
         ("rejected", quantity.count(metrics.records_rejected)),
         ("dead-lettered", dead_letters(metrics.records_dead_lettered, failed)),
         *_of_steps(execution),
-        ("bytes", quantity.size(metrics.bytes_processed)),
+        ("bytes", "\n".join([quantity.size(metrics.bytes_processed), *_bytes_out(execution)])),
         ("watermark", mark_text(execution.watermark) or "none"),
     ]
     if execution.guarantee:
@@ -118,6 +118,15 @@ def _of_steps(execution: Execution) -> Iterator[tuple[str, str]]:
         "absorbed": [f"{count(one.records_absorbed)} into the groups of {one.id}" for one in steps if one.records_absorbed],
     }
     return ((label, "\n".join(lines)) for label, lines in told.items() if lines)
+
+
+def _bytes_out(execution: Execution) -> Iterator[str]:
+    """The size of what left each step, a line for those that ran as one; nothing of runs before it was counted."""
+    for step in execution.steps:
+        for position, one in enumerate(step.transformations):
+            behind = {other.id for other in step.transformations[position + 1 :]}
+            if one.bytes_out and not behind.intersection(one.fused_with):
+                yield f"- {quantity.size(one.bytes_out)} out of {one.id}" + (f" ({step.table})" if step.table else "")
 
 
 def dead_letters(number: int, failed: Sequence[FailedRecord]) -> str:

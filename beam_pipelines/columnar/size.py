@@ -119,6 +119,8 @@ def _total(array: pa.Array) -> int:
     width = _width(kind)
     if width is not None:
         return int((len(array) - array.null_count) * width + array.null_count)
+    if _has_offsets(kind) and not array.null_count:
+        return _between_ends(array)
     if _has_offsets(kind):
         return int((pc.sum(pc.binary_length(array)).as_py() or 0) + array.null_count)
     if is_list(kind):
@@ -126,6 +128,15 @@ def _total(array: pa.Array) -> int:
     if pa.types.is_struct(kind) and not array.null_count:
         return sum(_total(array.field(position)) for position in range(kind.num_fields))
     return int(cell_sizes(array).sum())
+
+
+def _between_ends(array: pa.Array) -> int:
+    """Bytes from the first offset to the last: the sum of the lengths where there is no null, without one for each row."""
+    if not len(array):
+        return 0
+    wide = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
+    offsets = np.frombuffer(array.buffers()[1], np.int64 if wide else np.int32)
+    return int(offsets[array.offset + len(array)]) - int(offsets[array.offset])
 
 
 def cell_sizes(array: pa.Array) -> Sizes:

@@ -70,16 +70,17 @@ class _ApplyFn(BundleFn):
             pieces = list(one.fused.pieces(batch))
         for piece in pieces:
             with self.timed(load):
-                outputs = self._apply(one, piece)
+                outputs = self._apply(load, one, piece)
             yield from outputs
 
-    def _apply(self, one: _Open, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, ...]:
+    def _apply(self, load: str, one: _Open, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, ...]:
         results = one.fused.apply(batch)
         rows_in = batch.num_rows
         for position, (applied, report) in enumerate(zip(results, [*self._earlier, self._report], strict=True)):
             one.facts[position] = self.counted(one.facts[position], applied, rows_in)
             rows_in = applied.rows_out
             report.add(rows_in)
+        self.weigh(load, results[-1].batches)
         return results[-1].batches
 
     def _begin(self, load: str, window: Window) -> _Open:
@@ -95,7 +96,7 @@ class _ApplyFn(BundleFn):
                 step.close()
             for fact in one.facts:
                 letters = self.close_letters(load, fact.step)
-                told = replace(fact, letters=letters, seconds=self._seconds.get(load, 0.0))
+                told = replace(fact, letters=letters, bytes_out=self._bytes_out.get(load, 0), seconds=self._seconds.get(load, 0.0))
                 yield TaggedOutput(FACTS, in_global_window(told))
         self._open = {}
         for report in (*self._earlier, self._report):

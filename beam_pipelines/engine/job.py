@@ -54,7 +54,8 @@ class Job:
 
     @classmethod
     def of(cls, definition: Definition, folder: Path | None = None) -> Job:
-        data = definition.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        # Without its tests: what travels with a pipeline is what runs.
+        data = definition.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"tests"})
         return cls(orjson.dumps(data).decode(), str(folder) if folder else None)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -115,6 +115,7 @@ def _steps(row: LedgerRow, several: bool) -> list[Step]:
             records_made=step.made,
             records_absorbed=step.absorbed,
             records_right=step.right,
+            bytes_out=step.bytes_out,
             fused_with=step.fused_with,
         )
         for step in tally.steps

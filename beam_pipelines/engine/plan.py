@@ -28,7 +28,7 @@ from beam_pipelines.runs.window import Window
 from beam_pipelines.spec.step import StepBase
 from beam_pipelines.transforms.step import Step
 
-__all__ = ["Plan", "Reading", "make_plan"]
+__all__ = ["Plan", "Reading", "make_plan", "refuse_unserved"]
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,11 @@ _APART = "large tables are read in parts, each from a snapshot of its own, for n
 _SECTION = {"stream": "stream", "batch": "batch", "quality": "validation"}
 
 
-def make_plan(job: Job, context: RunContext) -> Plan:
-    """Plan a run: connect, ask catalogs and ledger, read no row, write nothing.
+def refuse_unserved(job: Job) -> None:
+    """Refuse a service that is not whole, or of a kind that is not served.
 
     Raises:
-        PlanError: A part cannot do what is asked, or is not served; names the key.
+        PlanError: `spec-incomplete` or `not-served`.
     """
     definition = job.definition
     if definition.kind == "incomplete":
@@ -129,6 +129,16 @@ def make_plan(job: Job, context: RunContext) -> Plan:
             f"services of kind {definition.kind!r} are not served yet; this version runs `pipeline` (ETL)",
             "not-served",
         )
+
+
+def make_plan(job: Job, context: RunContext) -> Plan:
+    """Plan a run: connect, ask catalogs and ledger, read no row, write nothing.
+
+    Raises:
+        PlanError: A part cannot do what is asked, or is not served; names the key.
+    """
+    refuse_unserved(job)
+    definition = job.definition
     steps = job.steps()
     with contextlib.closing(job.open_source(context)) as source, contextlib.closing(job.open_target(context)) as target:
         policy = job.policy(context)

@@ -25,7 +25,7 @@ from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.step import Applied, DeadRows, Step
 from beam_pipelines.transforms.union import Union
 
-__all__ = ["Preview", "preview"]
+__all__ = ["Passed", "Preview", "follow", "preview"]
 
 _RIGHT = 10_000  # rows of the right side of a join that are looked at
 
@@ -100,6 +100,42 @@ def preview(job: Job, context: RunContext, step: str | None = None, limit: int =
     return Preview(wanted, window.schema(wanted), tuple(rows[:limit]), tuple(failed), sample.num_rows, tuple(way.notes))
 
 
+@dataclass(frozen=True)
+class Passed:
+    """What became of sampled rows in one step.
+
+    Args:
+        schema: Planned for what leaves it.
+        batches: What leaves it.
+        filtered: Rows that it dropped on purpose.
+        dead: Rows that died in it, those included that did not fit its planned schema.
+    """
+
+    schema: pa.Schema
+    batches: tuple[pa.RecordBatch, ...]
+    filtered: int
+    dead: tuple[DeadRows, ...]
+
+
+def follow(job: Job, context: RunContext) -> tuple[dict[str, Passed], list[pa.RecordBatch], pa.Schema]:
+    """Send a sample of the source through all steps.
+
+    Returns:
+        What became of the rows in each step, those of joins' own sources included; what leaves the last one, and its schema.
+
+    Raises:
+        NothingToSampleError: What a function gives is not declared, and there is no row to tell.
+        PlanError: The parts do not fit.
+    """
+    with contextlib.closing(job.open_source(context)) as source:
+        table = source.tables()[0]
+        window = _window(job, context, source, table)
+        sample = source.sample(table, _RIGHT)
+    way, last = _Way(context, _RIGHT), job.step_ids[-1] if job.step_ids else ""
+    batches = way.walk(job, window, sample, last, "extract")
+    return way.passed, batches, window.schema(last)
+
+
 def _window(job: Job, context: RunContext, source: Source, table: str) -> Window:
     window = Window(job.service, job.load_of(table), table, context.run, 0, started_at=context.started_at)
     return plan_schemas(job, window, source, source.describe(table), Standing(), context)
@@ -113,6 +149,7 @@ class _Way:
     limit: int  # rows that are shown
     letters: list[pa.RecordBatch] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    passed: dict[str, Passed] = field(default_factory=dict)
 
     def walk(self, job: Job, window: Window, sample: pa.RecordBatch, wanted: str, begin: str) -> list[pa.RecordBatch]:
         """Return what the sample is behind a step.
@@ -134,17 +171,24 @@ class _Way:
                 results = self._results(job, window, one, batches)
             finally:
                 one.close()
-            self.letters += [_letters(died, window, one.id) for result in results for died in result.dead]
-            batches, schema = [self._conform(out, planned, window, one.id) for result in results for out in result.batches], planned
+            died = [dead for result in results for dead in result.dead]
+            self.letters += [_letters(dead, window, one.id) for dead in died]
+            batches, schema = [self._conform(out, planned, window, one.id, died) for result in results for out in result.batches], planned
+            self.passed[one.id] = Passed(planned, tuple(batches), sum(result.filtered for result in results), tuple(died))
             if one.id == wanted:
                 break
         return batches
 
-    def _conform(self, batch: pa.RecordBatch, schema: pa.Schema, window: Window, step: str) -> pa.RecordBatch:
+    def _conform(
+        self, batch: pa.RecordBatch, schema: pa.Schema, window: Window, step: str, died: list[DeadRows] | None = None
+    ) -> pa.RecordBatch:
         conformed = cast.conform(batch, schema)
         if conformed.bad:
             codes: list[Code] = ["cast-failed"] * len(conformed.bad)
-            self.letters.append(_letters(DeadRows(batch, conformed.bad, codes, conformed.reasons), window, step))
+            misfits = DeadRows(batch, conformed.bad, codes, conformed.reasons)
+            self.letters.append(_letters(misfits, window, step))
+            if died is not None:
+                died.append(misfits)
         return conformed.batch
 
     def _results(self, job: Job, window: Window, step: Step, batches: list[pa.RecordBatch]) -> list[Applied]:

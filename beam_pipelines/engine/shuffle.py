@@ -65,10 +65,12 @@ class ShuffleFn(BundleFn, Generic[_Step]):
         """Count what became of some rows of a load."""
         self._report.add(applied.rows_out)
         self._facts[load] = self.counted(self._facts[load], applied, rows_in)
+        self.weigh(load, applied.batches)
 
     def finish_bundle(self) -> Iterator[Any]:
         for load, fact in self._facts.items():
-            told = replace(fact, letters=self.close_letters(load), seconds=self._seconds.get(load, 0.0))
+            spent, size_out = self._seconds.get(load, 0.0), self._bytes_out.get(load, 0)
+            told = replace(fact, letters=self.close_letters(load), bytes_out=size_out, seconds=spent)
             yield TaggedOutput(FACTS, in_global_window(told))
         self._leave()
         self._report.flush()

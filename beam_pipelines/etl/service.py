@@ -12,6 +12,7 @@ from beam_pipelines.errors import SpecError
 from beam_pipelines.spec import Definition, Loaded, load
 
 if TYPE_CHECKING:
+    from beam_pipelines.engine.case import Verdict
     from beam_pipelines.engine.launch import Result
     from beam_pipelines.engine.plan import Plan
     from beam_pipelines.engine.preview import Preview
@@ -74,6 +75,34 @@ class Service:
 
         with self.placing():
             return preview(self._job, self._context(False, False), step, limit)
+
+    def test(self, name: str | None = None) -> tuple[Verdict, ...]:
+        """Carry out the definition's `tests:`. It connects to nothing, and writes nothing.
+
+        Args:
+            name: Of the one test wanted; None: all of them.
+
+        Returns:
+            What came of each, in the order of the definition; a test that cannot be carried out says why in `error`.
+
+        Raises:
+            SpecError: There is no such test.
+            PlanError: The service is of a kind that is not served.
+        """
+        from beam_pipelines.engine.case import run
+        from beam_pipelines.engine.plan import refuse_unserved
+
+        names = [case.name for case in self.definition.tests]
+        if name is not None and name not in names:
+            known = ", ".join(map(repr, names)) or "none"
+            raise SpecError(f"expected the name of a test ({known}), got {name!r}", code="option-invalid")
+        with self.placing():
+            refuse_unserved(self._job)
+        verdicts = tuple(run(self.definition, self.folder, at) for at, known in enumerate(names) if name in (None, known))
+        for verdict in verdicts:
+            if verdict.error is not None:
+                self._place(verdict.error)
+        return verdicts
 
     def run(
         self,

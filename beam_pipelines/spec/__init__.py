@@ -14,6 +14,7 @@ from beam_pipelines.spec.render import render
 
 if TYPE_CHECKING:
     from beam_pipelines.spec.aggregation import Aggregation, Measure
+    from beam_pipelines.spec.case import Case, DeadRow, Expectation, MockedRows
     from beam_pipelines.spec.condition import AllOf, AnyOf, Comparison, Condition, Negation, Operator
     from beam_pipelines.spec.definition import Batch, Definition, ErrorBudget, Kind, Pipeline, Processing, Retention, Stream, Validation
     from beam_pipelines.spec.destination import (
@@ -98,6 +99,7 @@ __all__ = [
     "BatchSource",
     "BucketDestination",
     "BucketSource",
+    "Case",
     "Comparison",
     "Compression",
     "Condition",
@@ -105,11 +107,13 @@ __all__ = [
     "Cursor",
     "DatabaseDestination",
     "DatabaseSource",
+    "DeadRow",
     "DeduplicateStep",
     "Definition",
     "Destination",
     "ErrorBudget",
     "EventSource",
+    "Expectation",
     "ExplodeStep",
     "FieldMapping",
     "FileDestination",
@@ -131,6 +135,7 @@ __all__ = [
     "MapStep",
     "Measure",
     "MeteredPricing",
+    "MockedRows",
     "Mode",
     "Model",
     "Negation",
@@ -191,6 +196,7 @@ __all__ = [
 
 _NAMES = {
     "beam_pipelines.spec.aggregation": ("Aggregation", "Measure"),
+    "beam_pipelines.spec.case": ("Case", "DeadRow", "Expectation", "MockedRows"),
     "beam_pipelines.spec.condition": ("AllOf", "AnyOf", "Comparison", "Condition", "Negation", "Operator"),
     "beam_pipelines.spec.definition": (
         "Batch",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import InitErrorDetails
@@ -17,7 +17,13 @@ from beam_pipelines.spec.rule import Actions, Rule
 from beam_pipelines.spec.schedule import Schedule
 from beam_pipelines.spec.source import BatchSource, EventSource, Source
 from beam_pipelines.spec.step import Processor, StepBase, Transformation, every_step
+from beam_pipelines.spec.union import Met
 from beam_pipelines.spec.values import Count, Duration, Identifier, ModuleName, Size, Text, shown, slug
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.case import Case
+else:
+    Case = Any  # the model is imported when a test is met
 
 __all__ = ["Batch", "Definition", "ErrorBudget", "Kind", "Pipeline", "Processing", "Retention", "Stream", "Validation"]
 
@@ -167,6 +173,9 @@ class Definition(Model):
         default=None, description="Folder or URL for dead letters; default: dead-letters/ beside the state store."
     )
     retention: Retention = Field(default_factory=Retention, description="How long dead letters and events are kept; default: for ever.")
+    tests: tuple[Annotated[Case, Met("beam_pipelines.spec.case:Case")], ...] = Field(
+        default=(), description="Tests of the steps, which `beam-pipelines test` runs; no run looks at them."
+    )
 
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
@@ -182,6 +191,10 @@ class Definition(Model):
         steps = [step for key in sections for step in _steps(raw[key], (key,))]
         yield from _repeated(steps)
         yield from _unmetered(raw, {name for name, _ in steps}, complete=bool(sections))
+        if raw.get("tests"):
+            from beam_pipelines.spec import case  # a definition without tests does not pay for them
+
+            yield from case.laws(raw["tests"], [name for name, _ in steps])
 
     @property
     def service_id(self) -> str:

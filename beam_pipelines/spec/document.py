@@ -19,7 +19,7 @@ from beam_pipelines.spec.values import shown
 if TYPE_CHECKING:
     from ruamel.yaml.nodes import Node
 
-__all__ = ["MAX_BYTES", "Document", "read"]
+__all__ = ["MAX_BYTES", "Document", "nodes", "read"]
 
 MAX_BYTES = 1 << 20  # 1 MiB: a hundred times the largest definition we know of; the parser is pure Python
 _MAX_VALUES = 50_000  # values after aliases are expanded: nine lines of aliases of aliases make a billion
@@ -50,12 +50,21 @@ def read(text: str, name: str, *, is_json: bool) -> Document:
     """
     document = Document()
     value = _json(text, name) if is_json else None
-    node = _compose(re.sub(_YAML_UNKNOWN, " ", text) if is_json else text, name)
+    node = nodes(text, name, is_json=is_json)
     if node is not None:
         document.value = _Walk(document, name).value(node, (), ())
     if is_json:
         document.value = value  # the nodes give the positions only
     return document
+
+
+def nodes(text: str, name: str, *, is_json: bool) -> Node | None:
+    """Return the nodes of a document, which know where in the text they stand; None where there are none.
+
+    Raises:
+        SpecError: As `read`.
+    """
+    return _compose(re.sub(_YAML_UNKNOWN, " ", text) if is_json else text, name)
 
 
 def _first(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -43,6 +43,11 @@ class Loaded:
         """Folder that relative paths, functions and connections are looked up in; None without a file."""
         return None if self.path is None else self.path.absolute().parent
 
+    @property
+    def is_json(self) -> bool:
+        """Whether the text was read as JSON."""
+        return _reads_as_json(self.path, self.text)
+
     def position(self, path: str | Sequence[str | int]) -> Position:
         """Return where a path such as `pipeline.transformations[0].handler` stands, or its nearest known ancestor."""
         return self.positions.find(parse_path(path))
@@ -105,9 +110,12 @@ def loads(text: str, name: str = "definition", *, path: Path | None = None) -> L
     """
     if len(text) > document.MAX_BYTES:
         raise SpecError(f"expected a definition of at most 1 MiB in {name}, got a larger text", code="spec-unreadable")
-    is_json = (path is not None and path.suffix.lower() == ".json") or _is_json(text)
-    read = document.read(text, name, is_json=is_json)
+    read = document.read(text, name, is_json=_reads_as_json(path, text))
     return _validated(read, name, path, text)
+
+
+def _reads_as_json(path: Path | None, text: str) -> bool:
+    return (path is not None and path.suffix.lower() == ".json") or _is_json(text)
 
 
 def _is_json(text: str) -> bool:

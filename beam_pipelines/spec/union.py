@@ -15,7 +15,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from beam_pipelines.spec.model import Model, nearest, untyped
 
-__all__ = ["Home", "OneOf"]
+__all__ = ["Home", "Met", "OneOf"]
 
 Home = str  # where a member is found: `package.module:Class`
 
@@ -73,3 +73,27 @@ class OneOf:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         del schema, handler
         return {"oneOf": self.members()}  # for `schema.json_schema`, which describes each model once
+
+
+class Met:
+    """A model that is imported and built when a mapping for it is met: `Annotated[Case, Met("beam_pipelines.spec.case:Case")]`.
+
+    Args:
+        home: Where the model is found.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def _model(self) -> type[Model]:
+        module, _, model = self._home.partition(":")
+        found: type[Model] = getattr(importlib.import_module(module), model)
+        return found
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        del source, handler
+        return core_schema.no_info_plain_validator_function(lambda value: self._model().model_validate(value))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        del schema, handler
+        return {"oneOf": [self._model()]}

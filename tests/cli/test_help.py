@@ -11,6 +11,7 @@ COMMANDS = [
     [],
     ["run"],
     ["validate"],
+    ["test"],
     ["plan"],
     ["preview"],
     ["schema"],

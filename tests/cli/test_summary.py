@@ -75,6 +75,15 @@ def test_the_time_of_steps_that_ran_as_one_is_told_once():
     assert [line[-2:] for line in table[2:4]] == [["40", "ms"], ["with", "normalize"]]
 
 
+def test_the_bytes_of_steps_that_ran_as_one_are_told_once():
+    one = Transformation("normalize", bytes_out=2048, fused_with=("adults",))
+    other = Transformation("adults", bytes_out=2048, fused_with=("normalize",))
+    last = Transformation("totals", bytes_out=10)
+    steps = (DONE.steps[0], replace(DONE.steps[1], transformations=(one, other, last)), DONE.steps[2])
+    lines = [line.strip() for line in written(replace(DONE, steps=steps))]
+    assert lines[lines.index("bytes          2.0 MiB") :][1:3] == ["- 2.0 KiB out of adults", "- 10 B out of totals"]
+
+
 def test_what_became_of_the_rows_where_it_stopped_what_it_promises_and_costs():
     said = "\n".join(
         line.strip() for line in written(DONE, [letters("extract", "cast-failed", 10), letters("normalize", "function-failed", 5)])

@@ -143,6 +143,14 @@ def test_the_canonical_size_does_not_depend_on_how_the_values_are_stored() -> No
     assert {size.canonical_bytes(pa.record_batch([layout], names=["c"])) for layout in layouts} == {10 * (3 + 3 + 1 + 31)}
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary(), pa.large_binary()], ids=str)
+@pytest.mark.parametrize(("begin", "length"), [(0, 5), (1, 3), (4, 1), (2, 0), (5, 0)])
+def test_a_slice_is_as_large_as_what_it_shows(kind: pa.DataType, begin: int, length: int) -> None:
+    texts = ["a", "", "ccc", "ü", "eeeee"]
+    part = pa.record_batch({"c": pa.array(texts).cast(kind)}).slice(begin, length)
+    assert size.canonical_bytes(part) == sum(len(text.encode()) for text in texts[begin : begin + length])
+
+
 def test_hidden_columns_are_not_billed() -> None:
     batch = pa.record_batch({"id": [1, 2], "name": ["ab", None]})
 

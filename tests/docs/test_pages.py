@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from beam_pipelines.errors import CODES
+from beam_pipelines.transforms.registry import SERVED
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -95,6 +97,10 @@ def served_keys() -> Iterator[tuple[str, str]]:
         "ErrorBudget": spec.ErrorBudget,
         "Retention": spec.Retention,
         "Schedule": spec.Schedule,
+        "Case": spec.Case,
+        "MockedRows": spec.MockedRows,
+        "Expectation": spec.Expectation,
+        "DeadRow": spec.DeadRow,
     }
     not_served = {"stream", "batch", "validation"}
     for name, model in models.items():
@@ -106,8 +112,25 @@ def served_keys() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("model", "key"), sorted(set(served_keys())))
 def test_every_key_that_is_served_is_explained(model, key):
-    page = text_of("write-a-service.md") + text_of("incremental-loads.md")
+    page = "".join(map(text_of, ("write-a-service.md", "transforms.md", "incremental-loads.md", "test-a-service.md")))
     assert re.search(rf"`{re.escape(key)}[`:]|^ *-? *\{{?{re.escape(key)}: ", page, flags=re.MULTILINE), f"{model}.{key}"
+
+
+def steps_shown(section: str) -> set[str]:
+    """Types of the steps in the examples that `test_code_blocks` runs: files, and places in files."""
+    shown = set()
+    for block in re.findall(
+        r"^```yaml\n# [\w./-]+\.yaml(?:: pipeline\.transformations)?\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL
+    ):
+        value = YAML(typ="safe", pure=True).load(block)
+        steps = value["pipeline"].get("transformations", []) if isinstance(value, dict) and "pipeline" in value else value
+        shown |= {step["type"] for step in steps if isinstance(step, dict)}
+    return shown
+
+
+@pytest.mark.parametrize("kind", sorted(SERVED))
+def test_every_step_that_is_served_has_its_section_with_an_example_that_is_run(kind):
+    assert kind in steps_shown(sections(text_of("transforms.md"), "##")[kind])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

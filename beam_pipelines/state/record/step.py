@@ -28,6 +28,7 @@ class Transformation:
         records_made: Rows it gave above one for one, from a function that returns several.
         records_absorbed: Rows that went on only as a part of another one: of a group all but one.
         records_right: Rows of the right side of a join, after its own steps.
+        bytes_out: Canonical size of the rows out; steps that ran as one (`fused_with`) have that of the last.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Transformation:
     records_made: int = 0
     records_absorbed: int = 0
     records_right: int = 0
+    bytes_out: int = 0
 
     def to_json(self) -> dict[str, Any]:
         data = {
@@ -59,6 +61,7 @@ class Transformation:
             "recordsMade": self.records_made,
             "recordsAbsorbed": self.records_absorbed,
             "recordsRight": self.records_right,
+            "bytesOut": self.bytes_out,
         }
         return data | _given(error=self.error, fusedWith=list(self.fused_with) or None)
 
@@ -78,6 +81,7 @@ class Transformation:
             records_made=data.get("recordsMade", 0),
             records_absorbed=data.get("recordsAbsorbed", 0),
             records_right=data.get("recordsRight", 0),
+            bytes_out=data.get("bytesOut", 0),
             fused_with=tuple(data.get("fusedWith", ())),
         )
 

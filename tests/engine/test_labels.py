@@ -1,0 +1,107 @@
+"""Labels of the pipeline: a running job is updated, and its metrics are found, by them, so a release does not change them.
+
+A type of step that is new belongs into `STEPS`, with its labels. A list that changes is a change that users see: see the changelog.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.pipeline import RunLoads
+from beam_pipelines.spec import parse
+from beam_pipelines.transforms.registry import SERVED
+
+STEPS: dict[str, dict[str, Any]] = {
+    "function": {"handler": "functions:same"},
+    "map": {"mappings": {"id": {"source": "id"}}},
+    "filter": {"condition": "id > 1"},
+    "aggregate": {"groupBy": [], "aggregations": {"*": "count"}},
+    "join": {"on": ["id"], "source": {"type": "database", "connection": "crm", "table": "plans"}},
+}
+
+
+_READ = ("Ranges", "Rows", "Rows/ParDo(_ReadFn)", "Spread")
+_APPLY = {"Run/Step it", "Run/Step it/Apply", "Run/Step it/Apply/ParDo(_ApplyFn)"}
+BASE = {
+    "Run",
+    "Run/Commit",
+    "Run/Commit/Once",
+    "Run/Facts",
+    "Run/Prepare",
+    "Run/Prepare/Fix",
+    "Run/Read",
+    *(f"Run/Read/{one}" for one in _READ),
+    "Run/Seed",
+    "Run/Stage",
+    "Run/Stage/Write",
+}
+LABELS: dict[str, set[str]] = {
+    "function": _APPLY,
+    "map": _APPLY,
+    "filter": _APPLY,
+    "aggregate": {
+        "Run/Step it",
+        "Run/Step it/Both",
+        "Run/Step it/Nothing",
+        "Run/Step it/Results",
+        "Run/Step it/Results/ParDo(_ResultsFn)",
+        "Run/Step it/Shards",
+        "Run/Step it/States",
+        "Run/Step it/States/ParDo(_StatesFn)",
+    },
+    "join": {
+        "Run/Stage of shards",
+        "Run/Stage of shards/Write",
+        "Run/Step it",
+        "Run/Step it source",
+        "Run/Step it source/Facts",
+        "Run/Step it source/Read",
+        *(f"Run/Step it source/Read/{one}" for one in _READ),
+        "Run/Step it/Both",
+        "Run/Step it source/Told",
+        "Run/Step it source/Windows",
+        "Run/Step it source/Windows/ParDo(_SidesFn)",
+        "Run/Step it/Join",
+        "Run/Step it/Join/ParDo(_ShardFn)",
+        "Run/Step it/Left",
+        "Run/Step it/Left/ParDo(_LeftFn)",
+        "Run/Step it/Right",
+        "Run/Step it/Right/ParDo(_RightFn)",
+        "Run/Step it/Shards",
+        "Run/Step it/Sizes",
+    },
+}
+
+
+def labels(*steps: dict[str, Any]) -> set[str]:
+    definition = {
+        "name": "Customers",
+        "pipeline": {
+            "source": {"type": "database", "connection": "crm", "table": "customers"},
+            "transformations": list(steps),
+            "destination": {"type": "database", "connection": "target", "table": "customers", "keyFields": ["id"]},
+        },
+    }
+    pipeline = beam.Pipeline()
+    pipeline | "Run" >> RunLoads(Job.of(parse(definition).definition, Path()))
+    names = {transform.unique_name for transform in pipeline.to_runner_api().components.transforms.values()}
+    return {name for name in names if name.startswith("Run")}  # all but the root, which Beam names
+
+
+def test_labels_of_a_service_without_steps():
+    assert labels() == BASE
+
+
+@pytest.mark.parametrize("kind", sorted(SERVED))
+def test_labels_of_each_type_of_step(kind: str):
+    assert labels({"id": "it", "type": kind, **STEPS[kind]}) - BASE == LABELS[kind]
+
+
+def test_steps_that_run_as_one_are_named_by_their_ids():
+    both = labels(*({"id": kind, "type": kind, **STEPS[kind]} for kind in ("map", "filter", "function")))
+    assert {name for name in both - BASE if name.count("/") == 1} == {"Run/Step map + filter", "Run/Step function"}
