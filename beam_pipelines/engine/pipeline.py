@@ -16,15 +16,12 @@ from beam_pipelines.engine.prepare import Prepare
 from beam_pipelines.engine.read import Read
 from beam_pipelines.engine.stage import Stage
 from beam_pipelines.runs.facts import StepFact
-from beam_pipelines.spec.step.aggregate import AggregateStep
-from beam_pipelines.spec.step.join import JoinStep
-from beam_pipelines.spec.step.pivot import PivotStep
-from beam_pipelines.spec.step.union import UnionStep
 from beam_pipelines.transforms.fused import groups
 
 __all__ = ["RunLoads", "loaded"]
 
 Streams = dict[str, PCollection]  # rows that go on beside each other, by what labels say of them
+_SUMS = ("aggregate", "pivot")
 _BY_GROUPS = ("deduplicate", "top", "limit", "sort")
 _SHARDS = " of shards"
 
@@ -66,7 +63,7 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
         model = job.definition.steps[steps[0]]
         label = f"Step {' + '.join(job.step_ids[index] for index in steps)}"
         given = tuple(streams.values())
-        if isinstance(model, (AggregateStep, PivotStep)):
+        if model.type in _SUMS:
             from beam_pipelines.engine.aggregate import AggregateRows  # most services have none, and start without it
 
             rows, told = given | label >> AggregateRows(job, steps[0], windows)
@@ -78,7 +75,7 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
             rows, told = given | label >> GroupRows(job, steps[0], windows)
             streams = {"": rows}
             facts += told
-        elif isinstance(model, JoinStep):
+        elif model.type == "join":
             from beam_pipelines.engine.join import JoinRows
 
             (right,), told = windows | f"{label} source" >> RightSide(job, model.id)
@@ -87,7 +84,7 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
             every, more = (given, right) | label >> JoinRows(job, steps[0], windows, shards)
             streams = dict(zip(names if shards is not None else [*names, _SHARDS], every, strict=False))
             facts += [told, *more]
-        elif isinstance(model, UnionStep):
+        elif model.type == "union":
             from beam_pipelines.engine.union import UnionRows
 
             added, told = windows | f"{label} source" >> RightSide(job, model.id, together=False)

@@ -15,11 +15,11 @@ from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import Described, Source
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.window import Window
-from beam_pipelines.spec.step.join import JoinStep
-from beam_pipelines.spec.step.union import UnionStep
 from beam_pipelines.transforms.step import Step
 
 if TYPE_CHECKING:
+    from beam_pipelines.spec.step.join import JoinStep
+    from beam_pipelines.spec.step.union import UnionStep
     from beam_pipelines.transforms.join import Join
 
 __all__ = ["acquainted", "fix_sides", "joins_of", "multiplies", "opened_side", "plan_sides"]
@@ -43,7 +43,7 @@ def plan_sides(job: Job, window: Window, context: RunContext, plan: Planner, *, 
     _refuse_samples(job)
     sides = {}
     for path, model in _joins(job):
-        if incremental and isinstance(model, JoinStep) and model.how in ("right", "full"):
+        if incremental and model.type == "join" and model.how in ("right", "full"):
             raise refusal(
                 f"{path}.how",
                 f"{model.how!r} gives the rows of the right side that meet none of the rows read, and of an incremental source only what is"
@@ -100,8 +100,8 @@ def joins_of(job: Job, context: RunContext) -> dict[str, str]:
             where = getattr(model.source, "connection_name", None) or "files"
             after = [f"{step.id} ({step.type})" for step in model.source.transformations]
             behind = f", after {', '.join(after)}" if after else ""
-            by_time = f" as of {model.as_of.left_right[0]} ({model.as_of.direction})" if isinstance(model, JoinStep) and model.as_of else ""
-            what = f"{model.how} join{by_time}" if isinstance(model, JoinStep) else "union"
+            by_time = f" as of {model.as_of.left_right[0]} ({model.as_of.direction})" if model.type == "join" and model.as_of else ""
+            what = f"{model.how} join{by_time}" if model.type == "join" else "union"
             told[model.id] = f"{what} with {source.tables()[0]} from {where} ({source.traits.system}){behind}"
     return told
 
@@ -111,7 +111,7 @@ def multiplies(job: Job, window: Window) -> bool:
     if any(step.type == "explode" for step in job.definition.steps):
         return True
     for _, model in _joins(job):
-        if isinstance(model, UnionStep):
+        if model.type == "union":
             return True
         if model.as_of is not None:
             continue  # each row meets one at most
@@ -127,8 +127,8 @@ def multiplies(job: Job, window: Window) -> bool:
 def _joins(job: Job) -> Iterator[tuple[str, JoinStep | UnionStep]]:
     """Joins and unions with their places in the definition."""
     for position, model in enumerate(job.definition.steps):
-        if isinstance(model, (JoinStep, UnionStep)):
-            yield f"{job.path or job.definition.steps_path}[{position}]", model
+        if model.type in ("join", "union"):
+            yield f"{job.path or job.definition.steps_path}[{position}]", cast("JoinStep | UnionStep", model)
 
 
 def _unique_on(side: Job, described: Described) -> tuple[str, ...]:

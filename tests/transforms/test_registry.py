@@ -68,4 +68,4 @@ def test_a_type_that_no_code_serves_is_refused_by_name() -> None:
     assert raised.value.code == "not-served"
     assert problem.path == "pipeline.transformations[2].type"
     assert "'sums'" in problem.message
-    assert "it serves function, map, filter, explode, sample, sql, aggregate, join" in problem.message
+    assert "it serves function, map, filter, explode, sample, sql, aggregate, pivot, join, " in problem.message
