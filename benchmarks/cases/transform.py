@@ -164,7 +164,7 @@ def _query(query: str, data: Path, output: Path, place: Path) -> Command:
 
 
 def large(settings: Settings) -> list[Line]:
-    """Ten million rows in a million groups, and joined with a million rows: time against DuckDB's, and memory."""
+    """Ten million rows in a million groups, and joined with a million rows, by key and by time: time against DuckDB's, and memory."""
     folder = settings.folder / "large"
     folder.mkdir()
     try:
@@ -176,6 +176,7 @@ def large(settings: Settings) -> list[Line]:
         joined: list[dict[str, Any]] = [
             {"id": "joined", "type": "join", "on": ["k"], "source": {"type": "file", "path": str(keys)}},
         ]
+        by_time: list[dict[str, Any]] = [{**joined[0], "asOf": {"left": "v", "right": "w", "tolerance": settings.rows}}]
         return [
             *_against_duckdb(
                 settings,
@@ -193,6 +194,15 @@ def large(settings: Settings) -> list[Line]:
                 f"hash join, {size} rows with {few}",
                 joined,
                 "SELECT k, v, w FROM facts JOIN keys USING (k)",
+                "SELECT count(*), sum(k), sum(v), sum(w), sum(hash(k, v, w)) FROM ({query})",
+            ),
+            *_against_duckdb(
+                settings,
+                folder,
+                facts,
+                f"as-of join, {size} rows with {few}",
+                by_time,
+                f"SELECT facts.k, v, w FROM facts ASOF JOIN keys ON facts.k = keys.k AND v >= w WHERE v - w <= {settings.rows}",
                 "SELECT count(*), sum(k), sum(v), sum(w), sum(hash(k, v, w)) FROM ({query})",
             ),
         ]

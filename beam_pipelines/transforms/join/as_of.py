@@ -66,9 +66,11 @@ class AsOfIndex:
         groups = self._groups(same, rows.num_rows)
         kept = np.flatnonzero(found.valid & (groups >= 0))
         self._scale = Scale(found.take(kept), way.kind)
-        names = np.unique(groups[kept])
-        self._names: Positions = names
-        codes = np.searchsorted(names, groups[kept]) * self._scale.width + self._scale.places(found.take(kept))
+        # Keys by numbers from 0, by the first row that has one; -1: no row that counts has it.
+        leaders = np.unique(groups[kept])
+        self._numbers = np.full(rows.num_rows + 1, -1, dtype=np.int64)
+        self._numbers[leaders] = np.arange(len(leaders))
+        codes = self._numbers[groups[kept]] * self._scale.width + self._scale.places(found.take(kept))
         order = np.argsort(codes, kind="stable")
         codes, kept = _last(codes[order], kept[order], rows)
         self._codes, self._rows = codes, kept
@@ -103,8 +105,8 @@ class AsOfIndex:
         none = np.full(len(groups), -1, dtype=np.int64)
         if not len(self._codes):
             return none
-        group = np.minimum(np.searchsorted(self._names, groups), len(self._names) - 1)
-        here = wanted.valid & (groups >= 0) & (self._names[group] == groups)
+        group = self._numbers[groups]  # of -1 the last one, which is -1 as well
+        here = wanted.valid & (group >= 0)
         codes = group * self._scale.width + self._scale.places(wanted)
         before, after = none, none
         if self._way.direction != "forward":
