@@ -61,7 +61,7 @@ def test_a_join_by_time_says_so_and_needs_no_keys(world: World) -> None:
     del by_time["on"]
     told = plan(world, by_time, source=TABLE, keyFields=[])
     assert told.graph[1] == "age: left join as of age (forward) with ages from crm (sqlite)"
-    assert refused(world, {**by_time, "on": ["age"], "how": "left", "asOf": {"column": "agee"}})[:2] == (
+    assert refused(world, {**by_time, "on": {"age": "nowhere"}})[:2] == (
         "column-missing",
         "pipeline.transformations[0].on",
     )
