@@ -45,7 +45,7 @@ types: $(VENV)/.test
 	$(BIN)/mypy
 
 unit: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" -n auto --maxprocesses 4 --dist worksteal
 
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak --timeout 7200
