@@ -56,6 +56,11 @@ def test_a_row_that_names_few_columns_leaves_the_row_that_another_one_needs():
     assert pairs(rows({"a": 1}, {"a": 1, "b": 1}), got) == [(0, 1, []), (1, 0, [])]
 
 
+def test_rows_make_room_for_each_other():
+    got = rows({"a": 1, "b": 1, "c": 0}, {"a": 1, "b": 0, "c": 1}, {"a": 0, "b": 0, "c": 1})
+    assert pairs(rows({"a": 1}, {"c": 1}, {"b": 1}), got) == [(0, 1, []), (1, 2, []), (2, 0, [])]
+
+
 def test_rows_in_order_say_where_one_is_missing():
     got = rows({"id": 1}, {"id": 3})
     assert pairs(rows({"id": 1}, {"id": 2}, {"id": 3}), got, ordered=True) == [(0, 0, []), (1, None, []), (2, 1, [])]

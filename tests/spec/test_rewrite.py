@@ -107,6 +107,14 @@ def test_values_without_text_and_blocks_of_text_are_exchanged() -> None:
     assert rewrite(text, set_(0, a=1, b="short"), set_(1, a="z")) == "rows:\n- a: 1\n  b: short\n  c: x\n- {a: z , b: y}\n"
 
 
+@pytest.mark.parametrize(
+    "value", ["\x7f", "\u2028", "\x85", "\t", "a\nb", "\U0001f600", "\ufeff", "- a", "a: b", "#", "*a", "1e3", "~", "2026-01-01"]
+)
+def test_text_of_any_kind_is_read_as_it_was(value: str) -> None:
+    for text in ("rows: [{id: a}]", "rows: [{id: 'a'}]", 'rows: [{id: "a"}]', "rows:\n  - id: a\n"):
+        assert document.read(rewrite(text, set_(0, id=value)), "file", is_json=False).value == {"rows": [{"id": value}]}
+
+
 def test_windows_lines_stay_so() -> None:
     text = "rows:\r\n  - {id: 1}\r\n  - {id: 2}\r\nx: 1\r\n"
     assert rewrite(text, Row(1), new(id=3)) == "rows:\r\n  - {id: 2}\r\n  - {id: 3}\r\nx: 1\r\n"
