@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -131,7 +132,7 @@ def follow(job: Job, context: RunContext) -> tuple[dict[str, Passed], list[pa.Re
         table = source.tables()[0]
         window = _window(job, context, source, table)
         sample = source.sample(table, _RIGHT)
-    way, last = _Way(context, _RIGHT), job.step_ids[-1] if job.step_ids else ""
+    way, last = _Way(context, sys.maxsize), job.step_ids[-1] if job.step_ids else ""
     batches = way.walk(job, window, sample, last, "extract")
     return way.passed, batches, window.schema(last)
 

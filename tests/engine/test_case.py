@@ -13,6 +13,7 @@ from beam_pipelines.engine.mocked import MockedJob
 from beam_pipelines.errors import PlanError, SpecError
 from beam_pipelines.etl.service import Service
 from beam_pipelines.spec import parse
+from beam_pipelines.transforms.registry import SERVED
 
 FUNCTIONS = """
 def initials(row: dict) -> dict:
@@ -154,6 +155,37 @@ def test_joins_nested_ones_and_groups_are_tested_with_rows_for_each_source(tmp_p
         "totals": [{"plan": "pro", "count": 2, "sum_cents": 5800}, {"plan": "free", "count": 1}, {"plan": None, "sum_cents": None}],
     }
     verdict = run(tmp_path, definition(PRICE, TOTALS), ROWS, expect, sources=SOURCES)
+    assert (verdict.error, differences(verdict)) == (None, [])
+
+
+PLANS = {"type": "database", "connection": "crm", "table": "plans"}
+PEOPLE = [{"id": 1, "plan": "pro", "n": 3}, {"id": 2, "plan": "pro", "n": 5}, {"id": 3, "plan": "free", "n": 4}]
+EACH: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]] | None]] = {  # keys, what comes, and rows of a source
+    "function": ({"handler": "functions:same"}, [{"id": 1}, {"id": 2}, {"id": 3}], None),
+    "map": ({"mappings": {"who": {"source": "id"}}}, [{"who": 1}, {"who": 2}, {"who": 3}], None),
+    "filter": ({"condition": "n > 3"}, [{"id": 2}, {"id": 3}], None),
+    "aggregate": ({"groupBy": ["plan"], "aggregations": {"n": "max"}}, [{"plan": "pro", "max_n": 5}, {"plan": "free", "max_n": 4}], None),
+    "join": ({"on": ["plan"], "source": PLANS}, [{"id": 3, "price": 0}], [{"plan": "free", "price": 0}]),
+    "explode": ({"field": "names"}, [{"id": 1, "names": "a"}, {"id": 1, "names": "b"}], None),
+    "sample": ({"fraction": 1.0}, [{"id": 1}, {"id": 2}, {"id": 3}], None),
+    "sql": ({"query": "SELECT id, n + 1 AS m FROM input WHERE n > 4"}, [{"id": 2, "m": 6}], None),
+    "deduplicate": ({"by": ["plan"], "keep": "last", "orderBy": "n"}, [{"id": 2}, {"id": 3}], None),
+    "top": ({"by": ["plan"], "n": 1, "orderBy": "n"}, [{"id": 1}, {"id": 3}], None),
+    "limit": ({"n": 3}, [{"id": 1}, {"id": 2}, {"id": 3}], None),
+    "sort": ({"by": ["plan"], "orderBy": "-n"}, [{"id": 2}, {"id": 1}, {"id": 3}], None),
+    "pivot": ({"groupBy": [], "column": "plan", "values": ["free"], "value": "n"}, [{"free": 4}], None),
+    "union": ({"source": PLANS}, [{"id": 1}, {"id": 2}, {"id": 3}, {"id": 9}], [{"id": 9, "plan": "pro", "n": 0}]),
+    "enrich": ({"on": ["plan"], "source": PLANS}, [{"id": 1}, {"id": 2}, {"id": 3, "price": 0}], [{"plan": "free", "price": 0}]),
+}
+
+
+@pytest.mark.parametrize("kind", SERVED)
+def test_each_type_of_step_can_be_tested(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "functions.py").write_text("def same(row: dict) -> dict:\n    return row\n")
+    keys, expected, source = EACH[kind]
+    rows = [{"id": 1, "names": ["a", "b"]}] if kind == "explode" else PEOPLE
+    sources = {} if source is None else {"sources": {"it": source}}
+    verdict = run(tmp_path, definition({"id": "it", "type": kind, **keys}), rows, {"it": expected}, **sources)
     assert (verdict.error, differences(verdict)) == (None, [])
 
 

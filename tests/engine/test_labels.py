@@ -16,14 +16,24 @@ from beam_pipelines.engine.pipeline import RunLoads
 from beam_pipelines.spec import parse
 from beam_pipelines.transforms.registry import SERVED
 
+PLANS = {"type": "database", "connection": "crm", "table": "plans"}
 STEPS: dict[str, dict[str, Any]] = {
     "function": {"handler": "functions:same"},
     "map": {"mappings": {"id": {"source": "id"}}},
     "filter": {"condition": "id > 1"},
     "aggregate": {"groupBy": [], "aggregations": {"*": "count"}},
-    "join": {"on": ["id"], "source": {"type": "database", "connection": "crm", "table": "plans"}},
+    "join": {"on": ["id"], "source": PLANS},
+    "explode": {"field": "ids"},
+    "sample": {"fraction": 0.5},
+    "sql": {"query": "SELECT id FROM input"},
+    "deduplicate": {"by": ["id"]},
+    "top": {"by": ["id"], "n": 1, "orderBy": "id"},
+    "limit": {"n": 1},
+    "sort": {"by": ["id"], "orderBy": "id"},
+    "pivot": {"groupBy": ["id"], "column": "plan", "values": ["pro"], "value": "n"},
+    "union": {"source": PLANS},
+    "enrich": {"on": ["id"], "source": PLANS},
 }
-
 
 _READ = ("Ranges", "Rows", "Rows/ParDo(_ReadFn)", "Spread")
 _APPLY = {"Run/Step it", "Run/Step it/Apply", "Run/Step it/Apply/ParDo(_ApplyFn)"}
@@ -40,41 +50,60 @@ BASE = {
     "Run/Stage",
     "Run/Stage/Write",
 }
+_TOTALS = {
+    "Run/Step it",
+    "Run/Step it/Results",
+    "Run/Step it/Results/ParDo(_ResultsFn)",
+    "Run/Step it/Shards",
+    "Run/Step it/States",
+    "Run/Step it/States/ParDo(_StatesFn)",
+}
+_CUT = {
+    "Run/Step it",
+    "Run/Step it/Cut",
+    "Run/Step it/Cut/ParDo(_CutFn)",
+    "Run/Step it/Results",
+    "Run/Step it/Results/ParDo(_ResultsFn)",
+    "Run/Step it/Shards",
+}
+_SOURCE = {
+    "Run/Step it",
+    "Run/Step it source",
+    "Run/Step it source/Facts",
+    "Run/Step it source/Read",
+    *(f"Run/Step it source/Read/{one}" for one in _READ),
+    "Run/Step it source/Told",
+    "Run/Step it source/Windows",
+    "Run/Step it source/Windows/ParDo(_SidesFn)",
+}
+_JOIN = _SOURCE | {
+    "Run/Stage of shards",
+    "Run/Stage of shards/Write",
+    "Run/Step it/Both",
+    "Run/Step it/Join",
+    "Run/Step it/Join/ParDo(_ShardFn)",
+    "Run/Step it/Left",
+    "Run/Step it/Left/ParDo(_LeftFn)",
+    "Run/Step it/Right",
+    "Run/Step it/Right/ParDo(_RightFn)",
+    "Run/Step it/Shards",
+    "Run/Step it/Sizes",
+}
 LABELS: dict[str, set[str]] = {
-    "function": _APPLY,
-    "map": _APPLY,
-    "filter": _APPLY,
-    "aggregate": {
-        "Run/Step it",
-        "Run/Step it/Both",
-        "Run/Step it/Nothing",
-        "Run/Step it/Results",
-        "Run/Step it/Results/ParDo(_ResultsFn)",
-        "Run/Step it/Shards",
-        "Run/Step it/States",
-        "Run/Step it/States/ParDo(_StatesFn)",
+    **dict.fromkeys(("function", "map", "filter", "explode", "sample", "sql"), _APPLY),
+    **dict.fromkeys(("deduplicate", "top", "limit", "sort"), _CUT),
+    **dict.fromkeys(("join", "enrich"), _JOIN),
+    "pivot": _TOTALS,
+    "union": _SOURCE
+    | {
+        "Run/Stage from it",
+        "Run/Stage from it/Write",
+        "Run/Step it/Ours",
+        "Run/Step it/Ours/ParDo(_OursFn)",
+        "Run/Step it/Theirs",
+        "Run/Step it/Theirs/ParDo(_TheirsFn)",
     },
-    "join": {
-        "Run/Stage of shards",
-        "Run/Stage of shards/Write",
-        "Run/Step it",
-        "Run/Step it source",
-        "Run/Step it source/Facts",
-        "Run/Step it source/Read",
-        *(f"Run/Step it source/Read/{one}" for one in _READ),
-        "Run/Step it/Both",
-        "Run/Step it source/Told",
-        "Run/Step it source/Windows",
-        "Run/Step it source/Windows/ParDo(_SidesFn)",
-        "Run/Step it/Join",
-        "Run/Step it/Join/ParDo(_ShardFn)",
-        "Run/Step it/Left",
-        "Run/Step it/Left/ParDo(_LeftFn)",
-        "Run/Step it/Right",
-        "Run/Step it/Right/ParDo(_RightFn)",
-        "Run/Step it/Shards",
-        "Run/Step it/Sizes",
-    },
+    "aggregate": _TOTALS | {"Run/Step it/Both", "Run/Step it/Nothing"},
 }
 
 
