@@ -63,7 +63,7 @@ def _tell(session: Session, service: Service, verdicts: Sequence[Verdict], fixed
     for verdict, outcome in zip(verdicts, outcomes, strict=True):
         word = "fixed" if verdict.name in fixed else outcome
         session.out.line(f"{word:<6}  {verdict.name}")
-        for line in verdict.lines():
+        for line in verdict.lines() if verdict.error is None else [str(verdict.error).splitlines()[0]]:
             session.out.line(f"  {line}")
     told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
     session.out.line(f"{told} in {sum(one.seconds for one in verdicts):.1f} s" + (f"; {len(fixed)} rewritten" if fixed else ""))

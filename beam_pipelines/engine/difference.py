@@ -275,7 +275,17 @@ class Difference:
 
 def _told_as(row: Record) -> Record:
     """A row as JSON can hold it."""
-    return {place: str(value) if isinstance(value, (Within, Decimal)) else value for place, value in row.items()}
+    return {place: _plain(value) for place, value in row.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return str(value) if isinstance(value, (Within, Decimal)) else value
 
 
 def _nested(row: Record) -> dict[str, Any]:

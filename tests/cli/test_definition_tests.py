@@ -55,6 +55,7 @@ def test_mistakes_exit_with_2_and_have_their_place(tested):
     assert "service.yaml:9:59" in answer.err
     error = answer.json()["tests"][1]["error"]
     assert error["problems"][0]["path"] == "pipeline.transformations[0].condition"
+    assert tested("test", "service.yaml").out.splitlines()[1:3] == ["error   the old leave", "  an expression cannot be used"]
     tested.change("expect: {output:", "expect: {outptu:")
     answer = tested("test", "service.yaml")
     assert answer.code == 2

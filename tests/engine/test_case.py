@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,13 @@ def test_values_are_compared_as_the_column_s_type_means_them(tmp_path: Path, wha
     rows = {"rows": [{"id": 1, "x": value}], "types": {"x": kind}}
     assert run(tmp_path, definition(), rows, {"output": [{"x": right}]}).passed
     assert not run(tmp_path, definition(), rows, {"output": [{"x": wrong}]}).passed
+
+
+def test_what_json_does_not_know_is_told_as_text(tmp_path: Path) -> None:
+    rows = {"rows": [{"id": 1, "x": "1.50", "y": 2}], "types": {"x": "decimal(10, 2)"}}
+    verdict = run(tmp_path, definition(), rows, {"output": {"rows": [{"id": 1, "x": 2, "y": [float("nan")]}], "keyFields": ["id"]}})
+    assert differences(verdict) == [("output", "rows", "id=1", "x", "2.00", "1.50"), ("output", "rows", "id=1", "y", ["NaN"], 2)]
+    json.dumps(verdict.to_json(), allow_nan=False)
 
 
 def test_only_columns_that_a_row_names_are_compared_unless_it_is_exact(tmp_path: Path) -> None:
