@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from beam_pipelines.engine.difference import Difference, Pair, Place
+from beam_pipelines.engine.alignment import Pair, Place
+from beam_pipelines.engine.difference import Difference
 from beam_pipelines.errors import SpecError
 from beam_pipelines.spec import Expectation, loads
 from beam_pipelines.spec.load import Loaded
