@@ -81,7 +81,7 @@ class Verdict:
             counts: dict[tuple[str, str, str], int] = {}
             for letter in self.dead:
                 counts[letter] = counts.get(letter, 0) + 1
-            yield from (f"  {count} in {step}: {code}: {message}" for (step, code, message), count in counts.items())
+            yield from (_on_one_line(f"  {count} in {step}: {code}: {message}") for (step, code, message), count in counts.items())
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -92,6 +92,10 @@ class Verdict:
             "differences": [{"step": one.step, "what": one.what, **entry} for one in self.differences for entry in one.entries()],
             "dead": [dict(zip(("step", "code", "message"), letter, strict=True)) for letter in self.dead],
         }
+
+
+def _on_one_line(text: str) -> str:
+    return text if text.isprintable() else "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def run(definition: Definition, folder: Path | None, position: int) -> Verdict:

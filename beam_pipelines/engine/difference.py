@@ -119,7 +119,8 @@ def _nested(row: Record) -> dict[str, Any]:
 
 
 def _told(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if text.isprintable() else json.dumps(value, default=str)  # nothing that a terminal would obey
 
 
 def _cut(expected: str | None, got: str | None, no: str) -> tuple[str, str]:

@@ -47,6 +47,11 @@ def test_where_long_values_differ_is_always_shown(at: int) -> None:
     assert len(line) < 110
 
 
+def test_values_do_not_speak_to_the_terminal():
+    lines = told(rows({"id": 1, "n": "\x9b2J\x7f\u202e"}), rows({"id": 1, "n": "\x1b[2J"}))
+    assert all(line.isprintable() for line in lines)
+
+
 def test_many_differences_are_counted_and_not_all_shown():
     lines = told(rows(*({"id": n} for n in range(100))), [])
     assert (len(lines), lines[-1]) == (33, "... and 70 more")
