@@ -6,7 +6,7 @@ What a state is, and what becomes of it, is a pure function in `transforms.aggre
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apache_beam as beam
@@ -20,10 +20,7 @@ from beam_pipelines.engine.places import Places
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
 from beam_pipelines.runs.facts import StepFact
-from beam_pipelines.spec.step.aggregate import AggregateStep
-from beam_pipelines.spec.step.pivot import PivotStep
 from beam_pipelines.transforms.aggregate import Aggregate
-from beam_pipelines.transforms.step import Applied
 
 __all__ = ["AggregateRows", "States"]
 
@@ -82,9 +79,10 @@ class _StatesFn(ShuffleFn[Aggregate]):
         with self.timed(load):
             step = self.step(load, texts)
             held = self._held.setdefault(load, States(step))
-            kept, died = step.screened(batch)
-            self.count(load, Applied((), dead=died), batch.num_rows)
-            held.add(step.states(kept, self._places.of(load, kept, ordered=step.ordered)))
+            screened = step.screened(batch)
+            self.count(load, replace(screened, batches=()), batch.num_rows)
+            for rows in screened.batches:
+                held.add(step.states(rows, self._places.of(load, rows, ordered=step.ordered)))
             full = held.take() if held.large else None
         if full is not None:
             yield from sharded(load, step, full)
@@ -117,7 +115,7 @@ class _NothingFn(ShuffleFn[Aggregate]):
             if self._job.step_ids[self._position] not in window.schemas:
                 continue  # of a source without rows, from which nothing could be sampled, there is no plan, and no table either
             step = self.step(load, texts)
-            yield (load, 0), step.states(pa.RecordBatch.from_pylist([], self._job.schema_before(window, self._position)), 0)
+            yield (load, 0), step.nothing()
 
     def finish_bundle(self) -> Iterator[Any]:
         self._leave()  # nothing came, and nothing is told of it
@@ -160,9 +158,9 @@ class AggregateRows(beam.PTransform):
         each = states.with_outputs(FACTS, main="states")
         begun = [rows | f"States{number or ''}" >> each for number, rows in enumerate(streams)]
         sharded = tuple(one.states for one in begun)
-        model = self._job.definition.steps[self._position]
-        assert isinstance(model, (AggregateStep, PivotStep))
-        if not model.group_by:
+        step = self._job.steps()[self._position]
+        assert isinstance(step, Aggregate)
+        if not step.group_by:
             sharded += (self._windows | "Nothing" >> beam.ParDo(_NothingFn(self._job, self._position)).with_output_types(pairs),)
         together = sharded[0] if len(sharded) == 1 else sharded | "Both" >> beam.Flatten()
         results = beam.ParDo(_ResultsFn(self._job, self._position), windows).with_output_types(pa.RecordBatch, **{FACTS: StepFact})

@@ -8,9 +8,10 @@ from typing import Any
 
 from beam_pipelines.errors import PlanError
 
-__all__ = ["group_columns", "meant", "snake", "trace"]
+__all__ = ["group_columns", "meant", "snake", "sums_up", "trace"]
 
 _AS_THEY_ARE = ("filter", "sample", "deduplicate", "top", "limit", "sort")  # steps that give some of the rows, each with its values
+_SUMS = ("aggregate", "pivot")
 
 
 def trace(columns: Iterable[str], steps: Sequence[Any], *, exact: bool) -> dict[str, str]:
@@ -35,9 +36,9 @@ def trace(columns: Iterable[str], steps: Sequence[Any], *, exact: bool) -> dict[
         elif step.type == "join":
             # Of several matches a row comes out several times, but by time; and a right side may bring rows of its own.
             names = {} if exact and step.how not in ("semi", "anti") and step.as_of is None else names
-        elif step.type in ("aggregate", "pivot"):
+        elif sums_up(step):
             # The rows of a group are one now: what told the source's rows apart does so no more.
-            group = {meant(text, names.values()): name for text, name in zip(step.group_by, step.group_names, strict=True)}
+            group = {meant(text, names.values()): name for text, name in _groups(step).items()}
             names = {} if exact else {column: group[name] for column, name in names.items() if name in group}
         elif step.type == "explode":
             # What told the source's rows apart does so no more, and what has the name of the list now is its elements.
@@ -60,10 +61,32 @@ def group_columns(steps: Sequence[Any]) -> tuple[str, ...] | None:
             names = trace(steps[at].by, steps[at + 1 :], exact=True)
             if len(names) == len(steps[at].by):
                 return tuple(names.values())
-        if steps[at].type in ("aggregate", "pivot"):
-            names = trace(steps[at].group_names, steps[at + 1 :], exact=True)
-            return tuple(names.values()) if len(names) == len(steps[at].group_names) else ()
+        if sums_up(steps[at]):
+            groups = tuple(_groups(steps[at]).values())
+            names = trace(groups, steps[at + 1 :], exact=True)
+            return tuple(names.values()) if len(names) == len(groups) else ()
     return None
+
+
+def sums_up(step: Any) -> bool:
+    """Whether the step of a model makes one row of many."""
+    return step.type in _SUMS or (step.type == "sql" and _of_query(step) is not None)
+
+
+def _groups(step: Any) -> Mapping[str, str]:
+    """What a step that sums up groups by, with the names of the columns."""
+    if step.type in _SUMS:
+        return dict(zip(step.group_by, step.group_names, strict=True))
+    return _of_query(step) or {}
+
+
+def _of_query(step: Any) -> Mapping[str, str] | None:
+    from beam_pipelines.transforms.sql import group_names
+
+    try:
+        return group_names(step.query)
+    except PlanError:
+        return None  # the step itself refuses it, with its place
 
 
 def _through_map(names: Mapping[str, str], step: Any) -> dict[str, str]:

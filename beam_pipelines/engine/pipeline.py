@@ -12,6 +12,7 @@ from beam_pipelines.engine.apply import ApplySteps
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.commit import Commit
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.lineage import sums_up
 from beam_pipelines.engine.prepare import Prepare
 from beam_pipelines.engine.read import Read
 from beam_pipelines.engine.stage import Stage
@@ -21,7 +22,6 @@ from beam_pipelines.transforms.fused import groups
 __all__ = ["RunLoads", "loaded"]
 
 Streams = dict[str, PCollection]  # rows that go on beside each other, by what labels say of them
-_SUMS = ("aggregate", "pivot")
 _BY_GROUPS = ("deduplicate", "top", "limit", "sort")
 _SHARDS = " of shards"
 
@@ -63,7 +63,7 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
         model = job.definition.steps[steps[0]]
         label = f"Step {' + '.join(job.step_ids[index] for index in steps)}"
         given = tuple(streams.values())
-        if model.type in _SUMS:
+        if sums_up(model):
             from beam_pipelines.engine.aggregate import AggregateRows  # most services have none, and start without it
 
             rows, told = given | label >> AggregateRows(job, steps[0], windows)

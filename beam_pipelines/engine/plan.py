@@ -13,7 +13,7 @@ import pyarrow as pa
 from beam_pipelines.columnar import origin
 from beam_pipelines.engine import notebook
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.lineage import trace
+from beam_pipelines.engine.lineage import sums_up, trace
 from beam_pipelines.engine.prepare import with_sides
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import acquainted, joins_of
@@ -221,7 +221,7 @@ def _of_all_rows(step: StepBase) -> str | None:
     """What a step works out that only all rows of the source can tell, in words; None: it works on what there is."""
     if step.type == "sort":
         return "numbers" if getattr(step, "output", None) else None
-    return {"aggregate": "totals", "pivot": "totals", "top": "first rows", "limit": "first rows"}.get(step.type)
+    return "totals" if sums_up(step) else "first rows" if step.type in ("top", "limit") else None
 
 
 def _check_joins(job: Job, context: RunContext, source: Source, described: Described, steps: Sequence[Step]) -> None:
@@ -381,7 +381,7 @@ def _notes(job: Job, policy: Policy, steps: Sequence[Step], target: Target, curs
 def _notes_on_what_is_new(job: Job) -> Iterator[str]:
     """What steps that look at several rows mean where a run reads only what is new."""
     for step in job.definition.steps:
-        if step.type in ("aggregate", "pivot"):
+        if sums_up(step):
             yield f"{step.id} sums up what is new in each run: the target gets one set of totals a run"
         elif step.type in ("top", "limit"):
             yield f"{step.id} keeps the first of what is new in each run: rows that it drops are not read again"

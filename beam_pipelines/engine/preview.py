@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -195,9 +195,10 @@ class _Way:
     def _results(self, job: Job, window: Window, step: Step, batches: list[pa.RecordBatch]) -> list[Applied]:
         """What a step makes of the sample; groups are those of all its batches together."""
         if isinstance(step, Aggregate):
-            kept = [step.screened(batch) for batch in batches]
-            made = [step.results([step.states(batch, at << 40) for at, (batch, _) in enumerate(kept)], window.load)] if kept else []
-            return [*made, Applied((), dead=tuple(one for _, died in kept for one in died))]
+            screened = [step.screened(batch) for batch in batches]
+            rows = [part for one in screened for part in one.batches]
+            states = [step.states(part, at << 40) for at, part in enumerate(rows)] or [step.nothing()]
+            return [step.results(states, window.load), *(replace(one, batches=()) for one in screened)] if batches else []
         if isinstance(step, Grouped):
             blocks = [placed(batch, at << 40) for at, batch in enumerate(batches) if batch.num_rows]
             return [step.results(blocks)] if blocks else []

@@ -20,7 +20,7 @@ _HOMES = {
     "filter": "filter:Filter",
     "explode": "explode:Explode",
     "sample": "sample:Sample",
-    "sql": "sql:Sql",
+    "sql": "sql:build_sql",
     "aggregate": "aggregate:Aggregate",
     "pivot": "aggregate.pivot:Pivot",
     "join": "join:Join",

@@ -25,6 +25,7 @@ LATER = {"id": "later", "type": "filter", "condition": "twice > 20"}
 CODE = {"id": "code", "type": "function", "output": {"a": "bigint", "c": "bigint"}}
 SAMPLE = {"id": "some", "type": "sample", "fraction": 1}
 SQL = {"id": "sql", "type": "sql", "query": "SELECT a, b * 2 AS twice FROM input WHERE a > 5"}
+TOTALS = "SELECT d, sum(a) AS s FROM input WHERE a > 3 GROUP BY d"
 LISTED = {"id": "listed", "type": "map", "unmapped": "keep", "mappings": {"l": {"expression": "[a, c]"}}}
 EXPLODE = {"id": "each", "type": "explode", "field": "l", "as": "x"}
 JOIN = {"id": "names", "type": "join", "on": {"d": "k"}, "source": {"type": "file", "path": "right.parquet"}}
@@ -64,6 +65,7 @@ def service(folder: Path, steps: list[dict[str, Any]]) -> Service:
         ([DROP | {"mappings": {"a": {"source": "a"}, "c": {"source": "c"}}}, CODE], "ac", "SELECT a, c FROM t"),
         ([LISTED, EXPLODE, SUMS | {"aggregations": {"x": "sum"}}], "acd", "SELECT d, sum(a + c)::BIGINT AS sum_x FROM t GROUP BY d"),
         ([ODD, SQL], "abc", "SELECT a, b * 2 AS twice FROM t WHERE c % 2 = 1 AND a > 5"),
+        ([KEEP, SQL | {"query": TOTALS}], "ad", "SELECT d, sum(a)::BIGINT AS s FROM t WHERE a > 3 GROUP BY d"),
         ([SQL | {"query": "SELECT *, a + b AS s FROM input"}, DROP], "abcde", "SELECT a, b * 2 AS twice FROM t"),
         ([SAMPLE | {"by": ["c"]}, DROP], "abc", "SELECT a, b * 2 AS twice FROM t"),
         # Which rows are kept would hang on the columns that are read, for the key is one of them.

@@ -119,6 +119,12 @@ def test_an_aggregate_keeps_the_columns_it_groups_by_but_they_name_a_source_row_
 
 
 EXPLODE = ExplodeStep.model_validate({"id": "e", "field": "email", "as": "mail"})
+
+
+def query(text: str) -> SqlStep:
+    return SqlStep.model_validate({"id": "q", "query": text})
+
+
 SAMPLE = SampleStep.model_validate({"id": "s", "fraction": 0.5})
 
 
@@ -132,7 +138,7 @@ def test_a_sample_leaves_rows_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "expected"),
+    ("text", "expected"),
     [
         ("SELECT id, Name AS who, lower(email) AS email FROM input", {"id": "id", "Name": "who"}),
         ("SELECT * EXCLUDE (id) REPLACE (email || '' AS email) FROM input WHERE id > 1", {"Name": "Name", "updated_at": "updated_at"}),
@@ -140,9 +146,14 @@ def test_a_sample_leaves_rows_as_they_are() -> None:
         ("SELECT nonsense FROM elsewhere", {}),
     ],
 )
-def test_columns_that_a_query_names_arrive_as_they_were(query: str, expected: dict[str, str]) -> None:
-    step = SqlStep.model_validate({"id": "q", "query": query})
-    assert trace(COLUMNS, [step], exact=True) == trace(COLUMNS, [step], exact=False) == expected
+def test_columns_that_a_query_names_arrive_as_they_were(text: str, expected: dict[str, str]) -> None:
+    assert trace(COLUMNS, [query(text)], exact=True) == trace(COLUMNS, [query(text)], exact=False) == expected
+
+
+def test_what_a_query_groups_by_names_a_source_row_no_more() -> None:
+    step = query("SELECT name, email AS mail, max(updated_at) AS updated_at FROM input GROUP BY ALL")
+    assert trace(COLUMNS, [step], exact=False) == {"Name": "name", "email": "mail"}
+    assert trace(COLUMNS, [step], exact=True) == {}
 
 
 def alike(*fields: str, **more: Any) -> DeduplicateStep:
@@ -191,6 +202,12 @@ GROUPS = [
     ([alike("email"), grouped("day")], ("day",)),
     ([PIVOT], ("day",)),
     ([alike("email"), UNION], None),
+    ([query("SELECT country AS land, i.city, count(*) AS n FROM input i GROUP BY country, city"), FILTER], ("land", "city")),
+    ([query("SELECT upper(country) AS land, sum(x) AS s FROM input GROUP BY land")], ("land",)),
+    # Not all that is grouped by comes out, or comes out as it was.
+    ([query("SELECT country, count(*) AS n FROM input GROUP BY country, city")], ()),
+    ([query("SELECT country || '!' AS land, count(*) AS n FROM input GROUP BY country")], ()),
+    ([query("SELECT count(*) AS n FROM input")], ()),
 ]
 
 

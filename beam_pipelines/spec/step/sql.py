@@ -13,7 +13,7 @@ __all__ = ["SqlStep"]
 
 
 class SqlStep(StepBase):
-    """Rows by a SELECT over `input`, the rows that come to the step."""
+    """Rows, or groups of them, by a SELECT over `input`, the rows that come to the step."""
 
-    type: Literal["sql"] = Field(default="sql", description="Choose, compute and keep rows by a SELECT.")
-    query: Text = Field(description="SELECT ... FROM input [WHERE ...].")
+    type: Literal["sql"] = Field(default="sql", description="Choose, compute, keep and sum up rows by a SELECT.")
+    query: Text = Field(description="SELECT ... FROM input [WHERE ...] [GROUP BY ... [HAVING ...]].")

@@ -68,16 +68,16 @@ class Pivot(Aggregate):
         self._column, self._value, self._wanted = self._found(schema_in)
         super().open(self._spread_schema(schema_in, self._value), schema_out, now)
 
-    def screened(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, tuple[DeadRows, ...]]:
+    def screened(self, batch: pa.RecordBatch) -> Applied:
         if self._pivot.other == "ignore":
-            return batch, ()
+            return super().screened(batch)
         known = np.asarray(pc.is_in(self._keyed(batch), value_set=self._wanted), dtype=np.bool_)
         if known.all():
-            return batch, ()
+            return super().screened(batch)
         rows = np.flatnonzero(~known).tolist()
         codes: list[Code] = ["row-invalid"] * len(rows)
         message = f"{self._pivot.column!r} holds none of the values that have a column"
-        return take(batch, np.flatnonzero(known)), (DeadRows(batch, rows, codes, [message] * len(rows)),)
+        return replace(super().screened(take(batch, np.flatnonzero(known))), dead=(DeadRows(batch, rows, codes, [message] * len(rows)),))
 
     def states(self, batch: pa.RecordBatch, places: int | npt.NDArray[np.int64]) -> pa.RecordBatch:
         keyed = self._keyed(batch)

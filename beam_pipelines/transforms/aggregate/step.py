@@ -25,7 +25,7 @@ from beam_pipelines.transforms.aggregate.layout import reduced, restored
 from beam_pipelines.transforms.aggregate.measure import Kernel, MeasureProblem, Rows
 from beam_pipelines.transforms.filter import Filter
 from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
-from beam_pipelines.transforms.step import Applied, DeadRows, dead_rows
+from beam_pipelines.transforms.step import Applied, dead_rows
 
 __all__ = ["Aggregate"]
 
@@ -76,6 +76,7 @@ class Aggregate:
         self._keys: list[FieldPath] = []
         self._measures: list[_Bound] = []
         self._schema: pa.Schema | None = None
+        self._schema_in: pa.Schema | None = None
 
     @property
     def group_by(self) -> tuple[str, ...]:
@@ -99,7 +100,7 @@ class Aggregate:
     def open(self, schema_in: pa.Schema, schema_out: pa.Schema, now: datetime) -> None:
         self.close()
         self._keys, self._measures = self._bind(schema_in)
-        self._schema = schema_out
+        self._schema, self._schema_in = schema_out, schema_in
         if self._having is not None:
             self._having.open(schema_out, schema_out, now)
 
@@ -110,13 +111,19 @@ class Aggregate:
 
     def apply(self, batch: pa.RecordBatch) -> Applied:
         """Aggregate one batch, as if it held every row."""
-        kept, died = self.screened(batch)
-        applied = self.results([self.states(kept, 0)], origin.load_of(batch))
-        return replace(applied, dead=(*died, *applied.dead))
+        screened = self.screened(batch)
+        states = [self.states(rows, 0) for rows in screened.batches] or [self.nothing()]
+        done = self.results(states, origin.load_of(batch))
+        return replace(done, filtered=screened.filtered + done.filtered, dead=(*screened.dead, *done.dead))
 
-    def screened(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, tuple[DeadRows, ...]]:
-        """Return the rows of a batch that belong to a group, and those that cannot."""
-        return batch, ()
+    def screened(self, batch: pa.RecordBatch) -> Applied:
+        """Return the rows of a batch that belong to a group, as `states` takes them, and count what becomes of the others."""
+        return Applied((batch,) if batch.num_rows else ())
+
+    def nothing(self) -> pa.RecordBatch:
+        """Return the states of no rows."""
+        self._opened()
+        return Aggregate.states(self, pa.RecordBatch.from_pylist([], self._schema_in), 0)
 
     @property
     def _listed(self) -> bool:

@@ -1,18 +1,19 @@
-"""What a SELECT over `input` asks for; what rows that are apart from each other cannot answer is refused, with the reason and the place.
+"""What a SELECT over `input` asks for; what cannot be distributed over rows, or groups of them, is refused with the reason and the place.
 
 The statement is parsed by DuckDB, as expressions are. Only keys of its tree that are known here pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from beam_pipelines.columnar.expression import Engine, Mistake, Node, parse_statement, plan_error, statement_place
 
-__all__ = ["Chosen", "Query", "Star", "parse_query", "renamed"]
+__all__ = ["Chosen", "Query", "Star", "has_aggregate", "is_aggregate", "parse_query", "renamed"]
 
 TABLE = "input"
 _KEYS = {
@@ -26,11 +27,12 @@ _OVER_ROWS = """
     sum var_pop var_samp variance
 """
 _AGGREGATES = frozenset(_OVER_ROWS.split())
+_SEVERAL = re.compile(r"\bgroup\s+by\b.*\b(?:rollup|cube|grouping\s+sets)(?:\s|/\*.*?\*/|--[^\n]*\n)*\(", re.IGNORECASE | re.DOTALL)
 _MODIFIERS = {
     "ORDER_MODIFIER": ("ORDER BY", "rows come out of many workers, in no order", "sort where the rows are read"),
     "LIMIT_MODIFIER": ("LIMIT", "each worker sees some of the rows", "for a share of the rows use a step of type sample"),
     "LIMIT_PERCENT_MODIFIER": ("LIMIT", "each worker sees some of the rows", "for a share of the rows use a step of type sample"),
-    "DISTINCT_MODIFIER": ("DISTINCT", "equal rows may be with different workers", "use a step of type aggregate, with groupBy"),
+    "DISTINCT_MODIFIER": ("DISTINCT ON", "rows come in no order, so there is no first one", "use GROUP BY, and say which values are kept"),
 }
 _TABLES = {
     "JOIN": ("a join meets rows of other workers", "use a step of type join"),
@@ -71,17 +73,23 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Query:
-    """A SELECT over `input` that is answered row by row.
+    """A SELECT over `input`.
 
     Args:
         text: As the user wrote it.
         chosen: The select list.
         where: The condition, if there is one.
+        groups: What is grouped by; None: the query is answered row by row.
+        having: The condition on groups, if there is one.
+        aliases: Names that are grouped by and were taken to be those of what is computed, with their places.
     """
 
     text: str
     chosen: tuple[Star | Chosen, ...]
     where: Node | None = None
+    groups: tuple[Node, ...] | None = None
+    having: Node | None = None
+    aliases: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def parse_query(text: str, path: str) -> Query:
@@ -92,7 +100,7 @@ def parse_query(text: str, path: str) -> Query:
         path: Where it stands in the definition.
 
     Raises:
-        PlanError: Code `expression-invalid`; it is no SELECT, or cannot be answered row by row.
+        PlanError: Code `expression-invalid`; it is no SELECT, or cannot be distributed.
     """
     try:
         return _parsed(text)
@@ -142,13 +150,16 @@ def _parsed(text: str) -> Query:
     if node.get("cte_map"):
         raise Mistake("WITH names a query over all rows", hint="write it as a sql step before this one")
     relation = _relation(node.get("from_table", {}))
-    _refuse_whole(node)
+    _refuse_whole(node, text)
     unknown = sorted(set(node) - _KEYS)
     if unknown:
         raise Mistake(f"{', '.join(unknown)} is not served in a query")
     chosen = tuple(_chosen(one, relation) for one in node.get("select_list", ()))
-    where = node.get("where_clause")
-    return Query(text, chosen, None if where is None else _bare(where, relation))
+    computed = [one for one in chosen if isinstance(one, Chosen)]
+    plain = [one for one in node.get("group_expressions", ()) if one.get("class") == "COLUMN_REF" and len(one["column_names"]) == 1]
+    aliases = {one["column_names"][0]: statement_place(one) for one in plain if any(_named(computed, one["column_names"][0]))}
+    where, having = (None if key not in node else _bare(node[key], relation) for key in ("where_clause", "having"))
+    return Query(text, chosen, where, _groups(node, chosen, relation), having, aliases)
 
 
 def _relation(table: Node) -> str:
@@ -169,20 +180,72 @@ def _relation(table: Node) -> str:
     return str(table.get("alias", name)).lower()
 
 
-def _refuse_whole(node: Node) -> None:
-    """Refuse what needs other rows than the one it is asked of."""
+def _refuse_whole(node: Node, text: str) -> None:
+    """Refuse what needs all rows at once, or an order of them."""
     for modifier in node.get("modifiers", ()):
-        word, why, hint = _MODIFIERS.get(modifier.get("type", ""), (str(modifier.get("type")), "it is not served", ""))
+        kind = modifier.get("type", "")
+        if kind == "DISTINCT_MODIFIER" and "distinct_on_targets" not in modifier:
+            continue
+        word, why, hint = _MODIFIERS.get(kind, (str(kind), "it is not served", ""))
         raise Mistake(f"{word} cannot be carried out: {why}", _first_place(modifier), hint)
     if "qualify" in node:
         raise Mistake("QUALIFY needs a window function, which would see one batch of the rows", _first_place(node["qualify"]))
-    grouped = [*node.get("group_expressions", ()), *([node["having"]] if "having" in node else [])]
-    if grouped or node.get("aggregate_handling") != "STANDARD_HANDLING":
-        raise Mistake("GROUP BY sums up many rows", _first_place(grouped), "use a step of type aggregate: groupBy, aggregations, having")
-    for part in _parts([node.get("select_list", []), node.get("where_clause", {})]):
-        if part.get("class") == "FUNCTION" and str(part.get("function_name", "")).lower() in _AGGREGATES:
-            name = "count" if part["function_name"] == "count_star" else part["function_name"]
-            raise Mistake(f"the function {name!r} sums up many rows", statement_place(part), "use a step of type aggregate")
+    groups = node.get("group_expressions", [])
+    # DuckDB 1.5 leaves an empty set out of its tree, so the words are looked for as well.
+    if groups and (node.get("group_sets") != [list(range(len(groups)))] or _SEVERAL.search(text)):
+        raise Mistake(
+            "ROLLUP, CUBE and GROUPING SETS group one row several times", _first_place(groups), "use a sql step for each grouping"
+        )
+
+
+def _groups(node: Node, chosen: Sequence[Star | Chosen], relation: str) -> tuple[Node, ...] | None:
+    """Return what a query groups by; None: it sums nothing up."""
+    computed = [one for one in chosen if isinstance(one, Chosen)]
+    distinct = bool(node.get("modifiers"))
+    by_all = node.get("aggregate_handling") != "STANDARD_HANDLING"
+    written = [_bare(one, relation) for one in node.get("group_expressions", ())]
+    sums = any(has_aggregate(one.node) for one in computed)
+    if not (distinct or by_all or written or sums or "having" in node):
+        return None
+    if len(computed) < len(chosen):
+        star = next(one for one in chosen if isinstance(one, Star))
+        raise Mistake("'*' names no fields to group by", star.place, "name them")
+    if distinct and (by_all or written or sums or "having" in node):
+        raise Mistake("DISTINCT beside GROUP BY and aggregates is not served", hint="write it as a sql step behind this one")
+    if distinct or by_all:
+        return tuple(one.node for one in computed if not has_aggregate(one.node))
+    return tuple(_meant(one, computed) for one in written)
+
+
+def _meant(node: Node, computed: Sequence[Chosen]) -> Node:
+    """Return what is grouped by where it is said by the place or the name of a part of the select list."""
+    if node.get("class") == "CONSTANT":
+        text = str(node["literal"].get("text", ""))
+        if not text.isdecimal() or not 1 <= int(text) <= len(computed):
+            raise Mistake(f"expected a field, or a place from 1 to {len(computed)} in the select list", statement_place(node))
+        node = computed[int(text) - 1].node
+    elif node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
+        return next((one.node for one in _named(computed, node["column_names"][0])), node)
+    if has_aggregate(node):
+        raise Mistake("an aggregate cannot be grouped by", statement_place(node))
+    return node
+
+
+def _named(computed: Sequence[Chosen], name: str) -> Iterator[Chosen]:
+    """What is computed of a row under a name."""
+    for one in computed:
+        if (one.name or "").lower() == name.lower() and one.node.get("class") != "COLUMN_REF" and not has_aggregate(one.node):
+            yield one
+
+
+def is_aggregate(node: Node) -> bool:
+    """Whether a node is a call of an aggregate, served or not."""
+    return node.get("class") == "FUNCTION" and str(node.get("function_name", "")).lower() in _AGGREGATES
+
+
+def has_aggregate(node: Node) -> bool:
+    """Whether there is an aggregate in an expression."""
+    return any(is_aggregate(part) for part in _parts(node))
 
 
 def _parts(value: Any) -> Iterator[Node]:

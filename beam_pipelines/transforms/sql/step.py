@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from beam_pipelines.errors import FatalError
 from beam_pipelines.spec.step.filter import FilterStep
 from beam_pipelines.spec.step.sql import SqlStep
-from beam_pipelines.transforms.filter import kept_rows, narrowed
 from beam_pipelines.transforms.sql.projection import Projection
-from beam_pipelines.transforms.sql.query import Star, parse_query
+from beam_pipelines.transforms.sql.query import Query, Star
+from beam_pipelines.transforms.sql.select import selected
 from beam_pipelines.transforms.sql.where import Where
-from beam_pipelines.transforms.step import Applied, dead_rows
+from beam_pipelines.transforms.step import Applied
 
 __all__ = ["Sql"]
 
@@ -30,21 +28,19 @@ class Sql:
 
     Args:
         model: From the definition.
+        query: Its query, which sums nothing up.
         path: Where the step stands in it.
-
-    Raises:
-        PlanError: The query is no SELECT over `input`, or cannot be answered row by row.
     """
 
     type = "sql"
     needs_sample = False
 
-    def __init__(self, model: SqlStep, path: str) -> None:
+    def __init__(self, model: SqlStep, query: Query, path: str) -> None:
         self.id, self.required = model.id, model.required
         self._path = f"{path}.query"
-        self._query = parse_query(model.query, self._path)
+        self._query = query
         rows = FilterStep(id=model.id, required=model.required, condition="true")
-        self._where = None if self._query.where is None else Where(self._query.where, model.query, rows, path)
+        self._where = None if query.where is None else Where(query.where, query.text, rows, path)
         self._projection: Projection | None = None
 
     def plan(self, schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:  # noqa: ARG002 (nothing is sampled)
@@ -78,20 +74,7 @@ class Sql:
         return self._opened().reads | (self._where.columns if self._where is not None else frozenset())
 
     def apply(self, batch: pa.RecordBatch) -> Applied:
-        projection = self._opened()
-        rows = narrowed(batch, projection.reads)
-        places = np.arange(batch.num_rows)
-        failed: dict[int, str] = {}
-        if self._where is not None:
-            mask, failed = self._where.judge(batch)
-            if not pc.all(mask, min_count=0).as_py():
-                rows, places = kept_rows(rows, mask), np.flatnonzero(mask)
-        filtered = batch.num_rows - len(places) - (len(failed) if self.required else 0)
-        passed = [] if self.required else np.flatnonzero(np.isin(places, list(failed))).tolist()
-        out, wrong = projection.apply(rows, passed)
-        failed |= {int(places[row]): why for row, why in wrong.items()}
-        dead = dead_rows(batch, {row: ("expression-failed", why) for row, why in failed.items()} if self.required else {})
-        return Applied((out,) if out.num_rows else (), filtered=filtered, nulled=0 if self.required else len(failed), dead=dead)
+        return selected(batch, self._where, self._opened(), required=self.required)
 
     def _projected(self, schema: pa.Schema, now: datetime) -> Projection:
         return Projection(self._query.chosen, schema, self._query.text, self._path, now, required=self.required)

@@ -40,9 +40,10 @@ def in_pieces(batch: pa.RecordBatch, seed: int, shards: int, **definition: Any) 
     cuts = sorted(chance.choices(range(batch.num_rows + 1), k=3))
     states, dead = [], 0
     for begin, end in itertools.pairwise([0, *cuts, batch.num_rows]):
-        kept, died = step.screened(batch.slice(begin, end - begin))
-        dead += sum(len(one.rows) for one in died)
-        states.append(step.states(kept, begin))
+        screened = step.screened(batch.slice(begin, end - begin))
+        dead += screened.rows_dead
+        states += [step.states(rows, begin) for rows in screened.batches]
+    states = states or [step.nothing()]
     chance.shuffle(states)
     rows: list[tuple[Any, ...]] = []
     keys = states[0].schema.names[: len(step.group_by)]
