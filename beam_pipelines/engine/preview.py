@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -132,7 +131,7 @@ def follow(job: Job, context: RunContext) -> tuple[dict[str, Passed], list[pa.Re
         table = source.tables()[0]
         window = _window(job, context, source, table)
         sample = source.sample(table, _RIGHT)
-    way, last = _Way(context, sys.maxsize), job.step_ids[-1] if job.step_ids else ""
+    way, last = _Way(context), job.step_ids[-1] if job.step_ids else ""
     batches = way.walk(job, window, sample, last, "extract")
     return way.passed, batches, window.schema(last)
 
@@ -147,7 +146,7 @@ class _Way:
     """The way of sampled rows through the steps of a job, or of a side of it; dead letters and notes are gathered on it."""
 
     context: RunContext
-    limit: int  # rows that are shown
+    limit: int | None = None  # rows that are shown; None: none, but all are looked at
     letters: list[pa.RecordBatch] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     passed: dict[str, Passed] = field(default_factory=dict)
@@ -208,7 +207,7 @@ class _Way:
             return [*results, step.unmet(right, window.load)] if step.keeps_right else results
         if isinstance(step, Union):
             added = self._right(job, window, step.id, "not all of its rows are shown")
-            if not job.path:
+            if self.limit is not None and not job.path:
                 # Rows of both are to be seen.
                 batches = _first(batches, max(self.limit // 2, self.limit - sum(batch.num_rows for batch in added)))
             return [*map(step.apply, batches), *map(step.added, added)]

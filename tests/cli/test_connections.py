@@ -15,6 +15,22 @@ def test_both_ends_of_the_definition_answer(room):
     assert not (room.folder / "warehouse.duckdb").exists()
 
 
+def test_the_sources_of_joins_and_unions_answer_as_well(room):
+    room.change(
+        "transformations: []",
+        """transformations:
+    - {id: joined, type: join, on: [id], source: {type: database, connection: crm, table: customers}}
+    - {id: added, type: union, source: {type: database, connection: crm, table: customers}}""",
+    )
+    answer = room("connections", "test", "service.yaml", "--output", "json")
+    assert [(one["connection"], one["role"]) for one in answer.json()] == [
+        ("crm", "source"),
+        ("crm", "source of joined"),
+        ("crm", "source of added"),
+        ("warehouse", "destination"),
+    ]
+
+
 def test_all_of_a_connections_file_or_one_by_name(room):
     answer = room("connections", "test", "connections.yaml")
     assert answer.code == 0

@@ -42,16 +42,20 @@ def test_every_step_that_cannot_be_run_is_found_without_running(room):
     - id: with-orders
       type: join
       on: [id]
-      source: {type: file, path: orders.parquet, transformations: [{id: normalised, type: function}]}""",
+      source: {type: file, path: orders.parquet, transformations: [{id: normalised, type: function}]}
+    - id: and-others
+      type: union
+      source: {type: file, path: others.parquet, transformations: [{id: normalized, type: function}]}""",
     )
     room.write("functions.py", "def normalize(row):\n    return row\n")
     answer = room("validate", "service.yaml")
     assert answer.code == 2
-    assert "3 steps cannot be run" in answer.err
+    assert "4 steps cannot be run" in answer.err
     shown = [line for line in answer.err.splitlines() if line.startswith("service.yaml:")]
-    assert [line.split(":")[1] for line in shown] == ["10", "11", "15"]
+    assert [line.split(":")[1] for line in shown] == ["10", "11", "15", "18"]
     assert "did you mean 'normalize'?" in shown[0]
     assert "did you mean 'normalize'?" in shown[2], "also in the source of a join"
+    assert "did you mean 'normalize'?" in shown[3], "and of a union"
 
 
 @pytest.mark.parametrize("name", examples.names())

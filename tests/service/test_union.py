@@ -172,3 +172,29 @@ def test_the_sources_key_names_no_row_any_more(people: Desk) -> None:
 def test_with_new_rows_the_plan_says_that_all_of_the_other_source_is_added(people: Desk) -> None:
     people.etl(NEW, {"table": "out", "mode": "upsert", "keyFields": ["id"]}, [ALL])
     assert "all adds all rows of its source to what is new in each run" in people.service.plan().notes
+
+
+@pytest.mark.no_bundle
+def test_a_definitions_test_writes_down_the_rows_of_both(desk: Desk) -> None:
+    """And of each step behind, those by groups among them."""
+    place = {"id": "place", "type": "sort", "by": ["age"], "orderBy": "-id", "as": "place"}
+    best = {"id": "best", "type": "top", "n": 1, "by": ["age"], "orderBy": "place"}
+    ages = {"id": "ages", "type": "pivot", "groupBy": [], "column": "age", "values": {"ones": 1, "threes": 3}, "function": "count"}
+    case = {
+        "name": "both",
+        "input": [{"id": 1, "age": 1}, {"id": 2, "age": 3}],
+        "sources": {
+            "all": [{"number": 2, "age": "1"}, {"number": 7, "age": "none"}, {"number": 8, "age": "young"}, {"number": 9, "age": "3"}]
+        },
+        "expect": {
+            "known": {"filtered": 1},
+            "shape": {"dead": [{"code": "converter-failed", "row": {"number": 8}}]},
+            "all": [{"id": 1, "age": 1}, {"id": 2, "age": 3}, {"id": 2, "age": 1}, {"id": 9, "age": 3}],
+            "latest": [{"id": 1, "age": 1}, {"id": 2, "age": 3}, {"id": 9, "age": 3}],
+            "best": {"rows": [{"id": 1, "place": 1}, {"id": 9, "place": 1}], "filtered": 1},
+            "output": [{"ones": 1, "threes": 1}],
+        },
+    }
+    desk.etl({"table": "people"}, OUT, [ALL, LATEST, place, best, ages], tests=[case])
+    (verdict,) = desk.service.test()
+    assert (verdict.error, verdict.to_json()["differences"]) == (None, [])

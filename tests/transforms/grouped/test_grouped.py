@@ -192,6 +192,24 @@ def test_rows_of_sources_of_different_kinds_are_sorted_without_their_origin_and_
     assert kept == [place, {"source": "other", "key": {"b": 7}}]
 
 
+def test_rows_of_several_files_are_sorted_with_their_origin(workshop: SimpleNamespace) -> None:
+    blocks = []
+    for at, (name, values) in enumerate([("a.csv", ["x", "y"]), ("b.csv", ["z", "x"])]):
+        batch = pa.record_batch(
+            {"k": pa.array(values).dictionary_encode(), "u": pa.array([b"a" * 16, bytes([at]) * 16], pa.uuid()), "n": [at, 9 - at]}
+        )
+        blocks.append(placed(origin.attach(batch, name, first_row=0), at << 40))
+    step, _ = workshop.opened(origin.visible_schema(batch.schema), "sort", by=["k"], orderBy=["-u", "n"])
+    (out,) = step.results(blocks[::-1]).batches
+    assert out.select(["k", "n"]).to_pydict() == {"k": ["x", "x", "z", "y"], "n": [0, 8, 1, 9]}
+    assert [(place["source"], place["row"]) for place in origin.describe(out, range(4))] == [
+        ("a.csv", 0),
+        ("b.csv", 1),
+        ("b.csv", 0),
+        ("a.csv", 1),
+    ]
+
+
 @pytest.mark.parametrize(
     ("type_", "definition", "path", "code", "message"),
     [
