@@ -1,0 +1,1 @@
+"""HTTP APIs: where they are, and how they are asked."""

@@ -1,0 +1,320 @@
+"""Calls of an HTTP API: several under way at a time, each bounded in time and size, tried again where that may help.
+
+An answer is JSON. No message holds a URL, a header, a body or a value of a row: of a call that failed it says what the server did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+
+import aiohttp
+import orjson
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
+from yarl import URL
+
+from beam_pipelines import __version__
+from beam_pipelines.errors import FatalError
+from beam_pipelines.io.connections import Connection
+from beam_pipelines.io.http.pace import Breaker, Pace
+from beam_pipelines.io.http.place import HttpPlace
+
+__all__ = ["Call", "Client", "Limits", "Refusal", "checked"]
+
+_NOT_KNOWN = (204, 404)
+_AGAIN = (408, 425, 429, 500, 502, 503, 504)  # and every other 5xx; RFC 9110, section 15, and RFC 8470 (425)
+_REDIRECTS = (301, 302, 303, 307, 308)
+_HOPS = 5
+_LONGEST_WAIT = 60.0  # seconds of Retry-After that are waited for: longer, and the run is better begun again
+_CHUNK = 1 << 16
+_BACK_OFF = wait_exponential(multiplier=0.25, max=10) + wait_random(0, 0.25)  # seconds: 0.25, 0.5, 1, 2, ..., each with up to 0.25 more
+
+
+class Call(Protocol):
+    """What is asked, below the URL of the connection."""
+
+    @property
+    def method(self) -> str:
+        """`GET` or `POST`."""
+
+    @property
+    def target(self) -> str:
+        """Path and query, percent-encoded."""
+
+    @property
+    def body(self) -> bytes | None:
+        """JSON."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds the calls of a client.
+
+    Args:
+        timeout: Seconds from the beginning of a try to the last byte of its answer.
+        retries: Tries after the first one.
+        interval: Seconds between the beginnings of two tries.
+        concurrency: Tries under way at one time.
+        size: Bytes of an answer.
+    """
+
+    timeout: float = 5.0
+    retries: int = 3
+    interval: float = 0.0
+    concurrency: int = 16
+    size: int = 1 << 20
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A call that failed for good.
+
+    Args:
+        message: Why.
+    """
+
+    message: str
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    body: bytes
+    retry_after: float | None = None
+
+
+class _AgainError(Exception):
+    """A try that failed in a way that the next one may not."""
+
+    def __init__(self, message: str, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+class _RefusedError(Exception):
+    """A call that it is no use to try again."""
+
+
+class Client:
+    """A client of one API; made, used and closed in one event loop.
+
+    Args:
+        place: Where the API is.
+        limits: What bounds the calls.
+        sleep: How it waits, for its turn and between tries.
+    """
+
+    def __init__(self, place: HttpPlace, limits: Limits, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._place, self._limits, self._sleep = place, limits, sleep
+        self._origin = URL(place.base).origin()
+        self._pace = Pace(limits.interval)
+        self._breaker = Breaker(max(4, 2 * limits.concurrency))
+        self._under_way = asyncio.Semaphore(limits.concurrency)
+        self._session: aiohttp.ClientSession | None = None
+        self._fatal: FatalError | None = None
+
+    async def open(self) -> Client:
+        """Make the pool of connections; in the loop that uses it."""
+        headers = {"Accept": "application/json", "User-Agent": f"beam-pipelines/{__version__}", **self._place.headers}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._limits.concurrency),
+            # Compressed, a small answer could become a large one before it is counted.
+            headers={**headers, "Accept-Encoding": "identity"},
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),  # one row's answer must not change what the next one asks
+            timeout=aiohttp.ClientTimeout(total=None),  # `_exchanged` is bounded as a whole
+        )
+        return self
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def ask(self, calls: Sequence[Call]) -> list[Any]:
+        """Carry calls out, as many at a time as the limits say.
+
+        Returns:
+            For each call the JSON that was answered, None where nothing is known (404, 204), or a `Refusal`.
+
+        Raises:
+            FatalError: `authentication-failed`: the API does not let us in (401), so no other call would fare better.
+        """
+        answers: list[Any] = [None] * len(calls)
+        waiting = iter(enumerate(calls))
+
+        async def work() -> None:
+            for position, call in waiting:
+                if self._fatal is not None:
+                    return
+                answers[position] = await self._asked(call)
+
+        await asyncio.gather(*(work() for _ in range(min(self._limits.concurrency, len(calls)))))
+        if self._fatal is not None:
+            raise self._fatal
+        return answers
+
+    async def check(self) -> str:
+        """Ask for the connection's own URL, once, and say what answered.
+
+        Raises:
+            FatalError: Nothing did, or it does not let us in.
+        """
+        try:
+            answer = await self._exchanged("GET", self._url(""), None)
+        except (_AgainError, _RefusedError) as error:
+            raise FatalError(f"connection {self._place.name!r}: {error}", code="unreachable") from None
+        if answer.status == 401:
+            raise self._locked_out()
+        return f"HTTP API, answered {answer.status}"
+
+    async def _asked(self, call: Call) -> Any:
+        if self._breaker.refuses():
+            return Refusal("the server failed many times in a row, and was not asked")
+        tries = AsyncRetrying(
+            stop=stop_after_attempt(self._limits.retries + 1),
+            wait=_wait,
+            retry=retry_if_exception_type(_AgainError),
+            reraise=True,
+            sleep=self._sleep,
+        )
+        try:
+            answer: _Answer = await tries(self._tried, call)
+        except _AgainError as error:
+            self._breaker.failed()
+            times = self._limits.retries + 1
+            return Refusal(f"{error}" + (f", {times} times" if times > 1 else ""))
+        except _RefusedError as error:
+            return Refusal(str(error))
+        self._breaker.answered()
+        return self._read(answer)
+
+    def _read(self, answer: _Answer) -> Any:
+        if answer.status in _NOT_KNOWN:
+            return None
+        if answer.status == 401:
+            self._fatal = self._locked_out()
+            return None
+        if not 200 <= answer.status < 300:
+            return Refusal(f"the server answered {answer.status}")
+        try:
+            return orjson.loads(answer.body)
+        except orjson.JSONDecodeError:
+            return Refusal("the answer is not JSON")
+
+    def _locked_out(self) -> FatalError:
+        message = f"connection {self._place.name!r}: the API answered 401: it wants another token, or another user and password"
+        return FatalError(message, code="authentication-failed")
+
+    async def _tried(self, call: Call) -> _Answer:
+        """Try once, in its turn."""
+        async with self._under_way:
+            if wait := self._pace.turn():
+                await self._sleep(wait)
+            answer = await self._exchanged(call.method, self._url(call.target), call.body)
+        if answer.status in _AGAIN or answer.status >= 500:
+            wait_for = answer.retry_after
+            if wait_for is not None and wait_for > _LONGEST_WAIT:
+                raise _RefusedError(f"the server answered {answer.status}, and wants to be asked again only after {wait_for:.0f} s")
+            if wait_for is not None:
+                self._pace.rest(wait_for)
+            raise _AgainError(f"the server answered {answer.status}", wait_for)
+        return answer
+
+    def _url(self, target: str) -> URL:
+        path, _, query = target.partition("?")
+        whole = "&".join(part for part in (self._place.query, query) if part)
+        # Encoded already: another pass would take `%2F` in a value for what it stands for.
+        return URL(self._place.base + path + (f"?{whole}" if whole else ""), encoded=True)
+
+    async def _exchanged(self, method: str, url: URL, body: bytes | None) -> _Answer:
+        try:
+            return await asyncio.wait_for(self._followed(method, url, body), self._limits.timeout)
+        except asyncio.TimeoutError:
+            raise _AgainError(f"the server did not answer within {self._limits.timeout:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _AgainError(f"the server could not be asked ({type(error).__name__})") from None
+        except ValueError as error:
+            # Of a Location or a header that aiohttp cannot read.
+            raise _RefusedError(f"the answer cannot be read ({type(error).__name__})") from None
+
+    async def _followed(self, method: str, url: URL, body: bytes | None) -> _Answer:
+        """Ask, and go where the server sends us as long as that is the server itself: the token is for no one else."""
+        for _ in range(_HOPS + 1):
+            answer, location = await self._sent(method, url, body)
+            if answer.status not in _REDIRECTS or location is None:
+                return answer
+            url = url.join(URL(location))
+            if url.scheme not in ("http", "https") or url.origin() != self._origin:
+                raise _RefusedError(f"the server answered {answer.status}, and sends us to another host")
+            if answer.status == 303 or (answer.status in (301, 302) and method == "POST"):
+                method, body = "GET", None
+        raise _RefusedError(f"the server sends us on more than {_HOPS} times")
+
+    async def _sent(self, method: str, url: URL, body: bytes | None) -> tuple[_Answer, str | None]:
+        assert self._session is not None
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        async with self._session.request(method, url, data=body, headers=headers, allow_redirects=False) as response:
+            # What an error says is of no use to us, and may be long.
+            wanted = 200 <= response.status < 300
+            content = await self._content(response) if wanted else b""
+            after = _retry_after(response.headers.get("Retry-After"))
+            return _Answer(response.status, content, after), response.headers.get("Location")
+
+    async def _content(self, response: aiohttp.ClientResponse) -> bytes:
+        limit = self._limits.size
+        parts, size = [], 0
+        if (response.content_length or 0) <= limit:
+            async for part in response.content.iter_chunked(_CHUNK):
+                parts.append(part)
+                size += len(part)
+                if size > limit:
+                    break
+            else:
+                return b"".join(parts)
+        response.close()  # the rest is not wanted
+        raise _RefusedError(f"the answer is larger than {limit} bytes (maxResponseSize)")
+
+
+def checked(connection: Connection) -> str:
+    """Ask an API for the connection's own URL, and say what answered; not within an event loop.
+
+    Raises:
+        FatalError: Nothing did, or it does not let us in.
+        SpecError: The connection cannot be used.
+    """
+
+    async def asked() -> str:
+        client = await Client(HttpPlace.of(connection), Limits()).open()
+        try:
+            return await client.check()
+        finally:
+            await client.close()
+
+    return asyncio.run(asked())
+
+
+def _wait(state: RetryCallState) -> float:
+    """Return the seconds before the next try: what the server asked for, else more each time."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    if isinstance(error, _AgainError) and error.wait is not None:
+        return error.wait
+    return _BACK_OFF(state)
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Return the seconds of a Retry-After header (RFC 9110, section 10.2.3), None where it says nothing that can be read."""
+    if text is None:
+        return None
+    if text.strip().isdecimal():
+        return float(text)
+    with contextlib.suppress(ValueError, TypeError):
+        moment = parsedate_to_datetime(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+    return None

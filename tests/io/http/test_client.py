@@ -1,0 +1,221 @@
+"""The client against a server that fails in every way that servers do."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from beam_pipelines.errors import FatalError
+from beam_pipelines.io.http.client import Client, Limits, Refusal
+from beam_pipelines.io.http.place import HttpPlace
+from beam_pipelines.testing.api import Api, Asked, Reply, serving
+
+TOKEN = "s3cret-token"
+
+
+@dataclass(frozen=True)
+class Ask:
+    target: str = "/v1/a"
+    method: str = "GET"
+    body: bytes | None = None
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with serving(lambda asked: Reply(body={"target": asked.target})) as served:
+        yield served
+
+
+class Talk:
+    """Asks a place, and notes how long it would have waited between tries."""
+
+    def __init__(self, base: str, query: str = "") -> None:
+        self.place = HttpPlace("companies", base, query, {"Authorization": f"Bearer {TOKEN}"})
+        self.waits: list[float] = []
+
+    def __call__(self, *calls: Ask, **limits: Any) -> list[Any]:
+        async def slept(seconds: float) -> None:
+            self.waits.append(seconds)
+
+        async def talked() -> list[Any]:
+            client = await Client(self.place, Limits(**limits), slept).open()
+            try:
+                return await client.ask(calls)
+            finally:
+                await client.close()
+
+        return asyncio.run(talked())
+
+
+def failing(times: int, reply: Reply) -> Callable[[Asked], Reply]:
+    left = [reply] * times
+
+    def answer(asked: Asked) -> Reply:
+        return left.pop() if left else Reply(body={"n": 1})
+
+    return answer
+
+
+def test_an_answer_is_json_and_the_token_and_the_place_s_query_go_with_each_call(api: Api) -> None:
+    talk = Talk(f"{api.url}/base", "key=1%2F2")
+    assert talk(Ask("/v1/a%2Fb?x=%26"), Ask("/c", "POST", b'{"a":1}')) == [
+        {"target": "/base/v1/a%2Fb?key=1%2F2&x=%26"},
+        {"target": "/base/c?key=1%2F2"},
+    ]
+    assert {asked.headers["authorization"] for asked in api.asked} == {f"Bearer {TOKEN}"}
+    assert [asked.body for asked in sorted(api.asked, key=lambda one: one.method)] == [None, {"a": 1}]
+
+
+def test_answers_come_in_the_order_of_the_calls_and_no_more_are_under_way_than_may_be(api: Api) -> None:
+    together = threading.Barrier(4)
+    api.answer = lambda asked: Reply(body=together.wait(10) is not None and asked.target)
+    targets = [f"/{number}" for number in range(12)]
+    assert Talk(api.url)(*map(Ask, targets), concurrency=4) == targets
+    assert api.most == 4
+
+
+@pytest.mark.parametrize("status", [404, 204])
+def test_what_is_not_there_is_none(api: Api, status: int) -> None:
+    api.answer = lambda asked: Reply(status, b"")
+    assert Talk(api.url)(Ask()) == [None]
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 599])
+def test_what_may_pass_is_tried_again_with_longer_and_longer_waits(api: Api, status: int) -> None:
+    api.answer = failing(3, Reply(status))
+    talk = Talk(api.url)
+    assert (talk(Ask()), len(api.asked)) == ([{"n": 1}], 4)
+    assert all(low <= wait <= low + 0.25 for low, wait in zip((0.25, 0.5, 1.0), talk.waits, strict=True))
+
+
+def test_tries_come_to_an_end(api: Api) -> None:
+    api.answer = lambda asked: Reply(503)
+    assert Talk(api.url)(Ask(), retries=2) == [Refusal("the server answered 503, 3 times")]
+    assert len(api.asked) == 3
+
+
+@pytest.mark.parametrize("status", [400, 403, 410, 422])
+def test_what_the_call_is_to_blame_for_is_not_tried_again(api: Api, status: int) -> None:
+    api.answer = lambda asked: Reply(status, {"error": TOKEN})
+    assert Talk(api.url)(Ask()) == [Refusal(f"the server answered {status}")]
+    assert len(api.asked) == 1
+
+
+@pytest.mark.parametrize("after", ["7", "date"])
+def test_a_server_is_left_alone_as_long_as_it_asks_for(api: Api, after: str) -> None:
+    api.answer = failing(1, Reply(429, headers={"Retry-After": formatdate(usegmt=True) if after == "date" else after}))
+    talk = Talk(api.url)
+    assert talk(Ask()) == [{"n": 1}]
+    # Before the next try, and of the pace that all calls keep.
+    assert talk.waits[0] == (0.0 if after == "date" else 7.0)
+    assert len(talk.waits) == 1 or 6.5 < talk.waits[1] <= 7.0
+
+
+def test_a_server_that_wants_to_be_left_alone_for_long_is_not_waited_for(api: Api) -> None:
+    api.answer = lambda asked: Reply(503, headers={"Retry-After": "3600"})
+    talk = Talk(api.url)
+    assert talk(Ask()) == [Refusal("the server answered 503, and wants to be asked again only after 3600 s")]
+    assert (talk.waits, len(api.asked)) == ([], 1)
+
+
+def test_no_token_means_the_end_and_not_a_million_calls_more(api: Api) -> None:
+    api.answer = lambda asked: Reply(401)
+    with pytest.raises(FatalError) as raised:
+        Talk(api.url)(*[Ask()] * 100, concurrency=2)
+    assert (raised.value.code, len(api.asked)) == ("authentication-failed", 2)
+    assert TOKEN not in str(raised.value)
+
+
+@pytest.mark.parametrize("reply", [Reply(hang=True), Reply(drip=True)], ids=["nothing", "drop by drop"])
+def test_a_server_that_hangs_is_left(api: Api, reply: Reply) -> None:
+    api.answer = lambda asked: reply
+    assert Talk(api.url)(Ask(), timeout=0.1, retries=1) == [Refusal("the server did not answer within 0.1 s, 2 times")]
+
+
+def test_a_server_whose_headers_come_drop_by_drop_is_left() -> None:
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                while not ended.wait(0.01):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        assert Talk(url)(Ask(), timeout=0.2, retries=0) == [Refusal("the server did not answer within 0.2 s")]
+        ended.set()
+
+
+def test_a_dead_server_is_given_up_after_a_while() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    answers = Talk(url)(*[Ask()] * 20, concurrency=1, retries=1)
+    assert answers[0].message == "the server could not be asked (ClientConnectorError), 2 times"
+    assert [answer.message for answer in answers[4:]] == ["the server failed many times in a row, and was not asked"] * 16
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b"{", b'"\xff"', b'{"a": NaN}', b"[" * 100_000])
+def test_what_is_no_json_is_refused(api: Api, body: bytes) -> None:
+    api.answer = lambda asked: Reply(body=body)
+    assert Talk(api.url)(Ask()) == [Refusal("the answer is not JSON")]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["said", "unsaid"])
+def test_an_answer_that_is_too_large_is_refused_before_it_is_read(api: Api, told: bool) -> None:
+    if told:
+        api.answer = lambda asked: Reply(body="x" * 2000)
+    else:
+        # A second Content-Length would be refused; chunks say nothing of the whole.
+        chunk = b"400\r\n" + b" " * 1024 + b"\r\n"
+        api.answer = lambda asked: Reply(body=chunk * 3 + b"0\r\n\r\n", headers={"Transfer-Encoding": "chunked"}, chunked=True)
+    assert Talk(api.url)(Ask(), size=2000) == [Refusal("the answer is larger than 2000 bytes (maxResponseSize)")]
+
+
+def test_an_answer_of_just_that_size_is_read(api: Api) -> None:
+    api.answer = lambda asked: Reply(body=b'"' + b"x" * 1998 + b'"')
+    assert Talk(api.url)(Ask(), size=2000) == ["x" * 1998]
+
+
+def test_a_redirect_on_the_server_itself_is_followed(api: Api) -> None:
+    def answer(asked: Asked) -> Reply:
+        return Reply(308, headers={"Location": "../new/a%2Fb"}) if asked.target == "/v1/a" else Reply(body=asked.target)
+
+    api.answer = answer
+    assert Talk(api.url)(Ask()) == ["/new/a%2Fb"]
+
+
+@pytest.mark.parametrize("scheme", ["http:", "", "file:"])
+def test_a_redirect_to_another_host_is_refused_and_nothing_goes_there(api: Api, scheme: str) -> None:
+    with serving(lambda asked: Reply(body=1)) as other:
+        location = f"{scheme}{other.url.removeprefix('http:')}/steal"
+        api.answer = lambda asked: Reply(302, headers={"Location": location})
+        assert Talk(api.url)(Ask()) == [Refusal("the server answered 302, and sends us to another host")]
+        assert other.asked == []
+
+
+def test_redirects_come_to_an_end(api: Api) -> None:
+    api.answer = lambda asked: Reply(302, headers={"Location": "/v1/a"})
+    assert Talk(api.url)(Ask()) == [Refusal("the server sends us on more than 5 times")]
+    assert len(api.asked) == 6
+
+
+def test_calls_keep_their_pace(api: Api) -> None:
+    talk = Talk(api.url)
+    talk(*[Ask()] * 5, interval=100.0)
+    assert [round(wait, -2) for wait in talk.waits] == [100.0, 200.0, 300.0, 400.0]
+
+
+def test_a_cookie_of_one_answer_does_not_go_with_the_next_call(api: Api) -> None:
+    api.answer = lambda asked: Reply(body=asked.headers.get("cookie", "none"), headers={"Set-Cookie": "a=1"})
+    assert Talk(api.url)(Ask(), Ask(), concurrency=1) == ["none", "none"]
