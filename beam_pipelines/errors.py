@@ -65,6 +65,9 @@ Code = Literal[
     "expression-failed",
     "cell-too-large",
     "key-null",
+    "lookup-missing",
+    "lookup-ambiguous",
+    "lookup-failed",
     "target-refused",
     # again
     "unreachable",

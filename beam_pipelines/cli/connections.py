@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,8 +123,6 @@ def _of_definition(path: Path, connections: str | None, session: Session) -> Ite
     from beam_pipelines.io import registry
     from beam_pipelines.io.connections import Connections
     from beam_pipelines.spec.step import every_step
-    from beam_pipelines.spec.step.join import JoinStep
-    from beam_pipelines.spec.step.union import UnionStep
 
     service = session.load(path, connections)
     known = Connections(service.connections_file)
@@ -135,8 +134,10 @@ def _of_definition(path: Path, connections: str | None, session: Session) -> Ite
     if service.definition.source is not None:
         yield probe("source", service.definition.source, registry.open_source)
     for step in every_step(service.definition.steps):
-        if isinstance(step, (JoinStep, UnionStep)):
-            yield probe(f"source of {step.id}", step.source, registry.open_source)
+        if (side := getattr(step, "source", None)) is not None:
+            yield probe(f"source of {step.id}", side, registry.open_source)
+        if step.type == "enrich" and (name := getattr(step, "connection", None)):
+            yield _Probe(name, f"API of {step.id}", _where(name, known), partial(_check_api, name, known))
     for model in service.definition.destinations:
         yield probe("destination", model, registry.open_target)
 
@@ -159,6 +160,8 @@ def _check_connection(connection: Connection, known: Connections) -> str:
     from beam_pipelines.io import registry
     from beam_pipelines.spec import DatabaseDestination
 
+    if connection.kind == "http" or (connection.kind == "url" and connection.system in ("http", "https")):
+        return _check_api(connection.name, known)
     if connection.kind == "url":
         # A target of any system says what answers; it is neither written to nor made by that.
         return _checked(registry.open_target(DatabaseDestination(connection=connection.name, table="none"), known))
@@ -167,8 +170,15 @@ def _check_connection(connection: Connection, known: Connections) -> str:
             raise PlanError(f"expected a folder at {str(connection.path)!r}, there is none", code="connection-invalid")
         return f"folder {connection.path}"
     raise PlanError(
-        f"connections of kind {connection.kind!r} are not served yet; this version serves databases and local folders", code="not-served"
+        f"connections of kind {connection.kind!r} are not served yet; this version serves databases, local folders and HTTP APIs",
+        code="not-served",
     )
+
+
+def _check_api(name: str, known: Connections) -> str:
+    from beam_pipelines.io.http.client import checked
+
+    return checked(known.get(name))
 
 
 def _checked(opened: Any) -> str:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
 from beam_pipelines.columnar import origin
+from beam_pipelines.engine import calls
 from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.opening import open_steps
@@ -53,6 +54,7 @@ class _ApplyFn(BundleFn):
         self._leave()
         for report in self._earlier:
             report.close()
+        calls.leave()
         super().teardown()
 
     def _leave(self) -> None:

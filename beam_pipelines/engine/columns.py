@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from beam_pipelines.transforms.aggregate import Aggregate
+from beam_pipelines.transforms.enrich.api import Ask
 from beam_pipelines.transforms.explode import Explode
 from beam_pipelines.transforms.filter import Filter
 from beam_pipelines.transforms.grouped import Grouped
@@ -24,7 +25,7 @@ def narrowing(steps: Sequence[Step]) -> Sequence[Step]:
             return steps[: place + 1]
         if isinstance(step, Sample) and step.by_origin:
             return ()  # which rows are kept must not hang on whether later steps use the key
-        if not (isinstance(step, (Filter, Map, Join, Explode, Sample)) or (isinstance(step, Grouped) and not step.whole)):
+        if not (isinstance(step, (Filter, Map, Join, Ask, Explode, Sample)) or (isinstance(step, Grouped) and not step.whole)):
             return ()
     return ()
 
@@ -35,6 +36,8 @@ def read_by(steps: Sequence[Step]) -> frozenset[str]:
     for step in reversed(steps):
         if isinstance(step, Join):
             read = step.left_columns(read)
+        elif isinstance(step, Ask):
+            read = (read - step.makes) | step.columns
         elif isinstance(step, Explode):
             read = step.before(read)
         elif isinstance(step, Sql):

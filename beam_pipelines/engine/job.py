@@ -189,6 +189,7 @@ class Job:
         position = self.step_ids.index(step)
         source = dict(section["transformations"][position]["source"])
         path = f"{self.path or self.definition.steps_path}[{position}].source.transformations"
+        data.pop("pricing", None)  # it names steps that a side does not have
         data["pipeline"] = {**section, "transformations": source.pop("transformations", []), "source": source}
         return replace(self, text=orjson.dumps(data).decode(), path=path)
 

@@ -10,7 +10,8 @@ from beam_pipelines.errors import PlanError
 
 __all__ = ["group_columns", "meant", "snake", "sums_up", "trace"]
 
-_AS_THEY_ARE = ("filter", "sample", "deduplicate", "top", "limit", "sort")  # steps that give some of the rows, each with its values
+# Steps that give some of the rows, each with its values, and perhaps columns beside them.
+_AS_THEY_ARE = ("filter", "sample", "deduplicate", "top", "limit", "sort", "enrich")
 _SUMS = ("aggregate", "pivot")
 
 

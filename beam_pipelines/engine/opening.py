@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from beam_pipelines.columnar import expression
+from beam_pipelines.engine import calls
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import TERMS
 from beam_pipelines.engine.sides import acquainted
@@ -30,6 +31,7 @@ def open_steps(job: Job, positions: Sequence[int], window: Window) -> list[Step]
     every = job.steps()
     steps = [every[position] for position in positions]
     acquainted(job, steps, window)
+    calls.reach(job, steps, job.run_context)
     expression.recall(window.schemas.get(TERMS, "[]"))
     schema, now = job.schema_before(window, positions[0]), datetime.fromisoformat(window.started_at)
     with contextlib.ExitStack() as opened:

@@ -17,6 +17,7 @@ from beam_pipelines.engine.prepare import Prepare
 from beam_pipelines.engine.read import Read
 from beam_pipelines.engine.stage import Stage
 from beam_pipelines.runs.facts import StepFact
+from beam_pipelines.spec.step.sided import sided
 from beam_pipelines.transforms.fused import groups
 
 __all__ = ["RunLoads", "loaded"]
@@ -75,7 +76,7 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
             rows, told = given | label >> GroupRows(job, steps[0], windows)
             streams = {"": rows}
             facts += told
-        elif model.type == "join":
+        elif sided(model):
             from beam_pipelines.engine.join import JoinRows
 
             (right,), told = windows | f"{label} source" >> RightSide(job, model.id)
@@ -100,7 +101,7 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
 
 
 class RightSide(beam.PTransform):
-    """The rows that a join meets or a union adds: its source, read and transformed; with the facts of it, told as the step's.
+    """The rows that a join or lookup meets or a union adds: its source, read and transformed; with the facts of it, told as the step's.
 
     Args:
         job: The service.

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
-from beam_pipelines.engine import notebook
+from beam_pipelines.engine import calls, notebook
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import sums_up, trace
 from beam_pipelines.engine.prepare import with_sides
@@ -26,6 +26,7 @@ from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee, Promise, derive, promises, require, weakest
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec.step import StepBase
+from beam_pipelines.spec.step.sided import sided
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["Plan", "Reading", "make_plan", "refuse_unserved"]
@@ -229,7 +230,7 @@ def _check_joins(job: Job, context: RunContext, source: Source, described: Descr
     window = Window(job.service, "", "", context.run, 0, started_at=context.started_at)
     window = with_sides(job, window, context, incremental=source.cursor is not None)
     acquainted(job, steps, window)
-    last = max((position for position, step in enumerate(steps) if step.type in ("join", "union")), default=-1)
+    last = max((position for position, step in enumerate(steps) if step.type in ("join", "enrich", "union")), default=-1)
     schema = origin.visible_schema(described.schema)
     for step in steps[: last + 1]:
         if step.needs_sample:
@@ -361,12 +362,14 @@ def _graph(job: Job, source: Source, target: Target, joins: Mapping[str, str]) -
 
 def _notes(job: Job, policy: Policy, steps: Sequence[Step], target: Target, cursor: CursorSpec | None) -> list[str]:
     notes = list(_notes_on_what_is_new(job)) if cursor is not None else []
-    joins = [step.id for step in steps if step.type == "join"]
+    joins = [step.id for step in job.definition.steps if sided(step)]
     if joins and cursor is not None:
         notes.append(
             f"the right side of {', '.join(map(repr, joins))} is read whole in every run, but a row of it that changes does not bring back"
             " the rows that were joined with it before: those are joined anew when they change, or with --full-refresh"
         )
+    if any(True for _ in calls.asking(job)):
+        notes.append("what is tried again, of a run or of a part of it, asks an API again: what it is asked must change nothing there")
     if policy.whole and not target.traits.transactional and not job.load_of("{table}").lower().endswith((".parquet", ".pq")):
         notes.append("while the files of the folder are exchanged, a reader may see old and new ones; one file as path has no such moment")
     if True in [step.needs_sample for step in steps]:  # of each, for it finds the function

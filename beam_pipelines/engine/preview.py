@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from beam_pipelines.columnar import cast, dead, origin
-from beam_pipelines.engine import notebook
+from beam_pipelines.engine import calls, notebook
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import NothingToSampleError, plan_schemas
 from beam_pipelines.engine.sides import acquainted
@@ -94,7 +94,10 @@ def preview(job: Job, context: RunContext, step: str | None = None, limit: int =
     finally:
         source.close()
     way = _Way(context, limit)
-    batches = way.walk(job, window, sample, wanted, "extract")
+    try:
+        batches = way.walk(job, window, sample, wanted, "extract")
+    finally:
+        calls.leave()
     rows = [row for batch in batches for row in origin.visible(batch).to_pylist()]
     failed = [{key: letter[key] for key in ("step", "code", "message", "origin")} for batch in way.letters for letter in batch.to_pylist()]
     return Preview(wanted, window.schema(wanted), tuple(rows[:limit]), tuple(failed), sample.num_rows, tuple(way.notes))
@@ -164,8 +167,10 @@ class _Way:
         batches, schema = [self._conform(sample, window.schema(), window, begin)], window.schema()
         steps = job.steps() if wanted else []
         acquainted(job, steps, window)
+        calls.reach(job, steps, lambda: self.context)
         for one in steps:
             planned = window.schema(one.id)
+            self.notes += [f"{one.id!r} asked {name!r} about the sampled rows" for name in calls.asked_by(job, one)]
             one.open(schema, planned, datetime.fromisoformat(window.started_at))
             try:
                 results = self._results(job, window, one, batches)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from beam_pipelines.columnar import origin
+from beam_pipelines.engine import calls
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import group_columns, trace
 from beam_pipelines.engine.refusal import refusal
@@ -15,10 +16,11 @@ from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import Described, Source
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.window import Window
+from beam_pipelines.spec.step.sided import sided
 from beam_pipelines.transforms.step import Step
 
 if TYPE_CHECKING:
-    from beam_pipelines.spec.step.join import JoinStep
+    from beam_pipelines.spec.step.sided import Sided
     from beam_pipelines.spec.step.union import UnionStep
     from beam_pipelines.transforms.join import Join
 
@@ -41,9 +43,10 @@ def plan_sides(job: Job, window: Window, context: RunContext, plan: Planner, *, 
         PlanError: A right side cannot be read, or is not one table that is read whole; or what is asked for has no sense with it.
     """
     _refuse_samples(job)
+    calls.check(job, context)
     sides = {}
     for path, model in _joins(job):
-        if incremental and model.type == "join" and model.how in ("right", "full"):
+        if incremental and sided(model) and model.how in ("right", "full"):
             raise refusal(
                 f"{path}.how",
                 f"{model.how!r} gives the rows of the right side that meet none of the rows read, and of an incremental source only what is"
@@ -94,16 +97,23 @@ def opened_side(job: Job, path: str, step: str, context: RunContext) -> Iterator
 
 def joins_of(job: Job, context: RunContext) -> dict[str, str]:
     """Each join of a job in words, by its id: `inner join with countries from crm (postgresql)`."""
-    told = {}
+    told = {model.id: f"lookup at {model.connection} (HTTP API)" for _, model in calls.asking(job)}
     for path, model in _joins(job):
         with opened_side(job, path, model.id, context) as source:
             where = getattr(model.source, "connection_name", None) or "files"
             after = [f"{step.id} ({step.type})" for step in model.source.transformations]
             behind = f", after {', '.join(after)}" if after else ""
-            by_time = f" as of {model.as_of.left_right[0]} ({model.as_of.direction})" if model.type == "join" and model.as_of else ""
-            what = f"{model.how} join{by_time}" if model.type == "join" else "union"
-            told[model.id] = f"{what} with {source.tables()[0]} from {where} ({source.traits.system}){behind}"
+            told[model.id] = f"{_what(model)} {source.tables()[0]} from {where} ({source.traits.system}){behind}"
     return told
+
+
+def _what(model: Sided | UnionStep) -> str:
+    if not sided(model):
+        return "union with"
+    if model.how == "lookup":
+        return "lookup in"
+    by_time = f" as of {model.as_of.left_right[0]} ({model.as_of.direction})" if model.as_of else ""
+    return f"{model.how} join{by_time} with"
 
 
 def multiplies(job: Job, window: Window) -> bool:
@@ -111,7 +121,7 @@ def multiplies(job: Job, window: Window) -> bool:
     if any(step.type == "explode" for step in job.definition.steps):
         return True
     for _, model in _joins(job):
-        if model.type == "union":
+        if not sided(model):
             return True
         if model.as_of is not None:
             continue  # each row meets one at most
@@ -124,11 +134,11 @@ def multiplies(job: Job, window: Window) -> bool:
     return False
 
 
-def _joins(job: Job) -> Iterator[tuple[str, JoinStep | UnionStep]]:
-    """Joins and unions with their places in the definition."""
+def _joins(job: Job) -> Iterator[tuple[str, Sided | UnionStep]]:
+    """Joins, lookups in a source and unions with their places in the definition."""
     for position, model in enumerate(job.definition.steps):
-        if model.type in ("join", "union"):
-            yield f"{job.path or job.definition.steps_path}[{position}]", cast("JoinStep | UnionStep", model)
+        if sided(model) or model.type == "union":
+            yield f"{job.path or job.definition.steps_path}[{position}]", cast("Sided | UnionStep", model)
 
 
 def _unique_on(side: Job, described: Described) -> tuple[str, ...]:
@@ -145,14 +155,14 @@ def _refuse_samples(job: Job) -> None:
     behind = bool(job.path)
     for position, step in enumerate(job.steps()):
         if behind and step.needs_sample:
-            where = "in the source of a join or a union" if job.path else "behind a join or a union"
+            where = "in the source of a join, lookup or union" if job.path else "behind a join, lookup or union"
             raise refusal(
                 f"{job.path or job.definition.steps_path}[{position}]",
                 f"the function {step.id!r} stands {where}, where what it returns cannot be sampled: declare it",
                 "type-unsupported",
                 hint="output: {id: bigint, name: text}",
             )
-        behind = behind or step.type in ("join", "union")
+        behind = behind or step.type in ("join", "enrich", "union")
 
 
 def fix_sides(job: Job, window: Window, context: RunContext, parts: Callable[[Described], int]) -> Window:
@@ -168,7 +178,7 @@ def fix_sides(job: Job, window: Window, context: RunContext, parts: Callable[[De
 
 
 def acquainted(job: Job, steps: Sequence[Step], window: Window) -> None:
-    """Tell each join and union among a job's steps what its right side is: its source, after the steps of that."""
+    """Tell each join, lookup and union among a job's steps what its right side is: its source, after the steps of that."""
     after = {model.id: model.source.transformations for _, model in _joins(job)}
     for step in steps:
         if step.id in after:

@@ -288,7 +288,9 @@ def _kind(value: Any) -> tuple[str, str, str]:
     if "bootstrap.servers" in value:
         return "kafka", "", ""
     kind = _kind(value["url"])[0] if isinstance(value.get("url"), str) else ""
-    if kind == "http":
+    # Where the URL begins with a reference, only its other keys say what it is.
+    if kind == "http" or (kind == "url" and not {"token", "headers"}.isdisjoint(value)):
+        kind = "http"
         return kind, "", ""
     if not kind and ("path" in value or "endpoint" in value):
         kind = "bucket"

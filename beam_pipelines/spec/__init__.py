@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.step import Processor, StepBase, Transformation, every_step
     from beam_pipelines.spec.step.aggregate import AggregateStep
     from beam_pipelines.spec.step.deduplicate import DeduplicateStep
+    from beam_pipelines.spec.step.enrich import EnrichStep
     from beam_pipelines.spec.step.explode import ExplodeStep
     from beam_pipelines.spec.step.filter import FilterStep
     from beam_pipelines.spec.step.function import FunctionStep
@@ -111,6 +112,7 @@ __all__ = [
     "DeduplicateStep",
     "Definition",
     "Destination",
+    "EnrichStep",
     "ErrorBudget",
     "EventSource",
     "Expectation",
@@ -261,6 +263,7 @@ _NAMES = {
     ),
     "beam_pipelines.spec.step": ("Processor", "StepBase", "Transformation", "every_step"),
     "beam_pipelines.spec.step.aggregate": ("AggregateStep",),
+    "beam_pipelines.spec.step.enrich": ("EnrichStep",),
     "beam_pipelines.spec.step.explode": ("ExplodeStep",),
     "beam_pipelines.spec.step.filter": ("FilterStep",),
     "beam_pipelines.spec.step.function": ("FunctionStep",),

@@ -190,7 +190,8 @@ class Definition(Model):
             yield mistake(f"expected one of {', '.join(SECTIONS)}, got {sections[0]!r} as well", key, at="key")
         steps = [step for key in sections for step in _steps(raw[key], (key,))]
         yield from _repeated(steps)
-        yield from _unmetered(raw, {name for name, _ in steps}, complete=bool(sections))
+        enriches = any(_enriches(raw[key]) for key in sections)
+        yield from _unmetered(raw, {name for name, _ in steps}, complete=bool(sections), enriches=enriches)
         if raw.get("tests"):
             from beam_pipelines.spec import case  # a definition without tests does not pay for them
 
@@ -255,6 +256,7 @@ class Definition(Model):
         places = [self.source, *self.destinations]
         places += [step.source for step in every_step(self.steps) if hasattr(step, "source")]
         names = [place.connection_name for place in places if place is not None]
+        names += [step.connection for step in every_step(self.steps) if hasattr(step, "connection")]
         if self.validation is not None:
             names += [rule.reference.connection for rule in self.validation.rules if hasattr(rule, "reference")]
         return tuple(dict.fromkeys(name for name in names if name is not None))
@@ -297,12 +299,22 @@ def _repeated(named: _Named) -> Iterator[InitErrorDetails]:
         seen.add(name)
 
 
-def _unmetered(raw: Mapping[str, Any], steps: set[str], *, complete: bool) -> Iterator[InitErrorDetails]:
+def _enriches(section: Any) -> bool:
+    """Whether a raw section has a step of type enrich, which the price `enrichment` is about."""
+    if not isinstance(section, Mapping):
+        return False
+    entries = section.get("processors", section.get("transformations", section.get("processing")))
+    if isinstance(entries, Mapping):
+        return _enriches(entries)
+    return isinstance(entries, (list, tuple)) and any(isinstance(entry, Mapping) and entry.get("type") == "enrich" for entry in entries)
+
+
+def _unmetered(raw: Mapping[str, Any], steps: set[str], *, complete: bool, enriches: bool) -> Iterator[InitErrorDetails]:
     """Yield additional costs that no step would ever incur: they would silently be free."""
     pricing = raw.get("pricing")
     costs = pricing.get("additionalCosts") if isinstance(pricing, Mapping) else None
     for key in costs if complete and isinstance(costs, Mapping) else ():
-        if key not in steps and not (key == "enrichment" and "enrich" in steps):
+        if key not in steps and not (key == "enrichment" and (enriches or "enrich" in steps)):
             meant = nearest(key, steps)
             hint = f"did you mean {meant!r}?" if meant else f"steps: {', '.join(sorted(steps)) or 'none'}"
             yield mistake(f"expected the id of a step, got {shown(key)}", "pricing", "additionalCosts", key, hint=hint, at="key")

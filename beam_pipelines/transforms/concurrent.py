@@ -18,7 +18,7 @@ from typing import Any
 from beam_pipelines.errors import FatalError
 from beam_pipelines.functions import UserFunction
 
-__all__ = ["Concurrent"]
+__all__ = ["Concurrent", "Loop"]
 
 _PATIENCE = 1.0  # seconds that code which does not end gets to end
 
@@ -32,14 +32,14 @@ class Concurrent:
         loop: That they run in.
     """
 
-    def __init__(self, call: Callable[[Any], Any], limit: int, loop: _Loop) -> None:
+    def __init__(self, call: Callable[[Any], Any], limit: int, loop: Loop) -> None:
         self._call, self._limit, self._loop = call, limit, loop
 
     @classmethod
     @contextmanager
     def of(cls, code: UserFunction, limit: int) -> Iterator[Concurrent]:
         """Set up the code of a user; a class is made and entered (`__aenter__`, else `__enter__`) in the loop, and left there."""
-        loop = _Loop(code.name)
+        loop = Loop(code.name)
         try:
             if not inspect.isclass(code.code):
                 yield cls(code.code, limit, loop)
@@ -83,7 +83,7 @@ class Concurrent:
         return [one async for one in given] if inspect.isasyncgen(given) else await given
 
 
-class _Loop:
+class Loop:
     """An event loop in a thread.
 
     Args:

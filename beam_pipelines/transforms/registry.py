@@ -24,6 +24,7 @@ _HOMES = {
     "aggregate": "aggregate:Aggregate",
     "pivot": "aggregate.pivot:Pivot",
     "join": "join:Join",
+    "enrich": "enrich.step:step_of",
     "union": "union:Union",
     "deduplicate": "grouped:Deduplicate",
     "top": "grouped:Top",

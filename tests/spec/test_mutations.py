@@ -26,6 +26,23 @@ RICH: dict[str, Any] = {
             {"id": "f", "type": "filter", "condition": {"any": ["a", {"not": {"field": "x", "operator": "in", "value": [1, "2"]}}]}},
             {"id": "g", "type": "aggregate", "groupBy": [], "aggregations": {"x": ["sum", {"function": "max", "as": "top"}]}},
             {"id": "j", "type": "join", "on": {"a": "b"}, "source": {"type": "file", "path": "x.parquet", "transformations": []}},
+            {
+                "id": "e",
+                "type": "enrich",
+                "connection": "api",
+                "request": {
+                    "method": "POST",
+                    "path": "/x",
+                    "body": {"ids": "{id}"},
+                    "batch": {"size": 5, "items": "a.b", "match": {"id": "k"}},
+                },
+                "output": {"n": "bigint"},
+                "fields": {"o.n": "n"},
+                "default": {"n": 0},
+                "cache": {"size": 5, "ttl": "1h"},
+                "rateLimit": "5/s",
+            },
+            {"id": "l", "type": "enrich", "on": ["id"], "fields": ["n"], "source": {"type": "file", "path": "x.parquet"}},
         ],
         "destination": {
             "type": "data-warehouse",

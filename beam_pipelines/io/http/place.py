@@ -51,7 +51,8 @@ class HttpPlace:
             SpecError: It cannot be understood, or a secret is missing.
         """
         name = connection.name
-        if connection.kind != "http":
+        behind = connection.kind == "url" and connection.system in ("http", "https")  # a reference that stands for a URL
+        if connection.kind != "http" and not behind:
             what = f"expected a connection to an HTTP API, such as {_EXAMPLE}, got {connection.kind}"
             raise PlanError(f"connection {name!r}: {what}", code="connection-invalid")
         settings = connection.settings

@@ -19,6 +19,7 @@ _HOMES = {
     "aggregate": "beam_pipelines.spec.step.aggregate:AggregateStep",
     "window": "beam_pipelines.spec.step.window:WindowStep",
     "join": "beam_pipelines.spec.step.join:JoinStep",
+    "enrich": "beam_pipelines.spec.step.enrich:EnrichStep",
     "deduplicate": "beam_pipelines.spec.step.deduplicate:DeduplicateStep",
     "top": "beam_pipelines.spec.step.top:TopStep",
     "limit": "beam_pipelines.spec.step.limit:LimitStep",

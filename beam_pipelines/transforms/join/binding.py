@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from beam_pipelines.columnar.kinds import is_text
 from beam_pipelines.errors import Code, PlanError, Problem
-from beam_pipelines.spec.step.join import AsOf, JoinStep
+from beam_pipelines.spec.step.join import AsOf
+from beam_pipelines.spec.step.sided import Sided
 from beam_pipelines.transforms.join.as_of import Way
 from beam_pipelines.transforms.join.index import comparable
 from beam_pipelines.transforms.join.moment import longest, ordered_as
@@ -60,7 +61,7 @@ class _Binding:
         self.codes.append(code)
 
 
-def bind(model: JoinStep, path: str, left: pa.Schema, right: pa.Schema) -> Bound:
+def bind(model: Sided, path: str, left: pa.Schema, right: pa.Schema) -> Bound:
     """Find what a join meets by.
 
     Args:

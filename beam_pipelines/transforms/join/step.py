@@ -14,7 +14,7 @@ from beam_pipelines.columnar import origin, size
 from beam_pipelines.columnar.compact import pick, take
 from beam_pipelines.columnar.convert import decoded
 from beam_pipelines.errors import FatalError, PlanError, Problem
-from beam_pipelines.spec.step.join import JoinStep
+from beam_pipelines.spec.step.sided import Sided
 from beam_pipelines.transforms.join.as_of import AsOfIndex
 from beam_pipelines.transforms.join.binding import Bound, bind, common
 from beam_pipelines.transforms.join.index import Index
@@ -62,7 +62,7 @@ class Join:
     needs_sample = False
     required = True
 
-    def __init__(self, model: JoinStep, path: str) -> None:
+    def __init__(self, model: Sided, path: str) -> None:
         self.id, self.how = model.id, model.how
         self._model, self._path = model, path
         self._right: pa.Schema | None = None

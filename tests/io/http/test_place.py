@@ -28,10 +28,12 @@ def place(tmp_path: Path, value: str, **environ: str) -> HttpPlace:
         ("{url: https://x.example, user: me, password: '${env:TOKEN}'}", "https://x.example", "", {"Authorization": "Basic bWU6dC8wa2Vu"}),
         ("https://me:t%2F0ken@x.example", "https://x.example", "", {"Authorization": "Basic bWU6dC8wa2Vu"}),
         ("https://x.example/?key=${env:TOKEN}", "https://x.example", "key=t%2F0ken", {}),
+        ("${env:URL}", "https://y.example/v2", "", {}),
+        ("{url: '${env:URL}', token: '${env:TOKEN}'}", "https://y.example/v2", "", {"Authorization": "Bearer t/0ken"}),
     ],
 )
 def test_places(tmp_path: Path, value: str, base: str, query: str, headers: dict[str, str]) -> None:
-    found = place(tmp_path, value, TOKEN="t/0ken")
+    found = place(tmp_path, value, TOKEN="t/0ken", URL="https://y.example/v2/")
     assert (found.base, found.query, found.headers) == (base, query, headers)
 
 

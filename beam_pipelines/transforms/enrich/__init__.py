@@ -1,0 +1,3 @@
+"""Rows with what another source or an HTTP API knows of them."""
+
+from __future__ import annotations
