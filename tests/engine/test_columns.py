@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beam_pipelines.engine.columns import narrowing, read_by
 from beam_pipelines.etl.service import Service
+from beam_pipelines.testing.api import Reply, serving
 
 ROWS = 50
 KEEP = {"id": "keep", "type": "map", "unmapped": "keep", "mappings": {"big": {"expression": "a > 10"}}}
@@ -29,6 +32,7 @@ TOTALS = "SELECT d, sum(a) AS s FROM input WHERE a > 3 GROUP BY d"
 LISTED = {"id": "listed", "type": "map", "unmapped": "keep", "mappings": {"l": {"expression": "[a, c]"}}}
 EXPLODE = {"id": "each", "type": "explode", "field": "l", "as": "x"}
 JOIN = {"id": "names", "type": "join", "on": {"d": "k"}, "source": {"type": "file", "path": "right.parquet"}}
+LOOK = {"id": "look", "type": "enrich", "on": {"d": "k"}, "fields": ["name"], "source": {"type": "file", "path": "right.parquet"}}
 
 
 def service(folder: Path, steps: list[dict[str, Any]]) -> Service:
@@ -70,6 +74,7 @@ def service(folder: Path, steps: list[dict[str, Any]]) -> Service:
         ([SAMPLE | {"by": ["c"]}, DROP], "abc", "SELECT a, b * 2 AS twice FROM t"),
         # Which rows are kept would hang on the columns that are read, for the key is one of them.
         ([SAMPLE, DROP], "abcde", "SELECT a, b * 2 AS twice FROM t"),
+        ([LOOK, SUMS | {"groupBy": ["name"]}], "ad", "SELECT name, sum(a)::BIGINT AS sum_a FROM t JOIN r ON d = k GROUP BY name"),
         ([JOIN, SUMS | {"groupBy": ["name"]}], "ad", "SELECT name, sum(a)::BIGINT AS sum_a FROM t JOIN r ON d = k GROUP BY name"),
         (
             [ALIKE, PLACE, {"id": "t", "type": "top", "n": 9, "orderBy": "e"}, SUMS | {"groupBy": ["place"]}],
@@ -102,6 +107,26 @@ def test_a_file_is_read_by_the_columns_that_are_used(tmp_path: Path, steps: list
         expected = connection.execute(f"SELECT * FROM ({query}) ORDER BY ALL").fetchall()
         found = connection.execute(f"SELECT * FROM '{tmp_path}/out.parquet' ORDER BY ALL").fetchall()
     assert found == expected
+
+
+def test_of_a_file_that_is_looked_up_at_an_api_the_fields_are_read_that_it_is_asked_with(tmp_path: Path) -> None:
+    with serving(lambda asked: Reply(body={"n": int(asked.target[1:]) % 2})) as api, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BEAM_PIPELINES_CONNECTION_API", api.url)
+        ask = {"id": "ask", "type": "enrich", "connection": "api", "request": {"path": "/{d}"}, "output": {"n": "bigint"}}
+        made = service(tmp_path, [ODD, ask, SUMS | {"groupBy": ["n"]}])
+        (tmp_path / "connections.yaml").unlink()
+        # The window that Prepare makes says what is read.
+        steps = made._job.steps()
+        schema = pq.read_schema(tmp_path / "in.parquet")
+        for step in steps:
+            planned = step.plan(schema, None)
+            step.open(schema, planned, datetime(2026, 1, 1, tzinfo=timezone.utc))
+            schema = planned
+        assert read_by(narrowing(steps)) == {"a", "c", "d"}
+        assert made.run().exit_code == 0
+    with duckdb.connect() as connection:
+        query = f"SELECT d % 2 AS n, sum(a)::BIGINT AS sum_a FROM '{tmp_path}/in.parquet' WHERE c % 2 = 1 GROUP BY n ORDER BY ALL"
+        assert connection.execute(f"SELECT * FROM '{tmp_path}/out.parquet' ORDER BY ALL").fetchall() == connection.execute(query).fetchall()
 
 
 def test_a_dead_letter_shows_the_columns_that_were_read(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from beam_pipelines.engine.lineage import group_columns, snake, trace
 from beam_pipelines.functions import Functions
-from beam_pipelines.spec import AggregateStep, ExplodeStep, FilterStep, FunctionStep, MapStep, SampleStep, SqlStep
+from beam_pipelines.spec import AggregateStep, EnrichStep, ExplodeStep, FilterStep, FunctionStep, MapStep, SampleStep, SqlStep
 from beam_pipelines.spec.step.deduplicate import DeduplicateStep
 from beam_pipelines.spec.step.limit import LimitStep
 from beam_pipelines.spec.step.pivot import PivotStep
@@ -107,6 +107,13 @@ def test_without_steps_everything_arrives() -> None:
 def test_snake_names(name: str, expected: str) -> None:
     assert snake(name) == expected
     assert snake(snake(name)) == expected
+
+
+def test_a_lookup_keeps_every_column_as_it_was() -> None:
+    table = {"id": "e", "on": ["id"], "source": {"type": "file", "path": "x.parquet"}}
+    api = {"id": "e", "connection": "api", "request": {"path": "/{id}"}, "output": {"n": "bigint"}}
+    for step in (table, api):
+        assert trace(COLUMNS, [EnrichStep.model_validate(step)], exact=True) == {name: name for name in COLUMNS}
 
 
 def grouped(*fields: str) -> AggregateStep:

@@ -97,7 +97,11 @@ class _AgainError(Exception):
 
 
 class _RefusedError(Exception):
-    """A call that it is no use to try again."""
+    """A call that it is no use to try again, although the server is there."""
+
+
+class _AwayError(_RefusedError):
+    """A server that is not to be asked for a while."""
 
 
 class Client:
@@ -189,7 +193,11 @@ class Client:
             self._breaker.failed()
             times = self._limits.retries + 1
             return Refusal(f"{error}" + (f", {times} times" if times > 1 else ""))
+        except _AwayError as error:
+            self._breaker.failed()
+            return Refusal(str(error))
         except _RefusedError as error:
+            self._breaker.answered()
             return Refusal(str(error))
         self._breaker.answered()
         return self._read(answer)
@@ -220,7 +228,7 @@ class Client:
         if answer.status in _AGAIN or answer.status >= 500:
             wait_for = answer.retry_after
             if wait_for is not None and wait_for > _LONGEST_WAIT:
-                raise _RefusedError(f"the server answered {answer.status}, and wants to be asked again only after {wait_for:.0f} s")
+                raise _AwayError(f"the server answered {answer.status}, and wants to be asked again only after {wait_for:.0f} s")
             if wait_for is not None:
                 self._pace.rest(wait_for)
             raise _AgainError(f"the server answered {answer.status}", wait_for)
