@@ -131,6 +131,11 @@ def test_labels_of_each_type_of_step(kind: str):
     assert labels({"id": "it", "type": kind, **STEPS[kind]}) - BASE == LABELS[kind]
 
 
+def test_labels_of_a_lookup_at_an_api():
+    step = {"id": "it", "type": "enrich", "connection": "api", "request": {"path": "/{id}"}, "output": {"n": "bigint"}}
+    assert labels(step) - BASE == _APPLY
+
+
 def test_steps_that_run_as_one_are_named_by_their_ids():
     both = labels(*({"id": kind, "type": kind, **STEPS[kind]} for kind in ("map", "filter", "function")))
     assert {name for name in both - BASE if name.count("/") == 1} == {"Run/Step map + filter", "Run/Step function"}
