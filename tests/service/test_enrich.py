@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipelines.cli.main import main
 from beam_pipelines.engine import calls
 from beam_pipelines.engine import join as join_module
 from beam_pipelines.errors import PlanError
+from beam_pipelines.etl import Etl
 from beam_pipelines.testing.api import Api, Asked, Reply, serving
 
 Desk = Any
@@ -129,6 +132,16 @@ def test_workers_in_two_processes_ask_and_look_up(people: Desk, api: Api) -> Non
         ("ACME", "Aachen", 10)
     ]
     assert set(api.targets.values()) <= {1, 2}
+
+
+def test_a_lookup_in_a_user_s_own_pipeline_asks_as_well_and_its_token_is_not_in_the_pipeline(people: Desk, api: Api) -> None:
+    path = people.etl({"table": "people"}, OUT, [firm()], **EVERY)
+    pipeline = beam.Pipeline(runner="FnApiRunner", options=PipelineOptions(list(people.options)))
+    pipeline | Etl(path)
+    assert TOKEN.encode() not in pipeline.to_runner_api().SerializeToString()
+    pipeline.run().wait_until_finish()
+    assert people.duckdb("target.duckdb", "SELECT DISTINCT name FROM out WHERE firm = 'acme'") == [("ACME",)]
+    assert set(api.targets.values()) == {1}
 
 
 @pytest.mark.parametrize("distance", ["near", "far"])
