@@ -71,7 +71,8 @@ class Sample:
     def _hashes(self, batch: pa.RecordBatch) -> hashing.Words:
         paths = self._opened()
         if not paths:
-            return hashing.row_hashes(batch, [name for name in batch.schema.names if name.startswith(origin.PREFIX)])
+            where = (origin.SOURCE, origin.KEY, origin.ROW)
+            return hashing.row_hashes(batch, [name for name in where if name in batch.schema.names])
         names = [str(place) for place in range(len(paths))]
         return hashing.row_hashes(pa.RecordBatch.from_arrays([path.read(batch) for path in paths], names=names), names)
 

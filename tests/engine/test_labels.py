@@ -136,6 +136,10 @@ def test_labels_of_a_lookup_at_an_api():
     assert labels(step) - BASE == _APPLY
 
 
+def test_a_query_that_sums_up_is_labelled_as_an_aggregate():
+    assert labels({"id": "it", "type": "sql", "query": "SELECT count(*) AS n FROM input"}) - BASE == LABELS["aggregate"]
+
+
 def test_steps_that_run_as_one_are_named_by_their_ids():
     both = labels(*({"id": kind, "type": kind, **STEPS[kind]} for kind in ("map", "filter", "function")))
     assert {name for name in both - BASE if name.count("/") == 1} == {"Run/Step map + filter", "Run/Step function"}

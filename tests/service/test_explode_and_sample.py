@@ -108,6 +108,15 @@ def test_a_sample_is_the_same_in_each_run_and_other_columns_do_not_matter(orders
     assert [row[0] for row in found(orders)] == [row[0] for row in first]
 
 
+@pytest.mark.no_bundle
+def test_what_a_function_returns_is_sampled_from_rows_that_a_sample_would_drop(orders: Desk) -> None:
+    orders.functions("def twice(row):\n    return {'id': row['id'], 'twice': 2 * row['customer']}\n")
+    sample = {"id": "few", "type": "sample", "fraction": 0.000001}
+    orders.etl({"table": "people"}, {"table": "made"}, [sample, {"id": "twice", "type": "function"}])
+    shown = orders.service.preview()
+    assert (shown.schema.names, shown.rows) == (["id", "twice"], ())
+
+
 def test_a_key_of_the_source_names_no_element(desk: Desk) -> None:
     with duckdb.connect(str(desk.folder / "lists.duckdb")) as connection:
         connection.execute("CREATE TABLE lists (id INTEGER PRIMARY KEY, n INTEGER[])")

@@ -375,8 +375,12 @@ def plan_error(mistake: Mistake, text: str, path: str, hint: str = "") -> PlanEr
     """Return the error of a mistake in a text that stands at a path of the definition."""
     message = mistake.message
     if text:
-        characters = len(text.encode()[: mistake.place].decode(errors="ignore")) if mistake.place is not None else None
-        shown = text if len(text) <= 80 else text[:77] + "..."
-        message += f", in {shown!r}" + (f" at character {characters + 1}" if characters is not None else "")
+        before = text.encode()[: mistake.place].decode(errors="ignore") if mistake.place is not None else None
+        shown, line = text, ""
+        if before is not None and "\n" in text.strip():
+            number, before = before.count("\n"), before.rpartition("\n")[2]
+            shown, line = text.split("\n")[number], f" of line {number + 1}"
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        message += f", in {shown!r}" + (f" at character {len(before) + 1}{line}" if before is not None else "")
     problem = Problem(message, path, hint=mistake.hint or hint)
     return PlanError("an expression cannot be used", problems=[problem], code=mistake.code)

@@ -29,10 +29,14 @@ _OVER_ROWS = """
 _AGGREGATES = frozenset(_OVER_ROWS.split())
 _SEVERAL = re.compile(r"\bgroup\s+by\b.*\b(?:rollup|cube|grouping\s+sets)(?:\s|/\*.*?\*/|--[^\n]*\n)*\(", re.IGNORECASE | re.DOTALL)
 _MODIFIERS = {
-    "ORDER_MODIFIER": ("ORDER BY", "rows come out of many workers, in no order", "sort where the rows are read"),
-    "LIMIT_MODIFIER": ("LIMIT", "each worker sees some of the rows", "for a share of the rows use a step of type sample"),
-    "LIMIT_PERCENT_MODIFIER": ("LIMIT", "each worker sees some of the rows", "for a share of the rows use a step of type sample"),
-    "DISTINCT_MODIFIER": ("DISTINCT ON", "rows come in no order, so there is no first one", "use GROUP BY, and say which values are kept"),
+    "ORDER_MODIFIER": (
+        "ORDER BY",
+        "rows come out of many workers, in no order",
+        "number the rows by a step of type sort, or keep the first ones by one of type top",
+    ),
+    "LIMIT_MODIFIER": ("LIMIT", "each worker sees some of the rows", "use a step of type limit, top or sample"),
+    "LIMIT_PERCENT_MODIFIER": ("LIMIT", "each worker sees some of the rows", "use a step of type limit, top or sample"),
+    "DISTINCT_MODIFIER": ("DISTINCT ON", "rows come in no order, so there is no first one", "use a step of type deduplicate"),
 }
 _TABLES = {
     "JOIN": ("a join meets rows of other workers", "use a step of type join"),
@@ -144,7 +148,7 @@ def _parsed(text: str) -> Query:
     finally:
         engine.close()
     if node.get("type") == "SET_OPERATION_NODE":
-        raise Mistake("UNION, INTERSECT and EXCEPT take rows of two queries, and there is one input")
+        raise Mistake("UNION, INTERSECT and EXCEPT take rows of two queries, and there is one input", hint="use a step of type union")
     if node.get("type") != "SELECT_NODE":
         raise Mistake("expected a plain SELECT")
     if node.get("cte_map"):
@@ -189,7 +193,8 @@ def _refuse_whole(node: Node, text: str) -> None:
         word, why, hint = _MODIFIERS.get(kind, (str(kind), "it is not served", ""))
         raise Mistake(f"{word} cannot be carried out: {why}", _first_place(modifier), hint)
     if "qualify" in node:
-        raise Mistake("QUALIFY needs a window function, which would see one batch of the rows", _first_place(node["qualify"]))
+        why = "QUALIFY needs a window function, which would see one batch of the rows"
+        raise Mistake(why, _first_place(node["qualify"]), "use a step of type deduplicate, top or sort")
     groups = node.get("group_expressions", [])
     # DuckDB 1.5 leaves an empty set out of its tree, so the words are looked for as well.
     if groups and (node.get("group_sets") != [list(range(len(groups)))] or _SEVERAL.search(text)):

@@ -153,6 +153,12 @@ def test_what_cannot_be_answered_row_by_row_is_refused_where_it_stands(run: Run,
     assert place is ... or place == (int(found[1]) if found else None)
 
 
+def test_a_place_in_a_query_of_several_lines_is_told_by_its_line(run: Run) -> None:
+    with pytest.raises(PlanError) as raised:
+        run({"type": "sql", "query": "SELECT id,\n  upper(nam) AS u\nFROM input\n"}, ROWS)
+    assert raised.value.problems[0].message == "no field 'nam', in '  upper(nam) AS u' at character 9 of line 2"
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.none() | st.sampled_from(["1", "x", "-2", ""]), max_size=8), st.integers(0, 8), st.booleans())
 def test_any_cut_gives_the_same(cut_anywhere: Run, texts: list[str | None], cut: int, required: bool) -> None:
