@@ -12,12 +12,12 @@ from pydantic_core import InitErrorDetails
 
 from beam_pipelines.spec.destination import Destination
 from beam_pipelines.spec.model import Model, mistake, nearest
+from beam_pipelines.spec.one_of import Met
 from beam_pipelines.spec.pricing import Pricing
 from beam_pipelines.spec.rule import Actions, Rule
 from beam_pipelines.spec.schedule import Schedule
 from beam_pipelines.spec.source import BatchSource, EventSource, Source
 from beam_pipelines.spec.step import Processor, StepBase, Transformation, every_step
-from beam_pipelines.spec.union import Met
 from beam_pipelines.spec.values import Count, Duration, Identifier, ModuleName, Size, Text, shown, slug
 
 if TYPE_CHECKING:

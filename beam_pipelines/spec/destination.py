@@ -9,8 +9,8 @@ from pydantic import Field
 from pydantic_core import InitErrorDetails
 
 from beam_pipelines.spec.model import Model, mistake
+from beam_pipelines.spec.one_of import OneOf
 from beam_pipelines.spec.source import Compression, Endpoint, FileFormat, file_location
-from beam_pipelines.spec.union import OneOf
 from beam_pipelines.spec.values import ConnectionName, Count, Flag, SecretReference, Text
 
 __all__ = [

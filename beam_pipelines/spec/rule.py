@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic_core import InitErrorDetails
 
 from beam_pipelines.spec.model import Model, mistake
-from beam_pipelines.spec.union import OneOf
+from beam_pipelines.spec.one_of import OneOf
 from beam_pipelines.spec.values import ConnectionName, Identifier, Number, Scalar, Text
 
 __all__ = [

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, fiel
 from pydantic_core import InitErrorDetails
 
 from beam_pipelines.spec.model import Model, mistake
-from beam_pipelines.spec.union import OneOf
+from beam_pipelines.spec.one_of import OneOf
 from beam_pipelines.spec.values import ConnectionName, Duration, Flag, SecretReference, Text, parse_duration, shown
 
 __all__ = [

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import InitErrorDetails
 
 from beam_pipelines.spec.model import Model, mistake
-from beam_pipelines.spec.union import OneOf
+from beam_pipelines.spec.one_of import OneOf
 from beam_pipelines.spec.values import Duration, parse_duration, shown
 
 __all__ = ["SessionWindow", "SlidingWindow", "TumblingWindow", "Window"]

@@ -10,10 +10,10 @@ from pydantic import Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 from pydantic_core import InitErrorDetails
 
 from beam_pipelines.spec.model import Model, mistake
+from beam_pipelines.spec.one_of import OneOf
 from beam_pipelines.spec.source import ApiSource, DatabaseSource, FileSource, GcsSource, KafkaSource, S3Source, StreamSource
 from beam_pipelines.spec.step.base import WholeStep
 from beam_pipelines.spec.step.kinds import Transformation
-from beam_pipelines.spec.union import OneOf
 from beam_pipelines.spec.values import Flag, Text, parse_duration, shown
 
 __all__ = ["AsOf", "JoinSource", "JoinStep"]

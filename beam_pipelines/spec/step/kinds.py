@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from beam_pipelines.spec.one_of import OneOf
 from beam_pipelines.spec.step.base import StepBase
-from beam_pipelines.spec.union import OneOf
 
 __all__ = ["Processor", "Transformation"]
 
