@@ -7,7 +7,7 @@ columns that are read behind it, and a row that dies there is shown as it was, w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,6 @@ from beam_pipelines.columnar import cast, size
 from beam_pipelines.spec.step import StepBase
 from beam_pipelines.spec.step.filter import FilterStep
 from beam_pipelines.spec.step.map import MapStep
-from beam_pipelines.transforms.explode import Explode
 from beam_pipelines.transforms.filter import Filter
 from beam_pipelines.transforms.map import Map
 from beam_pipelines.transforms.step import Applied, DeadRows, Step
@@ -87,7 +86,8 @@ class Fused:
     def pieces(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """Return what `apply` may take at one time of a batch: all of it, but where a row becomes many."""
         first = self._steps[0]
-        return first.pieces(batch) if isinstance(first, Explode) else iter((batch,))
+        pieces: Callable[[pa.RecordBatch], Iterator[pa.RecordBatch]] | None = getattr(first, "pieces", None)
+        return pieces(batch) if pieces else iter((batch,))
 
     def apply(self, batch: pa.RecordBatch) -> list[Applied]:
         """Return what each step did with one batch; what goes on is with the last. Every `Applied` counts its own rows."""
