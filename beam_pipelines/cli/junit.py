@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 if TYPE_CHECKING:
-    from beam_pipelines.engine.case import Verdict
+    from beam_pipelines.engine.cases.case import Verdict
 
 __all__ = ["write"]
 

@@ -12,7 +12,7 @@ from beam_pipelines.cli.session import Session
 from beam_pipelines.errors import SpecError
 
 if TYPE_CHECKING:
-    from beam_pipelines.engine.case import Verdict
+    from beam_pipelines.engine.cases.case import Verdict
     from beam_pipelines.etl.service import Service
 
 __all__ = ["add"]

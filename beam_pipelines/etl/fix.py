@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from beam_pipelines.engine.alignment import Pair, Place
-from beam_pipelines.engine.difference import Difference
+from beam_pipelines.engine.cases.alignment import Pair, Place
+from beam_pipelines.engine.cases.difference import Difference
 from beam_pipelines.errors import SpecError
 from beam_pipelines.spec import Expectation, loads
 from beam_pipelines.spec.load import Loaded
@@ -16,7 +16,7 @@ from beam_pipelines.spec.position import KeyPath
 from beam_pipelines.spec.rewrite import Change, Row, rewritten
 
 if TYPE_CHECKING:
-    from beam_pipelines.engine.case import Verdict
+    from beam_pipelines.engine.cases.case import Verdict
     from beam_pipelines.etl.service import Service
 
 __all__ = ["Fixed", "fix"]

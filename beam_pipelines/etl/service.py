@@ -12,7 +12,7 @@ from beam_pipelines.errors import SpecError
 from beam_pipelines.spec import Definition, Loaded, load
 
 if TYPE_CHECKING:
-    from beam_pipelines.engine.case import Verdict
+    from beam_pipelines.engine.cases.case import Verdict
     from beam_pipelines.engine.launch import Result
     from beam_pipelines.engine.plan import Plan
     from beam_pipelines.engine.preview import Preview
@@ -89,7 +89,7 @@ class Service:
             SpecError: There is no such test.
             PlanError: The service is of a kind that is not served.
         """
-        from beam_pipelines.engine.case import run
+        from beam_pipelines.engine.cases.case import run
         from beam_pipelines.engine.plan import refuse_unserved
 
         names = [case.name for case in self.definition.tests]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_pipelines.engine.alignment import Within, align, same
+from beam_pipelines.engine.cases.alignment import Within, align, same
 
 
 def rows(*values: dict[str, Any]) -> list[dict[tuple[str, ...], Any]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from beam_pipelines.engine.alignment import Pair, Place, Record, Within
+from beam_pipelines.engine.cases.alignment import Pair, Place, Record, Within
 
 __all__ = ["Difference"]
 

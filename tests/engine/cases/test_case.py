@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.engine.case import Verdict
+from beam_pipelines.engine.cases.case import Verdict
+from beam_pipelines.engine.cases.mocked import MockedJob
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.mocked import MockedJob
 from beam_pipelines.errors import PlanError, SpecError
 from beam_pipelines.etl.service import Service
 from beam_pipelines.spec import parse

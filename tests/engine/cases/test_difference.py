@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.engine.alignment import align
-from beam_pipelines.engine.difference import Difference
+from beam_pipelines.engine.cases.alignment import align
+from beam_pipelines.engine.cases.difference import Difference
 
 
 def rows(*values: dict[str, Any]) -> list[dict[tuple[str, ...], Any]]:

@@ -19,10 +19,10 @@ from beam_pipelines.columnar.convert import family
 from beam_pipelines.columnar.plain import plain
 from beam_pipelines.columnar.written import written
 from beam_pipelines.engine import preview
-from beam_pipelines.engine.alignment import Place, Record, Within, align
-from beam_pipelines.engine.difference import Difference
+from beam_pipelines.engine.cases.alignment import Place, Record, Within, align
+from beam_pipelines.engine.cases.difference import Difference
+from beam_pipelines.engine.cases.mocked import MockedJob, rows_of
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.mocked import MockedJob, rows_of
 from beam_pipelines.engine.prepare import NothingToSampleError, named
 from beam_pipelines.errors import BeamPipelinesError, PlanError, Problem
 from beam_pipelines.runs.context import RunContext
