@@ -158,3 +158,8 @@ def test_every_command_of_the_command_line_is_on_the_page_of_operation():
 
     actions = [action for action in _parser()._actions if hasattr(action, "choices") and isinstance(action.choices, dict)]
     assert [name for name in actions[0].choices if f"`{name}" not in text_of("operate.md")] == []
+
+
+def test_the_readme_names_every_step_that_is_served():
+    (row,) = re.findall(r"^\| Steps \| (.*?) \|", text_of("../README.md"), flags=re.MULTILINE)
+    assert sorted(re.findall(r"`([^`]+)`", row)) == sorted(SERVED)
