@@ -47,7 +47,8 @@ class Explode:
         rest, place = _apart(found, pa.RecordBatch.from_pylist([], schema))
         planned: pa.Schema = rest.schema
         for key, at, field in self._added(found, place, rest):
-            if field.name in planned.names:
+            # Whatever their case: to expressions and most databases `Word` and `word` are one.
+            if field.name.lower() in map(str.lower, planned.names):
                 raise self._refusal(f"two columns would be called {field.name!r}", key, f"give another name: {key}")
             planned = planned.insert(at, field)
         return planned

@@ -164,6 +164,12 @@ def test_a_step_over_groups_is_always_required(kind: str) -> None:
     assert message == f"expected true: a step of type {kind!r} cannot pass failed rows on, got false"
 
 
+@pytest.mark.parametrize(("kind", "keys"), [("explode", {"field": "tags"}), ("sample", {"fraction": 0.1})])
+def test_a_step_in_which_no_row_fails_is_always_required(kind: str, keys: dict[str, Any]) -> None:
+    (message,) = messages({"id": "s", "type": kind, "required": False, **keys})
+    assert message == f"expected true: no row fails in a step of type {kind!r}, got false"
+
+
 def test_a_join_takes_a_whole_source_with_steps_of_its_own() -> None:
     step = STEP.validate_python(
         {

@@ -109,6 +109,7 @@ def test_a_batch_without_an_element_gives_no_batch(run: Run) -> None:
         ({"field": "tags", "as": "name"}, "as", "two columns would be called 'name'"),
         ({"field": "tags", "position": "id"}, "position", "two columns would be called 'id'"),
         ({"field": "tags", "as": "at", "position": "at"}, "position", "two columns would be called 'at'"),
+        ({"field": "tags", "as": "ID"}, "as", "two columns would be called 'ID'"),
     ],
 )
 def test_what_cannot_be_exploded_is_refused_where_it_stands(run: Run, keys: dict[str, Any], path: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +25,14 @@ from beam_pipelines.engine.cases.difference import Difference
 from beam_pipelines.engine.cases.mocked import MockedJob, rows_of
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import NothingToSampleError, named
-from beam_pipelines.errors import BeamPipelinesError, PlanError, Problem
+from beam_pipelines.errors import BeamPipelinesError, FatalError, PlanError, Problem
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.spec import Case, DeadRow, Definition, Expectation
 from beam_pipelines.spec.case import OUTPUT
 
 __all__ = ["Verdict", "run"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,10 @@ def run(definition: Definition, folder: Path | None, position: int) -> Verdict:
         differences = tuple(_differences(case, passed))
     except BeamPipelinesError as error:
         return Verdict(case.name, path, error=error, seconds=time.perf_counter() - began)
+    except Exception as defect:  # noqa: BLE001 - of ours or of a function's: it costs its own test, not those behind it
+        _LOG.debug("the test %r raised", case.name, exc_info=True)
+        told = FatalError(f"{type(defect).__name__}: {defect}", code="internal")
+        return Verdict(case.name, path, error=told, seconds=time.perf_counter() - began)
     dead = tuple(
         (step, *letter)
         for step, one in passed.items()

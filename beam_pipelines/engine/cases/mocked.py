@@ -121,6 +121,10 @@ def rows_of(case: Case, path: str) -> dict[str, pa.RecordBatch]:
 
 def _batch(mock: MockedRows, place: list[Any], at: list[Any], problems: list[Problem]) -> pa.RecordBatch:
     names = dict.fromkeys([name for row in mock.rows for name in row] + list(mock.types))
+    if mock.rows and not names:
+        problems.append(
+            Problem("expected rows with columns, got rows without any", format_path(at), hint="write null for what is not there")
+        )
     arrays, fields = [], []
     for name in names:
         values = [row.get(name) for row in mock.rows]

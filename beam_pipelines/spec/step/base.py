@@ -11,7 +11,7 @@ from pydantic_core import InitErrorDetails
 from beam_pipelines.spec.model import Model, mistake
 from beam_pipelines.spec.values import Flag, Identifier
 
-__all__ = ["StepBase", "WholeStep"]
+__all__ = ["StepBase", "SureStep", "WholeStep"]
 
 
 class StepBase(Model):
@@ -33,3 +33,13 @@ class WholeStep(StepBase):
         """Required is always true."""
         if raw.get("required") is False:
             yield mistake(f"expected true: a step of type {raw.get('type')!r} cannot pass failed rows on, got false", "required")
+
+
+class SureStep(StepBase):
+    """A step in which no row fails, so that none needs to be passed by."""
+
+    @classmethod
+    def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Required is always true."""
+        if raw.get("required") is False:
+            yield mistake(f"expected true: no row fails in a step of type {raw.get('type')!r}, got false", "required")

@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from beam_pipelines.spec.step.base import StepBase
+from beam_pipelines.spec.step.base import SureStep
 from beam_pipelines.spec.values import Flag, Text
 
 __all__ = ["ExplodeStep"]
 
 
-class ExplodeStep(StepBase):
+class ExplodeStep(SureStep):
     """A row for each element of a list; the list itself does not go on."""
 
     type: Literal["explode"] = Field(default="explode", description="Make a row of each element of a list.")

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
-from beam_pipelines.spec.step.base import StepBase
+from beam_pipelines.spec.step.base import SureStep
 from beam_pipelines.spec.values import Text
 
 __all__ = ["SampleStep"]
 
 
-class SampleStep(StepBase):
+class SampleStep(SureStep):
     """A share of the rows, the same ones whatever the split and however often it is tried."""
 
     type: Literal["sample"] = Field(default="sample", description="Keep a share of the rows, the same on every run.")

@@ -139,7 +139,8 @@ class Pivot(Aggregate):
         problems, arrays = [], []
         for name, value in self._pivot.columns.items():
             array, wrong = convert_column(pa.array([value]), kind)
-            if wrong is not None and wrong.any():
+            strange = isinstance(value, bool) and not pa.types.is_boolean(kind)  # Arrow takes true for 1
+            if strange or (wrong is not None and wrong.any()):
                 place = list(self._pivot.columns).index(name)
                 path = f"{self._path}.values" + (f".{name}" if isinstance(self._pivot.values, dict) else f"[{place}]")
                 problems.append(Problem(f"expected a value that {self._pivot.column!r} can hold, a {kind}, got {value!r}", path))
@@ -160,9 +161,11 @@ class Pivot(Aggregate):
             except MeasureProblem as problem:
                 message = f"{self._pivot.function} of {self._pivot.value!r}: {problem.message}"
                 yield Problem(message, f"{self._path}.value", hint=problem.hint)
+        taken = set(map(str.lower, self.group_by))
         for name in self._pivot.columns:
-            if name in self.group_by:
+            if name.lower() in taken:
                 yield Problem(f"two results would be called {name!r}", f"{self._path}.values", hint="write {name: value}")
+            taken.add(name.lower())
 
 
 def _counts(batch: pa.RecordBatch, keys: int) -> pa.RecordBatch:

@@ -111,11 +111,18 @@ class Projection:
         columns: list[_Column] = []
         for one in chosen:
             columns += self._all(one) if isinstance(one, Star) else [self._one(one.name, one.node)]
+        if not columns:
+            raise self._refusal(
+                "no column is left to choose", next(one.place for one in chosen if isinstance(one, Star)), "leave one out of EXCLUDE"
+            )
+        known = self._scope.schema.names
         taken: set[str] = set()
         for column in columns:
-            if column.name in taken:
+            # Whatever its case, unless the step gets both: to expressions and most databases `Id` and `id` are one.
+            name = column.name if column.name in known else column.name.lower()
+            if name in taken:
                 raise self._refusal(f"two columns would be called {column.name!r}", column.place, f"write AS, or * EXCLUDE ({column.name})")
-            taken.add(column.name)
+            taken |= {column.name, name}
         return columns
 
     def _all(self, star: Star) -> list[_Column]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from beam_pipelines.engine import preview
 from beam_pipelines.engine.cases.case import Verdict
 from beam_pipelines.engine.cases.mocked import MockedJob
 from beam_pipelines.engine.job import Job
@@ -284,3 +285,25 @@ def test_a_service_that_is_not_served_cannot_be_tested(tmp_path: Path) -> None:
     test = {"name": "one", "input": [{"id": 1}], "expect": {"output": []}}
     with pytest.raises(PlanError, match="not served"):
         Service(parse({**whole, "tests": [test]}).definition, tmp_path).test()
+
+
+def test_a_defect_costs_the_test_that_meets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tests = [{"name": name, "input": [{"id": 1}], "expect": {"output": [{"id": 1}]}} for name in ("one", "two")]
+    service = Service(parse(definition(tests=tests)).definition, tmp_path)
+    follow, met = preview.follow, []
+
+    def broken(*arguments: Any) -> Any:
+        met.append(arguments)
+        if len(met) == 1:
+            raise ValueError("a defect")
+        return follow(*arguments)
+
+    monkeypatch.setattr(preview, "follow", broken)
+    one, two = service.test()
+    assert (one.passed, str(one.error), two.passed) == (False, "ValueError: a defect", True)
+
+
+def test_rows_have_columns(tmp_path: Path) -> None:
+    assert problems(run(tmp_path, definition(), [{}, {}], {"output": []})) == [
+        ("tests[0].input", "expected rows with columns, got rows without any")
+    ]

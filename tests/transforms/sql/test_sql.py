@@ -132,6 +132,8 @@ REFUSED = [
     ("SELECT id FROM input UNION ALL SELECT id FROM input", "UNION, INTERSECT and EXCEPT", None),
     ("SELECT random() AS r FROM input", "the function 'random' is not allowed", 8),
     ("SELECT unnest([1]) AS u FROM input", "got 'unnest'", 8),
+    ("SELECT id, id AS Id FROM input", "two columns would be called 'Id'", ...),
+    ("SELECT * EXCLUDE (EVERYTHING) FROM input", "no column is left to choose", 8),
     ("SELECT 1 AS one", "expected FROM input, which is missing", None),
     ("VALUES (1)", "VALUES are no rows of the service", None),
     ("SELECT id FRO input", "syntax error", 15),
@@ -143,6 +145,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("query", "message", "place"), REFUSED)
 def test_what_cannot_be_answered_row_by_row_is_refused_where_it_stands(run: Run, query: str, message: str, place: Any) -> None:
+    query = query.replace("EVERYTHING", ", ".join(f'"{name}"' for name in ROWS.schema.names))
     with pytest.raises(PlanError) as raised:
         run({"type": "sql", "query": query}, ROWS)
     (problem,) = raised.value.problems
