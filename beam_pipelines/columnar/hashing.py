@@ -41,27 +41,37 @@ _LONG_TEXT = 256
 _EXACT = 2**53
 
 
-def shard(batch: pa.RecordBatch, columns: Sequence[str], shards: int) -> pa.Int32Array:
+def shard(batch: pa.RecordBatch, columns: Sequence[str], shards: int, *, one_type: bool = False) -> pa.Int32Array:
     """The shard of each row, by its key.
 
     Args:
         batch: Rows.
         columns: The columns of the key, in order.
         shards: How many there are, at least 1.
+        one_type: As of `row_hashes`.
 
     Returns:
         One number from 0 to `shards - 1` a row; never null.
     """
     if shards < 1:
         raise ValueError(f"expected at least one shard, got {shards}")
-    return pa.array((row_hashes(batch, columns) % np.uint64(shards)).astype(np.int32))
+    return pa.array((row_hashes(batch, columns, one_type=one_type) % np.uint64(shards)).astype(np.int32))
 
 
-def row_hashes(batch: pa.RecordBatch, columns: Sequence[str]) -> Words:
-    """A 64-bit hash of the key of each row; equal keys have equal hashes, different ones very probably different ones."""
+def row_hashes(batch: pa.RecordBatch, columns: Sequence[str], *, one_type: bool = False) -> Words:
+    """A 64-bit hash of the key of each row; equal keys have equal hashes, different ones very probably different ones.
+
+    But decimals, and unsigned numbers from 2^63 on, that have one nearest double also have one hash, for each may be equal to it.
+
+    Args:
+        batch: Rows.
+        columns: The columns of the key, in order.
+        one_type: Only values of these columns' own types are ever compared, so that these numbers need not agree with doubles: different
+            ones have different hashes as well.
+    """
     combined = np.full(batch.num_rows, len(columns), dtype=np.uint64)
     for name in columns:
-        combined = _mix(combined * _FIRST + _hashes(batch.column(name)))
+        combined = _mix(combined * _FIRST + _hashes(batch.column(name), one_type))
     return combined
 
 
@@ -87,17 +97,18 @@ def _seeded(words: npt.NDArray[np.int64] | Words, meaning: str) -> Words:
     return _mix(words.view(np.uint64) ^ _SEEDS[meaning])
 
 
-def _hashes(array: pa.Array) -> Words:
+def _hashes(array: pa.Array, one_type: bool) -> Words:
     """One hash a value; null has its own."""
     if pa.types.is_dictionary(array.type) and len(array.dictionary) < len(array):
-        values = np.append(_hashes(array.dictionary), _null())
+        values = np.append(_hashes(array.dictionary, one_type), _null())
         places = pc.fill_null(array.indices.cast(pa.int64()), len(array.dictionary))
         return np.take(values, np.asarray(places))
     if not len(array):
         return np.zeros(0, dtype=np.uint64)
     array = decoded(array)
     meaning = family(array.type)
-    hashes = _BY_MEANING.get(meaning, _other)(array)
+    by_type = _BY_MEANING_AND_TYPE.get(meaning)
+    hashes = _BY_MEANING.get(meaning, _other)(array) if by_type is None else by_type(array, one_type)
     if array.null_count:
         hashes[np.asarray(array.is_null())] = _null()[0]
     return hashes
@@ -120,13 +131,13 @@ def _bools(array: pa.Array) -> Words:
     return _seeded(_longs(array.cast(pa.int8())), "bool")
 
 
-def _ints(array: pa.Array) -> Words:
+def _ints(array: pa.Array, one_type: bool) -> Words:
     if not pa.types.is_uint64(array.type):
         return _seeded(_longs(array), "int")
     values = np.asarray(pc.fill_null(array, 0), dtype=np.uint64)
     hashes = _seeded(values, "int")
     above = values > np.uint64(2**63 - 1)
-    if above.any():
+    if above.any() and not one_type:
         hashes[above] = _floating(values[above].astype(np.float64))
     return hashes
 
@@ -151,15 +162,15 @@ def _floating(values: npt.NDArray[np.float64]) -> Words:
     return _seeded(np.where(np.isnan(values), np.nan, values).view(np.uint64), "float")
 
 
-def _decimals(array: pa.Array) -> Words:
+def _decimals(array: pa.Array, one_type: bool) -> Words:
     """As the integer it is, else as the float nearest to it, which is how SQL compares a decimal with a float: 0.1 is 0.1.
 
     The float is the correctly rounded one whatever the scale, so 1.50 and 1.5 agree: below 2^53 one division of two exact floats gives it,
-    above Python does.
+    above Python does. With `one_type` what no double tells apart goes by its digits.
     """
-    scale = array.type.scale
+    scale, inexact = array.type.scale, _digits if one_type else _decimals_one_by_one
     if not 0 <= scale <= 22 or array.type.bit_width > 128:
-        return _decimals_one_by_one(array)
+        return inexact(array)
     wide = array.cast(pa.decimal128(38, scale))
     halves = np.frombuffer(wide.buffers()[1], dtype="<i8", count=2 * (wide.offset + len(wide)))[2 * wide.offset :].reshape(-1, 2)
     unscaled, high = halves[:, 0].astype(np.int64), halves[:, 1]
@@ -177,8 +188,12 @@ def _decimals(array: pa.Array) -> Words:
         hashes[exact] = _numbers(unscaled[exact] / 10.0**scale)
     rest = ~whole & ~exact & np.asarray(array.is_valid())
     if rest.any():
-        hashes[rest] = _decimals_one_by_one(array.filter(pa.array(rest)))
+        hashes[rest] = inexact(array.filter(pa.array(rest)))
     return hashes
+
+
+def _digits(array: pa.Array) -> Words:
+    return _strings(array.cast(pa.string()).cast(pa.large_binary()), "text")
 
 
 def _decimals_one_by_one(array: pa.Array) -> Words:
@@ -266,10 +281,10 @@ def _intervals(array: pa.Array) -> Words:
     return _mix(_seeded(months_days, "interval") * _FIRST + given["nanoseconds"].astype(np.int64).view(np.uint64))
 
 
-def _structs(array: pa.Array) -> Words:
+def _structs(array: pa.Array, one_type: bool) -> Words:
     combined: Words = np.full(len(array), array.type.num_fields, dtype=np.uint64)
     for position in range(array.type.num_fields):
-        combined = _mix(combined * _FIRST + _hashes(array.field(position)))
+        combined = _mix(combined * _FIRST + _hashes(array.field(position), one_type))
     return _mix(combined ^ _SEEDS["nested"])
 
 
@@ -286,9 +301,7 @@ def _json(array: pa.Array) -> Words:
 _BY_MEANING = {
     "null": _nulls,
     "bool": _bools,
-    "int": _ints,
     "float": _floats,
-    "decimal": _decimals,
     "text": _texts,
     "json": _json,
     "bytes": _binaries,
@@ -298,5 +311,5 @@ _BY_MEANING = {
     "time": _ticks,
     "duration": _ticks,
     "interval": _intervals,
-    "struct": _structs,
 }
+_BY_MEANING_AND_TYPE = {"int": _ints, "decimal": _decimals, "struct": _structs}

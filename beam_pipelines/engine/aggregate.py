@@ -103,7 +103,7 @@ def sharded(load: str, step: Aggregate, states: pa.RecordBatch) -> Iterator[Shar
     if not keys:
         yield (load, 0), states
         return
-    for number, part in cut(states, hashing.shard(states, keys, SHARDS)):
+    for number, part in cut(states, hashing.shard(states, keys, SHARDS, one_type=True)):
         yield (load, number), part
 
 

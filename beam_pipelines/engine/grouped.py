@@ -105,7 +105,10 @@ def _sharded(load: str, step: Grouped, blocks: Iterable[pa.RecordBatch]) -> Iter
     """Cut rows into those of each shard, ready to travel."""
     for block in blocks:
         keys = step.keys(block)
-        parts = ((0, part) for part in size.split(block)) if keys is None else cut(block, hashing.shard(keys, keys.schema.names, SHARDS))
+        if keys is None:
+            parts = ((0, part) for part in size.split(block))
+        else:
+            parts = cut(block, hashing.shard(keys, keys.schema.names, SHARDS, one_type=True))
         for number, part in parts:
             yield (load, number), ipc.encode(part, _COMPRESSION)
 

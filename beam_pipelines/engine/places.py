@@ -52,7 +52,7 @@ class Places:
 def _order_of_origins(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """Places by the hash of the key of a row or group, else by file and row; all alike of what has neither, which is one row."""
     if origin.KEY in batch.schema.names:
-        return (hashing.row_hashes(batch, [origin.KEY]) >> np.uint64(1)).astype(np.int64)
+        return (hashing.row_hashes(batch, [origin.KEY], one_type=True) >> np.uint64(1)).astype(np.int64)
     if origin.ROW not in batch.schema.names:
         return np.zeros(batch.num_rows, dtype=np.int64)
     files = (hashing.row_hashes(batch, [origin.SOURCE]) >> np.uint64(_PART + 1)).astype(np.int64)

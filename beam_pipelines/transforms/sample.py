@@ -72,9 +72,9 @@ class Sample:
         paths = self._opened()
         if not paths:
             where = (origin.SOURCE, origin.KEY, origin.ROW)
-            return hashing.row_hashes(batch, [name for name in where if name in batch.schema.names])
+            return hashing.row_hashes(batch, [name for name in where if name in batch.schema.names], one_type=True)
         names = [str(place) for place in range(len(paths))]
-        return hashing.row_hashes(pa.RecordBatch.from_arrays([path.read(batch) for path in paths], names=names), names)
+        return hashing.row_hashes(pa.RecordBatch.from_arrays([path.read(batch) for path in paths], names=names), names, one_type=True)
 
     def _opened(self) -> list[FieldPath]:
         if self._by is None:

@@ -239,3 +239,23 @@ def test_a_decimal_has_one_hash_at_every_scale(unscaled: int, scale: int, extra:
         assert _hash(pa.int64(), int(value)) == one
     else:
         assert _hash(pa.float64(), float(value)) == one
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (pa.decimal128(38, 0), [Decimal(10**37 + i) for i in range(500)]),
+        (pa.decimal128(38, 10), [Decimal(10**27 + i).scaleb(-10) for i in range(500)]),
+        (pa.decimal256(70, 0), [Decimal(10**60 + i) for i in range(500)]),
+        (pa.uint64(), [2**63 + i for i in range(500)]),
+        (pa.struct({"v": pa.decimal128(38, 0)}), [{"v": Decimal(10**37 + i)} for i in range(500)]),
+    ],
+    ids=str,
+)
+def test_numbers_that_no_double_tells_apart_have_hashes_of_their_own_among_their_like(kind: pa.DataType, values: list[Any]) -> None:
+    batch = pa.record_batch({"v": pa.array(values, kind)})
+    assert len(set(row_hashes(batch, ["v"], one_type=True).tolist())) == 500
+    coded = (
+        pa.record_batch({"v": pa.array(values * 2, kind).dictionary_encode()}) if kind != pa.struct({"v": pa.decimal128(38, 0)}) else batch
+    )
+    assert set(row_hashes(coded, ["v"], one_type=True).tolist()) == set(row_hashes(batch, ["v"], one_type=True).tolist())

@@ -50,7 +50,7 @@ class ApproximateDistinct(Kernel):
 
     def lift(self, rows: Rows) -> list[pa.Array]:
         values = rows.values
-        hashes = row_hashes(pa.RecordBatch.from_arrays([values], names=["v"]), ["v"])
+        hashes = row_hashes(pa.RecordBatch.from_arrays([values], names=["v"]), ["v"], one_type=True)
         rest = (hashes & np.uint64((1 << _REST) - 1)).astype(np.float64)
         # The place of the first 1 among the bits behind the register's, from the left; a double holds them all.
         ranks = _REST + 1 - np.frexp(rest)[1]

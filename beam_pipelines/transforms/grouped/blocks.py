@@ -59,7 +59,7 @@ def in_order(blocks: Sequence[pa.RecordBatch]) -> Positions:
     for block in blocks:
         rows = np.flatnonzero(tied[begin : begin + block.num_rows])
         shown = origin.visible(block)
-        hashes[begin + rows] = hashing.row_hashes(take(shown, rows), shown.schema.names)
+        hashes[begin + rows] = hashing.row_hashes(take(shown, rows), shown.schema.names, one_type=True)
         begin += block.num_rows
     return np.lexsort((hashes, places))
 

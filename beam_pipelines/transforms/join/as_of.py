@@ -169,7 +169,7 @@ def _ranks(batch: pa.RecordBatch) -> dict[str, pa.Array]:
                 values = values.cast(plain_type(values.type))
                 if _sorts(values):
                     found[f"o{len(found)}"] = values
-    found["all"] = pa.array(row_hashes(batch, origin.names(batch.schema)))
+    found["all"] = pa.array(row_hashes(batch, origin.names(batch.schema), one_type=True))
     return found
 
 
