@@ -44,7 +44,11 @@ def _test(arguments: argparse.Namespace, session: Session) -> int:
     if arguments.junit:
         from beam_pipelines.cli import junit
 
-        junit.write(arguments.junit, service.id, verdicts, session.redact)
+        try:
+            junit.write(arguments.junit, service.id, verdicts, session.redact)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise SpecError(f"expected to write {arguments.junit}, got: {reason}", code="option-invalid") from error
     _tell(session, service, verdicts, fixed)
     return max(failure.exit_code_of(one.error) if one.error else 0 if one.passed else 1 for one in verdicts)
 

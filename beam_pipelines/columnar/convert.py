@@ -7,6 +7,7 @@ cut (towards the past) to microseconds. A time without a zone is UTC, in both di
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -155,6 +156,18 @@ def _int_to_decimal(array: pa.Array, target: pa.DataType) -> pa.Array:
     return array.cast(wide).cast(target)
 
 
+def _int_to_float(array: pa.Array, target: pa.DataType) -> pa.Array:
+    with contextlib.suppress(pa.ArrowInvalid):
+        return array.cast(target)
+    # Arrow refuses whatever has more bits than a float, also what a float holds all the same: 2^60.
+    floats = array.cast(target, safe=False)
+    values = np.asarray(pc.fill_null(array, 0))
+    numbers = np.asarray(pc.fill_null(floats, 0)).astype(np.float64)
+    inside = numbers < 2.0 ** (64 if pa.types.is_uint64(array.type) else 63)
+    _refuse(pa.array(~inside | (np.where(inside, numbers, 0.0).astype(values.dtype) != values)))
+    return floats
+
+
 def _bool_to_decimal(array: pa.Array, target: pa.DataType) -> pa.Array:
     return _int_to_decimal(array.cast(pa.int8()), target)
 
@@ -259,7 +272,7 @@ _CONVERTERS: dict[tuple[str, str], Converter] = {
     ("decimal", "int"): _cast,
     ("text", "int"): text.to_int,
     ("bool", "float"): _to_float,
-    ("int", "float"): _cast,
+    ("int", "float"): _int_to_float,
     ("float", "float"): _float_to_float,
     ("decimal", "float"): _to_float,
     ("text", "float"): text.to_float,

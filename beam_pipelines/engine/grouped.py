@@ -105,6 +105,7 @@ def _sharded(load: str, step: Grouped, blocks: Iterable[pa.RecordBatch]) -> Iter
     """Cut rows into those of each shard, ready to travel."""
     for block in blocks:
         keys = step.keys(block)
+        parts: Iterable[tuple[int, pa.RecordBatch]]
         if keys is None:
             parts = ((0, part) for part in size.split(block))
         else:

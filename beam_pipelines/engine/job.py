@@ -6,13 +6,13 @@ import contextlib
 import hashlib
 import importlib.metadata
 import inspect
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from beam_pipelines import __version__
@@ -56,7 +56,7 @@ class Job:
     def of(cls, definition: Definition, folder: Path | None = None) -> Job:
         # Without its tests: what travels with a pipeline is what runs.
         data = definition.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"tests"})
-        return cls(orjson.dumps(data).decode(), str(folder) if folder else None)
+        return cls(json.dumps(data), str(folder) if folder else None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"text": self.text, "package": self.package, "context": self.context, "path": self.path}
@@ -107,7 +107,7 @@ class Job:
 
     @cached_property
     def definition(self) -> Definition:
-        return Definition.model_validate(orjson.loads(self.text))
+        return Definition.model_validate(json.loads(self.text))
 
     @property
     def service(self) -> str:
@@ -132,7 +132,7 @@ class Job:
         To these belongs what they import from the definition's folder. The schemas that were planned or sampled of the steps belong to
         the digest, and the expressions that were compiled.
         """
-        digest = hashlib.sha256(orjson.dumps([step.model_dump(mode="json", by_alias=True) for step in self.definition.steps]))
+        digest = hashlib.sha256(json.dumps([step.model_dump(mode="json", by_alias=True) for step in self.definition.steps]).encode())
         digest.update(f"{__version__} {importlib.metadata.version('duckdb')}".encode())
         handlers = [(step.id, getattr(step, "handler", None)) for step in self.definition.steps if step.type == "function"]
         codes = [self.functions.find(step_id, handler).code for step_id, handler in handlers]
@@ -184,14 +184,14 @@ class Job:
         return {}
 
     def _side(self, step: str) -> Job:
-        data = orjson.loads(self.text)
+        data = json.loads(self.text)
         section = data["pipeline"]
         position = self.step_ids.index(step)
         source = dict(section["transformations"][position]["source"])
         path = f"{self.path or self.definition.steps_path}[{position}].source.transformations"
         data.pop("pricing", None)  # it names steps that a side does not have
         data["pipeline"] = {**section, "transformations": source.pop("transformations", []), "source": source}
-        return replace(self, text=orjson.dumps(data).decode(), path=path)
+        return replace(self, text=json.dumps(data), path=path)
 
     def load_of(self, table: str) -> str:
         """The ledger key of a source table: the target table, with `{table}` filled in by the table's own name."""

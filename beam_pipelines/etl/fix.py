@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -48,7 +52,8 @@ def fix(service: Service, verdicts: Sequence[Verdict]) -> Fixed:
         verdicts: Of its tests.
 
     Raises:
-        SpecError: The definition has no file, or an alias stands where something would be rewritten.
+        SpecError: The definition has no file, or one that cannot be written or was changed meanwhile, or an alias stands where something
+            would be rewritten.
     """
     loaded = service.loaded
     if loaded is None or loaded.path is None:
@@ -85,14 +90,22 @@ def _write(loaded: Loaded, text: str) -> None:
     """Write beside the file and rename: a reader sees one or the other."""
     assert loaded.path is not None
     path = loaded.path.resolve()
-    mark = b"\xef\xbb\xbf" if path.read_bytes().startswith(b"\xef\xbb\xbf") else b""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        there, mode = path.read_bytes(), path.stat().st_mode
+        if not mode & stat.S_IWUSR:
+            raise PermissionError(errno.EACCES, "the file is read-only")
+        mark = codecs.BOM_UTF8 if there.startswith(codecs.BOM_UTF8) else b""
+        if there.removeprefix(mark) != loaded.text.encode():
+            raise SpecError(f"{loaded.name} was changed while its tests ran, so nothing was written: run them again", code="option-invalid")
         beside.write_bytes(mark + text.encode())
-        beside.chmod(path.stat().st_mode)
+        beside.chmod(mode)
         beside.replace(path)
+    except OSError as error:
+        raise SpecError(f"expected to write {loaded.name}, got: {(error.strerror or str(error)).lower()}", code="option-invalid") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def _changes(service: Service, verdict: Verdict) -> Iterator[Change]:

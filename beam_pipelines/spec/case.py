@@ -91,6 +91,13 @@ class Case(Model):
         min_length=1, description="By step, or `output` for what reaches the destination: rows, or {rows, dead, filtered, ...}."
     )
 
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        if not value.isprintable():  # it is shown in terminals, and written as XML
+            raise ValueError(f"expected a name on one line without control characters, got {shown(value)}")
+        return value
+
     @field_validator("now")
     @classmethod
     def _check_now(cls, value: str | None) -> str | None:

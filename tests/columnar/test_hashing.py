@@ -252,10 +252,6 @@ def test_a_decimal_has_one_hash_at_every_scale(unscaled: int, scale: int, extra:
     ],
     ids=str,
 )
-def test_numbers_that_no_double_tells_apart_have_hashes_of_their_own_among_their_like(kind: pa.DataType, values: list[Any]) -> None:
+def test_numbers_that_no_double_tells_apart_have_hashes_of_their_own_among_their_like(kind: pa.DataType, values: list[object]) -> None:
     batch = pa.record_batch({"v": pa.array(values, kind)})
     assert len(set(row_hashes(batch, ["v"], one_type=True).tolist())) == 500
-    coded = (
-        pa.record_batch({"v": pa.array(values * 2, kind).dictionary_encode()}) if kind != pa.struct({"v": pa.decimal128(38, 0)}) else batch
-    )
-    assert set(row_hashes(coded, ["v"], one_type=True).tolist()) == set(row_hashes(batch, ["v"], one_type=True).tolist())

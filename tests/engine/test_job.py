@@ -40,6 +40,14 @@ def test_a_job_holds_the_definition_it_was_made_of() -> None:
     assert (made.service, made.step_ids) == ("my-customers", ["twice"])
 
 
+def test_numbers_of_more_than_64_bits_arrive_as_they_are() -> None:
+    steps = [{"id": "few", "type": "filter", "condition": {"field": "id", "operator": "lt", "value": 2**70}}]
+    pipeline = {"source": {"type": "database", "connection": "crm", "table": "customers"}, "transformations": steps, "destination": TABLE}
+    asked = parse({"name": "Few", "pipeline": pipeline}).definition
+    made = Job.of(asked)
+    assert (made.definition, len(made.code())) == (asked, 16)
+
+
 def test_pickled_it_is_the_definition_alone(tmp_path: Path) -> None:
     made = Job.of(definition(), tmp_path)
     assert made.definition.service_id  # parsed, and kept

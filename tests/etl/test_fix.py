@@ -144,3 +144,21 @@ def test_rows_behind_an_alias_are_not_rewritten(tmp_path: Path) -> None:
         fix(one, one.test())
     assert caught.value.problems[0].path == "tests[1].expect.named.rows"
     assert (tmp_path / "service.yaml").read_text() == text
+
+
+def test_a_file_that_was_edited_meanwhile_is_not_written(tmp_path: Path) -> None:
+    one = service(tmp_path, TEXT)
+    verdicts = one.test()
+    edited = TEXT.replace("# Customers, with tests.", "# Customers.")
+    (tmp_path / "service.yaml").write_text(edited)
+    with pytest.raises(SpecError, match="was changed while its tests ran, so nothing was written"):
+        fix(one, verdicts)
+    assert (tmp_path / "service.yaml").read_text() == edited
+
+
+def test_a_file_that_may_not_be_written_is_not(tmp_path: Path) -> None:
+    one = service(tmp_path, TEXT)
+    (tmp_path / "service.yaml").chmod(0o444)
+    with pytest.raises(SpecError, match=r"expected to write .*, got: the file is read-only"):
+        fix(one, one.test())
+    assert (tmp_path / "service.yaml").read_text() == TEXT

@@ -33,6 +33,7 @@ def mistakes(*tests: Any, **change: Any) -> list[tuple[str, str]]:
     ("change", "path", "message"),
     [
         ({"expect": {"claen": []}}, "expect.claen", "expected the id of a step, got 'claen'; did you mean 'clean'?"),
+        ({"name": "bell \a"}, "name", "expected a name on one line without control characters, got 'bell \\x07'"),
         ({"expect": {}}, "expect", "expected at least 1 entry, got 0"),
         ({"expect": {"clean": {"ordered": True}}}, "expect.clean", "expected 'rows', 'dead' or 'filtered', got none of them"),
         ({"expect": {"clean": {"row": []}}}, "expect.clean.row", "unknown key 'row'; did you mean 'rows'?"),

@@ -249,3 +249,9 @@ def test_where_a_batch_is_cut_does_not_matter(
 ) -> None:
     batch = pa.record_batch({"v": pa.array(values, pa.string())})
     cut_anywhere({"type": "filter", "condition": "CAST(v AS INTEGER) > 3", "required": required}, batch, cut)
+
+
+def test_a_number_of_more_than_64_bits_is_compared_as_it_is(run: Any) -> None:
+    batch = pa.record_batch({"id": pa.array([1, 2**63 - 1], pa.int64())})
+    condition = {"field": "id", "operator": "lt", "value": 2**70}
+    assert run({"type": "filter", "condition": condition}, batch).rows == [{"id": 1}, {"id": 2**63 - 1}]

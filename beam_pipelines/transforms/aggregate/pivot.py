@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
@@ -138,7 +139,7 @@ class Pivot(Aggregate):
             return pa.nulls(0), [Problem(message, f"{self._path}.column", hint="name a field inside of it")]
         problems, arrays = [], []
         for name, value in self._pivot.columns.items():
-            array, wrong = convert_column(pa.array([value]), kind)
+            array, wrong = convert_column(pa.array([Decimal(value) if isinstance(value, int) and abs(value) >= 2**63 else value]), kind)
             strange = isinstance(value, bool) and not pa.types.is_boolean(kind)  # Arrow takes true for 1
             if strange or (wrong is not None and wrong.any()):
                 place = list(self._pivot.columns).index(name)

@@ -61,7 +61,7 @@ class Sum(Kernel):
             super().__init__(kind if pa.types.is_duration(kind) else pa.int64(), State(pa.int64(), "sum"), State(pa.int64(), "sum"))
         else:
             raise MeasureProblem(
-                f"expected numbers to add up, got a {kind}", "convert the field in a map step before, such as with converter: number"
+                f"expected numbers to add up, got a {kind}", "convert the field in a map step before, such as with converter: decimal"
             )
 
     def lift(self, rows: Rows) -> list[pa.Array]:

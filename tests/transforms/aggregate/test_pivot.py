@@ -143,6 +143,7 @@ def test_only_the_columns_that_it_names_are_read() -> None:
         ({"column": "n", "value": "n", "values": {"a": 1, "b": 1.0}}, "steps[0].values", "type-unsupported", "equal as int64"),
         ({"column": "month", "value": "n", "values": ["k"]}, "steps[0].values", "type-unsupported", "two results would be called 'k'"),
         ({"column": "month", "value": "n", "values": ["K"]}, "steps[0].values", "type-unsupported", "two results would be called 'K'"),
+        ({"column": "n", "value": "n", "values": [2**70]}, "steps[0].values[0]", "type-unsupported", f"a int64, got {2**70}"),
         ({"column": "n", "value": "n", "values": {"yes": True}}, "steps[0].values.yes", "type-unsupported", "a int64, got True"),
         ({"column": "tags", "value": "n"}, "steps[0].column", "type-unsupported", "can be told apart"),
     ],
