@@ -16,7 +16,7 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import sums_up, trace
 from beam_pipelines.engine.prepare import with_sides
 from beam_pipelines.engine.refusal import refusal
-from beam_pipelines.engine.sides import acquainted, joins_of
+from beam_pipelines.engine.sides import acquainted, added_without, joins_of
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Target
 from beam_pipelines.io.sql.relation import decide_kind, match_column
@@ -150,10 +150,10 @@ def make_plan(job: Job, context: RunContext) -> Plan:
             about = source.describe(table)
             described[load] = table, about
             if not guarantees:
-                _check_joins(job, context, source, about, steps)
+                sides = _check_joins(job, context, source, about, steps)
             cursor = _decided(source, policy, table, about.schema)
             # Derived at once: what a source assumes of a cursor is about the table that was described last.
-            guarantees[load] = _guarantee(job, context, policy, source, target, cursor, about.schema, steps)
+            guarantees[load] = _guarantee(job, context, policy, source, target, cursor, about.schema, steps, sides)
         made = promises(guarantees)
         if policy.swap:
             _check_swap(target, described)
@@ -225,8 +225,12 @@ def _of_all_rows(step: StepBase) -> str | None:
     return "totals" if sums_up(step) else "first rows" if step.type in ("top", "limit") else None
 
 
-def _check_joins(job: Job, context: RunContext, source: Source, described: Described, steps: Sequence[Step]) -> None:
-    """Open the right sides of joins, tell the steps about them, and refuse what does not fit as far as it is known without a row."""
+def _check_joins(job: Job, context: RunContext, source: Source, described: Described, steps: Sequence[Step]) -> Window:
+    """Open the right sides of joins, tell the steps about them, and refuse what does not fit as far as it is known without a row.
+
+    Returns:
+        A window with the sides, and no more.
+    """
     window = Window(job.service, "", "", context.run, 0, started_at=context.started_at)
     window = with_sides(job, window, context, incremental=source.cursor is not None)
     acquainted(job, steps, window)
@@ -234,8 +238,9 @@ def _check_joins(job: Job, context: RunContext, source: Source, described: Descr
     schema = origin.visible_schema(described.schema)
     for step in steps[: last + 1]:
         if step.needs_sample:
-            return
+            break
         schema = step.plan(schema, None)
+    return window
 
 
 def _check_swap(target: Target, loads: Iterable[str]) -> None:
@@ -323,6 +328,7 @@ def _guarantee(
     cursor: CursorSpec | None,
     schema: pa.Schema,
     steps: Sequence[Step],
+    sides: Window,
 ) -> Guarantee:
     return derive(
         mode=policy.mode,
@@ -332,16 +338,18 @@ def _guarantee(
         cursor=cursor.column if cursor else None,
         kind=cursor.kind if cursor else "timestamp",
         overlap=cursor.overlap if cursor else 0.0,
-        versioned=_versioned(job, cursor, schema, steps) if policy.mode == "upsert" else False,
+        versioned=_versioned(job, cursor, schema, steps, sides) if policy.mode == "upsert" else False,
         assumptions=(*source.traits.assumptions, *([] if context.local or not source.traits.snapshot else [_APART])),
     )
 
 
-def _versioned(job: Job, cursor: CursorSpec | None, schema: pa.Schema, steps: Sequence[Step]) -> bool | None:
+def _versioned(job: Job, cursor: CursorSpec | None, schema: pa.Schema, steps: Sequence[Step], sides: Window) -> bool | None:
     """Whether rows arrive with a version, as Prepare will find it; None while only a sample could tell what a function gives."""
     if getattr(job.destination, "version_column", None):
         return True
-    name = trace([cursor.column], job.definition.steps, exact=False).get(cursor.column) if cursor else None
+    if cursor is None or added_without(job, sides, cursor.column):
+        return False
+    name = trace([cursor.column], job.definition.steps, exact=False).get(cursor.column)
     if name is None or all(step.type != "function" for step in steps):
         return name is not None
     for step in steps:

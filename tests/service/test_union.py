@@ -168,6 +168,40 @@ def test_the_sources_key_names_no_row_any_more(people: Desk) -> None:
     assert (result.execution.error_code, "give keyFields" in str(result.error)) == ("key-missing", True)
 
 
+TIMED = {"table": "a", "cursor": {"column": "changed", "kind": "sequence"}}
+BOTH = {"id": "both", "type": "union", "missing": "null", "source": {"type": "database", "connection": "source", "table": "b"}}
+
+
+def test_rows_without_the_cursors_column_turn_off_its_guard_and_a_version_that_is_given_keeps_it_on(desk: Desk) -> None:
+    desk.sqlite("source.db", "CREATE TABLE a (id INTEGER PRIMARY KEY, v TEXT, changed INTEGER)", "INSERT INTO a VALUES (1, 'a', 5)")
+    desk.sqlite("source.db", "CREATE TABLE b (id INTEGER PRIMARY KEY, v TEXT)", "INSERT INTO b VALUES (1, 'b'), (2, 'b')")
+    into = {"table": "out", "mode": "upsert", "keyFields": ["id"]}
+    desk.etl(TIMED, into, [BOTH])
+    assert "there is no version column: the last run wins" in desk.service.plan().guarantee.reasons
+    desk.ran()
+    assert desk.duckdb("target.duckdb", "SELECT * FROM out ORDER BY id") == [(1, "b", None), (2, "b", None)]
+    desk.etl(TIMED, {**into, "table": "kept", "versionColumn": "changed"}, [BOTH])
+    assert "an older version never overwrites a newer one" in desk.service.plan().guarantee.reasons
+    for _ in range(2):
+        desk.ran()
+        assert desk.duckdb("target.duckdb", "SELECT * FROM kept ORDER BY id") == [(1, "a", 5), (2, "b", None)]
+        desk.sqlite("source.db", "UPDATE b SET v = 'new'", "UPDATE b SET v = 'b' WHERE id = 2")
+
+
+@pytest.mark.no_bundle
+def test_the_guard_is_off_as_well_where_rows_without_it_come_from_a_union_in_the_other_source(desk: Desk) -> None:
+    desk.sqlite("source.db", "CREATE TABLE a (id INTEGER PRIMARY KEY, v TEXT, changed INTEGER)")
+    desk.sqlite("source.db", "CREATE TABLE b (id INTEGER PRIMARY KEY, v TEXT)")
+    desk.sqlite("source.db", "CREATE TABLE c (id INTEGER PRIMARY KEY, v TEXT, Was INTEGER)")
+    told = {}
+    for name, behind in {"same": [], "inner": [BOTH | {"id": "inner"}]}.items():
+        named = {"id": "named", "type": "map", "unmapped": "keep", "mappings": {"CHANGED": {"source": "was"}}}
+        other = {"type": "database", "connection": "source", "table": "c", "transformations": [*behind, named]}
+        desk.etl(TIMED, {"table": "out", "mode": "upsert", "keyFields": ["id"]}, [{**BOTH, "source": other}])
+        told[name] = "an older version never overwrites a newer one" in desk.service.plan().guarantee.reasons
+    assert told == {"same": True, "inner": False}
+
+
 @pytest.mark.no_bundle
 def test_with_new_rows_the_plan_says_that_all_of_the_other_source_is_added(people: Desk) -> None:
     people.etl(NEW, {"table": "out", "mode": "upsert", "keyFields": ["id"]}, [ALL])
