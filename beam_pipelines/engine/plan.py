@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.engine import calls, notebook
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.lineage import sums_up, trace
+from beam_pipelines.engine.lineage import snake, sums_up, trace
 from beam_pipelines.engine.prepare import with_sides
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import acquainted, added_without, joins_of
@@ -25,9 +25,13 @@ from beam_pipelines.pricing import metered_steps
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee, Promise, derive, promises, require, weakest
 from beam_pipelines.runs.window import Window
+from beam_pipelines.spec.order import terms
 from beam_pipelines.spec.step import StepBase
 from beam_pipelines.spec.step.sided import sided
 from beam_pipelines.transforms.step import Step
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.step.deduplicate import DeduplicateStep
 
 __all__ = ["Plan", "Reading", "make_plan", "refuse_unserved"]
 
@@ -154,6 +158,7 @@ def make_plan(job: Job, context: RunContext) -> Plan:
             cursor = _decided(source, policy, table, about.schema)
             # Derived at once: what a source assumes of a cursor is about the table that was described last.
             guarantees[load] = _guarantee(job, context, policy, source, target, cursor, about.schema, steps, sides)
+            _check_deduplicates(job, cursor, policy, _versioned(job, cursor, about.schema, steps, sides) is True)
         made = promises(guarantees)
         if policy.swap:
             _check_swap(target, described)
@@ -223,6 +228,40 @@ def _of_all_rows(step: StepBase) -> str | None:
     if step.type == "sort":
         return "numbers" if getattr(step, "output", None) else None
     return "totals" if sums_up(step) else "first rows" if step.type in ("top", "limit") else None
+
+
+def _check_deduplicates(job: Job, cursor: CursorSpec | None, policy: Policy, versioned: bool) -> None:
+    """Refuse to let one of what is new take the place of one of all rows, but where the newest stays and the target keeps it."""
+    if cursor is None or policy.mode == "insert":
+        return
+    version = _version_name(job, cursor) if versioned and policy.mode == "upsert" else None
+    for place, model in enumerate(job.definition.steps):
+        if model.type != "deduplicate":
+            continue
+        step = cast("DeduplicateStep", model)
+        first = next(iter(terms(step.order_by)), None)
+        newest = first is not None and step.keep == ("first" if first.descending else "last")
+        by = _arrives(job, first.field, place + 1) if first is not None and newest else None
+        if step.by is None or (version and by and by.lower() == version.lower()):
+            continue  # rows that are alike in all columns may take each other's place
+        raise refusal(
+            "pipeline.destination.mode",
+            f"the source gives only what is new, so {policy.mode} would put the {step.keep} of the new rows by {step.id!r} in the place of"
+            " that of all rows: read without a cursor, use insert, which keeps one row of what is new a run, or upsert with keep: last and"
+            f" an orderBy that begins with the column that orders versions{f', {version!r}' if version else ', which must arrive'}",
+            "mode-refused",
+        )
+
+
+def _version_name(job: Job, cursor: CursorSpec) -> str | None:
+    """What the column that orders versions is called in the target, if it arrives there."""
+    return getattr(job.destination, "version_column", None) or _arrives(job, cursor.column, 0)
+
+
+def _arrives(job: Job, column: str, place: int) -> str | None:
+    """The name in the target of a column that comes to a step."""
+    name = trace([column], job.definition.steps[place:], exact=False).get(column)
+    return snake(name) if name and job.definition.naming == "snake" else name
 
 
 def _check_joins(job: Job, context: RunContext, source: Source, described: Described, steps: Sequence[Step]) -> Window:
