@@ -136,8 +136,14 @@ def refuse_unserved(job: Job) -> None:
         )
 
 
-def make_plan(job: Job, context: RunContext) -> Plan:
+def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Plan:
     """Plan a run: connect, ask catalogs and ledger, read no row, write nothing.
+
+    Args:
+        job: The service.
+        context: Of the run.
+        every_step: Try on the columns of each table all steps that need no sample. A run leaves that to Prepare, which does it anyway,
+            and goes by what the last run wrote down where it can: to compile expressions takes DuckDB, and a small run waits for that.
 
     Raises:
         PlanError: A part cannot do what is asked, or is not served; names the key.
@@ -155,6 +161,8 @@ def make_plan(job: Job, context: RunContext) -> Plan:
             described[load] = table, about
             if not guarantees:
                 sides = _check_joins(job, context, source, about, steps)
+            if every_step:
+                _try(job, steps, about.schema)
             cursor = _decided(source, policy, table, about.schema)
             # Derived at once: what a source assumes of a cursor is about the table that was described last.
             guarantees[load] = _guarantee(job, context, policy, source, target, cursor, about.schema, steps, sides)
@@ -274,12 +282,21 @@ def _check_joins(job: Job, context: RunContext, source: Source, described: Descr
     window = with_sides(job, window, context, incremental=source.cursor is not None)
     acquainted(job, steps, window)
     last = max((position for position, step in enumerate(steps) if step.type in ("join", "enrich", "union")), default=-1)
-    schema = origin.visible_schema(described.schema)
-    for step in steps[: last + 1]:
-        if step.needs_sample:
-            break
-        schema = step.plan(schema, None)
+    _try(job, steps[: last + 1], described.schema)
     return window
+
+
+def _try(job: Job, steps: Sequence[Step], schema: pa.Schema) -> None:
+    """Plan steps one behind the other, up to one that needs a sample."""
+    schema = origin.visible_schema(schema)
+    for place, step in enumerate(steps):
+        if step.needs_sample:
+            return
+        schema = step.plan(schema, None)
+        try:
+            origin.refuse_reserved(schema.names)
+        except PlanError as error:
+            raise refusal(f"{job.definition.steps_path}[{place}]", error.message, error.code) from error
 
 
 def _check_swap(target: Target, loads: Iterable[str]) -> None:
