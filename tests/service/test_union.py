@@ -83,6 +83,23 @@ def test_of_rows_with_one_key_that_of_the_other_source_wins(people: Desk) -> Non
     assert arrived(people) == sorted((dict(PEOPLE) | dict(ADDED)).items())
 
 
+@pytest.mark.parametrize("inner", [False, True], ids=["of the source", "of a source in it"])
+def test_the_error_budget_is_a_share_of_the_rows_read_of_both_also_where_none_of_the_others_survives(people: Desk, inner: bool) -> None:
+    people.sqlite(
+        "source.db",
+        "WITH RECURSIVE n(i) AS (SELECT 101 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO people SELECT i, 1 FROM n",
+        "WITH RECURSIVE n(i) AS (SELECT 200 UNION ALL SELECT i + 1 FROM n WHERE i < 349) INSERT INTO old SELECT i, 'young' FROM n",
+        "DELETE FROM old WHERE number < 200",
+        "CREATE TABLE nobody (id INTEGER PRIMARY KEY, age INTEGER)",
+    )
+    nobody = {"type": "database", "connection": "source", "table": "nobody", "transformations": [{**ALL, "id": "inner"}]}
+    step = {**ALL, "source": nobody} if inner else ALL
+    people.etl({"table": "people"}, OUT, [step], errorBudget={"max": "13.05%"})  # 150 of 1,150 are 13.04 %
+    people.ran()
+    people.etl({"table": "people"}, OUT, [step], errorBudget={"max": "13%"})
+    assert "150 of 1150 rows failed (13.0%)" in str(people.run().execution.error)
+
+
 def test_several_unions_and_a_join_and_an_aggregate_behind(people: Desk) -> None:
     again = {**ALL, "id": "again", "source": {"type": "database", "connection": "source", "table": "people", "transformations": [
         {"id": "young", "type": "filter", "condition": "age < 10"},
