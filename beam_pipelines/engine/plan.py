@@ -432,6 +432,13 @@ def _notes(job: Job, policy: Policy, steps: Sequence[Step], target: Target, curs
             f"the right side of {', '.join(map(repr, joins))} is read whole in every run, but a row of it that changes does not bring back"
             " the rows that were joined with it before: those are joined anew when they change, or with --full-refresh"
         )
+    if policy.mode != "insert" and not policy.whole:
+        notes += [
+            f"{step.id}: when a list gets shorter, the elements that are gone stay in the target, for {policy.mode} by key deletes no row"
+            " that does not come: to lose them, read the source whole and use replace without keyFields"
+            for step in job.definition.steps
+            if step.type == "explode"
+        ]
     if any(True for _ in calls.asking(job)):
         notes.append("what is tried again, of a run or of a part of it, asks an API again: what it is asked must change nothing there")
     if policy.whole and not target.traits.transactional and not job.load_of("{table}").lower().endswith((".parquet", ".pq")):
