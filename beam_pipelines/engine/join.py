@@ -69,8 +69,8 @@ class TellFn(PlainFn):
         self._step = step
 
     def process(self, fact: ReadFact | StepFact) -> Iterator[StepFact]:
-        error = fact.error if isinstance(fact, StepFact) else None
-        yield StepFact(fact.load, self._step, made=fact.dead, dead=fact.dead, letters=fact.letters, error=error)
+        error, read = (None, fact.rows) if isinstance(fact, ReadFact) else (fact.error, fact.right_read)
+        yield StepFact(fact.load, self._step, made=fact.dead, dead=fact.dead, right_read=read, letters=fact.letters, error=error)
 
 
 class _JoinFn(ShuffleFn[Join]):

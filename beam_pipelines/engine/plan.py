@@ -6,17 +6,17 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.engine import calls, notebook
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.lineage import sums_up, trace
+from beam_pipelines.engine.lineage import snake, sums_up, trace
 from beam_pipelines.engine.prepare import with_sides
 from beam_pipelines.engine.refusal import refusal
-from beam_pipelines.engine.sides import acquainted, joins_of
+from beam_pipelines.engine.sides import acquainted, added_without, joins_of
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Target
 from beam_pipelines.io.sql.relation import decide_kind, match_column
@@ -25,9 +25,13 @@ from beam_pipelines.pricing import metered_steps
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee, Promise, derive, promises, require, weakest
 from beam_pipelines.runs.window import Window
+from beam_pipelines.spec.order import terms
 from beam_pipelines.spec.step import StepBase
 from beam_pipelines.spec.step.sided import sided
 from beam_pipelines.transforms.step import Step
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.step.deduplicate import DeduplicateStep
 
 __all__ = ["Plan", "Reading", "make_plan", "refuse_unserved"]
 
@@ -132,8 +136,14 @@ def refuse_unserved(job: Job) -> None:
         )
 
 
-def make_plan(job: Job, context: RunContext) -> Plan:
+def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Plan:
     """Plan a run: connect, ask catalogs and ledger, read no row, write nothing.
+
+    Args:
+        job: The service.
+        context: Of the run.
+        every_step: Try on the columns of each table all steps that need no sample. A run leaves that to Prepare, which does it anyway,
+            and goes by what the last run wrote down where it can: to compile expressions takes DuckDB, and a small run waits for that.
 
     Raises:
         PlanError: A part cannot do what is asked, or is not served; names the key.
@@ -150,10 +160,13 @@ def make_plan(job: Job, context: RunContext) -> Plan:
             about = source.describe(table)
             described[load] = table, about
             if not guarantees:
-                _check_joins(job, context, source, about, steps)
+                sides = _check_joins(job, context, source, about, steps)
+            if every_step:
+                _try(job, steps, about.schema)
             cursor = _decided(source, policy, table, about.schema)
             # Derived at once: what a source assumes of a cursor is about the table that was described last.
-            guarantees[load] = _guarantee(job, context, policy, source, target, cursor, about.schema, steps)
+            guarantees[load] = _guarantee(job, context, policy, source, target, cursor, about.schema, steps, sides)
+            _check_deduplicates(job, cursor, policy, _versioned(job, cursor, about.schema, steps, sides) is True)
         made = promises(guarantees)
         if policy.swap:
             _check_swap(target, described)
@@ -225,17 +238,65 @@ def _of_all_rows(step: StepBase) -> str | None:
     return "totals" if sums_up(step) else "first rows" if step.type in ("top", "limit") else None
 
 
-def _check_joins(job: Job, context: RunContext, source: Source, described: Described, steps: Sequence[Step]) -> None:
-    """Open the right sides of joins, tell the steps about them, and refuse what does not fit as far as it is known without a row."""
+def _check_deduplicates(job: Job, cursor: CursorSpec | None, policy: Policy, versioned: bool) -> None:
+    """Refuse to let one of what is new take the place of one of all rows, but where the newest stays and the target keeps it."""
+    if cursor is None or policy.mode == "insert":
+        return
+    version = _version_name(job, cursor) if versioned and policy.mode == "upsert" else None
+    for place, model in enumerate(job.definition.steps):
+        if model.type != "deduplicate":
+            continue
+        step = cast("DeduplicateStep", model)
+        first = next(iter(terms(step.order_by)), None)
+        newest = first is not None and step.keep == ("first" if first.descending else "last")
+        by = _arrives(job, first.field, place + 1) if first is not None and newest else None
+        if step.by is None or (version and by and by.lower() == version.lower()):
+            continue  # rows that are alike in all columns may take each other's place
+        raise refusal(
+            "pipeline.destination.mode",
+            f"the source gives only what is new, so {policy.mode} would put the {step.keep} of the new rows by {step.id!r} in the place of"
+            " that of all rows: read without a cursor, use insert, which keeps one row of what is new a run, or upsert with keep: last and"
+            f" an orderBy that begins with the column that orders versions{f', {version!r}' if version else ', which must arrive'}",
+            "mode-refused",
+        )
+
+
+def _version_name(job: Job, cursor: CursorSpec) -> str | None:
+    """What the column that orders versions is called in the target, if it arrives there."""
+    return getattr(job.destination, "version_column", None) or _arrives(job, cursor.column, 0)
+
+
+def _arrives(job: Job, column: str, place: int) -> str | None:
+    """The name in the target of a column that comes to a step."""
+    name = trace([column], job.definition.steps[place:], exact=False).get(column)
+    return snake(name) if name and job.definition.naming == "snake" else name
+
+
+def _check_joins(job: Job, context: RunContext, source: Source, described: Described, steps: Sequence[Step]) -> Window:
+    """Open the right sides of joins, tell the steps about them, and refuse what does not fit as far as it is known without a row.
+
+    Returns:
+        A window with the sides, and no more.
+    """
     window = Window(job.service, "", "", context.run, 0, started_at=context.started_at)
     window = with_sides(job, window, context, incremental=source.cursor is not None)
     acquainted(job, steps, window)
     last = max((position for position, step in enumerate(steps) if step.type in ("join", "enrich", "union")), default=-1)
-    schema = origin.visible_schema(described.schema)
-    for step in steps[: last + 1]:
+    _try(job, steps[: last + 1], described.schema)
+    return window
+
+
+def _try(job: Job, steps: Sequence[Step], schema: pa.Schema) -> None:
+    """Plan steps one behind the other, up to one that needs a sample."""
+    schema = origin.visible_schema(schema)
+    for place, step in enumerate(steps):
         if step.needs_sample:
             return
         schema = step.plan(schema, None)
+        try:
+            origin.refuse_reserved(schema.names)
+        except PlanError as error:
+            raise refusal(f"{job.definition.steps_path}[{place}]", error.message, error.code) from error
 
 
 def _check_swap(target: Target, loads: Iterable[str]) -> None:
@@ -323,6 +384,7 @@ def _guarantee(
     cursor: CursorSpec | None,
     schema: pa.Schema,
     steps: Sequence[Step],
+    sides: Window,
 ) -> Guarantee:
     return derive(
         mode=policy.mode,
@@ -332,16 +394,18 @@ def _guarantee(
         cursor=cursor.column if cursor else None,
         kind=cursor.kind if cursor else "timestamp",
         overlap=cursor.overlap if cursor else 0.0,
-        versioned=_versioned(job, cursor, schema, steps) if policy.mode == "upsert" else False,
+        versioned=_versioned(job, cursor, schema, steps, sides) if policy.mode == "upsert" else False,
         assumptions=(*source.traits.assumptions, *([] if context.local or not source.traits.snapshot else [_APART])),
     )
 
 
-def _versioned(job: Job, cursor: CursorSpec | None, schema: pa.Schema, steps: Sequence[Step]) -> bool | None:
+def _versioned(job: Job, cursor: CursorSpec | None, schema: pa.Schema, steps: Sequence[Step], sides: Window) -> bool | None:
     """Whether rows arrive with a version, as Prepare will find it; None while only a sample could tell what a function gives."""
     if getattr(job.destination, "version_column", None):
         return True
-    name = trace([cursor.column], job.definition.steps, exact=False).get(cursor.column) if cursor else None
+    if cursor is None or added_without(job, sides, cursor.column):
+        return False
+    name = trace([cursor.column], job.definition.steps, exact=False).get(cursor.column)
     if name is None or all(step.type != "function" for step in steps):
         return name is not None
     for step in steps:
@@ -368,6 +432,13 @@ def _notes(job: Job, policy: Policy, steps: Sequence[Step], target: Target, curs
             f"the right side of {', '.join(map(repr, joins))} is read whole in every run, but a row of it that changes does not bring back"
             " the rows that were joined with it before: those are joined anew when they change, or with --full-refresh"
         )
+    if policy.mode != "insert" and not policy.whole:
+        notes += [
+            f"{step.id}: when a list gets shorter, the elements that are gone stay in the target, for {policy.mode} by key deletes no row"
+            " that does not come: to lose them, read the source whole and use replace without keyFields"
+            for step in job.definition.steps
+            if step.type == "explode"
+        ]
     if any(True for _ in calls.asking(job)):
         notes.append("what is tried again, of a run or of a part of it, asks an API again: what it is asked must change nothing there")
     if policy.whole and not target.traits.transactional and not job.load_of("{table}").lower().endswith((".parquet", ".pq")):

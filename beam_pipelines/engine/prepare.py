@@ -18,7 +18,7 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import group_columns, meant, snake, trace
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
-from beam_pipelines.engine.sides import acquainted, fix_sides, multiplies, plan_sides
+from beam_pipelines.engine.sides import acquainted, added_without, fix_sides, multiplies, plan_sides
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Standing, Target
 from beam_pipelines.io.sql.relation import match_column
@@ -293,17 +293,16 @@ def choose_keys(
     return replace(
         window,
         key_fields=keys,
-        version_column=_version(
-            job, columns, policy, match_column(cursor.column, described.schema.names, window.table) if cursor else None
-        ),
+        version_column=_version(job, window, policy, match_column(cursor.column, described.schema.names, window.table) if cursor else None),
         source_key=described.primary_key,
         origin_key=tuple((c, exact[c]) for c in primary) if set(primary) <= set(exact) else (),
         unique_on=traced_key if set(traced_key) == set(keys) and traced_key else (),
     )
 
 
-def _version(job: Job, columns: list[str], policy: Policy, cursor: str | None) -> str | None:
-    """The column of the target that orders versions of a row: the one given, else the cursor's, where it arrives."""
+def _version(job: Job, window: Window, policy: Policy, cursor: str | None) -> str | None:
+    """The column of the target that orders versions of a row: the one given, else the cursor's, where it arrives in all rows."""
+    columns = window.schema(TARGET).names
     if policy.mode != "upsert":
         return None
     given = getattr(job.destination, "version_column", None)
@@ -315,7 +314,7 @@ def _version(job: Job, columns: list[str], policy: Policy, cursor: str | None) -
                 "column-missing",
             )
         return str(given)
-    if cursor is None:
+    if cursor is None or added_without(job, window, cursor):
         return None
     name = trace([cursor], job.definition.steps, exact=False).get(cursor)
     renamed = snake(name) if name and job.definition.naming == "snake" else name

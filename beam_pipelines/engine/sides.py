@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.step.union import UnionStep
     from beam_pipelines.transforms.join import Join
 
-__all__ = ["acquainted", "fix_sides", "joins_of", "multiplies", "opened_side", "plan_sides"]
+__all__ = ["acquainted", "added_without", "fix_sides", "joins_of", "multiplies", "opened_side", "plan_sides"]
 
 Planner = Callable[[Job, Window, Source, Described], Window]
 
@@ -132,6 +132,31 @@ def multiplies(job: Job, window: Window) -> bool:
         if model.how in ("inner", "left") and not any(unique and keys.issuperset(unique) for unique in known):
             return True
     return False
+
+
+def added_without(job: Job, window: Window, column: str) -> str | None:
+    """Return the id of a union that adds rows to which a column of the source means nothing, for theirs has none that arrives there.
+
+    Args:
+        job: The service, or a side of it.
+        window: With the sides planned.
+        column: Of the job's source.
+    """
+    steps = job.definition.steps
+    for place, model in enumerate(steps):
+        name = trace([column], steps[:place], exact=False).get(column)
+        if name is None:
+            return None
+        if model.type != "union":
+            continue
+        side, planned = job.side(model.id), window.sides[model.id]
+        behind = side.definition.steps
+        if name.lower() not in {known.lower() for known in planned.schema(behind[-1].id if behind else "").names}:
+            return model.id
+        arrives = [(one, trace([one], behind, exact=False).get(one, "")) for one in planned.schema().names]
+        if any(there.lower() == name.lower() and added_without(side, planned, one) for one, there in arrives):
+            return model.id
+    return None
 
 
 def _joins(job: Job) -> Iterator[tuple[str, Sided | UnionStep]]:

@@ -67,7 +67,7 @@ class Service:
         from beam_pipelines.engine.plan import make_plan
 
         with self.placing():
-            return make_plan(self._job, self._context(full_refresh, keep_watermark))
+            return make_plan(self._job, self._context(full_refresh, keep_watermark), every_step=True)
 
     def preview(self, step: str | None = None, limit: int = 20) -> Preview:
         """Show rows as they leave a step (the last, when none is named); writes nothing."""

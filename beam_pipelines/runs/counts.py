@@ -89,8 +89,8 @@ class Tally:
 
     @property
     def budgeted(self) -> int:
-        """Rows that may fail, which the error budget is a share of: those read, and those of the right sides of joins."""
-        return self.read + sum(step.right for step in self.steps)
+        """Rows that may fail, which the error budget is a share of: those read, and those read for the right sides of joins and unions."""
+        return self.read + sum(step.right_read for step in self.steps)
 
     @property
     def filtered(self) -> int:

@@ -88,6 +88,7 @@ class StepFact:
         nulled: Rows that failed in a step with `required: false` and went on with its columns null; part of `records_out`.
         made: Rows above one to one, from a function that returns several for one.
         right: Rows of the right side of a join, after its own steps; part of no law.
+        right_read: Rows read for the right side, dead ones included; part of no law.
         absorbed: Rows that went on only as a part of another one: of a group all but one.
         bytes_out: Canonical size of what went on (`columnar.size.canonical_bytes`); steps that ran as one have that of the last.
         seconds: Time spent.
@@ -107,6 +108,7 @@ class StepFact:
     made: int = 0
     absorbed: int = 0
     right: int = 0
+    right_read: int = 0
     bytes_out: int = 0
     seconds: float = 0.0
     letters: tuple[Dead, ...] = ()
@@ -145,6 +147,6 @@ def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
 
 
 def _add(a: StepFact, b: StepFact) -> StepFact:
-    numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "absorbed", "right", "bytes_out", "seconds")
-    summed = {name: getattr(a, name) + getattr(b, name) for name in numbers}
+    numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "absorbed", "right", "right_read")
+    summed = {name: getattr(a, name) + getattr(b, name) for name in (*numbers, "bytes_out", "seconds")}
     return replace(a, **summed, letters=a.letters + b.letters, error=a.error or b.error)

@@ -198,6 +198,32 @@ def test_totals_of_what_is_new_in_the_place_of_those_of_all_rows(world: World, m
     assert plan(world, TABLE, TOTALS, mode=mode, keyFields=["age"]).mode == mode
 
 
+UNFIT: list[tuple[dict[str, Any], str]] = [
+    ({"type": "filter", "condition": "nowhere > 1"}, "nowhere"),
+    ({"type": "top", "n": 1, "orderBy": "nowhere"}, "nowhere"),
+    ({"type": "explode", "field": "nowhere"}, "nowhere"),
+    ({"type": "explode", "field": "age"}, "list"),
+    ({"type": "sample", "fraction": 0.5, "by": ["nowhere"]}, "nowhere"),
+    ({"type": "pivot", "groupBy": ["id"], "column": "age", "values": {"ones": 1}, "value": "nowhere", "function": "sum"}, "nowhere"),
+    ({"type": "sql", "query": "SELECT nowhere FROM input"}, "nowhere"),
+    ({"type": "sort", "by": ["age"], "orderBy": "id", "as": "__bp_place"}, "__bp_"),
+]
+
+
+@pytest.mark.parametrize(("step", "told"), UNFIT, ids=[f"{step['type']} {told}" for step, told in UNFIT])
+def test_a_step_that_does_not_fit_the_columns_that_come_to_it(world: World, step: dict[str, Any], told: str) -> None:
+    words = {"id": "words", "type": "map", "unmapped": "keep", "mappings": {"words": {"expression": "string_split(name, ' ')"}}}
+    steps = [words, {"id": "unfit", **step}]
+    _, path, message = refused(world, TABLE, steps, keyFields=["id"])
+    assert path.startswith("pipeline.transformations[1]")
+    assert told in message
+
+
+def test_what_comes_behind_a_function_that_is_sampled_is_not_known_yet(world: World) -> None:
+    (world.folder / "functions.py").write_text("def f(row: dict): ...")
+    assert plan(world, TABLE, [FUNCTION, {"id": "unfit", **UNFIT[0][0]}], keyFields=["id"]).mode == "upsert"
+
+
 def test_totals_of_what_is_new_one_set_a_run(world: World) -> None:
     found = plan(world, steps=TOTALS, mode="insert")
     assert "totals sums up what is new in each run: the target gets one set of totals a run" in found.notes

@@ -128,3 +128,12 @@ def test_a_key_of_the_source_names_no_element(desk: Desk) -> None:
     assert isinstance(result.error, PlanError)
     assert result.error.code == "key-missing"
     assert desk.service.preview().rows == ({"id": 1, "n": 1}, {"id": 1, "n": 2})
+
+
+@pytest.mark.no_bundle
+@pytest.mark.parametrize(("into", "noted"), [("upsert", True), ("replace", True), ("insert", False), ("replace whole", False)])
+def test_that_elements_of_a_list_which_gets_shorter_stay_is_said_by_the_plan(orders: Desk, into: str, noted: bool) -> None:
+    mode, _, whole = into.partition(" ")
+    of_orders(orders, {"table": "made", "mode": mode, **({} if whole else {"keyFields": ["id", "place"]})}, [EXPLODE, SHAPE])
+    told = [note for note in orders.service.plan().notes if note.startswith("lines: when a list gets shorter")]
+    assert (len(told), all(f"for {mode} by key deletes no row" in note for note in told)) == (noted, True)

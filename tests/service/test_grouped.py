@@ -197,9 +197,41 @@ def test_what_only_all_rows_can_tell_is_refused_of_new_rows(visits: Desk, one: d
 
 
 @pytest.mark.no_bundle
+@pytest.mark.parametrize(
+    ("one", "behind", "more", "fits"),
+    [
+        ({"keep": "first", "orderBy": "id"}, [], {}, False),
+        ({"keep": "last"}, [], {}, False),
+        ({"keep": "last", "orderBy": "id"}, [], {}, True),
+        ({"orderBy": ["-ID", "land"]}, [], {}, True),
+        ({"keep": "last", "orderBy": ["land", "id"]}, [], {}, False),
+        ({"keep": "last", "orderBy": "spend"}, [], {"versionColumn": "spend"}, True),
+        ({"keep": "last", "orderBy": "id"}, [], {"versionColumn": "spend"}, False),
+        ({"keep": "last", "orderBy": "id"}, [{"person": "person", "at": "id"}], {}, True),
+        ({"keep": "last", "orderBy": "id"}, [{"person": "person"}], {}, False),
+        ({"keep": "last", "orderBy": "id"}, [], {"mode": "replace"}, False),
+        ({"by": None}, [], {}, True),
+        ({}, [], {"mode": "insert"}, True),
+    ],
+)
+def test_of_new_rows_one_takes_the_place_of_the_last_runs_only_as_the_newest(
+    visits: Desk, one: dict[str, Any], behind: list[dict[str, str]], more: dict[str, Any], fits: bool
+) -> None:
+    steps = [{"id": "kept", "type": "deduplicate", **{key: value for key, value in ({"by": ["person"]} | one).items() if value}}]
+    steps += [{"id": "m", "type": "map", "mappings": {name: {"source": of} for name, of in names.items()}} for names in behind]
+    visits.etl(NEW, {"table": "out", "mode": "upsert", "keyFields": ["person"], **more}, steps)
+    if fits:
+        visits.service.plan()
+        return
+    with pytest.raises(PlanError, match="of the new rows by 'kept' in the place of that of all rows") as raised:
+        visits.service.plan()
+    assert (raised.value.code, raised.value.problems[0].path) == ("mode-refused", "pipeline.destination.mode")
+
+
+@pytest.mark.no_bundle
 def test_what_works_on_new_rows_says_that_it_does(visits: Desk) -> None:
     ordered = {"id": "ordered", "type": "sort", "by": ["land"], "orderBy": "id"}
-    visits.etl(NEW, {"table": "out", "mode": "upsert"}, [LATEST, ordered])
+    visits.etl(NEW, {"table": "out", "mode": "upsert"}, [{**LATEST, "orderBy": "id"}, ordered])
     notes = visits.service.plan().notes
     assert "latest drops rows that are alike among what is new in each run: what earlier runs loaded is not looked at" in notes
     assert any(note.startswith("ordered orders what is new in each run") for note in notes)

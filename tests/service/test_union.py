@@ -83,6 +83,23 @@ def test_of_rows_with_one_key_that_of_the_other_source_wins(people: Desk) -> Non
     assert arrived(people) == sorted((dict(PEOPLE) | dict(ADDED)).items())
 
 
+@pytest.mark.parametrize("inner", [False, True], ids=["of the source", "of a source in it"])
+def test_the_error_budget_is_a_share_of_the_rows_read_of_both_also_where_none_of_the_others_survives(people: Desk, inner: bool) -> None:
+    people.sqlite(
+        "source.db",
+        "WITH RECURSIVE n(i) AS (SELECT 101 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO people SELECT i, 1 FROM n",
+        "WITH RECURSIVE n(i) AS (SELECT 200 UNION ALL SELECT i + 1 FROM n WHERE i < 349) INSERT INTO old SELECT i, 'young' FROM n",
+        "DELETE FROM old WHERE number < 200",
+        "CREATE TABLE nobody (id INTEGER PRIMARY KEY, age INTEGER)",
+    )
+    nobody = {"type": "database", "connection": "source", "table": "nobody", "transformations": [{**ALL, "id": "inner"}]}
+    step = {**ALL, "source": nobody} if inner else ALL
+    people.etl({"table": "people"}, OUT, [step], errorBudget={"max": "13.05%"})  # 150 of 1,150 are 13.04 %
+    people.ran()
+    people.etl({"table": "people"}, OUT, [step], errorBudget={"max": "13%"})
+    assert "150 of 1150 rows failed (13.0%)" in str(people.run().execution.error)
+
+
 def test_several_unions_and_a_join_and_an_aggregate_behind(people: Desk) -> None:
     again = {**ALL, "id": "again", "source": {"type": "database", "connection": "source", "table": "people", "transformations": [
         {"id": "young", "type": "filter", "condition": "age < 10"},
@@ -166,6 +183,40 @@ def test_the_sources_key_names_no_row_any_more(people: Desk) -> None:
     people.etl({"table": "people"}, {"table": "out", "mode": "upsert"}, [ALL])
     result = people.run()
     assert (result.execution.error_code, "give keyFields" in str(result.error)) == ("key-missing", True)
+
+
+TIMED = {"table": "a", "cursor": {"column": "changed", "kind": "sequence"}}
+BOTH = {"id": "both", "type": "union", "missing": "null", "source": {"type": "database", "connection": "source", "table": "b"}}
+
+
+def test_rows_without_the_cursors_column_turn_off_its_guard_and_a_version_that_is_given_keeps_it_on(desk: Desk) -> None:
+    desk.sqlite("source.db", "CREATE TABLE a (id INTEGER PRIMARY KEY, v TEXT, changed INTEGER)", "INSERT INTO a VALUES (1, 'a', 5)")
+    desk.sqlite("source.db", "CREATE TABLE b (id INTEGER PRIMARY KEY, v TEXT)", "INSERT INTO b VALUES (1, 'b'), (2, 'b')")
+    into = {"table": "out", "mode": "upsert", "keyFields": ["id"]}
+    desk.etl(TIMED, into, [BOTH])
+    assert "there is no version column: the last run wins" in desk.service.plan().guarantee.reasons
+    desk.ran()
+    assert desk.duckdb("target.duckdb", "SELECT * FROM out ORDER BY id") == [(1, "b", None), (2, "b", None)]
+    desk.etl(TIMED, {**into, "table": "kept", "versionColumn": "changed"}, [BOTH])
+    assert "an older version never overwrites a newer one" in desk.service.plan().guarantee.reasons
+    for _ in range(2):
+        desk.ran()
+        assert desk.duckdb("target.duckdb", "SELECT * FROM kept ORDER BY id") == [(1, "a", 5), (2, "b", None)]
+        desk.sqlite("source.db", "UPDATE b SET v = 'new'", "UPDATE b SET v = 'b' WHERE id = 2")
+
+
+@pytest.mark.no_bundle
+def test_the_guard_is_off_as_well_where_rows_without_it_come_from_a_union_in_the_other_source(desk: Desk) -> None:
+    desk.sqlite("source.db", "CREATE TABLE a (id INTEGER PRIMARY KEY, v TEXT, changed INTEGER)")
+    desk.sqlite("source.db", "CREATE TABLE b (id INTEGER PRIMARY KEY, v TEXT)")
+    desk.sqlite("source.db", "CREATE TABLE c (id INTEGER PRIMARY KEY, v TEXT, Was INTEGER)")
+    told = {}
+    for name, behind in {"same": [], "inner": [BOTH | {"id": "inner"}]}.items():
+        named = {"id": "named", "type": "map", "unmapped": "keep", "mappings": {"CHANGED": {"source": "was"}}}
+        other = {"type": "database", "connection": "source", "table": "c", "transformations": [*behind, named]}
+        desk.etl(TIMED, {"table": "out", "mode": "upsert", "keyFields": ["id"]}, [{**BOTH, "source": other}])
+        told[name] = "an older version never overwrites a newer one" in desk.service.plan().guarantee.reasons
+    assert told == {"same": True, "inner": False}
 
 
 @pytest.mark.no_bundle

@@ -549,7 +549,7 @@ def _on_conflict(sql: MergeSql) -> str:
         return f"{sql.insert()} ON CONFLICT ({keys}) DO NOTHING RETURNING (xmax = 0)"
     sets = ", ".join(f"{quote(c)} = excluded.{quote(c)}" for c in others)
     differs = " OR ".join(sql.changes(c, f"excluded.{quote(c)}") for c in others)
-    newer = f"NOT COALESCE(t.{quote(sql.version)} > excluded.{quote(sql.version)}, FALSE) AND " if sql.version else ""
+    newer = f"NOT {sql.newer(f'excluded.{quote(sql.version)}')} AND " if sql.version else ""
     return sql.insert().replace(f"INSERT INTO {sql.target} ", f"INSERT INTO {sql.target} AS t ", 1) + (
         f" ON CONFLICT ({keys}) DO UPDATE SET {sets} WHERE {newer}({differs}) RETURNING (xmax = 0)"
     )

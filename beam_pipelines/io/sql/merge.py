@@ -84,10 +84,13 @@ class MergeSql:
         return " AND ".join(f"t.{quote(key)} = {self.value(key)}" for key in self.keys)
 
     def stale(self) -> str:
-        """Condition: the target's row is newer."""
-        if self.version is None:
-            return "FALSE"
-        return f"COALESCE(t.{quote(self.version)} > {self.value(self.version)}, FALSE)"
+        """Condition: the target's row is newer; one without a version is older than any that has one."""
+        return self.newer(self.value(self.version)) if self.version is not None else "FALSE"
+
+    def newer(self, value: str) -> str:
+        """Condition: the target's version is above `value`. What is behind the comma is looked at only where one of the two is null."""
+        there = f"t.{quote(self.version or '')}"
+        return f"COALESCE({there} > {value}, {there} IS NOT NULL)"
 
     def differs(self) -> str:
         """Condition: some column would change."""

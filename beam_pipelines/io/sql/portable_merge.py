@@ -67,11 +67,11 @@ class PortableMerge:
         return sa.and_(*(t.c[key] == s.c[key] for key in self.keys))
 
     def _stale(self, s: Any, t: Any) -> Any:
-        """The target's row is newer: never unknown, whatever is null."""
+        """The target's row is newer, as `MergeSql.stale` has it: never unknown, whatever is null."""
         if self.version is None:
             return sa.false()
         mine, theirs = s.c[self.version], t.c[self.version]
-        return sa.and_(theirs.is_not(None), mine.is_not(None), theirs > mine)
+        return sa.and_(theirs.is_not(None), sa.or_(mine.is_(None), theirs > mine))
 
     def _differs(self, s: Any, t: Any) -> Any:
         others = [name for name in self.columns if name not in self.keys]

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from beam_pipelines.errors import FatalError, FencedError, TransientError
+from beam_pipelines.errors import DataError, FatalError, FencedError, TransientError
 from beam_pipelines.runs.balance import Budget
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import Merged
@@ -71,6 +71,14 @@ def test_upsert_of_keys_known_to_be_unique_counts_the_same(place: Any, loading: 
 
 
 @pytest.mark.parametrize("table", [KEYED, KEYLESS])
+def test_a_row_without_a_version_is_older_than_any_that_has_one(place: Any, loading: Any, table: str) -> None:
+    place.sql(table, INSERT, "INSERT INTO customers VALUES (7, 'Gil', NULL), (8, 'Hal', NULL)")
+    counts = loading.upsert([(1, "none", None), (7, "Gil G.", None), (8, "Hal H.", -5), (9, "Ida", None)], version="version", unique=True)
+    assert place.rows() == [*THERE, (7, "Gil G.", None), (8, "Hal H.", -5), (9, "Ida", None)]
+    assert counted(counts.merged) == {"inserted": 1, "updated": 2, "stale": 1}
+
+
+@pytest.mark.parametrize("table", [KEYED, KEYLESS])
 def test_without_a_version_the_last_row_wins(place: Any, loading: Any, table: str) -> None:
     place.sql(table, INSERT)
     run = loading.begin(mode="upsert", keys=("id",))
@@ -90,12 +98,16 @@ def test_of_equal_versions_the_later_row_wins(place: Any, loading: Any) -> None:
     assert counted(counts.merged) == {"inserted": 2, "superseded": 3}
 
 
-@pytest.mark.parametrize("table", [KEYED, KEYLESS])
-def test_a_row_without_a_version_is_neither_older_nor_newer(place: Any, loading: Any, table: str) -> None:
-    place.sql(table, "INSERT INTO customers VALUES (1, 'Ada', NULL), (2, 'Bob', 10)")
-    counts = loading.upsert([(1, "Ada L.", 1), (2, "Bob B.", None)], version="version")
-    assert place.rows() == [(1, "Ada L.", 1), (2, "Bob B.", None)]
-    assert counted(counts.merged) == {"updated": 2}
+@pytest.mark.only("postgresql")
+def test_it_is_older_also_where_another_writer_was_in_between(place: Any, loading: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def conflict(tx: Any, sql: Any) -> Any:
+        raise DataError("duplicate key", code="target-refused", details={"sqlstate": "23505"})
+
+    monkeypatch.setattr("beam_pipelines.io.postgres.target._merge", conflict)
+    place.sql(KEYED, INSERT, "INSERT INTO customers VALUES (7, 'Gil', NULL)")
+    counts = loading.upsert([(1, "none", None), (2, "Bob B.", 11), (3, "Cyd old", 9), (7, "Gil G.", None)], version="version")
+    assert (counts.merged.method, counted(counts.merged)) == ("on conflict", {"updated": 2, "stale": 2})
+    assert place.rows() == [THERE[0], (2, "Bob B.", 11), *THERE[2:], (7, "Gil G.", None)]
 
 
 def test_upsert_by_several_keys_tells_them_apart(place: Any, loading: Any) -> None:
