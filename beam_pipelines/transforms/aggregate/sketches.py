@@ -14,6 +14,7 @@ import pyarrow as pa
 from beam_pipelines.columnar.hashing import row_hashes
 from beam_pipelines.transforms.aggregate.groups import Groups
 from beam_pipelines.transforms.aggregate.measure import Kernel, Measured, MeasureProblem, Rows, State, of_groups
+from beam_pipelines.transforms.aggregate.values import between
 
 __all__ = ["ApproximateDistinct", "ApproximatePercentile"]
 
@@ -175,9 +176,7 @@ class ApproximatePercentile(Kernel):
             values[np.minimum(np.searchsorted(ends, begins + at.astype(np.int64), side="right"), len(values) - 1)]
             for at in (np.floor(place), np.ceil(place))
         )
-        with np.errstate(invalid="ignore"):
-            between = np.where(low == high, low, low + (high - low) * (place - np.floor(place)))
-        return Measured(pa.array(between, mask=totals == 0))
+        return Measured(pa.array(between(low, high, place - np.floor(place)), mask=totals == 0))
 
 
 def _buckets(values: Doubles) -> npt.NDArray[np.int32]:

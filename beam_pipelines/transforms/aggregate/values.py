@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -10,7 +11,7 @@ from beam_pipelines.transforms.aggregate.groups import Groups, grouped
 from beam_pipelines.transforms.aggregate.layout import stored
 from beam_pipelines.transforms.aggregate.measure import Kernel, Measured, MeasureProblem, Rows, State, of_groups
 
-__all__ = ["Collected", "Distinct", "Percentile"]
+__all__ = ["Collected", "Distinct", "Percentile", "between"]
 
 
 def _each(array: pa.Array) -> pa.ListArray:
@@ -88,9 +89,14 @@ class Percentile(Kernel):
         if not len(values):
             return Measured(pa.nulls(len(counts), self.type))
         low, high = (np.minimum(np.where(none, 0, at), len(values) - 1) for at in (low, high))
-        with np.errstate(invalid="ignore"):
-            between = np.where(low == high, values[low], values[low] + (values[high] - values[low]) * (place - np.floor(place)))
-        return Measured(pa.array(between, mask=none))
+        return Measured(pa.array(between(values[low], values[high], place - np.floor(place)), mask=none))
+
+
+def between(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return values between others; an infinite one draws all to itself that is not its neighbour."""
+    with np.errstate(invalid="ignore"):
+        made = np.where(np.isinf(low) | np.isinf(high), low * (1 - share) + high * share, low + (high - low) * share)
+    return np.where((low == high) | (share == 0), low, made)
 
 
 class Collected(Kernel):

@@ -123,6 +123,19 @@ def test_the_spread_of_numbers_that_are_far_from_zero_and_near_each_other(worksh
     assert workshop.in_pieces(rows, 5, 1, aggregations={"x": "stddev"}) == [{"stddev_x": pytest.approx(math.sqrt(30), rel=1e-12)}]
 
 
+@pytest.mark.parametrize("approx", [False, True])
+def test_percentiles_among_infinities_are_those_of_duckdb(workshop: Any, approx: bool) -> None:
+    inf = float("inf")
+    groups = {1: [inf, inf], 2: [1.0, 2.0, inf, inf], 3: [-inf, -inf, 1.0], 4: [-inf, 5.0]}
+    rows = pa.record_batch({"k": [k for k, of in groups.items() for _ in of], "x": [x for of in groups.values() for x in of]})
+    args = {"approx": True} if approx else {}
+    shares = {f"p{share}": {"function": "percentile", "as": f"p{share}", "args": {"p": share / 10, **args}} for share in (1, 5, 9)}
+    got = {row.pop("k"): row for row in workshop.at_once(rows, groupBy=["k"], aggregations={"x": list(shares.values())})}
+    query = "SELECT k, quantile_cont(x, 0.1), quantile_cont(x, 0.5), quantile_cont(x, 0.9) FROM rows GROUP BY k"
+    expected = {k: dict(zip(shares, found, strict=True)) for k, *found in duckdb.from_arrow(pa.table(rows)).query("rows", query).fetchall()}
+    assert {k: {name: pytest.approx(x, rel=0.01) for name, x in of.items()} for k, of in expected.items()} == got
+
+
 def test_a_percentile_keeps_its_digits_however_many_groups_there_are(workshop: Any) -> None:
     groups = 300_000
     rows = batch(k=np.repeat(np.arange(groups), 2), x=np.tile([0.0, 1.0], groups))
