@@ -33,6 +33,11 @@ from beam_pipelines.transforms.step import Step
 __all__ = ["Job"]
 
 
+def _text(data: Any) -> str:
+    """JSON without white space; by the library that knows integers of any size."""
+    return json.dumps(data, separators=(",", ":"))
+
+
 @dataclass(frozen=True)
 class Job:
     """One service, as workers need it.
@@ -56,7 +61,7 @@ class Job:
     def of(cls, definition: Definition, folder: Path | None = None) -> Job:
         # Without its tests: what travels with a pipeline is what runs.
         data = definition.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"tests"})
-        return cls(json.dumps(data), str(folder) if folder else None)
+        return cls(_text(data), str(folder) if folder else None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"text": self.text, "package": self.package, "context": self.context, "path": self.path}
@@ -191,7 +196,7 @@ class Job:
         path = f"{self.path or self.definition.steps_path}[{position}].source.transformations"
         data.pop("pricing", None)  # it names steps that a side does not have
         data["pipeline"] = {**section, "transformations": source.pop("transformations", []), "source": source}
-        return replace(self, text=json.dumps(data), path=path)
+        return replace(self, text=_text(data), path=path)
 
     def load_of(self, table: str) -> str:
         """The ledger key of a source table: the target table, with `{table}` filled in by the table's own name."""
