@@ -91,7 +91,7 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
             added, told = windows | f"{label} source" >> RightSide(job, model.id, together=False)
             ours, theirs, more = (given, added) | label >> UnionRows(job, steps[0], windows)
             streams = dict(zip(streams, ours, strict=True))
-            streams |= {f" from {model.id}{number or ''}": rows for number, rows in enumerate(theirs)}
+            streams |= {f" from {model.id}" + (f"/{number}" if number else ""): rows for number, rows in enumerate(theirs)}
             facts += [told, *more]
         else:
             applied = {which: rows | f"{label}{which}" >> ApplySteps(job, steps, windows) for which, rows in streams.items()}
