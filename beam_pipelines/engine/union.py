@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +18,14 @@ from beam_pipelines.engine.stage import part_of
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.transforms.union import Union
 
-__all__ = ["UnionRows"]
+__all__ = ["RANGES", "UnionRows", "sources_in"]
 
-_RANGES = 20  # bits of the number of a range: more than any source has
+RANGES = 20  # bits of the number of a range: more than any source has; those above number the source
+
+
+def sources_in(steps: Sequence[Any]) -> int:
+    """Count the sources that the unions of some steps add, those inside of one another included."""
+    return sum(1 + sources_in(step.source.transformations) for step in steps if step.type == "union")
 
 
 class _OursFn(ShuffleFn[Union]):
@@ -44,8 +49,12 @@ class _TheirsFn(ShuffleFn[Union]):
             yield from size.split(out)
 
     def _behind(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Label rows as of ranges behind those of the other side: of two rows of one key theirs is the later one, on every run."""
-        part = part_of(batch) + ((self._position + 1) << _RANGES)
+        """Label rows as of ranges behind those of the other side: of two rows of one key theirs is the later one, on every run.
+
+        Sources are numbered as the definition names them, so that no two have one number, however unions stand inside of one another.
+        """
+        first = 1 + sources_in(self._job.definition.steps[: self._position])
+        part = part_of(batch) + (first << RANGES)
         return batch.replace_schema_metadata({**(batch.schema.metadata or {}), b"bp:part": str(part).encode()})
 
 
