@@ -5,11 +5,17 @@ The source is 100 people, id 1..100 with an age; the other 50 of old, number 81.
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from beam_pipelines.columnar import origin
+from beam_pipelines.engine import grouped, shuffle
 from beam_pipelines.errors import PlanError
+from beam_pipelines.spec.step.sample import SampleStep
+from beam_pipelines.transforms.sample import Sample
 
 Desk = Any
 OUT = {"table": "out", "mode": "insert"}
@@ -46,6 +52,18 @@ def people(desk: Desk) -> Desk:
 
 PEOPLE = [(number, number % 70) for number in range(1, 101)]
 ADDED = [(number, number % 7) for number in range(81, 129)]
+
+
+def sampled(rows: list[tuple[int, int]], source: str, key: str) -> list[tuple[int, int]]:
+    """What a half of one source is, by itself."""
+    batch = pa.record_batch({key: [number for number, _ in rows], "age": [age for _, age in rows]})
+    step = Sample(SampleStep.model_validate({"id": "some", "type": "sample", "fraction": 0.5}), "")
+    now = datetime.now(timezone.utc)
+    step.open(batch.schema, step.plan(batch.schema, None), now)
+    return [(row[key], row["age"]) for out in step.apply(origin.attach(batch, source, key=[key])).batches for row in out.to_pylist()]
+
+
+SAMPLED = sorted(sampled(PEOPLE, "people", "id") + [row for row in sampled(ADDED, "old", "number") if row[0] != 128])
 
 
 def counts(record: dict[str, Any], name: str = "all") -> tuple[int, ...]:
@@ -130,6 +148,21 @@ def test_a_row_that_does_not_fit_the_columns_of_both_is_a_dead_letter_with_its_o
     assert counts(people.ran()) == (100, 1, 100, 1, 1)
     (letter,) = people.letters()
     assert (letter["step"], letter["code"], letter["origin"]["key"]) == ("all", "cast-failed", {"id": 7})
+
+
+@pytest.mark.parametrize("shards", [2, 16])
+def test_a_sample_behind_rows_in_order_is_the_same_for_any_number_of_shards(
+    people: Desk, shards: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their keys have different names, and rows of both are in one shard."""
+    monkeypatch.setattr(grouped, "SHARDS", shards)
+    monkeypatch.setattr(shuffle, "SHARDS", shards)
+    some = {"id": "some", "type": "sample", "fraction": 0.5}
+    bad = {"id": "bad", "type": "filter", "condition": "CAST(CASE WHEN id = 128 THEN 'x' ELSE '1' END AS bigint) = 1"}
+    people.etl({"table": "people"}, OUT, [ALL, {"id": "ordered", "type": "sort", "by": ["age"], "orderBy": "id"}, bad, some])
+    people.ran()
+    assert [letter["origin"] for letter in people.letters() if letter["step"] == "bad"] == [{"source": "old", "key": {"number": 128}}]
+    assert arrived(people) == SAMPLED
 
 
 @pytest.mark.no_bundle
