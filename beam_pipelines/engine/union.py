@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,19 +13,13 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from beam_pipelines.columnar import origin, size
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.parts import RANGES, sources_in
 from beam_pipelines.engine.shuffle import ShuffleFn
 from beam_pipelines.engine.stage import part_of
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.transforms.union import Union
 
-__all__ = ["RANGES", "UnionRows", "sources_in"]
-
-RANGES = 20  # bits of the number of a range: more than any source has; those above number the source
-
-
-def sources_in(steps: Sequence[Any]) -> int:
-    """Count the sources that the unions of some steps add, those inside of one another included."""
-    return sum(1 + sources_in(step.source.transformations) for step in steps if step.type == "union")
+__all__ = ["UnionRows"]
 
 
 class _OursFn(ShuffleFn[Union]):
