@@ -8,13 +8,12 @@ from typing import Any
 import pyarrow as pa
 
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.lineage import sums_up
+from beam_pipelines.engine.lineage import BY_GROUPS, sums_up
 from beam_pipelines.runs.window import Window
 
 __all__ = ["RANGES", "label_of", "sources_in", "tables_of"]
 
 RANGES = 20  # bits of the number of a range: more than any source has; those above number the source
-_BY_GROUPS = ("deduplicate", "top", "limit", "sort")
 
 
 def label_of(batch: pa.RecordBatch) -> int | None:
@@ -31,7 +30,7 @@ def sources_in(steps: Sequence[Any]) -> int:
 def tables_of(job: Job, window: Window) -> list[tuple[str, ...]]:
     """Return what rows may be of in the end, for each source by its number: its table, behind a shuffle those of all that were there."""
     steps = job.definition.steps
-    last = max((at for at, step in enumerate(steps) if step.type in _BY_GROUPS or sums_up(step) or _brings(step)), default=-1)
+    last = max((at for at, step in enumerate(steps) if step.type in BY_GROUPS or sums_up(step) or _brings(step)), default=-1)
     own, added = [window.table], []
     for at, step in enumerate(steps):
         more = tables_of(job.side(step.id), window.sides[step.id]) if step.type == "union" else []
