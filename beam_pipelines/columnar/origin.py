@@ -11,21 +11,26 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from beam_pipelines.columnar import hashing
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.columnar.plain import plain
 from beam_pipelines.errors import PlanError
 
 __all__ = [
+    "IDENTITY",
     "KEY",
     "LOAD",
     "PREFIX",
     "ROW",
     "SOURCE",
+    "alike",
     "attach",
     "carry",
     "describe",
+    "hashes",
     "hidden",
     "load_of",
     "names",
@@ -39,6 +44,7 @@ PREFIX = "__bp_"
 SOURCE = f"{PREFIX}source"
 KEY = f"{PREFIX}key"
 ROW = f"{PREFIX}row"
+IDENTITY = f"{PREFIX}identity"
 LOAD = b"bp:load"
 _METADATA = b"bp:"
 _KEY_NAMES = b"bp:key"
@@ -146,6 +152,52 @@ def load_of(batch: pa.RecordBatch) -> str:
     return label.decode()
 
 
+def hashes(batch: pa.RecordBatch) -> hashing.Words:
+    """A hash of where each row came from, the same whatever other rows it is in one batch with; of rows without an origin one for all."""
+    found = hashing.row_hashes(batch, [name for name in (SOURCE, KEY, ROW) if name in batch.schema.names], one_type=True)
+    if IDENTITY not in batch.schema.names:
+        return found
+    known = batch.column(IDENTITY)
+    if not known.null_count:
+        return np.asarray(known)
+    return np.where(np.asarray(known.is_null()), found, np.asarray(known.fill_null(0)))
+
+
+def alike(batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Give rows of several sources one schema, so that they fit into one batch: at least one must be given.
+
+    Keys of another type or name stand in a column of their own, null for the rows of other sources, and `IDENTITY` holds what `hashes`
+    says of each row. The columns that a user sees must be the same in all.
+    """
+    first = batches[0].schema
+    if all(batch.schema.equals(first, check_metadata=True) for batch in batches):
+        return list(batches)
+    fields: dict[tuple[Any, ...], pa.Field] = {}
+    for batch in batches:
+        for field in map(batch.schema.field, _hidden_names(batch.schema)):
+            if field.name != IDENTITY and _meaning(field) not in fields:
+                number = sum(meaning[0] == KEY for meaning in fields)
+                fields[_meaning(field)] = field.with_name(f"{KEY}{number or ''}") if field.name.startswith(KEY) else field
+    shown = names(first)
+    schema = pa.schema([*map(first.field, shown), *fields.values(), pa.field(IDENTITY, pa.uint64())], metadata=first.metadata)
+    done = []
+    for batch in batches:
+        known = {_meaning(batch.schema.field(name)): batch.column(name) for name in _hidden_names(batch.schema)}
+        columns = [known[meaning] if meaning in known else pa.nulls(batch.num_rows, field.type) for meaning, field in fields.items()]
+        arrays = [*map(batch.column, shown), *columns, pa.array(hashes(batch))]
+        done.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
+    return done
+
+
+def _hidden_names(schema: pa.Schema) -> list[str]:
+    return [name for name in schema.names if name.startswith(PREFIX)]
+
+
+def _meaning(field: pa.Field) -> tuple[Any, ...]:
+    """What makes two hidden columns one: their name, and of keys their type and the names of their columns."""
+    return (KEY, field.type, (field.metadata or {}).get(_KEY_NAMES)) if field.name.startswith(KEY) else (field.name,)
+
+
 def describe(batch: pa.RecordBatch, rows: Sequence[int]) -> list[dict[str, Any]]:
     """Say where rows came from, in values that JSON can hold.
 
@@ -161,13 +213,16 @@ def describe(batch: pa.RecordBatch, rows: Sequence[int]) -> list[dict[str, Any]]
         return [{} for _ in rows]
     taken = take(taken, rows)
     answers: list[dict[str, Any]] = [{} for _ in rows]
+    mixed = IDENTITY in taken.schema.names
     for field, column in zip(taken.schema, taken.columns, strict=True):
+        # Of several sources in one batch each has columns of its own.
+        known = column.is_valid().to_pylist() if mixed else [True] * len(rows)
         if field.name == SOURCE:
-            _put(answers, "source", plain(column))
+            _put(answers, "source", plain(column), known)
         elif field.name == ROW:
-            _put(answers, "row", plain(column))
-        elif field.name == KEY:
-            _put(answers, "key", _keys(field, column))
+            _put(answers, "row", plain(column), known)
+        elif field.name.startswith(KEY):
+            _put(answers, "key", _keys(field, column), known)
     return answers
 
 
@@ -177,9 +232,10 @@ def _keys(field: pa.Field, column: pa.Array) -> list[dict[str, Any]]:
     return values if len(columns) > 1 else [{columns[0]: value} for value in values]
 
 
-def _put(answers: list[dict[str, Any]], name: str, values: list[Any]) -> None:
-    for answer, value in zip(answers, values, strict=True):
-        answer[name] = value
+def _put(answers: list[dict[str, Any]], name: str, values: list[Any], known: list[bool]) -> None:
+    for answer, value, there in zip(answers, values, known, strict=True):
+        if there:
+            answer[name] = value
 
 
 def _zeros(rows: int) -> pa.Array:
@@ -187,6 +243,4 @@ def _zeros(rows: int) -> pa.Array:
 
 
 def _counting(first: int, rows: int) -> pa.Array:
-    import numpy as np
-
     return pa.array(np.arange(first, first + rows, dtype=np.int64))

@@ -8,8 +8,9 @@ from typing import Any
 
 from beam_pipelines.errors import PlanError
 
-__all__ = ["group_columns", "meant", "snake", "sums_up", "trace"]
+__all__ = ["BY_GROUPS", "group_columns", "meant", "snake", "sums_up", "trace"]
 
+BY_GROUPS = ("deduplicate", "top", "limit", "sort")
 # Steps that give some of the rows, each with its values, and perhaps columns beside them.
 _AS_THEY_ARE = ("filter", "sample", "deduplicate", "top", "limit", "sort", "enrich")
 _SUMS = ("aggregate", "pivot")

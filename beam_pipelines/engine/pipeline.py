@@ -12,7 +12,7 @@ from beam_pipelines.engine.apply import ApplySteps
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.commit import Commit
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.lineage import sums_up
+from beam_pipelines.engine.lineage import BY_GROUPS, sums_up
 from beam_pipelines.engine.prepare import Prepare
 from beam_pipelines.engine.read import Read
 from beam_pipelines.engine.stage import Stage
@@ -23,7 +23,6 @@ from beam_pipelines.transforms.fused import groups
 __all__ = ["RunLoads", "loaded"]
 
 Streams = dict[str, PCollection]  # rows that go on beside each other, by what labels say of them
-_BY_GROUPS = ("deduplicate", "top", "limit", "sort")
 _SHARDS = " of shards"
 
 
@@ -70,7 +69,7 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
             rows, told = given | label >> AggregateRows(job, steps[0], windows)
             streams = {"": rows}
             facts += told
-        elif model.type in _BY_GROUPS:
+        elif model.type in BY_GROUPS:
             from beam_pipelines.engine.grouped import GroupRows
 
             rows, told = given | label >> GroupRows(job, steps[0], windows)
@@ -91,7 +90,7 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
             added, told = windows | f"{label} source" >> RightSide(job, model.id, together=False)
             ours, theirs, more = (given, added) | label >> UnionRows(job, steps[0], windows)
             streams = dict(zip(streams, ours, strict=True))
-            streams |= {f" from {model.id}{number or ''}": rows for number, rows in enumerate(theirs)}
+            streams |= {f" from {model.id}" + (f"/{number}" if number else ""): rows for number, rows in enumerate(theirs)}
             facts += [told, *more]
         else:
             applied = {which: rows | f"{label}{which}" >> ApplySteps(job, steps, windows) for which, rows in streams.items()}

@@ -15,6 +15,7 @@ import pyarrow as pa
 from beam_pipelines.columnar import cast, expression, origin, types
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.latest import check_latest
 from beam_pipelines.engine.lineage import group_columns, meant, snake, trace
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
@@ -83,6 +84,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     there = target.describe(load)
     _same_target(context, head, there, load)
     window = _same_keys(job, context, head, choose_keys(job, window, policy, described, there, cursor))
+    check_latest(job, window, policy, described.primary_key or tuple(getattr(job.definition.source, "key_fields", ())))
     _check_fit(window, target, policy, there)
     fixed = source.fix(table, cursor, low, window.inclusive, _parts(described))
     window = fix_sides(job, window, context, _parts)

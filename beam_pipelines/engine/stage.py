@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apache_beam as beam
@@ -16,6 +16,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from beam_pipelines.columnar import cast, origin
 from beam_pipelines.engine.bundle import BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.parts import RANGES, label_of, tables_of
 from beam_pipelines.engine.prepare import TARGET
 from beam_pipelines.errors import DataError
 from beam_pipelines.io.connector import Stager
@@ -99,8 +100,12 @@ class _Open:
     writer: _Writer
     schema: pa.Schema
     keys: list[int]
+    window: Window
+    first: int
     rows_in: int = 0
     through: int = 0
+    sources: tuple[str, ...] = ()
+    tables: list[tuple[str, ...]] = field(default_factory=list)
 
 
 class _StageFn(BundleFn):
@@ -125,7 +130,7 @@ class _StageFn(BundleFn):
         with self.timed(load):
             one = self._open.get(load) or self._begin(load, self.window(load, texts), batch)
             one.rows_in += batch.num_rows
-            one.through = max(one.through, part_of(batch))
+            self._note(one, batch)
             batch = self._without_null_keys(one, _renamed(batch, one.schema), load)
             conformed = cast.conform(batch, one.schema)
             if conformed.bad:
@@ -139,8 +144,20 @@ class _StageFn(BundleFn):
         schema = window.schema(TARGET)
         name = str(StagingName.of(window.service, window.run, new_attempt()))
         keys = [schema.names.index(key) for key in window.key_fields]
-        one = self._open[load] = _Open(_Writer(self.target.stager(name, schema, part_of(batch))), schema, keys)
+        one = self._open[load] = _Open(_Writer(self.target.stager(name, schema, part_of(batch))), schema, keys, window, part_of(batch))
         return one
+
+    def _note(self, one: _Open, batch: pa.RecordBatch) -> None:
+        """Note what parts of what sources the rows of an object are of."""
+        part = label_of(batch)
+        one.through = max(one.through, part or 0)
+        if part is None or part >> RANGES:
+            one.tables = one.tables or tables_of(self._job, one.window)
+            more = one.tables[(part or 0) >> RANGES]
+        else:
+            # Ranges that come in no order, as behind a join by shards, are not all between the first and the last.
+            more = (one.window.table,) if part < one.first else ()
+        one.sources = tuple(dict.fromkeys((*one.sources, *more)))
 
     def _without_null_keys(self, one: _Open, batch: pa.RecordBatch, load: str) -> pa.RecordBatch:
         """A row without its key can neither be found nor be told from others: it is a dead letter."""
@@ -156,7 +173,7 @@ class _StageFn(BundleFn):
 
     def finish_bundle(self) -> Iterator[Any]:
         for load, one in self._open.items():
-            staged = replace(one.writer.finish(), through=one.through)
+            staged = replace(one.writer.finish(), through=one.through, sources=one.sources)
             for bad in one.writer.bad:
                 self.letter(bad.batch, bad.rows, load, "load", ["target-refused"] * len(bad.rows), [bad.message] * len(bad.rows))
             dead = self.dead_count(load)
@@ -168,7 +185,7 @@ class _StageFn(BundleFn):
 
 def part_of(batch: pa.RecordBatch) -> int:
     """Index of the range that the rows were read from."""
-    return int((batch.schema.metadata or {}).get(b"bp:part", b"0"))
+    return label_of(batch) or 0
 
 
 def _renamed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -13,14 +13,13 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from beam_pipelines.columnar import origin, size
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.parts import RANGES, sources_in
 from beam_pipelines.engine.shuffle import ShuffleFn
 from beam_pipelines.engine.stage import part_of
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.transforms.union import Union
 
 __all__ = ["UnionRows"]
-
-_RANGES = 20  # bits of the number of a range: more than any source has
 
 
 class _OursFn(ShuffleFn[Union]):
@@ -44,8 +43,12 @@ class _TheirsFn(ShuffleFn[Union]):
             yield from size.split(out)
 
     def _behind(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Label rows as of ranges behind those of the other side: of two rows of one key theirs is the later one, on every run."""
-        part = part_of(batch) + ((self._position + 1) << _RANGES)
+        """Label rows as of ranges behind those of the other side: of two rows of one key theirs is the later one, on every run.
+
+        Sources are numbered as the definition names them, so that no two have one number, however unions stand inside of one another.
+        """
+        first = 1 + sources_in(self._job.definition.steps[: self._position])
+        part = part_of(batch) + (first << RANGES)
         return batch.replace_schema_metadata({**(batch.schema.metadata or {}), b"bp:part": str(part).encode()})
 
 

@@ -24,6 +24,7 @@ class Staged:
         bytes: Size as written, for the record only.
         order: Sort key among the staged objects of a load: index of the first range in it; later rows win ties of an upsert.
         through: Index of the last range in it, as far as it is above `order`.
+        sources: Tables, queries or files that its rows may be of, where no ranges of the load's own source can be told; else nothing.
     """
 
     name: str
@@ -31,6 +32,10 @@ class Staged:
     bytes: int = 0
     order: int = 0
     through: int = 0
+    sources: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", tuple(self.sources))  # a list, when it is read from JSON
 
 
 @dataclass(frozen=True)

@@ -120,8 +120,10 @@ def _with_range(batch: pa.RecordBatch, made: pa.RecordBatch) -> pa.RecordBatch:
         return made.replace_schema_metadata(batch.schema.metadata)
     first, last = origin.describe(batch, [0, batch.num_rows - 1])
     place = next((name for name in ("row", "key") if name in first), None)
-    text = str(first.get("source", ""))
-    if place:
+    sources = batch.column(origin.SOURCE).unique().to_pylist() if origin.SOURCE in batch.schema.names else []
+    text = ", ".join(map(str, sources))
+    # Places in several sources are no range.
+    if place and len(sources) == 1:
         text += f" (among {place}s {_shown(first[place])} to {_shown(last[place])})"
     columns = [
         pa.DictionaryArray.from_arrays(pa.array([0] * made.num_rows, pa.int32()), pa.array([text]))

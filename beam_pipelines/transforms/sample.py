@@ -71,8 +71,7 @@ class Sample:
     def _hashes(self, batch: pa.RecordBatch) -> hashing.Words:
         paths = self._opened()
         if not paths:
-            where = (origin.SOURCE, origin.KEY, origin.ROW)
-            return hashing.row_hashes(batch, [name for name in where if name in batch.schema.names], one_type=True)
+            return origin.hashes(batch)
         names = [str(place) for place in range(len(paths))]
         return hashing.row_hashes(pa.RecordBatch.from_arrays([path.read(batch) for path in paths], names=names), names, one_type=True)
 

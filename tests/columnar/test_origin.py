@@ -110,3 +110,26 @@ def test_the_load_is_a_label_of_the_batch() -> None:
     labelled = origin.with_load(origin.with_load(CUSTOMERS, "a"), "größe")
     assert origin.load_of(labelled) == "größe"
     assert origin.load_of(labelled.slice(1)) == "größe"
+
+
+def test_rows_of_several_sources_in_one_batch_are_told_apart_as_by_themselves() -> None:
+    batch = pa.record_batch({"id": [1, 2], "text": ["1", "2"]})
+    given = [
+        origin.attach(batch, "a", key=["id"]),
+        origin.attach(batch, "b", key=["text"]),
+        origin.attach(batch, "c", key=["id", "text"]),
+        origin.attach(batch, "d.csv", first_row=7),
+        origin.attach(batch, "e", key=["id"]),
+    ]
+    given = [origin.with_load(one, "target") for one in given]
+    apart = [place for one in given for place in origin.describe(one, [0, 1])]
+    hashes = [value for one in given for value in origin.hashes(one).tolist()]
+    assert len(set(hashes)) == 10
+    # Also of what was put together before.
+    first, second = (pa.concat_batches(origin.alike(some)) for some in (given[:3], given[3:]))
+    for together in (pa.concat_batches(origin.alike(given)), pa.concat_batches(origin.alike([first, second]))):
+        together.validate(full=True)
+        assert origin.describe(together, range(10)) == apart
+        assert origin.hashes(together).tolist() == hashes
+        assert (origin.visible(together).schema.names, origin.load_of(together)) == (["id", "text"], "target")
+    assert origin.alike([given[0], given[0]])[0] is given[0]

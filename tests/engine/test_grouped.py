@@ -87,3 +87,17 @@ def test_behind_a_step_by_groups_places_follow_from_where_rows_came_from() -> No
     assert not isinstance(whole, int)
     assert not isinstance(tail, int)
     assert whole.tolist()[1:] == tail.tolist()
+
+
+def test_rows_of_two_sources_have_places_of_their_own_whatever_they_are_in_one_batch_with() -> None:
+    plain = pa.record_batch({"x": [1, 2, 3]})
+    rows = [origin.attach(plain, "t", key=["x"]), origin.attach(plain, "u", key=["x"]), origin.attach(plain, "a.csv", first_row=7)]
+    places = Places([ALIKE])
+    apart = [place for one in rows for place in list_of(places.of("a", one))]
+    assert len(set(apart)) == 9
+    assert list_of(places.of("a", pa.concat_batches(origin.alike(rows)))) == apart
+
+
+def list_of(places: Any) -> list[int]:
+    found: list[int] = places.tolist()
+    return found

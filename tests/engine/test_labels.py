@@ -131,6 +131,13 @@ def test_labels_of_each_type_of_step(kind: str):
     assert labels({"id": "it", "type": kind, **STEPS[kind]}) - BASE == LABELS[kind]
 
 
+def test_rows_of_unions_are_apart_whatever_their_ids():
+    inner = {"id": "inner", "type": "union", "source": PLANS}
+    every = {"id": "all", "type": "union", "source": {**PLANS, "transformations": [inner]}}
+    staged = {name for name in labels(every, {"id": "all1", "type": "union", "source": PLANS}) if name.endswith("/Write")}
+    assert staged == {f"Run/Stage{which}/Write" for which in ("", " from all", " from all/1", " from all1")}
+
+
 def test_labels_of_a_lookup_at_an_api():
     step = {"id": "it", "type": "enrich", "connection": "api", "request": {"path": "/{id}"}, "output": {"n": "bigint"}}
     assert labels(step) - BASE == _APPLY

@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beam_pipelines.engine import grouped, shuffle
@@ -118,6 +120,25 @@ def test_what_rows_are_alike_in_is_the_key_of_an_upsert(visits: Desk) -> None:
     visits.ran()
     last = {row[1]: row[0] for row in VISITS} | {3: 900}
     assert arrived(visits, "person, id") == sorted(last.items())
+
+
+def test_of_several_rows_with_one_key_the_newest_stays_or_the_run_is_refused(visits: Desk) -> None:
+    """Of a file nothing is known to tell its rows apart."""
+    rows = pa.table({"n": range(500), "id": [number % 50 for number in range(500)], "g": [number * 7 % 11 for number in range(500)]})
+    pq.write_table(rows, visits.folder / "rows.parquet", row_group_size=100)
+    ordered = {"id": "ordered", "type": "sort", "by": ["g"], "orderBy": "n"}
+    newest = {"id": "newest", "type": "deduplicate", "by": ["id"], "keep": "last"}
+
+    def define(*steps: dict[str, Any]) -> None:
+        target = {"type": "database", "connection": "target", "table": "out", "mode": "upsert", "keyFields": ["id"]}
+        source = {"type": "file", "path": "rows.parquet"}
+        visits.define({"name": "Desk", "pipeline": {"source": source, "transformations": list(steps), "destination": target}})
+
+    define(ordered)
+    assert visits.run().execution.error_code == "mode-refused"
+    define(newest, ordered)
+    visits.ran()
+    assert arrived(visits, "id, n") == [(number, 450 + number) for number in range(50)]
 
 
 def test_a_dead_letter_behind_says_where_the_row_came_from(visits: Desk) -> None:

@@ -5,11 +5,20 @@ The source is 100 people, id 1..100 with an age; the other 50 of old, number 81.
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from beam_pipelines.columnar import origin
+from beam_pipelines.columnar.hashing import row_hashes
+from beam_pipelines.engine import grouped, shuffle
 from beam_pipelines.errors import PlanError
+from beam_pipelines.spec.step.sample import SampleStep
+from beam_pipelines.transforms.sample import Sample
 
 Desk = Any
 OUT = {"table": "out", "mode": "insert"}
@@ -46,6 +55,18 @@ def people(desk: Desk) -> Desk:
 
 PEOPLE = [(number, number % 70) for number in range(1, 101)]
 ADDED = [(number, number % 7) for number in range(81, 129)]
+
+
+def sampled(rows: list[tuple[int, int]], source: str, key: str) -> list[tuple[int, int]]:
+    """What a half of one source is, by itself."""
+    batch = pa.record_batch({key: [number for number, _ in rows], "age": [age for _, age in rows]})
+    step = Sample(SampleStep.model_validate({"id": "some", "type": "sample", "fraction": 0.5}), "")
+    now = datetime.now(timezone.utc)
+    step.open(batch.schema, step.plan(batch.schema, None), now)
+    return [(row[key], row["age"]) for out in step.apply(origin.attach(batch, source, key=[key])).batches for row in out.to_pylist()]
+
+
+SAMPLED = sorted(sampled(PEOPLE, "people", "id") + [row for row in sampled(ADDED, "old", "number") if row[0] != 128])
 
 
 def counts(record: dict[str, Any], name: str = "all") -> tuple[int, ...]:
@@ -121,6 +142,20 @@ def test_several_unions_and_a_join_and_an_aggregate_behind(people: Desk) -> None
     assert people.duckdb("target.duckdb", "SELECT age, count, sum_id::BIGINT FROM out ORDER BY age") == expected
 
 
+def test_values_in_order_are_those_of_rows_by_their_source_and_key(people: Desk) -> None:
+    """Numbers 81 to 100 are in both sources."""
+    total = {"id": "total", "type": "aggregate", "groupBy": [], "aggregations": {"age": ["first", "last", "collect"]}}
+    people.etl({"table": "people"}, OUT, [ALL, total])
+    people.ran()
+    places = {}
+    for rows, source, key in ((PEOPLE, "people", "id"), (ADDED, "old", "number")):
+        hidden = origin.attach(pa.record_batch({key: [number for number, _ in rows]}), source, key=[key])
+        hashes = row_hashes(hidden, [origin.SOURCE, origin.KEY]) >> np.uint64(1)
+        places |= dict(zip(hashes.tolist(), [age for _, age in rows], strict=True))
+    ordered = [places[place] for place in sorted(places)]
+    assert people.duckdb("target.duckdb", "SELECT first_age, last_age, collect_age FROM out") == [(ordered[0], ordered[-1], ordered)]
+
+
 def test_a_row_that_does_not_fit_the_columns_of_both_is_a_dead_letter_with_its_origin(people: Desk) -> None:
     people.sqlite("source.db", "CREATE TABLE more (id INTEGER PRIMARY KEY, age REAL)", "INSERT INTO more VALUES (500, 0.5)")
     people.sqlite("source.db", "UPDATE people SET age = 9007199254740993 WHERE id = 7")
@@ -130,6 +165,45 @@ def test_a_row_that_does_not_fit_the_columns_of_both_is_a_dead_letter_with_its_o
     assert counts(people.ran()) == (100, 1, 100, 1, 1)
     (letter,) = people.letters()
     assert (letter["step"], letter["code"], letter["origin"]["key"]) == ("all", "cast-failed", {"id": 7})
+
+
+@pytest.mark.parametrize("shards", [2, 16])
+def test_a_sample_behind_rows_in_order_is_the_same_for_any_number_of_shards(
+    people: Desk, shards: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their keys have different names, and rows of both are in one shard."""
+    monkeypatch.setattr(grouped, "SHARDS", shards)
+    monkeypatch.setattr(shuffle, "SHARDS", shards)
+    some = {"id": "some", "type": "sample", "fraction": 0.5}
+    bad = {"id": "bad", "type": "filter", "condition": "CAST(CASE WHEN id = 128 THEN 'x' ELSE '1' END AS bigint) = 1"}
+    people.etl({"table": "people"}, OUT, [ALL, {"id": "ordered", "type": "sort", "by": ["age"], "orderBy": "id"}, bad, some])
+    people.ran()
+    assert [letter["origin"] for letter in people.letters() if letter["step"] == "bad"] == [{"source": "old", "key": {"number": 128}}]
+    assert arrived(people) == SAMPLED
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [([], {"source": "more"}), ([{"id": "one", "type": "deduplicate", "by": ["n"]}], {"sources": ["in/*.parquet", "more"]})],
+)
+def test_a_row_that_the_target_refuses_is_said_to_be_of_no_other_source(
+    desk: Desk, steps: list[dict[str, Any]], told: dict[str, Any]
+) -> None:
+    (desk.folder / "in").mkdir()
+    for number in range(3):
+        pq.write_table(pa.table({"n": range(number * 10, number * 10 + 10)}), desk.folder / "in" / f"f{number}.parquet")
+    desk.sqlite("source.db", "CREATE TABLE more (n INTEGER)", "INSERT INTO more VALUES (121)")
+    desk.duckdb("target.duckdb", "CREATE TABLE out (n BIGINT CHECK (n <> 21 AND n <> 121))")
+    added = {"id": "all", "type": "union", "source": {"type": "database", "connection": "source", "table": "more"}}
+    target = {"type": "database", "connection": "target", "table": "out", "mode": "insert", "errorHandling": "continue"}
+    pipeline = {"source": {"type": "file", "path": "in/*.parquet"}, "transformations": [added, *steps], "destination": target}
+    desk.define({"name": "Desk", "errorBudget": {"max": "100%"}, "pipeline": pipeline})
+    desk.ran()
+    found = {letter["record"]["n"]: letter["origin"] for letter in desk.letters()}
+    assert found[121] == told
+    # The files were perhaps staged together: then it is one of them.
+    either = ({"source": "in/f2.parquet", "range": 2}, {"source": "in/*.parquet", "ranges": [0, 2]}, {"source": "in/*.parquet"})
+    assert found[21] == told if steps else found[21] in either
 
 
 @pytest.mark.no_bundle

@@ -16,6 +16,7 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.errors import FatalError, PlanError, TransientError
 from beam_pipelines.functions import Functions
 from beam_pipelines.spec.step.function import FunctionStep
+from beam_pipelines.transforms import by_batch
 from beam_pipelines.transforms.function import Function
 
 BATCH = pa.record_batch(
@@ -260,6 +261,13 @@ def test_another_number_of_rows_gets_the_range_of_the_batch(run: Callable[..., A
         done = run({"id": name, "type": "function"}, BATCH, functions)
         assert len(done.rows) == 10
         assert done.applied.made == 5
+
+
+def test_rows_made_of_those_of_two_sources_have_the_names_of_both() -> None:
+    batch = pa.record_batch({"id": [1, 2]})
+    rows = pa.concat_batches(origin.alike([origin.attach(batch, "leads", key=["id"]), origin.attach(batch, "a.csv", first_row=0)]))
+    made = by_batch._with_range(rows, batch.slice(1))
+    assert origin.describe(made, [0]) == [{"source": "leads, a.csv"}]
 
 
 def test_a_function_that_carries_the_origin_keeps_it(run: Callable[..., Any], functions: Functions) -> None:

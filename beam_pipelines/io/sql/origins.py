@@ -28,6 +28,7 @@ def origins(window: Window, rows: pa.RecordBatch, positions: Sequence[int], stag
     Returns:
         For each row `{"source": "customers", "key": {"id": 17}}` where the source's key arrives unchanged; else the source with the range
         it was read in (`{"source": "customers", "range": 2}`), or the first and the last of those that were staged together (`"ranges"`).
+        Behind a shuffle it is the source alone, and behind a union all that the row may be of (`{"sources": ["customers", "leads"]}`).
     """
     if window.origin_key:
         columns = [plain(rows.column(target)) for _, target in window.origin_key]
@@ -38,6 +39,8 @@ def origins(window: Window, rows: pa.RecordBatch, positions: Sequence[int], stag
 
 
 def _read_in(window: Window, part: Staged) -> dict[str, Any]:
+    if part.sources and (part.sources != (window.table,) or len(window.ranges) > 1):
+        return {"source": part.sources[0]} if len(part.sources) == 1 else {"sources": list(part.sources)}
     last = max(part.order, part.through)
     if last >= len(window.ranges):
         return {"source": window.table}

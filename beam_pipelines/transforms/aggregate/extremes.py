@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_pipelines.columnar import hashing
 from beam_pipelines.transforms.aggregate.groups import Groups
 from beam_pipelines.transforms.aggregate.layout import stored
 from beam_pipelines.transforms.aggregate.measure import Kernel, Measured, MeasureProblem, Rows, State
@@ -77,9 +80,21 @@ class Picked(Kernel):
             order = states[2].take(rows)
             table |= {"blank": order.is_null(), "by": order}
             keys += [("blank", "ascending"), ("by", direction)]
-        ordered = pc.sort_indices(pa.table(table), sort_keys=[*keys, ("at", direction)])
+        keys.append(("at", direction))
+        ordered = pc.sort_indices(pa.table(table), sort_keys=keys)
+        if _tied(groups.of, table["at"], ordered):
+            # As a join makes several rows of one: which comes first follows from what is in them, whatever the order they came in.
+            table["value"] = pa.array(hashing.row_hashes(pa.record_batch({"value": states[0].take(rows)}), ["value"], one_type=True))
+            ordered = pc.sort_indices(pa.table(table), sort_keys=[*keys, ("value", "ascending")])
         picked = rows.take(ordered.take(pa.array(groups.offsets[:-1])))
         return [state.take(picked) for state in states]
 
     def result(self, states: list[pa.Array]) -> Measured:
         return Measured(states[0])
+
+
+def _tied(groups: npt.NDArray[np.int64], at: pa.Array, ordered: pa.Array) -> bool:
+    """Whether two rows of a group have one place."""
+    rows = np.asarray(ordered)
+    of, places, known = groups[rows], np.asarray(at.fill_null(0))[rows], np.asarray(at.is_valid())[rows]
+    return bool(((of[1:] == of[:-1]) & (places[1:] == places[:-1]) & known[1:] & known[:-1]).any())

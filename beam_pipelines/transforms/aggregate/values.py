@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_pipelines.columnar import hashing
 from beam_pipelines.transforms.aggregate.groups import Groups, grouped
 from beam_pipelines.transforms.aggregate.layout import stored
 from beam_pipelines.transforms.aggregate.measure import Kernel, Measured, MeasureProblem, Rows, State, of_groups
@@ -119,6 +120,10 @@ class Collected(Kernel):
     def result(self, states: list[pa.Array]) -> Measured:
         ends = np.asarray(states[0].offsets, dtype=np.int64)
         owners = np.repeat(np.arange(len(states[0])), np.diff(ends))
-        order = np.lexsort((np.asarray(states[1].flatten()), owners))
-        values = states[0].flatten().take(pa.array(order))
+        values, places = states[0].flatten(), np.asarray(states[1].flatten())
+        order = np.lexsort((places, owners))
+        if ((owners[order][1:] == owners[order][:-1]) & (places[order][1:] == places[order][:-1])).any():
+            # As a join makes several rows of one: their order follows from what is in them, whatever the order they came in.
+            order = np.lexsort((hashing.row_hashes(pa.record_batch({"value": values}), ["value"], one_type=True), places, owners))
+        values = values.take(pa.array(order))
         return Measured(pa.ListArray.from_arrays(pa.array((ends - ends[0]).astype(np.int32)), values))

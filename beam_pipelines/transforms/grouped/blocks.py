@@ -84,9 +84,7 @@ def picked(blocks: Sequence[pa.RecordBatch], positions: Positions) -> list[pa.Re
 
 
 def joined(blocks: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    """Return all rows in one batch. Their origin goes with them where it is of one kind: of rows of two sources it need not be."""
+    """Return all rows in one batch, each with its origin."""
     if len(blocks) == 1:
         return blocks[0]
-    if not all(block.schema.equals(blocks[0].schema, check_metadata=True) for block in blocks):
-        blocks = [block.select([*origin.names(block.schema), _PLACE]) for block in blocks]
-    return pa.concat_batches([compact(block) for block in blocks])
+    return pa.concat_batches([compact(block) for block in origin.alike(blocks)])

@@ -49,3 +49,8 @@ def test_one_range_needs_no_number_and_a_file_has_its_name() -> None:
     several = Window("shop", "copy", "in/*.parquet", "0" * 12, 0, ranges=files)
     found = origins(several, ROWS, [0, 2], [Staged("a", 2, order=0), Staged("b", 1, order=1, through=1)])
     assert found == [{"source": "in/0.parquet", "range": 0}, {"source": "in/1.parquet", "range": 1}]
+
+
+def test_what_was_shuffled_or_added_is_told_by_its_sources() -> None:
+    staged = [Staged("a", 1, sources=("orders",)), Staged("b", 1, sources=("old",)), Staged("c", 1, sources=("orders", "old"))]
+    assert origins(window(), ROWS, [0, 1, 2], staged) == [{"source": "orders"}, {"source": "old"}, {"sources": ["orders", "old"]}]

@@ -248,3 +248,20 @@ def test_a_having_that_does_not_fit_is_told_with_its_place(workshop: Any) -> Non
         step.plan(pa.schema({"x": pa.int64()}), None)
     assert refused.value.problems[0].path == "pipeline.transformations[0].having"
     assert "sum_y" in refused.value.problems[0].message
+
+
+@pytest.mark.parametrize("order", [{}, {"orderBy": "o"}], ids=["by place", "by a field"])
+def test_rows_of_one_place_are_told_apart_by_what_is_in_them(workshop: Any, order: dict[str, Any]) -> None:
+    """As a join makes several rows of one: whatever the order in which they come."""
+    rows = pa.record_batch({"k": [1] * 6, "v": [[5], [3], [9], [1], [7], None], "o": [1] * 6})
+    aggregations = {"v": ["collect", *({"function": one, "args": order} for one in ("first", "last"))]}
+    step, _ = workshop.opened(rows, groupBy=["k"], aggregations=aggregations)
+    found = set()
+    for turn in range(6):
+        turned = pa.concat_batches([rows.slice(turn), rows.slice(0, turn)])
+        places = np.array([0] * 6, dtype=np.int64)
+        states = [step.states(turned.slice(at, 2), places[at : at + 2]) for at in (0, 2, 4)]
+        (row,) = step.results([step.combine(states)], "t").batches[0].to_pylist()
+        assert sorted(row["collect_v"]) == [[1], [3], [5], [7], [9]]
+        found.add(str(row))
+    assert len(found) == 1

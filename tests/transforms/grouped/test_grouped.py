@@ -178,7 +178,7 @@ def test_batches_of_a_sort_end_where_a_group_does(workshop: SimpleNamespace, mon
     # The keys of two tables may be of one type and yet have different names.
     [({"first_row": 0}, {"source": "one", "row": 1}), ({"key": ["a"]}, {"source": "one", "key": {"a": 2}})],
 )
-def test_rows_of_sources_of_different_kinds_are_sorted_without_their_origin_and_kept_with_it(
+def test_rows_of_sources_of_different_kinds_keep_their_origin(
     workshop: SimpleNamespace, one: dict[str, Any], place: dict[str, Any]
 ) -> None:
     batch = pa.record_batch({"k": ["x", "y"], "a": [1, 2], "b": [5, 6]})
@@ -186,7 +186,9 @@ def test_rows_of_sources_of_different_kinds_are_sorted_without_their_origin_and_
     blocks = [placed(origin.attach(batch, "one", **one), 0), placed(origin.attach(other, "other", key=["b"]), 9)]
     step, _ = workshop.opened(batch.schema, "sort", by=["k"], orderBy="a")
     (out,) = step.results(blocks).batches
-    assert out.to_pydict() == {"k": ["x", "x", "y", "y"], "a": [0, 1, 2, 3], "b": [7, 5, 6, 8]}
+    assert origin.visible(out).to_pydict() == {"k": ["x", "x", "y", "y"], "a": [0, 1, 2, 3], "b": [7, 5, 6, 8]}
+    begin = {"source": "other", "key": {"b": 7}}
+    assert [origin.describe(out, [row])[0] for row in (0, 2, 3)] == [begin, place, {"source": "other", "key": {"b": 8}}]
     step, _ = workshop.opened(batch.schema, "deduplicate", by=["k"], orderBy="a")
     kept = [found for rows in step.results(blocks).batches for found in origin.describe(rows, range(rows.num_rows))]
     assert kept == [place, {"source": "other", "key": {"b": 7}}]
