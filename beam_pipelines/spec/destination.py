@@ -51,7 +51,8 @@ class TableDestination(Model):
     )
     version_column: Text | None = Field(
         default=None,
-        description="upsert never lets an older row overwrite a newer by this column; default: the cursor's, when it survives the steps.",
+        description="upsert never lets an older row overwrite a newer by this column, and null is oldest; default: the cursor's, when all"
+        " rows that arrive have it.",
     )
     strategy: Literal["delete-insert", "swap"] = Field(
         default="delete-insert",
