@@ -226,7 +226,7 @@ def test_every_mistake_is_told_at_once_with_its_place_and_what_to_do(workshop: A
     with pytest.raises(PlanError) as refused:
         step.plan(schema, None)
     place = "pipeline.transformations[0]"
-    apart, convert = "a field with values that can be told apart", "convert the field in a map step before, such as with converter: number"
+    apart, convert = "a field with values that can be told apart", "convert the field in a map step before, such as with converter: decimal"
     told = [(problem.path, problem.message, problem.hint) for problem in refused.value.problems]
     assert told == [
         (f"{place}.groupBy[0]", "no field 'contry'", "did you mean country?"),
