@@ -6,6 +6,7 @@ All bundles of a step in one process share its connections, its pace and what it
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.step.enrich import EnrichStep
 
 __all__ = ["asked_by", "asking", "check", "leave", "reach"]
+
+_MEMORY = 1 << 27  # bytes of the answers that a step remembers in a worker process
 
 
 def asking(job: Job) -> Iterator[tuple[str, EnrichStep]]:
@@ -129,13 +132,13 @@ class _KeptApi:
         self._loop = Loop(f"step {model.id!r}")
         self._client: Client = self._loop.run(made())
 
-    def ask(self, requests: Sequence[Any]) -> list[Any]:
+    def ask(self, requests: Sequence[Any], read: Callable[[int, Any, Any], Any]) -> list[Any]:
         from beam_pipelines.io.http.client import Refusal
         from beam_pipelines.transforms.enrich.answer import Failure
 
         if not requests:
             return []
-        answers = self._loop.run(self._client.ask(requests))
+        answers = self._loop.run(self._client.ask(requests, lambda position, answer: read(position, answer.value, answer.exact)))
         return [Failure(one.message) if isinstance(one, Refusal) else one for one in answers]
 
     def close(self) -> None:
@@ -165,9 +168,20 @@ def _memory(model: EnrichStep) -> MutableMapping[Any, Any]:
     """The answers of a step: the least recently used one goes first, and each when its time is over."""
     from cachetools import LRUCache, TTLCache
 
-    cache = model.cache
-    if not cache.size:
+    size, ttl = model.cache.size, model.cache.ttl
+
+    def weight(answer: Any) -> float:
+        # In keys: one, or as many as share the bytes that it takes. So one bound holds for both.
+        return min(max(1.0, _bytes(answer) * size / _MEMORY), size)
+
+    if not size:
         return _Forgetful()
-    if cache.ttl is None:
-        return LRUCache(cache.size)
-    return TTLCache(cache.size, cache.ttl.total_seconds())
+    if ttl is None:
+        return LRUCache(size, weight)
+    return TTLCache(size, ttl.total_seconds(), getsizeof=weight)
+
+
+def _bytes(value: Any) -> int:
+    """What a JSON value takes in memory, nested ones included; no deeper than `io.http.json.MAX_DEPTH`."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return sys.getsizeof(value) + sum(map(_bytes, parts))

@@ -147,8 +147,11 @@ async def _told(work: Coroutine[Any, Any, Any]) -> Any:
 
 async def _cleared(loop: asyncio.AbstractEventLoop) -> None:
     """Cancel what is still under way, and end generators that were left in the middle."""
-    for task in asyncio.all_tasks(loop) - {asyncio.current_task()}:
+    tasks = asyncio.all_tasks(loop) - {asyncio.current_task()}
+    for task in tasks:
         task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_PATIENCE / 2)  # else Python complains of tasks that were destroyed while pending
     await loop.shutdown_asyncgens()
 
 

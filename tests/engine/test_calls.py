@@ -84,3 +84,17 @@ def test_what_is_remembered_ends_with_its_time() -> None:
     (model,) = job(cache={"size": 7, "ttl": "90s"}).definition.steps
     memory: Any = calls._memory(model)  # type: ignore[arg-type]
     assert (memory.maxsize, memory.ttl) == (7, 90.0)
+
+
+def test_what_is_remembered_takes_no_more_than_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_MEMORY", 100_000)
+    (model,) = job(cache={"size": 100}).definition.steps
+    memory: Any = calls._memory(model)  # type: ignore[arg-type]
+    for number in range(50):
+        memory[number] = {"n": ["x" * 10_000]}
+    assert list(memory) == list(range(41, 50))
+    memory["large"] = {"n": "x" * 1_000_000}
+    assert list(memory) == ["large"]
+    for number in range(200):
+        memory[number] = {"n": number}
+    assert len(memory) == 100

@@ -20,6 +20,7 @@ from beam_pipelines.engine import calls
 from beam_pipelines.engine import join as join_module
 from beam_pipelines.errors import PlanError
 from beam_pipelines.etl import Etl
+from beam_pipelines.io.http import client
 from beam_pipelines.testing.api import Api, Asked, Reply, serving
 
 Desk = Any
@@ -104,21 +105,21 @@ def test_an_api_is_asked_once_for_each_key_and_every_row_is_accounted_for_and_pa
     assert calls._KEPT == {}
 
 
-@pytest.mark.parametrize("answer", ["down", "hangs", "locked"])
-def test_a_dead_server_fails_the_run_by_the_error_budget_and_nothing_is_loaded(
-    people: Desk, api: Api, answer: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("answer", "on_error"), [("down", "deadletter"), ("hangs", "null"), ("locked", "null")])
+def test_a_server_that_serves_no_row_fails_the_run_and_nothing_is_loaded(
+    people: Desk, api: Api, answer: str, on_error: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(client, "_LOOKS", (0.0, 0.01))
     replies = {"down": Reply(503, {"token": TOKEN}), "hangs": Reply(hang=True), "locked": Reply(401)}
     api.answer = lambda asked: replies[answer]
-    people.etl({"table": "people"}, OUT, [firm(retries=0, timeout="100ms")], errorBudget={"max": 20})
+    people.etl({"table": "people"}, OUT, [firm(retries=0, timeout="100ms", onError=on_error)], errorBudget={"max": 20})
     result = people.run()
-    wanted = "authentication-failed" if answer == "locked" else "budget-exceeded"
+    wanted = {"down": "budget-exceeded", "hangs": "unreachable", "locked": "authentication-failed"}[answer]
     assert (result.exit_code, result.execution.error_code) == (1, wanted), result.execution.error
     assert people.duckdb("target.duckdb", "SELECT table_name FROM duckdb_tables() WHERE table_name = 'out'") == []
-    if answer != "locked":
-        said = {"down": "the server answered 503", "hangs": "the server did not answer within 0.1 s"}[answer]
-        assert {(letter["code"], letter["error"]) for letter in people.letters()} == {("lookup-failed", said)}
+    if answer == "down":
+        assert {(letter["code"], letter["error"]) for letter in people.letters()} == {("lookup-failed", "the server answered 503")}
     assert TOKEN not in everything(people, caplog.text + str(result.error) + json.dumps(result.to_json()))
 
 

@@ -14,24 +14,27 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
 import aiohttp
-import orjson
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
 from yarl import URL
 
 from beam_pipelines import __version__
 from beam_pipelines.errors import FatalError
 from beam_pipelines.io.connections import Connection
-from beam_pipelines.io.http.pace import Breaker, Pace
+from beam_pipelines.io.http.json import Json, JsonError, parsed
+from beam_pipelines.io.http.names import resolver
+from beam_pipelines.io.http.pace import Pace
 from beam_pipelines.io.http.place import HttpPlace
 
-__all__ = ["Call", "Client", "Limits", "Refusal", "checked"]
+__all__ = ["Call", "Client", "Limits", "Read", "Refusal", "checked"]
 
 _NOT_KNOWN = (204, 404)
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)  # and every other 5xx; RFC 9110, section 15, and RFC 8470 (425)
+_FOR_ALL = (429, 503)  # whose Retry-After is about the service, not about what was asked for
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HOPS = 5
 _LONGEST_WAIT = 60.0  # seconds of Retry-After that are waited for: longer, and the run is better begun again
 _CHUNK = 1 << 16
+_LOOKS = (0.0, 1.0, 2.0, 4.0, 8.0)  # seconds before each look whether a server that gave no answer is there: a restart takes as long
 _BACK_OFF = wait_exponential(multiplier=0.25, max=10) + wait_random(0, 0.25)  # seconds: 0.25, 0.5, 1, 2, ..., each with up to 0.25 more
 
 
@@ -88,20 +91,31 @@ class _Answer:
     retry_after: float | None = None
 
 
-class _AgainError(Exception):
-    """A try that failed in a way that the next one may not."""
+Read = Callable[[int, Json], Any]
+"""Gives what is kept of an answer; called with the position of its call as soon as it is there, so that not all are held at once."""
 
-    def __init__(self, message: str, wait: float | None = None) -> None:
+
+class _AgainError(Exception):
+    """A try that failed in a way that the next one may not.
+
+    Args:
+        message: What the server did.
+        status: That it answered; None: it gave no answer.
+        wait: Seconds that it wants to be left alone.
+    """
+
+    def __init__(self, message: str, status: int | None = None, wait: float | None = None) -> None:
         super().__init__(message)
-        self.wait = wait
+        self.status, self.wait = status, wait
 
 
 class _RefusedError(Exception):
     """A call that it is no use to try again, although the server is there."""
 
 
-class _AwayError(_RefusedError):
-    """A server that is not to be asked for a while."""
+def _value(position: int, answer: Json) -> Any:
+    del position
+    return answer.value
 
 
 class Client:
@@ -117,7 +131,8 @@ class Client:
         self._place, self._limits, self._sleep = place, limits, sleep
         self._origin = URL(place.base).origin()
         self._pace = Pace(limits.interval)
-        self._breaker = Breaker(max(4, 2 * limits.concurrency))
+        self._answers = 0  # of any status
+        self._look = asyncio.Lock()
         self._under_way = asyncio.Semaphore(limits.concurrency)
         self._session: aiohttp.ClientSession | None = None
         self._fatal: FatalError | None = None
@@ -126,7 +141,7 @@ class Client:
         """Make the pool of connections; in the loop that uses it."""
         headers = {"Accept": "application/json", "User-Agent": f"beam-pipelines/{__version__}", **self._place.headers}
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._limits.concurrency),
+            connector=aiohttp.TCPConnector(limit=self._limits.concurrency, resolver=resolver()),
             # Compressed, a small answer could become a large one before it is counted.
             headers={**headers, "Accept-Encoding": "identity"},
             auto_decompress=False,
@@ -140,27 +155,34 @@ class Client:
             await self._session.close()
             self._session = None
 
-    async def ask(self, calls: Sequence[Call]) -> list[Any]:
+    async def ask(self, calls: Sequence[Call], read: Read = _value) -> list[Any]:
         """Carry calls out, as many at a time as the limits say.
 
+        Args:
+            calls: What is asked.
+            read: Gives what is kept of an answer; None (`Json.of(None)`) is answered where nothing is known (404, 204).
+
         Returns:
-            For each call the JSON that was answered, None where nothing is known (404, 204), or a `Refusal`.
+            For each call what `read` gave, or a `Refusal`.
 
         Raises:
-            FatalError: `authentication-failed`: the API does not let us in (401), so no other call would fare better.
+            FatalError: No other call would fare better. `authentication-failed`: the API does not let us in (401). `unreachable`: it is
+                not there, or wants to be left alone for long.
         """
         answers: list[Any] = [None] * len(calls)
         waiting = iter(enumerate(calls))
 
         async def work() -> None:
             for position, call in waiting:
-                if self._fatal is not None:
-                    return
-                answers[position] = await self._asked(call)
+                answers[position] = await self._asked(position, call, read)
 
-        await asyncio.gather(*(work() for _ in range(min(self._limits.concurrency, len(calls)))))
-        if self._fatal is not None:
-            raise self._fatal
+        workers = [asyncio.ensure_future(work()) for _ in range(min(self._limits.concurrency, len(calls)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for one in workers:
+                one.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
         return answers
 
     async def check(self) -> str:
@@ -177,12 +199,12 @@ class Client:
             raise self._locked_out()
         return f"HTTP API, answered {answer.status}"
 
-    async def _asked(self, call: Call) -> Any:
-        if self._breaker.refuses():
-            return Refusal("the server failed many times in a row, and was not asked")
+    async def _asked(self, position: int, call: Call, read: Read) -> Any:
+        if self._fatal is not None:
+            raise self._fatal
         tries = AsyncRetrying(
             stop=stop_after_attempt(self._limits.retries + 1),
-            wait=_wait,
+            wait=self._wait,
             retry=retry_if_exception_type(_AgainError),
             reraise=True,
             sleep=self._sleep,
@@ -190,30 +212,52 @@ class Client:
         try:
             answer: _Answer = await tries(self._tried, call)
         except _AgainError as error:
-            self._breaker.failed()
             times = self._limits.retries + 1
-            return Refusal(f"{error}" + (f", {times} times" if times > 1 else ""))
-        except _AwayError as error:
-            self._breaker.failed()
-            return Refusal(str(error))
+            why = f"{error}" + (f", {times} times" if times > 1 else "")
+            if error.status is None:
+                await self._see_that_it_is_there(why)
+            return Refusal(why)
         except _RefusedError as error:
-            self._breaker.answered()
             return Refusal(str(error))
-        self._breaker.answered()
-        return self._read(answer)
-
-    def _read(self, answer: _Answer) -> Any:
         if answer.status in _NOT_KNOWN:
-            return None
+            return read(position, Json.of(None))
         if answer.status == 401:
-            self._fatal = self._locked_out()
-            return None
+            raise self._ended(self._locked_out())
         if not 200 <= answer.status < 300:
             return Refusal(f"the server answered {answer.status}")
         try:
-            return orjson.loads(answer.body)
-        except orjson.JSONDecodeError:
-            return Refusal("the answer is not JSON")
+            return read(position, parsed(answer.body))
+        except JsonError as error:
+            return Refusal(str(error))
+
+    async def _see_that_it_is_there(self, why: str) -> None:
+        """Tell a row that the server does not answer from a server that does not: ask for the connection's own URL.
+
+        Raises:
+            FatalError: `unreachable`: there was no answer to that, nor to any other call.
+        """
+        answers = self._answers
+        async with self._look:
+            for wait in _LOOKS:
+                if wait:
+                    await self._sleep(wait)
+                if self._answers != answers:
+                    return
+                if self._fatal is not None:
+                    raise self._fatal
+                try:
+                    await self._exchanged("GET", self._url(""), None)
+                except _AgainError:
+                    continue
+                except _RefusedError:
+                    return
+        message = f"connection {self._place.name!r}: {why}, nor did it answer when it was asked for the connection's own URL"
+        raise self._ended(FatalError(message, code="unreachable"))
+
+    def _ended(self, error: FatalError) -> FatalError:
+        """Note that no call is to be made any more."""
+        self._fatal = self._fatal or error
+        return self._fatal
 
     def _locked_out(self) -> FatalError:
         message = f"connection {self._place.name!r}: the API answered 401: it wants another token, or another user and password"
@@ -222,17 +266,39 @@ class Client:
     async def _tried(self, call: Call) -> _Answer:
         """Try once, in its turn."""
         async with self._under_way:
-            if wait := self._pace.turn():
-                await self._sleep(wait)
+            await self._turn()
             answer = await self._exchanged(call.method, self._url(call.target), call.body)
-        if answer.status in _AGAIN or answer.status >= 500:
-            wait_for = answer.retry_after
-            if wait_for is not None and wait_for > _LONGEST_WAIT:
-                raise _AwayError(f"the server answered {answer.status}, and wants to be asked again only after {wait_for:.0f} s")
-            if wait_for is not None:
-                self._pace.rest(wait_for)
-            raise _AgainError(f"the server answered {answer.status}", wait_for)
-        return answer
+        status, wait = answer.status, answer.retry_after
+        if status not in _AGAIN and status < 500:
+            return answer
+        if wait is not None and wait > _LONGEST_WAIT:
+            said = f"the server answered {status}, and wants to be asked again only after {wait:.0f} s"
+            if status not in _FOR_ALL:
+                raise _RefusedError(said)
+            raise self._ended(FatalError(f"connection {self._place.name!r}: {said}", code="unreachable"))
+        if wait is not None:
+            self._pace.rest(wait)
+        raise _AgainError(f"the server answered {status}", status, wait)
+
+    async def _turn(self) -> None:
+        """Wait for a turn; when the server asks to be left alone meanwhile, for another one."""
+        while wait := self._pace.turn():
+            rests = self._pace.rests
+            await self._sleep(wait)
+            if self._pace.rests == rests:
+                return
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Return the seconds before the next try: what the server asked for, else more each time."""
+        error = state.outcome.exception() if state.outcome is not None else None
+        if not isinstance(error, _AgainError):
+            return _BACK_OFF(state)
+        if error.wait is not None:
+            return error.wait
+        wait = _BACK_OFF(state)
+        if error.status == 429:
+            self._pace.rest(wait)  # too many calls: it is about all of them
+        return wait
 
     def _url(self, target: str) -> URL:
         path, _, query = target.partition("?")
@@ -268,6 +334,7 @@ class Client:
         assert self._session is not None
         headers = {"Content-Type": "application/json"} if body is not None else {}
         async with self._session.request(method, url, data=body, headers=headers, allow_redirects=False) as response:
+            self._answers += 1
             # What an error says is of no use to us, and may be long.
             wanted = 200 <= response.status < 300
             content = await self._content(response) if wanted else b""
@@ -305,14 +372,6 @@ def checked(connection: Connection) -> str:
             await client.close()
 
     return asyncio.run(asked())
-
-
-def _wait(state: RetryCallState) -> float:
-    """Return the seconds before the next try: what the server asked for, else more each time."""
-    error = state.outcome.exception() if state.outcome is not None else None
-    if isinstance(error, _AgainError) and error.wait is not None:
-        return error.wait
-    return _BACK_OFF(state)
 
 
 def _retry_after(text: str | None) -> float | None:

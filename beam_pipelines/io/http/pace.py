@@ -1,13 +1,11 @@
-"""How fast an API is asked, and when it is let alone."""
+"""How fast an API is asked."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-__all__ = ["Breaker", "Pace"]
-
-_REST = 30.0  # seconds that a server which does not answer is let alone
+__all__ = ["Pace"]
 
 
 class Pace:
@@ -22,7 +20,8 @@ class Pace:
 
     def __init__(self, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval, self._clock = interval, clock
-        self._next = float("-inf")
+        self._next = self._until = float("-inf")
+        self.rests = 0  # that were asked for: a turn taken before the last one is not valid
 
     def turn(self) -> float:
         """Take the next turn; returns the seconds to wait for it."""
@@ -32,42 +31,9 @@ class Pace:
         return begin - now
 
     def rest(self, seconds: float) -> None:
-        """Let no call begin for some seconds: the server asked for it."""
-        self._next = max(self._next, self._clock() + seconds)
-
-
-class Breaker:
-    """Gives a server up that failed many times in a row, so that a million rows do not wait for it one after the other.
-
-    After `failures` failures without an answer in between, calls are refused for 30 seconds; then one goes through, and if that fails
-    too, the next 30 seconds begin.
-
-    Args:
-        failures: In a row; each after all of its retries.
-        clock: Seconds that only grow.
-    """
-
-    def __init__(self, failures: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit, self._clock = failures, clock
-        self._failed = 0
-        self._until = float("-inf")
-
-    def refuses(self) -> bool:
-        """Return whether the next call is not worth beginning; one that is begins."""
-        if self._failed < self._limit:
-            return False
+        """Let no call begin for some seconds: the server asked for it. Turns that are waited for are to be taken again."""
         now = self._clock()
-        if now < self._until:
-            return True
-        self._until = now + _REST
-        return False
-
-    def answered(self) -> None:
-        """Note that the server answered, whatever it said."""
-        self._failed = 0
-
-    def failed(self) -> None:
-        """Note that it did not."""
-        self._failed += 1
-        if self._failed == self._limit:
-            self._until = self._clock() + _REST
+        self.rests += 1
+        self._until = max(self._until, now + seconds)
+        # No call that has begun did so later than now.
+        self._next = max(self._until, min(self._next, now + self._interval))

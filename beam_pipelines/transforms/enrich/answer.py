@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from beam_pipelines.errors import Code
-from beam_pipelines.spec.step.enrich import RequestBatch
 
-__all__ = ["NOTHING", "Failure", "Found", "Nothing", "Reader", "reader_of_batch"]
+__all__ = ["KINDS", "NOTHING", "Failure", "Found", "Nothing", "Reader", "at", "parts_of"]
 
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
-_FAILED: Code = "lookup-failed"
+_INT64 = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,15 @@ class Failure:
 
     Args:
         message: Why; no value, URL or secret is in it.
+        code: Of the rows that asked.
     """
 
     message: str
+    code: Code = "lookup-failed"
 
     @property
     def reason(self) -> tuple[Code, str]:
-        return _FAILED, self.message
+        return self.code, self.message
 
 
 class Nothing:
@@ -44,58 +46,44 @@ class Reader:
 
     Args:
         fields: Name of the new column by path in the answer.
+        texts: New columns that are text.
+        decimals: New columns that are decimals.
     """
 
-    def __init__(self, fields: Mapping[str, str]) -> None:
-        self._fields = [(_parts(path), name) for path, name in fields.items()]
+    def __init__(self, fields: Mapping[str, str], texts: Collection[str] = (), decimals: Collection[str] = ()) -> None:
+        self._fields = [(parts_of(path), name) for path, name in fields.items()]
         self._list = any(isinstance(parts[0], int) for parts, _ in self._fields)
+        self._texts, self._exact = frozenset(texts), frozenset((*texts, *decimals))
 
-    def read(self, answer: Any) -> Found | Nothing | Failure:
-        """Return what an answer says: a field that it does not have is null; null and an empty list know nothing."""
+    def read(self, answer: Any, exact: Any = None) -> Found | Nothing | Failure:
+        """Return what an answer says: a field that it does not have is null; null and an empty list know nothing.
+
+        Args:
+            answer: JSON.
+            exact: The same with numbers as they were sent (`io.http.json.Json`), for columns that hold all of their digits. None: no number
+                of it is too long for a float.
+        """
         if answer is None or answer == []:
             return NOTHING
         expected = list if self._list else dict
         if not isinstance(answer, expected):
-            return Failure(f"expected {_KINDS[expected]} as answer, got {_KINDS.get(type(answer), 'a value')}")
-        return {name: _at(answer, parts) for parts, name in self._fields}
+            return Failure(f"expected {KINDS[expected]} as answer, got {KINDS.get(type(answer), 'a value')}")
+        found = {name: at(answer, parts) for parts, name in self._fields}
+        if exact is not None and exact is not answer:
+            found |= self._numbers(exact)
+        return found
+
+    def _numbers(self, exact: Any) -> Found:
+        """The numbers that would lose digits as floats, in columns that hold them: as text where the column is."""
+        found: Found = {}
+        for parts, name in self._fields:
+            value = at(exact, parts) if name in self._exact else None
+            if isinstance(value, Decimal) or (type(value) is int and value not in _INT64):
+                found[name] = str(value) if name in self._texts else value
+        return found
 
 
-def reader_of_batch(model: RequestBatch, fields: Sequence[str], reader: Reader) -> Any:
-    """Return what takes the answers of several keys out of one response.
-
-    Args:
-        model: From the definition.
-        fields: Of the request, in the order of the keys.
-        reader: Of one answer.
-
-    Returns:
-        A function of the response and the keys asked for, which gives one result a key.
-    """
-    items = _parts(model.items) if model.items else []
-    places = [_parts(model.match[field]) for field in fields]
-
-    def read(response: Any, keys: Sequence[tuple[Any, ...]]) -> list[Found | Nothing | Failure]:
-        found = _at(response, items)
-        if not isinstance(found, list):
-            why = Failure(f"expected a list of answers, got {_KINDS.get(type(found), 'a value')}")
-            return [why for _ in keys]
-        by_key: dict[tuple[str, ...], Any] = {}
-        for one in found:
-            # As text: an API that was asked for 17 may say that an answer is that of "17". The first answer of a key counts.
-            by_key.setdefault(tuple(_told(_at(one, place)) for place in places), one)
-        answers = (by_key.get(tuple(_told(part) for part in key)) for key in keys)
-        return [reader.read(one) for one in answers]
-
-    return read
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-_KINDS: dict[type, str] = {
+KINDS: dict[type, str] = {
     dict: "an object",
     list: "a list",
     str: "text",
@@ -106,11 +94,13 @@ _KINDS: dict[type, str] = {
 }
 
 
-def _parts(path: str) -> list[str | int]:
+def parts_of(path: str) -> list[str | int]:
+    """Return a path in JSON as the names and positions that it leads over."""
     return [name or int(index) for name, index in _PART.findall(path)]
 
 
-def _at(value: Any, parts: Sequence[str | int]) -> Any:
+def at(value: Any, parts: Sequence[str | int]) -> Any:
+    """Return what is found at a path in JSON, None where there is nothing."""
     for part in parts:
         if isinstance(part, int):
             value = value[part] if isinstance(value, list) and part < len(value) else None

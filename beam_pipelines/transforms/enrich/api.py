@@ -15,13 +15,16 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.compact import take
+from beam_pipelines.columnar.convert import family
 from beam_pipelines.columnar.expression import UNREADABLE
+from beam_pipelines.columnar.kinds import plain_type
 from beam_pipelines.columnar.size import gather
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.spec.step.enrich import EnrichStep
 from beam_pipelines.transforms.declared import schema_of_names
-from beam_pipelines.transforms.enrich.answer import Failure, Found, Nothing, Reader, reader_of_batch
+from beam_pipelines.transforms.enrich.answer import Failure, Found, Nothing, Reader
 from beam_pipelines.transforms.enrich.request import Key, Request, Template, askable, keys_of
+from beam_pipelines.transforms.enrich.several import Several
 from beam_pipelines.transforms.enrich.table import MISSING, converted_default, refuse_clashes
 from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
 from beam_pipelines.transforms.rows import MAX_ROWS, to_columns
@@ -44,10 +47,17 @@ class Api(Protocol):
     def lock(self) -> Lock:
         """Guards `answers`."""
 
-    def ask(self, requests: Sequence[Request]) -> list[Any]:
-        """Return for each request the JSON that was answered, None where nothing is known (404), or a `Failure`."""
+    def ask(self, requests: Sequence[Request], read: Read) -> list[Any]:
+        """Return for each request what `read` gives for the answer, or a `Failure`.
+
+        Args:
+            requests: What is asked.
+            read: A function of the position of a request and the JSON that was answered: as it is, and with exact numbers
+                (`io.http.json.Json`). None is answered where nothing is known (404).
+        """
 
 
+Read = Callable[[int, Any, Any], Any]
 Lease = Callable[[], AbstractContextManager[Api]]
 
 
@@ -72,7 +82,6 @@ class Ask:
         self._model, self._path = model, path
         self._request, self._output = model.request, model.output
         self._template = Template(model.request)
-        self._reader = Reader(model.taken or {name: name for name in model.output})
         self._stack = contextlib.ExitStack()
         self._lease: Lease | None = None
         self._api: Api | None = None
@@ -111,8 +120,11 @@ class Ask:
         nulls = {field.name: pa.nulls(1, field.type) for field in self._made}
         self._missing = [{**nulls, **self._defaults(self._made)}[name] for name in self._made.names]
         self._failed = list(nulls.values())
-        batch = self._request.batch
-        self._several = reader_of_batch(batch, self._request.fields, self._reader) if batch else None
+        texts = [field.name for field in self._made if family(field.type) == "text"]
+        decimals = [field.name for field in self._made if family(field.type) == "decimal"]
+        self._reader = Reader(self._model.taken or {name: name for name in self._output}, texts, decimals)
+        kinds = {name: plain_type(field.type) for name, field in zip(self._request.fields, self._fields, strict=True)}
+        self._several = Several(self._request.batch, kinds, self._reader) if self._request.batch else None
 
     def close(self) -> None:
         self._api = None
@@ -229,16 +241,18 @@ class Ask:
         step = self._template.batch_size
         groups = [keys[begin : begin + step] for begin in range(0, len(keys), step)]
         requests = [self._template.of(group) for group in groups]
-        given = iter(api.ask([request for request in requests if request is not None]))
+        sent = [(group, request) for group, request in zip(groups, requests, strict=True) if request is not None]
+
+        def read(position: int, answer: Any, exact: Any) -> list[Known]:
+            if self._several is not None:
+                return self._several.read(answer, exact, sent[position][0])
+            return [self._reader.read(answer, exact)]
+
+        given = iter(api.ask([request for _, request in sent], read))
         answers: list[Known] = []
         for group, request in zip(groups, requests, strict=True):
             answer = _NO_PATH if request is None else next(given)
-            if isinstance(answer, Failure):
-                answers += [answer] * len(group)
-            elif self._several is not None:
-                answers += self._several(answer, group)
-            else:
-                answers.append(self._reader.read(answer))
+            answers += [answer] * len(group) if isinstance(answer, Failure) else answer
         return answers
 
     def _bind(self, schema: pa.Schema) -> list[FieldPath]:

@@ -20,10 +20,11 @@ from beam_pipelines.columnar.convert import decoded, family
 from beam_pipelines.spec.step.enrich import EnrichRequest
 from beam_pipelines.transforms.path import FieldPath
 
-__all__ = ["Keys", "Request", "Template", "askable", "keys_of"]
+__all__ = ["Keys", "Request", "Template", "askable", "keys_of", "plain"]
 
 Key = tuple[Any, ...]  # JSON values, one for each field of the request
 _PLACE = re.compile(r"\{([^{}]*)\}")
+_SEGMENT = re.compile(r"(?:^|(?<=/))(?:\{[^{}]*\}|[^/{}])*")  # what is between two slashes; the name of a field may have some
 _KINDS = ("bool", "int", "float", "decimal", "text", "date", "timestamp", "time", "uuid", "null")
 _AS_THEY_ARE = ("bool", "int")  # in JSON; floats as well, and others are text
 
@@ -71,7 +72,7 @@ def keys_of(batch: pa.RecordBatch, fields: Sequence[FieldPath]) -> Keys:
     valid = np.ones(batch.num_rows, dtype=np.bool_)
     codes = np.zeros(batch.num_rows, dtype=np.int64)
     for field in fields:
-        column, good = _plain(field.read(batch))
+        column, good = plain(field.read(batch))
         valid &= good
         encoded = pc.dictionary_encode(column)
         places = np.asarray(pc.fill_null(encoded.indices, 0), dtype=np.int64)
@@ -85,11 +86,11 @@ def keys_of(batch: pa.RecordBatch, fields: Sequence[FieldPath]) -> Keys:
     numbers = np.full(batch.num_rows, -1, dtype=np.int64)
     numbers[rows] = rank[inverse.reshape(-1)]
     chosen = pa.array(rows[firsts[order]])
-    parts = [_plain(field.read(batch).take(chosen))[0].to_pylist() for field in fields]
+    parts = [plain(field.read(batch).take(chosen))[0].to_pylist() for field in fields]
     return Keys(list(zip(*parts, strict=True)), numbers)
 
 
-def _plain(array: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+def plain(array: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
     """Return a column as JSON would hold it, and where there is a value."""
     array = decoded(array)
     kind = family(array.type)
@@ -129,7 +130,7 @@ class Template:
 
     def _path(self, key: Key) -> str | None:
         made = []
-        for segment in self._model.path.split("/"):
+        for segment in _SEGMENT.findall(self._model.path):
             filled = _PLACE.sub(lambda found: quote(self._text(found, key), safe=""), segment)
             if filled != segment and filled in ("", ".", ".."):
                 return None

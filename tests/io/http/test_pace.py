@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beam_pipelines.io.http.pace import Breaker, Pace
+from beam_pipelines.io.http.pace import Pace
 
 
 class Clock:
@@ -28,20 +28,12 @@ def test_without_an_interval_only_a_rest_is_waited_for() -> None:
     assert [pace.turn() for _ in range(2)] == [3.0, 3.0]
 
 
-def test_a_server_is_given_up_after_failures_in_a_row_and_tried_again_once_every_half_minute() -> None:
+def test_a_rest_makes_room_for_turns_that_are_taken_again() -> None:
     clock = Clock()
-    breaker = Breaker(2, clock)
-    breaker.failed()
-    breaker.answered()
-    breaker.failed()
-    assert not breaker.refuses()
-    breaker.failed()
-    assert breaker.refuses()
-    clock.now += 30
-    assert [breaker.refuses() for _ in range(2)] == [False, True]
-    breaker.failed()
-    assert breaker.refuses()
-    clock.now += 30
-    assert not breaker.refuses()
-    breaker.answered()
-    assert [breaker.refuses() for _ in range(2)] == [False, False]
+    pace = Pace(0.5, clock)
+    assert [pace.turn() for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
+    pace.rest(0.1)
+    assert (pace.turn(), pace.rests) == (0.5, 1)  # no nearer to the one that has begun
+    pace.rest(7)
+    pace.rest(0.1)  # takes nothing from the longer one
+    assert [pace.turn() for _ in range(2)] == [7.0, 7.5]

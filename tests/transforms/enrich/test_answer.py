@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from beam_pipelines.spec.step.enrich import RequestBatch
-from beam_pipelines.transforms.enrich.answer import NOTHING, Failure, Reader, reader_of_batch
+from beam_pipelines.transforms.enrich.answer import NOTHING, Failure, Reader
 
 READER = Reader({"company.name": "name", "sites[1].city": "second", "n": "n"})
 
@@ -38,16 +38,8 @@ def test_an_answer_may_be_a_list() -> None:
     assert reader.read({}) == Failure("expected a list as answer, got an object")
 
 
-def test_answers_of_a_batch_are_matched_by_their_keys_whatever_their_order_and_type() -> None:
-    read = reader_of_batch(RequestBatch.model_validate({"items": "data", "match": {"id": "key.id"}}), ["id"], Reader({"name": "name"}))
-    response = {
-        "data": [{"key": {"id": "3"}, "name": "C"}, {"key": {"id": 1}, "name": "A"}, {"name": "?"}, {"key": {"id": 1}, "name": "A2"}]
-    }
-    assert read(response, [(1,), (2,), (3,)]) == [{"name": "A"}, NOTHING, {"name": "C"}]
-
-
-@pytest.mark.parametrize("response", [None, {}, {"data": {"1": {}}}, "no"])
-def test_a_batch_without_its_list_fails_for_each_key(response: Any) -> None:
-    read = reader_of_batch(RequestBatch.model_validate({"items": "data", "match": {"id": "id"}}), ["id"], Reader({"name": "name"}))
-    answers = read(response, [(1,), (2,)])
-    assert [answer.message[:28] for answer in answers] == ["expected a list of answers, "] * 2
+@pytest.mark.parametrize("number", [123456789012345678901234567890, Decimal("12345678901234567.89"), 18446744073709551615])
+def test_numbers_that_a_float_would_change_keep_their_digits_where_the_column_holds_them(number: Any) -> None:
+    reader = Reader({"n.v": "text", "n.w": "decimal", "n.x": "other"}, ["text"], ["decimal"])
+    answer, exact = ({"n": dict.fromkeys("vwx", value)} for value in (float(number), number))
+    assert reader.read(answer, exact) == {"text": str(number), "decimal": number, "other": float(number)}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.errors import PlanError
+from beam_pipelines.io.http.json import MAX_DEPTH
 from beam_pipelines.spec import EnrichStep
 from beam_pipelines.transforms.enrich.answer import Failure
 from beam_pipelines.transforms.enrich.api import Ask
@@ -33,9 +36,10 @@ class Fake:
         self.know, self.answers, self.lock = know, dict[Any, Any](), threading.Lock()
         self.asked: list[list[str]] = []
 
-    def ask(self, requests: Sequence[Request]) -> list[Any]:
+    def ask(self, requests: Sequence[Request], read: Callable[[int, Any, Any], Any]) -> list[Any]:
         self.asked.append([request.target for request in requests])
-        return [self.know(request) for request in requests]
+        known = [self.know(request) for request in requests]
+        return [one if isinstance(one, Failure) else read(position, one, one) for position, one in enumerate(known)]
 
     @contextmanager
     def leased(self) -> Iterator[Fake]:
@@ -181,3 +185,36 @@ def test_no_split_of_the_rows_changes_what_becomes_of_them(keys: list[str | None
     edges = [0, *sorted(min(cut, len(keys)) for cut in cuts), len(keys)]
     results = [ask(Fake(by_letter), whole.slice(first, last - first)) for first, last in itertools.pairwise(edges)]
     assert [row for one in results for row in rows_of(one)] == rows_of(ask(Fake(by_letter), whole))
+
+
+@pytest.mark.parametrize("kind", ["json", "text"])
+def test_the_deepest_answer_that_is_read_fits_a_column(kind: str) -> None:
+    deep: Any = 1
+    for _ in range(MAX_DEPTH - 1):
+        deep = [deep]
+    applied = ask(Fake(lambda request: {"n": deep}), keyed("a"), output={"n": kind})
+    assert rows_of(applied) == [(0, json.dumps(deep))]
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "expected"),
+    [
+        ("decimal(38,0)", 123456789012345678901234567890, Decimal(123456789012345678901234567890)),
+        ("decimal(20,2)", Decimal("12345678901234567.89"), Decimal("12345678901234567.89")),
+        ("text", Decimal("12345678901234567.89"), "12345678901234567.89"),
+        ("double", 1e30, 1e30),
+    ],
+)
+def test_no_digit_of_a_number_is_lost(kind: str, number: Any, expected: Any) -> None:
+    class Exact(Fake):
+        def ask(self, requests: Sequence[Request], read: Callable[[int, Any, Any], Any]) -> list[Any]:
+            return [read(at, {"n": float(number)}, {"n": number}) for at, _ in enumerate(requests)]
+
+    assert rows_of(ask(Exact(by_letter), keyed("a"), output={"n": kind})) == [(0, expected)]
+
+
+def test_the_name_of_a_field_in_a_path_may_have_a_slash() -> None:
+    api = Fake(by_letter)
+    rows = pa.RecordBatch.from_arrays([pa.array(["x/y"]), pa.array([0])], names=["a/b", "i"])
+    ask(api, rows, request={"path": "/v1/{a/b}/all"})
+    assert api.asked == [["/v1/x%2Fy/all"]]
