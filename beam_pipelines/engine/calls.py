@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import SpecError
 from beam_pipelines.runs.context import RunContext
+from beam_pipelines.spec.step import every_step
 from beam_pipelines.transforms.step import Step
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from beam_pipelines.io.http.place import HttpPlace
     from beam_pipelines.spec.step.enrich import EnrichStep
 
-__all__ = ["asked_by", "asking", "check", "leave", "reach"]
+__all__ = ["asked_by", "asking", "asks", "check", "leave", "reach"]
 
 _MEMORY = 1 << 27  # bytes of the answers that a step remembers in a worker process
 
@@ -32,6 +33,11 @@ def asking(job: Job) -> Iterator[tuple[str, EnrichStep]]:
     for position, model in enumerate(job.definition.steps):
         if model.type == "enrich" and getattr(model, "connection", None) is not None:
             yield f"{job.path or job.definition.steps_path}[{position}]", model  # type: ignore[misc]
+
+
+def asks(job: Job) -> bool:
+    """Whether a step of a job asks an API, or one in the source of another step."""
+    return any(getattr(model, "connection", None) is not None for model in every_step(job.definition.steps) if model.type == "enrich")
 
 
 def asked_by(job: Job, step: Step) -> list[str]:

@@ -439,7 +439,7 @@ def _notes(job: Job, policy: Policy, steps: Sequence[Step], target: Target, curs
             for step in job.definition.steps
             if step.type == "explode"
         ]
-    if any(True for _ in calls.asking(job)):
+    if calls.asks(job):
         notes.append("what is tried again, of a run or of a part of it, asks an API again: what it is asked must change nothing there")
     if policy.whole and not target.traits.transactional and not job.load_of("{table}").lower().endswith((".parquet", ".pq")):
         notes.append("while the files of the folder are exchanged, a reader may see old and new ones; one file as path has no such moment")

@@ -221,9 +221,11 @@ class _Way:
     def _right(self, job: Job, window: Window, step: str, so: str) -> list[pa.RecordBatch]:
         side, planned = job.side(step), window.sides[step]
         with contextlib.closing(side.open_source(self.context)) as source:
-            sample = source.sample(planned.table, _RIGHT)
-        if sample.num_rows >= _RIGHT:
-            self.notes.append(f"of the right side of {step!r} the first {_RIGHT:,} rows are looked at, so {so}")
+            # An API is asked about as many rows as are shown, and no more.
+            rows = self.limit if self.limit is not None and calls.asks(side) else _RIGHT
+            sample = source.sample(planned.table, rows)
+        if sample.num_rows >= rows:
+            self.notes.append(f"of the right side of {step!r} the first {rows:,} rows are looked at, so {so}")
         return self.walk(side, planned, sample, side.step_ids[-1] if side.step_ids else "", step)
 
 

@@ -316,5 +316,9 @@ def _unmetered(raw: Mapping[str, Any], steps: set[str], *, complete: bool, enric
     for key in costs if complete and isinstance(costs, Mapping) else ():
         if key not in steps and not (key == "enrichment" and (enriches or "enrich" in steps)):
             meant = nearest(key, steps)
+            if key == "enrichment":
+                hint = "an enrich step in the source of another step is not metered"
+                yield mistake(f"expected the id of a step, got {shown(key)}", "pricing", "additionalCosts", key, hint=hint, at="key")
+                continue
             hint = f"did you mean {meant!r}?" if meant else f"steps: {', '.join(sorted(steps)) or 'none'}"
             yield mistake(f"expected the id of a step, got {shown(key)}", "pricing", "additionalCosts", key, hint=hint, at="key")

@@ -198,6 +198,19 @@ def test_a_plan_asks_nothing_and_a_preview_says_that_it_asked(people: Desk, api:
 
 
 @pytest.mark.no_bundle
+def test_an_api_that_a_join_s_source_asks_is_told_of_and_asked_about_as_many_rows_as_are_shown(people: Desk, api: Api) -> None:
+    api.answer = lambda asked: Reply(body={"staff": 1})
+    asks = {**firm(), "request": {"path": "/firms/{id}"}, "output": {"staff": "integer"}, "fields": ["staff"]}
+    source = {"type": "database", "connection": "source", "table": "people", "transformations": [asks]}
+    people.etl({"table": "people"}, OUT, [{"id": "more", "type": "join", "on": ["id"], "suffix": "_more", "source": source}])
+    assert any("asks an API again" in note for note in people.service.plan().notes)
+    preview = people.service.preview(limit=6)
+    assert {row["staff"] for row in preview.rows} == {1}
+    assert len(api.asked) == 6
+    assert "of the right side of 'more' the first 6 rows are looked at, so some rows may seem to meet nothing" in preview.notes
+
+
+@pytest.mark.no_bundle
 @pytest.mark.parametrize(
     ("more", "code", "expected"),
     [

@@ -33,6 +33,11 @@ def test_an_api_s_step_has_the_defaults_of_the_page() -> None:
     assert (step.cache.size, step.cache.ttl, step.on_missing, step.on_error) == (10_000, None, "null", "deadletter")
 
 
+@pytest.mark.parametrize("path", ["a", "a.b[0].c", "a[0][1]", "[0]", "[0].a", "[0][1].a.b", "[0]a"])
+def test_a_path_in_an_answer_may_begin_with_a_position(path: str) -> None:
+    assert EnrichStep.model_validate({**API, "fields": {path: "name", "n": "size"}}).taken == {path: "name", "n": "size"}
+
+
 @pytest.mark.parametrize(("rate", "seconds"), [("100/s", 0.01), ("30 / m", 2.0), ("0.5/s", 2.0), ("3600/h", 1.0)])
 def test_a_rate_is_an_interval(rate: str, seconds: float) -> None:
     assert EnrichStep.model_validate({**API, "rateLimit": rate}).interval == pytest.approx(seconds)
@@ -62,6 +67,10 @@ def test_a_step_written_out_is_the_same_step(step: dict[str, Any]) -> None:
         ({"default": {"nam": 1}}, "default.nam: expected one of the output columns name, size, got 'nam'"),
         ({"default": {"name": "?"}, "onMissing": "drop"}, "default: 'default' is for rows that go on, but onMissing says that they do not"),
         ({"timeout": 0}, "timeout: expected a time above zero"),
+        ({"timeout": "0m"}, "timeout: expected a time above zero"),
+        ({"maxResponseSize": "0 KB"}, "maxResponseSize: expected a size above zero"),
+        ({"fields": {"[0]..a": "name", "b": "size"}}, "fields: expected a path in the response such as company.name, got '[0]..a'"),
+        ({"fields": {"[0].": "name", "b": "size"}}, "fields: expected a path in the response such as company.name, got '[0].'"),
     ],
 )
 def test_mistakes_of_an_api_s_step(change: dict[str, Any], expected: str) -> None:
@@ -114,5 +123,10 @@ def test_a_price_of_enrichment_goes_with_any_enrich_step() -> None:
     }
     pricing = {"model": "per-record", "rate": 0, "additionalCosts": {"enrichment": 1}}
     assert Definition.model_validate({"name": "A", "pipeline": pipeline, "pricing": pricing}).connection_names == ("w", "companies")
+    side = {"id": "j", "type": "join", "on": ["id"], "source": {**pipeline["source"], "transformations": [API]}}  # type: ignore[dict-item]
+    for steps in ([], [side]):
+        with pytest.raises(ValidationError, match="expected the id of a step, got 'enrichment'") as raised:
+            Definition.model_validate({"name": "A", "pipeline": {**pipeline, "transformations": steps}, "pricing": pricing})
+    assert "an enrich step in the source of another step is not metered" in str(raised.value.errors())
     with pytest.raises(ValidationError, match="expected the id of a step, got 'enrichment'"):
         Definition.model_validate({"name": "A", "pipeline": {**pipeline, "transformations": []}, "pricing": pricing})

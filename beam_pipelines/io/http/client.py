@@ -139,7 +139,9 @@ class Client:
 
     async def open(self) -> Client:
         """Make the pool of connections; in the loop that uses it."""
-        headers = {"Accept": "application/json", "User-Agent": f"beam-pipelines/{__version__}", **self._place.headers}
+        given = {name.lower() for name in self._place.headers}
+        ours = {"Accept": "application/json", "User-Agent": f"beam-pipelines/{__version__}"}
+        headers = {**{name: value for name, value in ours.items() if name.lower() not in given}, **self._place.headers}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._limits.concurrency, resolver=resolver()),
             # Compressed, a small answer could become a large one before it is counted.

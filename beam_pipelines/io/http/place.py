@@ -62,7 +62,12 @@ class HttpPlace:
         url = DatabaseUrl.parse(connection.url)
         if url is None or not re.fullmatch(r"[^/?#@\s\\]+(/[^?#\s\\]*)?", url.rest):
             raise _invalid(name, f"expected a URL of http or https with a host, such as {_EXAMPLE}")
+        base = f"{url.scheme}://{url.rest.rstrip('/')}"
+        if not _understood(base):
+            raise _invalid(name, "expected a URL whose host and port can be understood; a port is at most 65535")
         headers = _headers(name, settings.get("headers") or {})
+        if any(key.lower() == "authorization" for key in headers) and (settings.get("token") is not None or url.user or url.password):
+            raise _invalid(name, "expected a token, user and password, or a header 'Authorization', got two of them")
         if settings.get("token") is not None:
             headers["Authorization"] = f"Bearer {settings['token']}"
         if url.user or url.password:
@@ -73,7 +78,16 @@ class HttpPlace:
         for value in headers.values():
             if not re.fullmatch(r"[\x20-\x7e\x80-\xff\t]*", value):
                 raise _invalid(name, "expected token and headers without line breaks and control characters")
-        return cls(name, f"{url.scheme}://{url.rest.rstrip('/')}", url.query.partition("#")[0], headers)
+        return cls(name, base, url.query.partition("#")[0], headers)
+
+
+def _understood(base: str) -> bool:
+    from yarl import URL  # as aiohttp does it; a plan without an API does not pay for it
+
+    try:
+        return bool(URL(base).host)
+    except ValueError:
+        return False
 
 
 def _headers(name: str, given: object) -> dict[str, str]:
@@ -84,6 +98,8 @@ def _headers(name: str, given: object) -> dict[str, str]:
             raise _invalid(name, "expected names with a text each as 'headers', such as {X-Api-Key: ${env:API_KEY}}")
         if str(key).lower() in _OURS:
             raise _invalid(name, f"the header {str(key)!r} is set by the client itself")
+    if len({str(key).lower() for key in given}) < len(given):
+        raise _invalid(name, "expected each of 'headers' once, got two whose names differ in case alone")
     return {str(key): str(value) for key, value in given.items()}
 
 

@@ -21,7 +21,8 @@ MAX_BATCH = 1000  # keys of one request: rows are looked at in slices of as many
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _RATE = r"(\d+(?:\.\d+)?)\s*/\s*(s|m|h)"
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
-_IN_JSON = r"(\[\d+\])*([^.\[\]]+(\[\d+\])*(\.[^.\[\]]+(\[\d+\])*)*)?"
+_NAMES = r"[^.\[\]]+(\[\d+\])*(\.[^.\[\]]+(\[\d+\])*)*"
+_IN_JSON = rf"(\[\d+\])+(\.?{_NAMES})?|{_NAMES}"
 _OF_TABLES = ("on",)
 _OF_APIS = ("request", "output", "cache", "timeout", "retries", "rateLimit", "concurrency", "maxResponseSize", "onError")
 
@@ -72,6 +73,12 @@ def _check_rate(value: str) -> str:
 def _check_in_json(value: str) -> str:
     if not re.fullmatch(_IN_JSON, value):
         raise ValueError(f"expected a path in the response such as company.name or items[0].id, got {shown(value)}")
+    return value
+
+
+def _check_above_zero(value: Any) -> Any:
+    if not value:
+        raise ValueError(f"expected {'a time' if isinstance(value, timedelta) else 'a size'} above zero")
     return value
 
 
@@ -174,7 +181,7 @@ class EnrichStep(StepBase):
         default="deadletter", description="Of an API: a row whose call failed becomes a dead letter, or goes on with nulls and is counted."
     )
     cache: AnswerCache = Field(default_factory=AnswerCache, description="Of an API: answers that each worker remembers.")
-    timeout: Duration = Field(
+    timeout: Annotated[Duration, AfterValidator(_check_above_zero)] = Field(
         default=timedelta(seconds=5), description="Of an API: from the beginning of a call to the last byte of its answer (default 5s)."
     )
     retries: Annotated[int, Field(ge=0, le=20)] = Field(
@@ -184,7 +191,9 @@ class EnrichStep(StepBase):
     concurrency: Annotated[Count, Field(le=1000)] = Field(
         default=16, description="Of an API: calls under way at one time in each worker process."
     )
-    max_response_size: Size = Field(default=1 << 20, description="Of an API: bytes of an answer, at most; a larger one is a failure.")
+    max_response_size: Annotated[Size, AfterValidator(_check_above_zero)] = Field(
+        default=1 << 20, description="Of an API: bytes of an answer, at most; a larger one is a failure."
+    )
 
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
@@ -244,8 +253,6 @@ class EnrichStep(StepBase):
 def _new_columns(raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
     output, fields, default = raw.get("output"), raw.get("fields"), raw.get("default")
     known = list(output) if isinstance(output, Mapping) else None
-    if raw.get("timeout") in (0, "0ms", "0s"):
-        yield mistake("expected a time above zero", "timeout")
     if known is None:
         return
     names = list(fields.values()) if isinstance(fields, Mapping) else list(fields) if isinstance(fields, (list, tuple)) else None

@@ -332,3 +332,11 @@ def test_calls_keep_their_pace(api: Api) -> None:
 def test_a_cookie_of_one_answer_does_not_go_with_the_next_call(api: Api) -> None:
     api.answer = lambda asked: Reply(body=asked.headers.get("cookie", "none"), headers={"Set-Cookie": "a=1"})
     assert Talk(api.url)(Ask(), Ask(), concurrency=1) == ["none", "none"]
+
+
+def test_a_header_of_the_connection_takes_the_place_of_ours(api: Api) -> None:
+    talk = Talk(api.url)
+    talk.place = HttpPlace("companies", api.url, "", {"accept": "application/vnd.api+json"})
+    talk(Ask())
+    assert api.asked[0].headers["accept"] == "application/vnd.api+json"
+    assert "beam-pipelines" in api.asked[0].headers["user-agent"]
