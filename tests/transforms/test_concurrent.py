@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -17,6 +18,7 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.errors import FatalError, PlanError, TransientError
 from beam_pipelines.functions import Functions
 from beam_pipelines.spec.step.function import FunctionStep
+from beam_pipelines.transforms.concurrent import Loop
 from beam_pipelines.transforms.function import Function
 from beam_pipelines.transforms.step import Applied, check_law
 
@@ -268,3 +270,22 @@ def test_it_works_in_a_thread_that_has_a_loop_of_its_own(applied: Callable[..., 
 def test_what_cannot_be_is_refused_before_the_run(applied: Callable[..., Applied], name: str, more: dict[str, int], message: str) -> None:
     with pytest.raises(PlanError, match=message):
         applied(name, {"id": "integer"}, **more)
+
+
+def test_a_loop_that_closes_lets_what_was_under_way_clear_up() -> None:
+    begun, cleared = threading.Event(), []
+
+    async def under_way() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(100)
+        finally:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            cleared.append(True)
+
+    loop = Loop("a step")
+    asyncio.run_coroutine_threadsafe(under_way(), loop._loop)
+    assert begun.wait(10)
+    loop.close()
+    assert cleared == [True]
