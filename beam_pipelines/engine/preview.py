@@ -170,7 +170,12 @@ class _Way:
         calls.reach(job, steps, lambda: self.context)
         for one in steps:
             planned = window.schema(one.id)
-            self.notes += [f"{one.id!r} asked {name!r} about the sampled rows" for name in calls.asked_by(job, one)]
+            asked = calls.asked_by(job, one)
+            self.notes += [f"{one.id!r} asked {name!r} about the sampled rows" for name in asked]
+            if asked and self.limit is not None and sum(batch.num_rows for batch in batches) > self.limit:
+                # A join, a union or an explode before it made more of them.
+                batches = _first(batches, self.limit)
+                self.notes.append(f"{one.id!r} was given the first {self.limit:,} rows, for each may be a call of an API")
             one.open(schema, planned, datetime.fromisoformat(window.started_at))
             try:
                 results = self._results(job, window, one, batches)

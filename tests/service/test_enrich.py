@@ -211,6 +211,18 @@ def test_an_api_that_a_join_s_source_asks_is_told_of_and_asked_about_as_many_row
 
 
 @pytest.mark.no_bundle
+def test_a_preview_asks_about_no_more_rows_than_it_shows_where_a_step_made_more_of_them(people: Desk, api: Api) -> None:
+    api.answer = lambda asked: Reply(body={"staff": 1})
+    asks = {**firm(), "request": {"path": "/firms/{id}"}, "output": {"staff": "integer"}, "fields": ["staff"]}
+    more = {"id": "more", "type": "union", "source": {"type": "database", "connection": "source", "table": "people"}}
+    people.etl({"table": "people"}, OUT, [more, asks])
+    preview = people.service.preview(limit=6)
+    assert len(preview.rows) == 6
+    assert len(api.asked) <= 6
+    assert "'firm' was given the first 6 rows, for each may be a call of an API" in preview.notes
+
+
+@pytest.mark.no_bundle
 @pytest.mark.parametrize(
     ("more", "code", "expected"),
     [
