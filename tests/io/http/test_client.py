@@ -170,10 +170,10 @@ def test_no_token_means_the_end_and_not_a_million_calls_more(api: Api) -> None:
 
 
 def test_no_token_means_the_end_of_calls_that_are_tried_again_too(api: Api) -> None:
-    api.answer = lambda asked: Reply(401 if asked.target == "/2" and len(api.asked) > 3 else 503)
+    api.answer = lambda asked: Reply(401 if asked.target == "/2" else 503)
     with pytest.raises(FatalError, match="answered 401"):
-        Talk(api.url)(Ask("/1"), Ask("/2"), concurrency=2, retries=200)
-    assert len(api.asked) < 50
+        Talk(api.url)(Ask("/1"), Ask("/2"), concurrency=2, retries=2000)
+    assert len(api.asked) < 1000  # two or three, were there no other load on the machine
 
 
 @pytest.mark.parametrize("reply", [Reply(hang=True), Reply(drip=True)], ids=["nothing", "drop by drop"])
