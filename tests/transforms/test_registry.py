@@ -33,15 +33,15 @@ from beam_pipelines.transforms.sql import Sql
         (FilterStep.model_validate({"id": "a", "type": "filter", "condition": "true", "required": False}), Filter),
         (MapStep.model_validate({"id": "a", "type": "map", "mappings": {"x": {"source": "y"}}, "required": False}), Map),
         (FunctionStep.model_validate({"id": "a", "type": "function", "required": False}), Function),
-        (ExplodeStep.model_validate({"id": "a", "type": "explode", "field": "x", "required": False}), Explode),
+        (ExplodeStep.model_validate({"id": "a", "type": "explode", "field": "x"}), Explode),
         (SqlStep.model_validate({"id": "a", "type": "sql", "query": "SELECT x FROM input", "required": False}), Sql),
-        (SampleStep.model_validate({"id": "a", "type": "sample", "fraction": 1, "required": False}), Sample),
+        (SampleStep.model_validate({"id": "a", "type": "sample", "fraction": 1}), Sample),
     ],
 )
 def test_each_served_type_has_its_step(model: StepBase, kind: type[Any]) -> None:
     step = build(model, Functions(), "pipeline.transformations[0]")
     assert isinstance(step, kind)
-    assert (step.id, step.required) == ("a", False)
+    assert (step.id, step.required) == ("a", model.required)
     assert step.type in SERVED
 
 
