@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import hashing, origin
 from beam_pipelines.columnar.compact import take
-from beam_pipelines.columnar.kinds import plain_type
-from beam_pipelines.errors import Code, FatalError, PlanError, Problem
+from beam_pipelines.errors import FatalError
 from beam_pipelines.spec.step.sample import SampleStep
-from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
+from beam_pipelines.transforms.binding import Binding
+from beam_pipelines.transforms.path import FieldPath
 from beam_pipelines.transforms.step import Applied
 
 __all__ = ["Sample"]
@@ -81,22 +81,7 @@ class Sample:
         return self._by
 
     def _bind(self, schema: pa.Schema) -> list[FieldPath]:
-        found: list[FieldPath] = []
-        problems: list[Problem] = []
-        codes: list[Code] = []
-        for place, text in enumerate(self._model.by or ()):
-            at = f"{self._path}.by[{place}]"
-            try:
-                path = find_path(text, schema)
-            except PathProblem as problem:
-                problems.append(Problem(problem.message, at, hint=problem.hint))
-                codes.append(problem.code)
-                continue
-            if pa.types.is_nested(plain_type(path.type)):
-                message = f"expected a field with values that can be told apart, got {text!r}, a {path.type}"
-                problems.append(Problem(message, at, hint="name a field inside of it"))
-                codes.append("type-unsupported")
-            found.append(path)
-        if problems:
-            raise PlanError("a sample cannot be taken", problems=problems, code=codes[0])
-        return found
+        binding = Binding()
+        found = [binding.find_key(text, schema, f"{self._path}.by[{place}]") for place, text in enumerate(self._model.by or ())]
+        binding.check("a sample cannot be taken")
+        return [path for path in found if path is not None]

@@ -8,8 +8,9 @@ from datetime import datetime
 import pyarrow as pa
 
 from beam_pipelines.columnar import cast, origin
-from beam_pipelines.errors import Code, FatalError, PlanError, Problem
+from beam_pipelines.errors import Code, FatalError
 from beam_pipelines.spec.step.union import UnionStep
+from beam_pipelines.transforms.binding import Binding
 from beam_pipelines.transforms.step import Applied, DeadRows
 from beam_pipelines.transforms.wider import wider
 
@@ -45,8 +46,7 @@ class Union:
     def plan(self, schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:  # noqa: ARG002 (nothing is sampled)
         other = self._against()
         named = self._matched(schema)
-        fields, problems = [], []
-        codes: list[Code] = []
+        fields, binding = [], Binding()
         for field in schema:
             if field.name not in named:
                 fields.append(field.with_nullable(True))
@@ -55,8 +55,7 @@ class Union:
             kind = wider(field.type, again.type)
             if kind is None:
                 message = f"{field.name!r} is {field.type} here and {again.type} in the other source, for which there is no common type"
-                problems.append(Problem(message, f"{self._path}.source", hint="convert one of them in a map step"))
-                codes.append("type-unsupported")
+                binding.refuse(message, f"{self._path}.source", "convert one of them in a map step")
                 continue
             fields.append(pa.field(field.name, kind, field.nullable or again.nullable, field.metadata))
         fields += [other.field(name).with_nullable(True) for name in named if name not in schema.names]
@@ -67,10 +66,8 @@ class Union:
                 columns = "column" if len(names) == 1 else "columns"
                 message = f"expected the same columns in both sources; {side} lacks the {columns} {', '.join(map(repr, names))}"
                 hint = 'rename or drop them in a map step, or put null there with missing: "null"'
-                problems.append(Problem(message, f"{self._path}.missing", hint=hint))
-                codes.append("column-missing")
-        if problems:
-            raise PlanError("a union cannot be carried out", problems=problems, code=codes[0])
+                binding.refuse(message, f"{self._path}.missing", hint, "column-missing")
+        binding.check("a union cannot be carried out")
         return pa.schema(fields)
 
     def open(self, schema_in: pa.Schema, schema_out: pa.Schema, now: datetime) -> None:  # noqa: ARG002 (it has no clock)
@@ -98,7 +95,7 @@ class Union:
 
     def _matched(self, schema: pa.Schema) -> dict[str, str]:
         """Columns of the other source by the names that they come out under: those of ours, whatever their case, else their own."""
-        problems = []
+        binding = Binding()
         ours: dict[str, str] = {}
         for name in self._against().names:
             same = [known for known in schema.names if known == name] or [known for known in schema.names if known.lower() == name.lower()]
@@ -106,10 +103,9 @@ class Union:
             if len(same) > 1 or target in ours:
                 several = same if len(same) > 1 else [ours[target], name]
                 message = f"the column {name!r} of the other source cannot be told apart: there are {', '.join(map(repr, several))}"
-                problems.append(Problem(message, f"{self._path}.source", hint="rename one in a map step"))
+                binding.refuse(message, f"{self._path}.source", "rename one in a map step", "expression-invalid")
             ours.setdefault(target, name)
-        if problems:
-            raise PlanError("a union cannot be carried out", problems=problems, code="expression-invalid")
+        binding.check("a union cannot be carried out")
         return ours
 
     def _against(self) -> pa.Schema:

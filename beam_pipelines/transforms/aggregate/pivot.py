@@ -16,7 +16,7 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.compact import pick, take
 from beam_pipelines.columnar.kinds import plain_type
-from beam_pipelines.errors import Code, PlanError, Problem
+from beam_pipelines.errors import Code, Problem
 from beam_pipelines.spec.aggregation import Measure
 from beam_pipelines.spec.step.aggregate import AggregateStep
 from beam_pipelines.spec.step.pivot import PivotStep
@@ -24,7 +24,8 @@ from beam_pipelines.transforms.aggregate.functions import kernel
 from beam_pipelines.transforms.aggregate.layout import reduced
 from beam_pipelines.transforms.aggregate.measure import MeasureProblem
 from beam_pipelines.transforms.aggregate.step import Aggregate
-from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
+from beam_pipelines.transforms.binding import Binding
+from beam_pipelines.transforms.path import FieldPath
 from beam_pipelines.transforms.step import Applied, DeadRows
 
 __all__ = ["Pivot"]
@@ -110,27 +111,15 @@ class Pivot(Aggregate):
 
     def _found(self, schema: pa.Schema) -> tuple[FieldPath, FieldPath | None, pa.Array]:
         """The fields of a schema, and the declared values as the column holds them."""
-        problems: list[Problem] = []
-        codes: list[Code] = []
-        paths: dict[str, FieldPath] = {}
-        for key, text in (("column", self._pivot.column), ("value", self._pivot.value)):
-            try:
-                if text is not None:
-                    paths[key] = find_path(text, schema)
-            except PathProblem as problem:
-                problems.append(Problem(problem.message, f"{self._path}.{key}", hint=problem.hint))
-                codes.append(problem.code)
-        wanted = pa.nulls(0)
-        if "column" in paths:
-            wanted, told = self._declared(paths["column"].type)
-            problems += told
-            codes += ["type-unsupported"] * len(told)
-        told = list(self._misfits(paths.get("value")))
-        problems += told
-        codes += ["type-unsupported"] * len(told)
-        if problems:
-            raise PlanError("a pivot cannot be carried out", problems=problems, code=codes[0])
-        return paths["column"], paths.get("value"), wanted
+        binding = Binding()
+        column = binding.find(self._pivot.column, schema, f"{self._path}.column")
+        value = None if self._pivot.value is None else binding.find(self._pivot.value, schema, f"{self._path}.value")
+        wanted, told = (pa.nulls(0), []) if column is None else self._declared(column.type)
+        for problem in (*told, *self._misfits(value)):
+            binding.add(problem)
+        binding.check("a pivot cannot be carried out")
+        assert column is not None
+        return column, value, wanted
 
     def _declared(self, kind: pa.DataType) -> tuple[pa.Array, list[Problem]]:
         kind = plain_type(kind)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.columnar.kinds import plain_type
-from beam_pipelines.errors import Code, FatalError, PlanError, Problem
+from beam_pipelines.errors import Code, FatalError, Problem
 from beam_pipelines.spec.aggregation import Measure
 from beam_pipelines.spec.step.aggregate import AggregateStep
 from beam_pipelines.spec.step.filter import FilterStep
@@ -23,8 +23,9 @@ from beam_pipelines.transforms.aggregate.functions import kernel
 from beam_pipelines.transforms.aggregate.groups import Values, grouped
 from beam_pipelines.transforms.aggregate.layout import reduced, restored
 from beam_pipelines.transforms.aggregate.measure import Kernel, MeasureProblem, Rows
+from beam_pipelines.transforms.binding import Binding
 from beam_pipelines.transforms.filter import Filter
-from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
+from beam_pipelines.transforms.path import FieldPath
 from beam_pipelines.transforms.step import Applied, dead_rows
 
 __all__ = ["Aggregate"]
@@ -235,46 +236,29 @@ class Aggregate:
         return pa.schema([*fields, *(pa.field(one.measure.name, one.kernel.type) for one in measures)])
 
     def _bind(self, schema: pa.Schema) -> tuple[list[FieldPath], list[_Bound]]:
-        problems: list[Problem] = []
-        codes: list[Code] = []
-
-        def found(text: str, path: str) -> FieldPath | None:
-            try:
-                return find_path(text, schema)
-            except PathProblem as problem:
-                problems.append(Problem(problem.message, path, hint=problem.hint))
-                codes.append(problem.code)
-                return None
-
-        keys = [found(text, f"{self._path}.groupBy[{at}]") for at, text in enumerate(self._model.group_by)]
-        for at, key in enumerate(keys):
-            if key is not None and pa.types.is_nested(plain_type(key.type)):
-                message = f"expected a field with values that can be told apart, got {self._model.group_by[at]!r}, a {key.type}"
-                problems.append(Problem(message, f"{self._path}.groupBy[{at}]", hint="name a field inside of it"))
-                codes.append("type-unsupported")
+        binding = Binding()
+        keys = [binding.find_key(text, schema, f"{self._path}.groupBy[{at}]") for at, text in enumerate(self._model.group_by)]
         measures = []
         for measure in self._model.measures:
             path = f"{self._path}.aggregations.{measure.field}"
-            told = len(problems)
+            told = len(binding.problems)
             rows = measure.field in (None, "*")
-            source = None if rows else found(str(measure.field), path)
+            source = None if rows else binding.find(str(measure.field), schema, path)
             by = measure.args.get("orderBy")
-            order = found(str(by), path) if by is not None else None
+            order = binding.find(str(by), schema, path) if by is not None else None
             if rows and measure.function != "count":
                 message = f"expected a field for {measure.function!r}; only count takes '*'"
-                problems.append(Problem(message, path, hint="name a field in its place"))
-                codes.append("expression-invalid")
-            if len(problems) > told:
+                binding.refuse(message, path, "name a field in its place", "expression-invalid")
+            if len(binding.problems) > told:
                 continue
             try:
                 kind = pa.int64() if source is None else plain_type(source.type)
                 measures.append(_Bound(measure, kernel(measure, kind, plain_type(order.type) if order else None), source, order))
             except MeasureProblem as problem:
-                problems.append(Problem(f"{measure.function} of {measure.field!r}: {problem.message}", path, hint=problem.hint))
-                codes.append("type-unsupported")
-        problems += self._doubled()
-        if problems:
-            raise PlanError("an aggregate cannot be carried out", problems=problems, code=codes[0] if codes else "expression-invalid")
+                binding.refuse(f"{measure.function} of {measure.field!r}: {problem.message}", path, problem.hint)
+        for doubled in self._doubled():
+            binding.add(doubled, "expression-invalid")
+        binding.check("an aggregate cannot be carried out")
         return [key for key in keys if key is not None], measures
 
     def _doubled(self) -> Iterator[Problem]:

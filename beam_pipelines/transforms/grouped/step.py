@@ -9,12 +9,13 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from beam_pipelines.errors import Code, FatalError, PlanError, Problem
+from beam_pipelines.errors import FatalError
 from beam_pipelines.spec.order import Term
 from beam_pipelines.spec.step.base import StepBase
+from beam_pipelines.transforms.binding import Binding
 from beam_pipelines.transforms.grouped.blocks import Positions, column, in_order, picked, placed, unplaced
 from beam_pipelines.transforms.grouped.keys import key_columns, ranked, sortable, sorted_by
-from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
+from beam_pipelines.transforms.path import FieldPath
 from beam_pipelines.transforms.step import Applied
 
 __all__ = ["Grouped"]
@@ -118,26 +119,14 @@ class Grouped(ABC):
         return self._schema
 
     def _bind(self, schema: pa.Schema) -> tuple[list[FieldPath], list[FieldPath]]:
-        problems: list[Problem] = []
-        codes: list[Code] = []
-
-        def found(text: str, path: str) -> FieldPath | None:
-            try:
-                return find_path(text, schema)
-            except PathProblem as problem:
-                problems.append(Problem(problem.message, path, hint=problem.hint))
-                codes.append(problem.code)
-                return None
-
-        keys = [found(text, f"{self._path}.by[{at}]") for at, text in enumerate(self._by or ())]
-        ordered = [found(term.field, f"{self._path}.orderBy") for term in self._order]
+        binding = Binding()
+        keys = [binding.find(text, schema, f"{self._path}.by[{at}]") for at, text in enumerate(self._by or ())]
+        ordered = [binding.find(term.field, schema, f"{self._path}.orderBy") for term in self._order]
         for term, path in zip(self._order, ordered, strict=True):
             if path is not None and not sortable(path.type):
                 message = f"expected a field whose values have an order, got {term.field!r}, a {path.type}"
-                problems.append(Problem(message, f"{self._path}.orderBy", hint="name a field inside of it, or convert it in a map step"))
-                codes.append("type-unsupported")
-        if problems:
-            raise PlanError(f"step {self.id!r} cannot be carried out", problems=problems, code=codes[0])
+                binding.refuse(message, f"{self._path}.orderBy", "name a field inside of it, or convert it in a map step")
+        binding.check(f"step {self.id!r} cannot be carried out")
         if self._by is None:
             keys = [FieldPath(field.name, (), field.type, field.nullable) for field in schema]
         return [key for key in keys if key is not None], [path for path in ordered if path is not None]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from beam_pipelines.columnar.kinds import is_text
-from beam_pipelines.errors import Code, PlanError, Problem
 from beam_pipelines.spec.step.join import AsOf
 from beam_pipelines.spec.step.sided import Sided
+from beam_pipelines.transforms.binding import Binding
 from beam_pipelines.transforms.join.as_of import Way
 from beam_pipelines.transforms.join.index import comparable
 from beam_pipelines.transforms.join.moment import longest, ordered_as
 from beam_pipelines.transforms.misfit import MisfitError
-from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
+from beam_pipelines.transforms.path import FieldPath
 
 __all__ = ["Bound", "bind", "common"]
 
@@ -38,29 +38,6 @@ class Bound:
     gone: frozenset[str]
 
 
-@dataclass
-class _Binding:
-    """The schemas that names are found in, and what was wrong so far."""
-
-    left: pa.Schema
-    right: pa.Schema
-    problems: list[Problem] = field(default_factory=list)
-    codes: list[Code] = field(default_factory=list)
-
-    def pair(self, one: str, other: str, path: str) -> tuple[FieldPath, FieldPath] | None:
-        found = []
-        for name, schema, side in ((one, self.left, "left"), (other, self.right, "right")):
-            try:
-                found.append(find_path(name, schema))
-            except PathProblem as problem:
-                self.refuse(f"the {side} side: {problem.message}", path, problem.hint, problem.code)
-        return (found[0], found[1]) if len(found) == 2 else None
-
-    def refuse(self, message: str, path: str, hint: str, code: Code) -> None:
-        self.problems.append(Problem(message, path, hint=hint))
-        self.codes.append(code)
-
-
 def bind(model: Sided, path: str, left: pa.Schema, right: pa.Schema) -> Bound:
     """Find what a join meets by.
 
@@ -73,24 +50,28 @@ def bind(model: Sided, path: str, left: pa.Schema, right: pa.Schema) -> Bound:
     Raises:
         PlanError: A column is not there, or the two of a pair are never equal or have no order in common.
     """
-    binding = _Binding(left, right)
+    binding = Binding()
+
+    def pair_of(one: str, other: str, at: str) -> tuple[FieldPath, FieldPath] | None:
+        found = binding.find(one, left, at, where="the left side: "), binding.find(other, right, at, where="the right side: ")
+        return None if found[0] is None or found[1] is None else (found[0], found[1])
+
     keys = []
     for one, other in model.keys_left_right:
-        pair = binding.pair(one, other, f"{path}.on")
+        pair = pair_of(one, other, f"{path}.on")
         if pair is not None:
             keys.append(pair)
             why = _unfit(model.how, *pair, one, other)
             if why:
-                binding.refuse(why, f"{path}.on", "convert one side in a map step before", "type-unsupported")
+                binding.refuse(why, f"{path}.on", "convert one side in a map step before")
     times, way = None, None
     if model.as_of is not None:
-        times = binding.pair(*model.as_of.left_right, f"{path}.asOf")
+        times = pair_of(*model.as_of.left_right, f"{path}.asOf")
         try:
             way = _way(model.as_of, *times) if times else None
         except MisfitError as misfit:
-            binding.refuse(misfit.message, f"{path}.asOf", misfit.hint, "type-unsupported")
-    if binding.problems:
-        raise PlanError("a join cannot be carried out", problems=binding.problems, code=binding.codes[0])
+            binding.refuse(misfit.message, f"{path}.asOf", misfit.hint)
+    binding.check("a join cannot be carried out")
     gone = {key.name for _, key in keys if not key.parts}
     if times and model.as_of and model.as_of.column and not times[1].parts:
         gone.add(times[1].name)
