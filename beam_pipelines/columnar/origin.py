@@ -34,10 +34,12 @@ __all__ = [
     "hidden",
     "load_of",
     "names",
+    "part_of",
     "refuse_reserved",
     "visible",
     "visible_schema",
     "with_load",
+    "with_part",
 ]
 
 PREFIX = "__bp_"
@@ -46,6 +48,7 @@ KEY = f"{PREFIX}key"
 ROW = f"{PREFIX}row"
 IDENTITY = f"{PREFIX}identity"
 LOAD = b"bp:load"
+_PART = b"bp:part"
 _METADATA = b"bp:"
 _KEY_NAMES = b"bp:key"
 _SOURCE_TYPE = pa.dictionary(pa.int32(), pa.string())
@@ -150,6 +153,18 @@ def load_of(batch: pa.RecordBatch) -> str:
     """The load of the batch, "" when it has no label."""
     label: bytes = (batch.schema.metadata or {}).get(LOAD, b"")
     return label.decode()
+
+
+def with_part(batch: pa.RecordBatch, part: int | None) -> pa.RecordBatch:
+    """Label the batch with the part of the source that its rows are of; None: they are of several."""
+    metadata = {key: value for key, value in (batch.schema.metadata or {}).items() if key != _PART}
+    return batch.replace_schema_metadata(metadata if part is None else {**metadata, _PART: str(part).encode()})
+
+
+def part_of(batch: pa.RecordBatch) -> int | None:
+    """The part of the source that the rows are of; None behind a shuffle of rows of all parts."""
+    label = (batch.schema.metadata or {}).get(_PART)
+    return None if label is None else int(label)
 
 
 def hashes(batch: pa.RecordBatch) -> hashing.Words:

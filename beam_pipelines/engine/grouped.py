@@ -17,7 +17,7 @@ from beam_pipelines.columnar import hashing, ipc, origin, size
 from beam_pipelines.engine.bundle import FACTS, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.places import Places
-from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
+from beam_pipelines.engine.shuffle import COMPRESSION, SHARDS, Shard, ShuffleFn, cut
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.transforms.grouped import Grouped
 from beam_pipelines.transforms.grouped.blocks import placed
@@ -27,8 +27,6 @@ __all__ = ["GroupRows", "Held"]
 
 _LITTLE = 1 << 17  # rows that are not worth cutting yet
 _MUCH = 64 << 20  # bytes of rows that a bundle holds once they are cut: what is more goes to its shards
-# What is shuffled is held whole by Beam's local runner, more than once, and written to disks or networks by others.
-_COMPRESSION = "zstd"
 
 Sharded = tuple[Shard, bytes]
 
@@ -111,7 +109,7 @@ def _sharded(load: str, step: Grouped, blocks: Iterable[pa.RecordBatch]) -> Iter
         else:
             parts = cut(block, hashing.shard(keys, keys.schema.names, SHARDS, one_type=True))
         for number, part in parts:
-            yield (load, number), ipc.encode(part, _COMPRESSION)
+            yield (load, number), ipc.encode(part, COMPRESSION)
 
 
 class _ResultsFn(ShuffleFn[Grouped]):

@@ -17,7 +17,7 @@ from beam_pipelines.columnar import hashing, ipc, origin, size
 from beam_pipelines.engine.bundle import FACTS, PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import windows_of
-from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
+from beam_pipelines.engine.shuffle import COMPRESSION, SHARDS, Shard, ShuffleFn, cut
 from beam_pipelines.errors import FatalError
 from beam_pipelines.runs.facts import ReadFact, StepFact
 from beam_pipelines.transforms.join import Join
@@ -28,8 +28,6 @@ __all__ = ["NEAR", "JoinRows", "Sides", "TellFn"]
 
 NEAR = 64 << 20  # bytes of a right side that each worker holds whole; its index takes about as much again
 _SHARDS = "shards"
-# What is shuffled is held whole by Beam's local runner, more than once, and written to disks or networks by others.
-_COMPRESSION = "zstd"
 _LEFT, _RIGHT = 0, 1
 
 
@@ -101,7 +99,7 @@ class _JoinFn(ShuffleFn[Join]):
         names = [f"k{number}" for number in range(len(keys))]
         shards = hashing.shard(pa.RecordBatch.from_arrays([key.read(batch) for key in keys], names=names), names, SHARDS)
         for number, part in cut(batch, shards):
-            yield TaggedOutput(_SHARDS, ((load, number), (side, ipc.encode(part, _COMPRESSION))))
+            yield TaggedOutput(_SHARDS, ((load, number), (side, ipc.encode(part, COMPRESSION))))
 
     def joined(self, load: str, step: Join, batch: pa.RecordBatch, right: Right, rows_in: int = 0) -> Iterator[pa.RecordBatch]:
         """Join one batch of the left side, counted and timed."""

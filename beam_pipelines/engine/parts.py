@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
-
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import BY_GROUPS, sums_up
 from beam_pipelines.runs.window import Window
 
-__all__ = ["RANGES", "label_of", "sources_in", "tables_of"]
+__all__ = ["RANGES", "sources_in", "tables_of"]
 
 RANGES = 20  # bits of the number of a range: more than any source has; those above number the source
-
-
-def label_of(batch: pa.RecordBatch) -> int | None:
-    """Return what part the rows are of; None behind a shuffle of rows of all parts."""
-    label = (batch.schema.metadata or {}).get(b"bp:part")
-    return None if label is None else int(label)
 
 
 def sources_in(steps: Sequence[Any]) -> int:

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_pipelines.columnar import hashing, origin
-from beam_pipelines.engine.lineage import sums_up
-from beam_pipelines.engine.stage import part_of
+from beam_pipelines.engine.lineage import BY_GROUPS, sums_up
 from beam_pipelines.spec.step import StepBase
 from beam_pipelines.spec.step.sided import sided
 
@@ -18,7 +17,7 @@ __all__ = ["Places"]
 
 _PART = 40  # bits of a place that count rows within a range
 # Steps behind which rows come in any order, beside those that sum up, and joins and lookups in a source.
-_SHUFFLED = ("deduplicate", "top", "limit", "sort", "union")
+_SHUFFLED = (*BY_GROUPS, "union")
 
 
 class Places:
@@ -43,7 +42,7 @@ class Places:
         if self._shuffled:
             # Groups, and rows that were joined, come in any order. One that follows from where they came from is the same on every run.
             return _order_of_origins(batch) if ordered else 0
-        part = part_of(batch)
+        part = origin.part_of(batch) or 0
         place = self._places.get((load, part), 0)
         self._places[load, part] = place + batch.num_rows
         return (part << _PART) + place

@@ -115,8 +115,7 @@ def _newest(batch: pa.RecordBatch, window: Window, cursor: CursorSpec | None) ->
 
 def _label(batch: pa.RecordBatch, load: str, part: Range) -> pa.RecordBatch:
     """Say which load and range the rows are of; both survive every step."""
-    labelled = origin.with_load(batch, load)
-    return labelled.replace_schema_metadata({**(labelled.schema.metadata or {}), b"bp:part": str(part.index).encode()})
+    return origin.with_part(origin.with_load(batch, load), part.index)
 
 
 class _RangesFn(PlainFn):

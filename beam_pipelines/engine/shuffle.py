@@ -18,10 +18,12 @@ from beam_pipelines.engine.opening import open_steps
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.transforms.step import Applied, Step
 
-__all__ = ["SHARDS", "Shard", "ShuffleFn", "cut"]
+__all__ = ["COMPRESSION", "SHARDS", "Shard", "ShuffleFn", "cut"]
 
 # Enough for the workers of one job, few enough that small results do not fall apart; a shard is worked on whole, in memory.
 SHARDS = 16
+# What is shuffled is held whole by Beam's local runner, more than once, and written to disks or networks by others.
+COMPRESSION = "zstd"
 
 Shard = tuple[str, int]  # load and number
 _Step = TypeVar("_Step", bound=Step)

@@ -16,7 +16,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from beam_pipelines.columnar import cast, origin
 from beam_pipelines.engine.bundle import BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.parts import RANGES, label_of, tables_of
+from beam_pipelines.engine.parts import RANGES, tables_of
 from beam_pipelines.engine.prepare import TARGET
 from beam_pipelines.errors import DataError
 from beam_pipelines.io.connector import Stager
@@ -24,7 +24,7 @@ from beam_pipelines.runs.facts import Staged, StagedFact
 from beam_pipelines.runs.names import StagingName, new_attempt
 from beam_pipelines.runs.window import Window
 
-__all__ = ["Stage", "part_of"]
+__all__ = ["Stage"]
 
 _AHEAD = 2  # batches waiting for the writer: reading and writing overlap, and memory stays flat
 
@@ -144,12 +144,13 @@ class _StageFn(BundleFn):
         schema = window.schema(TARGET)
         name = str(StagingName.of(window.service, window.run, new_attempt()))
         keys = [schema.names.index(key) for key in window.key_fields]
-        one = self._open[load] = _Open(_Writer(self.target.stager(name, schema, part_of(batch))), schema, keys, window, part_of(batch))
+        first = origin.part_of(batch) or 0
+        one = self._open[load] = _Open(_Writer(self.target.stager(name, schema, first)), schema, keys, window, first)
         return one
 
     def _note(self, one: _Open, batch: pa.RecordBatch) -> None:
         """Note what parts of what sources the rows of an object are of."""
-        part = label_of(batch)
+        part = origin.part_of(batch)
         one.through = max(one.through, part or 0)
         if part is None or part >> RANGES:
             one.tables = one.tables or tables_of(self._job, one.window)
@@ -181,11 +182,6 @@ class _StageFn(BundleFn):
             yield in_global_window(StagedFact(load, one.rows_in, (staged,), dead, letters, self._seconds.get(load, 0.0)))
         self._open = {}
         self._report.flush()
-
-
-def part_of(batch: pa.RecordBatch) -> int:
-    """Index of the range that the rows were read from."""
-    return label_of(batch) or 0
 
 
 def _renamed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -15,7 +15,6 @@ from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.parts import RANGES, sources_in
 from beam_pipelines.engine.shuffle import ShuffleFn
-from beam_pipelines.engine.stage import part_of
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.transforms.union import Union
 
@@ -48,8 +47,7 @@ class _TheirsFn(ShuffleFn[Union]):
         Sources are numbered as the definition names them, so that no two have one number, however unions stand inside of one another.
         """
         first = 1 + sources_in(self._job.definition.steps[: self._position])
-        part = part_of(batch) + (first << RANGES)
-        return batch.replace_schema_metadata({**(batch.schema.metadata or {}), b"bp:part": str(part).encode()})
+        return origin.with_part(batch, (origin.part_of(batch) or 0) + (first << RANGES))
 
 
 class UnionRows(beam.PTransform):

@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from beam_pipelines.columnar.origin import part_of
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.parts import label_of, tables_of
+from beam_pipelines.engine.parts import tables_of
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec import parse
 
@@ -57,4 +58,4 @@ def test_rows_are_of_their_source_and_behind_a_shuffle_of_any_that_was_there(ste
 
 def test_only_rows_of_known_parts_have_a_label() -> None:
     rows = pa.record_batch({"id": [1]})
-    assert (label_of(rows), label_of(rows.replace_schema_metadata({b"bp:part": b"0"}))) == (None, 0)
+    assert (part_of(rows), part_of(rows.replace_schema_metadata({b"bp:part": b"0"}))) == (None, 0)

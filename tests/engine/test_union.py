@@ -5,8 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from beam_pipelines.columnar.origin import part_of
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.stage import part_of
 from beam_pipelines.engine.union import _TheirsFn
 from beam_pipelines.spec import parse
 

@@ -15,7 +15,6 @@ __all__ = ["column", "in_order", "joined", "picked", "placed", "unplaced"]
 
 Positions = npt.NDArray[np.int64]
 _PLACE = f"{origin.PREFIX}place"  # hidden: it is no column of the user's
-_PART = b"bp:part"
 
 
 def placed(batch: pa.RecordBatch, places: int | Positions) -> pa.RecordBatch:
@@ -26,9 +25,7 @@ def placed(batch: pa.RecordBatch, places: int | Positions) -> pa.RecordBatch:
         places: Of its rows in the order of the source; a number: of its first row.
     """
     known = np.arange(places, places + batch.num_rows, dtype=np.int64) if isinstance(places, int) else places
-    metadata = {key: value for key, value in (batch.schema.metadata or {}).items() if key != _PART}
-    schema = pa.schema([*batch.schema, pa.field(_PLACE, pa.int64())], metadata=metadata or None)
-    return pa.RecordBatch.from_arrays([*batch.columns, pa.array(known)], schema=schema)
+    return origin.with_part(batch, None).append_column(pa.field(_PLACE, pa.int64()), pa.array(known))
 
 
 def unplaced(block: pa.RecordBatch) -> pa.RecordBatch:
