@@ -18,6 +18,7 @@ from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits
 from beam_pipelines.io.files.place import Place
+from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
 
@@ -95,7 +96,7 @@ class ParquetSource:
         path = Path(bounds["file"])
         _unchanged(path, bounds)
         first = int(bounds["first_row"])
-        for batch in gather(_batches(path, bounds["row_groups"], schema)):
+        for batch in prefetch(lambda: gather(_batches(path, bounds["row_groups"], schema))):
             yield origin.attach(batch, bounds["label"], first_row=first)
             first += batch.num_rows
         _unchanged(path, bounds)  # while it was read, too

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from beam_pipelines.errors import FatalError
 from beam_pipelines.io.postgres.columns import Column
-from beam_pipelines.io.postgres.prefetch import prefetch
 from beam_pipelines.io.postgres.session import STYLE, Server
+from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.io.sql.source import chunks
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from beam_pipelines.io.postgres.prefetch import prefetch
+from beam_pipelines.io.prefetch import prefetch
 
 
 def threads() -> list[str]:
@@ -13,12 +13,12 @@ def threads() -> list[str]:
 
 
 def test_items_come_in_order_and_the_thread_ends() -> None:
-    assert list(prefetch(lambda: iter(range(1000)), lambda: None)) == list(range(1000))
+    assert list(prefetch(lambda: iter(range(1000)))) == list(range(1000))
     assert threads() == []
 
 
 def test_nothing_is_an_end_too() -> None:
-    assert list(prefetch(lambda: iter(()), lambda: None)) == []
+    assert list(prefetch(lambda: iter(()))) == []
 
 
 def test_error_comes_after_the_items_before_it() -> None:
@@ -28,7 +28,7 @@ def test_error_comes_after_the_items_before_it() -> None:
 
     got: list[int] = []
     with pytest.raises(KeyError, match="x"):
-        got.extend(prefetch(items, lambda: None))
+        got.extend(prefetch(items))
     assert got == [1]
     assert threads() == []
 
@@ -38,7 +38,7 @@ def test_error_before_the_first_item_is_raised() -> None:
         raise OSError("away")
 
     with pytest.raises(OSError, match="away"):
-        next(prefetch(items, lambda: None))
+        next(prefetch(items))
     assert threads() == []
 
 
@@ -69,7 +69,7 @@ def test_early_close_of_a_full_queue_ends_the_thread() -> None:
             made.append(number)
             yield number
 
-    given = prefetch(items, lambda: None)
+    given = prefetch(items)
     next(given)
     given.close()
     assert threads() == []
@@ -83,7 +83,7 @@ def test_nothing_is_read_before_it_is_asked_for() -> None:
         asked.set()
         yield 1
 
-    given = prefetch(items, lambda: None)
+    given = prefetch(items)
     assert not asked.is_set()
     given.close()
     assert threads() == []

@@ -1,4 +1,4 @@
-"""Read ahead in a thread: the driver fetches while the pipeline works. Both release the interpreter's lock, so the two overlap."""
+"""Read ahead in a thread: a driver fetches, or a file is decoded, while the pipeline works. All of them let go of Python's lock."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class _End:
         self.error = error
 
 
-def prefetch(items: Callable[[], Iterator[T]], cancel: Callable[[], None]) -> Generator[T, None, None]:
+def prefetch(items: Callable[[], Iterator[T]], cancel: Callable[[], None] | None = None) -> Generator[T, None, None]:
     """Yield what `items()` yields, made in a thread of its own, a few ahead.
 
     The thread has ended when this generator has: after the last item, after an error (raised here, as it was there), and after `close()`.
 
     Args:
         items: Makes the iterator, in the thread.
-        cancel: Called from here when the generator is closed early, to end a call that the thread is blocked in.
+        cancel: Called from here when the generator is closed early, to end a call that the thread is blocked in; None: no call blocks long.
     """
     ahead: queue.Queue[T | _End] = queue.Queue(_AHEAD)
     unwanted = threading.Event()
@@ -77,6 +77,7 @@ def prefetch(items: Callable[[], Iterator[T]], cancel: Callable[[], None]) -> Ge
         unwanted.set()
         while not ended and thread.is_alive():
             # More than once: the first may come before the thread is in the call that it is meant to end.
-            cancel()
+            if cancel is not None:
+                cancel()
             thread.join(_LOOK_SECONDS)
         thread.join()
