@@ -42,6 +42,7 @@ Code = Literal[
     "option-invalid",
     "function-missing",
     "expression-invalid",
+    "rule-invalid",
     "connection-missing",
     "connection-invalid",
     "secret-missing",

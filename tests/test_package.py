@@ -26,6 +26,7 @@ ORDER = (
     {"spec"},
     {"functions", "columnar", "pricing"},
     {"runs"},
+    {"rules"},
     {"transforms", "io", "state"},
     {"engine"},
     {"etl"},
@@ -44,6 +45,7 @@ MAY_IMPORT = {
     "pricing": set(),
     "spec": {"pydantic", "pydantic_core", "cronsim", "ruamel"},
     "columnar": {"pyarrow", "numpy", "orjson", "duckdb", "sqlalchemy", "sqlglot", "apache_beam"},
+    "rules": {"pyarrow", "numpy", "orjson"},
     "transforms": {"pyarrow", "numpy", "orjson", "typing_extensions", "email_validator", "phonenumbers", "pycountry"},
     "state": {"sqlalchemy", "psycopg"},
 }

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from beam_pipelines.columnar.kinds import is_view
 
-__all__ = ["compact", "has_loose", "pick", "take"]
+__all__ = ["compact", "has_loose", "kept_rows", "pick", "take"]
 
 # A dictionary this small beside its indices costs less to send than to look through.
 _SMALL_DICTIONARY = 0.1
@@ -54,6 +54,14 @@ def take(batch: pa.RecordBatch, rows: Sequence[int] | npt.NDArray[np.int64]) -> 
         return batch.slice(0, len(rows))
     columns = [pick(column, positions) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def kept_rows(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
+    """Rows that a mask is true of, for every type (Arrow's own `filter` has no kernel for views and run-end encoding)."""
+    try:
+        return batch.filter(mask)
+    except pa.ArrowNotImplementedError:
+        return take(batch, np.flatnonzero(mask))
 
 
 def pick(column: pa.Array, positions: pa.Array) -> pa.Array:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection, TaggedOutput
 
 from beam_pipelines.columnar import hashing, ipc, origin, size
+from beam_pipelines.columnar.path import FieldPath
 from beam_pipelines.engine.bundle import FACTS, PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import windows_of
@@ -22,7 +23,6 @@ from beam_pipelines.errors import FatalError
 from beam_pipelines.runs.facts import ReadFact, StepFact
 from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.join.step import Right
-from beam_pipelines.transforms.path import FieldPath
 
 __all__ = ["NEAR", "JoinRows", "Sides", "TellFn"]
 

@@ -92,7 +92,7 @@ def _of_query(step: Any) -> Mapping[str, str] | None:
 
 
 def _through_map(names: Mapping[str, str], step: Any) -> dict[str, str]:
-    from beam_pipelines.transforms.path import PathProblem, target_parts
+    from beam_pipelines.columnar.path import PathProblem, target_parts
 
     moved: dict[str, str] = {}  # by name before the map
     sources: set[str] = set()

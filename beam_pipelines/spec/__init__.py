@@ -34,20 +34,13 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.model import Model
     from beam_pipelines.spec.position import Position, Positions
     from beam_pipelines.spec.pricing import MeteredPricing, PerGbPricing, PerHourPricing, PerRecordPricing, Pricing, Tier, TierMode
-    from beam_pipelines.spec.rule import (
-        Action,
-        Actions,
-        ForeignKey,
-        InSet,
-        NumericRange,
-        Reference,
-        Regex,
-        RequiredFields,
-        Rule,
-        RuleBase,
-        Severity,
-        Unique,
-    )
+    from beam_pipelines.spec.rule import Action, Actions, Rule, RuleBase, Severity
+    from beam_pipelines.spec.rule.member import InSet
+    from beam_pipelines.spec.rule.number import NumericRange
+    from beam_pipelines.spec.rule.reference import ForeignKey, Reference
+    from beam_pipelines.spec.rule.regex import Regex
+    from beam_pipelines.spec.rule.required import RequiredFields
+    from beam_pipelines.spec.rule.unique import Unique
     from beam_pipelines.spec.schedule import Schedule
     from beam_pipelines.spec.schema import json_schema
     from beam_pipelines.spec.source import (
@@ -228,20 +221,13 @@ _NAMES = {
     "beam_pipelines.spec.model": ("Model",),
     "beam_pipelines.spec.position": ("Position", "Positions"),
     "beam_pipelines.spec.pricing": ("MeteredPricing", "PerGbPricing", "PerHourPricing", "PerRecordPricing", "Pricing", "Tier", "TierMode"),
-    "beam_pipelines.spec.rule": (
-        "Action",
-        "Actions",
-        "ForeignKey",
-        "InSet",
-        "NumericRange",
-        "Reference",
-        "Regex",
-        "RequiredFields",
-        "Rule",
-        "RuleBase",
-        "Severity",
-        "Unique",
-    ),
+    "beam_pipelines.spec.rule": ("Action", "Actions", "Rule", "RuleBase", "Severity"),
+    "beam_pipelines.spec.rule.member": ("InSet",),
+    "beam_pipelines.spec.rule.number": ("NumericRange",),
+    "beam_pipelines.spec.rule.reference": ("ForeignKey", "Reference"),
+    "beam_pipelines.spec.rule.regex": ("Regex",),
+    "beam_pipelines.spec.rule.required": ("RequiredFields",),
+    "beam_pipelines.spec.rule.unique": ("Unique",),
     "beam_pipelines.spec.schedule": ("Schedule",),
     "beam_pipelines.spec.schema": ("json_schema",),
     "beam_pipelines.spec.source": (

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import InitErrorDetails
 
 from beam_pipelines.spec.destination import Destination
+from beam_pipelines.spec.limit import Limit, limit_rows, limit_share
 from beam_pipelines.spec.model import Model, mistake, nearest
 from beam_pipelines.spec.one_of import Met
 from beam_pipelines.spec.pricing import Pricing
@@ -80,38 +81,21 @@ class Validation(Model):
         yield from _repeated(_identified(raw.get("rules"), ("rules",)))
 
 
-def _check_limit(value: Any) -> int | str:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    if isinstance(value, str) and value.strip().endswith("%"):
-        try:
-            share = Decimal(value.strip()[:-1].strip())
-        except ArithmeticError:
-            share = Decimal(-1)
-        if share.is_finite() and 0 <= share <= 100:
-            return value.strip()
-    raise ValueError(f"expected a count of rows such as 100, or a share such as 1%, got {shown(value)}")
-
-
 class ErrorBudget(Model):
     """How many rows may fail before the run does."""
 
-    max: Annotated[
-        int | str,
-        BeforeValidator(_check_limit),
-        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*%\s*$"}]}),
-    ] = Field(default="10%", description="Rows (100) or a share of the rows read (1%).")
+    max: Limit = Field(default="10%", description="Rows (100) or a share of the rows read (1%).")
     on_exceed: Literal["fail", "warn"] = Field(default="fail", description="fail loads nothing (exit 1); warn loads (exit 3).")
 
     @property
     def rows(self) -> int | None:
         """Greatest number of failed rows; None when it is a share."""
-        return self.max if isinstance(self.max, int) else None
+        return limit_rows(self.max)
 
     @property
     def share(self) -> Decimal | None:
         """Greatest share of failed rows, from 0 to 1; None when it is a count."""
-        return None if isinstance(self.max, int) else Decimal(self.max[:-1].strip()) / 100
+        return limit_share(self.max)
 
 
 def _kept_an_hour(value: timedelta | None) -> timedelta | None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from beam_pipelines.columnar.kinds import plain_type
+from beam_pipelines.columnar.path import FieldPath, PathProblem, find_path
 from beam_pipelines.errors import Code, PlanError, Problem
-from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
 
 __all__ = ["Binding"]
 

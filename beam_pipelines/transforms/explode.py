@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from beam_pipelines.columnar import origin, size
 from beam_pipelines.columnar.compact import pick, take
 from beam_pipelines.columnar.kinds import is_list
+from beam_pipelines.columnar.path import FieldPath, PathProblem, find_path
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.spec.step.explode import ExplodeStep
-from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
 from beam_pipelines.transforms.step import Applied
 
 __all__ = ["Explode"]

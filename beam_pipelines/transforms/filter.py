@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar import origin
-from beam_pipelines.columnar.compact import take
+from beam_pipelines.columnar.compact import kept_rows
+from beam_pipelines.columnar.condition import compile_condition
 from beam_pipelines.columnar.expression import Scope, Term
 from beam_pipelines.errors import FatalError
 from beam_pipelines.spec.step.filter import FilterStep
-from beam_pipelines.transforms.condition import compile_condition
 from beam_pipelines.transforms.step import Applied, dead_rows
 
-__all__ = ["Filter", "kept_rows", "narrowed"]
+__all__ = ["Filter", "narrowed"]
 
 
 class Filter:
@@ -107,11 +107,3 @@ def narrowed(batch: pa.RecordBatch, columns: frozenset[str]) -> pa.RecordBatch:
     """Return some columns of a batch, beside the hidden ones."""
     names = [name for name in batch.schema.names if name in columns or name.startswith(origin.PREFIX)]
     return batch.select(names) if names else batch  # without a column there is no number of rows
-
-
-def kept_rows(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
-    """Return the rows that a mask is true of."""
-    try:
-        return batch.filter(mask)
-    except pa.ArrowNotImplementedError:  # views and run-end encoding
-        return take(batch, np.flatnonzero(mask))

@@ -15,11 +15,11 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.columnar.expression import UNREADABLE, Engine, Scope, Term, unreadable
+from beam_pipelines.columnar.path import FieldPath, PathProblem, find_path, nest, target_parts
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.spec.mapping import FieldMapping
 from beam_pipelines.spec.step.map import MapStep
 from beam_pipelines.transforms.converters import Bound, Converted, ConverterProblem, bind
-from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path, nest, target_parts
 from beam_pipelines.transforms.step import Applied, dead_rows
 
 __all__ = ["Map"]

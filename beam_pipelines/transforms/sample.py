@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import hashing, origin
 from beam_pipelines.columnar.compact import take
+from beam_pipelines.columnar.path import FieldPath
 from beam_pipelines.errors import FatalError
 from beam_pipelines.spec.step.sample import SampleStep
 from beam_pipelines.transforms.binding import Binding
-from beam_pipelines.transforms.path import FieldPath
 from beam_pipelines.transforms.step import Applied
 
 __all__ = ["Sample"]

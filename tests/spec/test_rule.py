@@ -32,7 +32,7 @@ def test_defaults_are_the_contracts() -> None:
         ({"type": "numeric-range", "field": "age", "min": float("nan")}, "expected a number, got nan"),
         ({"type": "required-fields", "fields": []}, "expected at least 1 entry, got 0"),
         ({"type": "in-set", "field": "x", "values": []}, "expected at least 1 entry, got 0"),
-        ({"type": "foreign-key", "field": "x", "reference": {"table": "t"}}, "expected 'field', which is missing"),
+        ({"type": "foreign-key", "field": "x", "reference": {"table": "t"}}, "expected 'field' or 'fields', got neither"),
         ({"type": "unique", "field": "x", "keep": "all"}, "expected 'first', 'last' or 'none', got 'all'"),
         ({"type": "regex", "field": "x", "pattern": ""}, "expected text, got an empty one"),
     ],

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar import hashing
-from beam_pipelines.transforms.aggregate.groups import Groups
-from beam_pipelines.transforms.aggregate.layout import stored
+from beam_pipelines.columnar.groups import Groups
+from beam_pipelines.columnar.stored import stored
 from beam_pipelines.transforms.aggregate.measure import Kernel, Measured, MeasureProblem, Rows, State
 
 __all__ = ["Extreme", "Picked"]

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_pipelines.transforms.aggregate.groups import Groups
-from beam_pipelines.transforms.misfit import MisfitError
+from beam_pipelines.columnar.groups import Groups
+from beam_pipelines.columnar.misfit import MisfitError
 
 __all__ = ["Kernel", "MeasureProblem", "Measured", "Rows", "State", "of_groups"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_pipelines.transforms.aggregate.groups import Groups
+from beam_pipelines.columnar.groups import Groups
 from beam_pipelines.transforms.aggregate.measure import Kernel, Measured, MeasureProblem, Rows, State
 
 __all__ = ["Deviation"]

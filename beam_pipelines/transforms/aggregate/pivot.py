@@ -16,16 +16,16 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.compact import pick, take
 from beam_pipelines.columnar.kinds import plain_type
+from beam_pipelines.columnar.path import FieldPath
+from beam_pipelines.columnar.stored import reduced
 from beam_pipelines.errors import Code, Problem
 from beam_pipelines.spec.aggregation import Measure
 from beam_pipelines.spec.step.aggregate import AggregateStep
 from beam_pipelines.spec.step.pivot import PivotStep
 from beam_pipelines.transforms.aggregate.functions import kernel
-from beam_pipelines.transforms.aggregate.layout import reduced
 from beam_pipelines.transforms.aggregate.measure import MeasureProblem
 from beam_pipelines.transforms.aggregate.step import Aggregate
 from beam_pipelines.transforms.binding import Binding
-from beam_pipelines.transforms.path import FieldPath
 from beam_pipelines.transforms.step import Applied, DeadRows
 
 __all__ = ["Pivot"]

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from beam_pipelines.columnar.groups import Groups
 from beam_pipelines.columnar.hashing import row_hashes
-from beam_pipelines.transforms.aggregate.groups import Groups
 from beam_pipelines.transforms.aggregate.measure import Kernel, Measured, MeasureProblem, Rows, State, of_groups
 from beam_pipelines.transforms.aggregate.values import between
 

@@ -14,18 +14,18 @@ import pyarrow.compute as pc
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.compact import take
+from beam_pipelines.columnar.groups import Values, grouped
 from beam_pipelines.columnar.kinds import plain_type
+from beam_pipelines.columnar.path import FieldPath
+from beam_pipelines.columnar.stored import reduced, restored
 from beam_pipelines.errors import Code, FatalError, Problem
 from beam_pipelines.spec.aggregation import Measure
 from beam_pipelines.spec.step.aggregate import AggregateStep
 from beam_pipelines.spec.step.filter import FilterStep
 from beam_pipelines.transforms.aggregate.functions import kernel
-from beam_pipelines.transforms.aggregate.groups import Values, grouped
-from beam_pipelines.transforms.aggregate.layout import reduced, restored
 from beam_pipelines.transforms.aggregate.measure import Kernel, MeasureProblem, Rows
 from beam_pipelines.transforms.binding import Binding
 from beam_pipelines.transforms.filter import Filter
-from beam_pipelines.transforms.path import FieldPath
 from beam_pipelines.transforms.step import Applied, dead_rows
 
 __all__ = ["Aggregate"]

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.expression import Engine, Node, Scope, column
 from beam_pipelines.columnar.kinds import is_text
-from beam_pipelines.transforms.misfit import MisfitError
+from beam_pipelines.columnar.misfit import MisfitError
 
 __all__ = ["Bound", "Converted", "ConverterProblem", "Entry", "Parameter", "blank_to_null", "casting", "checked", "computed", "plain_text"]
 

@@ -18,6 +18,7 @@ from beam_pipelines.columnar.compact import take
 from beam_pipelines.columnar.convert import family
 from beam_pipelines.columnar.expression import UNREADABLE
 from beam_pipelines.columnar.kinds import plain_type
+from beam_pipelines.columnar.path import FieldPath, PathProblem, find_path
 from beam_pipelines.columnar.size import gather
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.spec.step.enrich import EnrichStep
@@ -26,7 +27,6 @@ from beam_pipelines.transforms.enrich.answer import Failure, Found, Nothing, Rea
 from beam_pipelines.transforms.enrich.request import Key, Request, Template, askable, keys_of
 from beam_pipelines.transforms.enrich.several import Several
 from beam_pipelines.transforms.enrich.table import MISSING, converted_default, refuse_clashes
-from beam_pipelines.transforms.path import FieldPath, PathProblem, find_path
 from beam_pipelines.transforms.rows import MAX_ROWS, to_columns
 from beam_pipelines.transforms.step import Applied, dead_rows
 

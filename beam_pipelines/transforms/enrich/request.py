@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.convert import decoded, family
+from beam_pipelines.columnar.path import FieldPath
 from beam_pipelines.spec.step.enrich import EnrichRequest
-from beam_pipelines.transforms.path import FieldPath
 
 __all__ = ["Keys", "Request", "Template", "askable", "keys_of", "plain"]
 

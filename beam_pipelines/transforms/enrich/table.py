@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_pipelines.columnar.column import convert_column
+from beam_pipelines.columnar.index import Index
+from beam_pipelines.columnar.path import PathProblem, find_path
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.spec.step.enrich import EnrichStep
 from beam_pipelines.transforms.join.binding import Bound, bind
-from beam_pipelines.transforms.join.index import Index
 from beam_pipelines.transforms.join.step import Join, Right
-from beam_pipelines.transforms.path import PathProblem, find_path
 from beam_pipelines.transforms.step import Applied, dead_rows
 
 __all__ = ["AMBIGUOUS", "MISSING", "Lookup", "converted_default", "refuse_clashes"]

@@ -9,13 +9,13 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from beam_pipelines.columnar.keys import key_columns, ranked, sortable, sorted_by
+from beam_pipelines.columnar.path import FieldPath
 from beam_pipelines.errors import FatalError
 from beam_pipelines.spec.order import Term
 from beam_pipelines.spec.step.base import StepBase
 from beam_pipelines.transforms.binding import Binding
 from beam_pipelines.transforms.grouped.blocks import Positions, column, in_order, picked, placed, unplaced
-from beam_pipelines.transforms.grouped.keys import key_columns, ranked, sortable, sorted_by
-from beam_pipelines.transforms.path import FieldPath
 from beam_pipelines.transforms.step import Applied
 
 __all__ = ["Grouped"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beam_pipelines.transforms.join.index import Index
+from beam_pipelines.columnar.index import Index
 from beam_pipelines.transforms.join.step import Join
 
 __all__ = ["Index", "Join"]

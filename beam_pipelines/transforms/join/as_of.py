@@ -1,7 +1,7 @@
 """Rows by their key and their time: which one of them counts at the time of each row of a batch. Nothing is done by row.
 
 Rows are put in the order of key and time, as one number a row, so that the row that counts is found by one binary search over all rows of a
-batch (`numpy.searchsorted`). Keys are told apart as in `transforms.join.index`.
+batch (`numpy.searchsorted`). Keys are told apart as in `columnar.index`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.columnar.convert import decoded
 from beam_pipelines.columnar.hashing import row_hashes
+from beam_pipelines.columnar.index import Index
 from beam_pipelines.columnar.kinds import plain_type, storage
-from beam_pipelines.transforms.join.index import Index
 from beam_pipelines.transforms.join.moment import Distance, Moments, Scale, distance, longest, moments, searched
 
 __all__ = ["AsOfIndex", "Way"]

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from beam_pipelines.columnar.index import comparable
 from beam_pipelines.columnar.kinds import is_text
+from beam_pipelines.columnar.misfit import MisfitError
+from beam_pipelines.columnar.path import FieldPath
 from beam_pipelines.spec.step.join import AsOf
 from beam_pipelines.spec.step.sided import Sided
 from beam_pipelines.transforms.binding import Binding
 from beam_pipelines.transforms.join.as_of import Way
-from beam_pipelines.transforms.join.index import comparable
 from beam_pipelines.transforms.join.moment import longest, ordered_as
-from beam_pipelines.transforms.misfit import MisfitError
-from beam_pipelines.transforms.path import FieldPath
 
 __all__ = ["Bound", "bind", "common"]
 

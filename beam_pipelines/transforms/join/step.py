@@ -13,12 +13,12 @@ import pyarrow as pa
 from beam_pipelines.columnar import origin, size
 from beam_pipelines.columnar.compact import pick, take
 from beam_pipelines.columnar.convert import decoded
+from beam_pipelines.columnar.index import Index
+from beam_pipelines.columnar.path import FieldPath
 from beam_pipelines.errors import FatalError, PlanError, Problem
 from beam_pipelines.spec.step.sided import Sided
 from beam_pipelines.transforms.join.as_of import AsOfIndex
 from beam_pipelines.transforms.join.binding import Bound, bind, common
-from beam_pipelines.transforms.join.index import Index
-from beam_pipelines.transforms.path import FieldPath
 from beam_pipelines.transforms.step import Applied
 
 __all__ = ["Join", "Right"]

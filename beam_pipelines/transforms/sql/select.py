@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_pipelines.transforms.filter import kept_rows, narrowed
+from beam_pipelines.columnar.compact import kept_rows
+from beam_pipelines.transforms.filter import narrowed
 from beam_pipelines.transforms.sql.projection import Projection
 from beam_pipelines.transforms.sql.where import Where
 from beam_pipelines.transforms.step import Applied, dead_rows

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beam_pipelines.columnar.path import find_path
 from beam_pipelines.spec.step.enrich import EnrichRequest
 from beam_pipelines.transforms.enrich.request import Keys, Template, askable, keys_of
-from beam_pipelines.transforms.path import find_path
 
 
 def template(**request: Any) -> Template:

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from beam_pipelines.columnar.path import find_path
 from beam_pipelines.spec.step.enrich import RequestBatch
 from beam_pipelines.transforms.enrich.answer import NOTHING, Failure, Reader
 from beam_pipelines.transforms.enrich.request import keys_of
 from beam_pipelines.transforms.enrich.several import Several
-from beam_pipelines.transforms.path import find_path
 
 
 def read(response: Any, keys: list[Any], kind: pa.DataType | None = None, exact: Any = None, **model: Any) -> list[Any]:

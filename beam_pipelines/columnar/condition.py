@@ -6,9 +6,9 @@ import datetime as dt
 from typing import Any
 
 from beam_pipelines.columnar.expression import Node, Scope, Term, comparison, function, junction, literal, negation, operation
+from beam_pipelines.columnar.path import PathProblem, find_path
 from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.spec.condition import AllOf, AnyOf, Comparison, Condition, Negation
-from beam_pipelines.transforms.path import PathProblem, find_path
 
 __all__ = ["compile_condition"]
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_pipelines.columnar.expression import Scope
-from beam_pipelines.transforms.path import PathProblem, find_path, nest, target_parts
+from beam_pipelines.columnar.path import PathProblem, find_path, nest, target_parts
 
 BATCH = pa.record_batch(
     {

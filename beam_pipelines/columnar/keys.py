@@ -10,10 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar.convert import decoded
+from beam_pipelines.columnar.groups import Positions, grouped
 from beam_pipelines.columnar.plain import plain
-from beam_pipelines.transforms.aggregate.groups import grouped
-from beam_pipelines.transforms.aggregate.layout import reduced
-from beam_pipelines.transforms.grouped.blocks import Positions
+from beam_pipelines.columnar.stored import reduced
 
 __all__ = ["key_columns", "ranked", "sortable", "sorted_by"]
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from beam_pipelines.columnar.expression.engine import one_chunk
 
-__all__ = ["Groups", "Values", "grouped"]
+__all__ = ["Groups", "Positions", "Values", "grouped"]
 
 Values: TypeAlias = "pa.Array | pa.ChunkedArray"
 Positions = npt.NDArray[np.int64]

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar.expression import Node, column, literal, operation
+from beam_pipelines.columnar.misfit import MisfitError
 from beam_pipelines.errors import Code
-from beam_pipelines.transforms.misfit import MisfitError
 
 __all__ = ["FieldPath", "PathProblem", "find_path", "nest", "target_parts"]
 

@@ -1,0 +1,130 @@
+"""Rules over a table, without Beam: the same kernels, and the same answers, as in a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from beam_pipelines.columnar import size
+from beam_pipelines.errors import PlanError, Problem
+from beam_pipelines.rules.compiled import Compiled, compile_rules
+from beam_pipelines.rules.judgement import Judgement
+from beam_pipelines.rules.models import rule_set
+from beam_pipelines.rules.result import Result, RuleResult
+from beam_pipelines.rules.split import MARKS, Split, marks_rows, split
+from beam_pipelines.rules.tally import Tally
+from beam_pipelines.rules.unique import Repeats, repeats
+from beam_pipelines.rules.violation import Violations
+from beam_pipelines.spec.rule import Actions, RuleBase
+from beam_pipelines.spec.rule.reference import ForeignKey
+
+__all__ = ["check"]
+
+
+def check(
+    table: pa.Table,
+    rules: Iterable[RuleBase | Mapping[str, Any]],
+    *,
+    actions: Actions | Mapping[str, Any] | None = None,
+    references: Mapping[str, pa.Table] | None = None,
+) -> Result:
+    """Check every row of a table.
+
+    Args:
+        table: Rows; their numbers, from 0, are the `recordIndex` of violations.
+        rules: As a definition has them.
+        actions: What becomes of a row by the severity of its violation, as a definition has it; default: reject, flag, log.
+        references: Tables that foreign keys refer to, by the name in `reference.table`.
+
+    Returns:
+        Every violation, and the rows told apart; nothing is capped.
+
+    Raises:
+        SpecError: A rule is not well formed; every mistake of every rule is listed.
+        PlanError: A rule does not fit the table, or a reference is missing.
+    """
+    models, chosen = rule_set(rules, actions)
+    batches = [part for batch in table.to_batches() for part in size.split(batch) if part.num_rows]
+    compiled = compile_rules(models, table.schema, chosen, lambda rule: _referred(rule, references or {}))
+    if MARKS in table.column_names and marks_rows(compiled):
+        problem = Problem(f"the column {MARKS!r} is where flagged rows say what they violate", hint="rename the column of the table")
+        raise PlanError("these rules do not fit the rows", problems=[problem], code="rule-invalid")
+    whole = {at: _repeats(rule, batches) for at, rule in enumerate(compiled) if rule.unique is not None}
+    violations = Violations(compiled)
+    tallies = [Tally().repeating(whole[at].found) if at in whole else Tally() for at in range(len(compiled))]
+    splits: list[Split] = []
+    first = 0
+    for batch in batches:
+        judgements = [whole[at].judgement(rule, batch, first) if at in whole else _judged(rule, batch) for at, rule in enumerate(compiled)]
+        tallies = [tally + Tally.of(judgement, batch.num_rows) for tally, judgement in zip(tallies, judgements, strict=True)]
+        violations.add(judgements, first)
+        splits.append(split(compiled, batch, judgements))
+        first += batch.num_rows
+    return Result(
+        valid=_table([part.valid for part in splits], compiled, table.schema),
+        rejected=pa.Table.from_batches([part.rejected for part in splits if part.rejected.num_rows], table.schema),
+        violations=violations.table(),
+        rules=tuple(RuleResult(rule.model, rule.action, tally) for rule, tally in zip(compiled, tallies, strict=True)),
+        total=table.num_rows,
+        failed=sum(part.failed for part in splits),
+        warnings=sum(part.warned for part in splits),
+        records=table,
+    )
+
+
+def _referred(rule: ForeignKey, references: Mapping[str, pa.Table]) -> pa.Table:
+    table = references.get(rule.reference.table)
+    if table is None:
+        known = ", ".join(map(repr, references)) or "none"
+        problem = Problem(
+            f"expected the table {rule.reference.table!r}, to which the rule {rule.id!r} refers, among the references, got {known}",
+            hint=f"references={{{rule.reference.table!r}: table}}",
+        )
+        raise PlanError("a reference is missing", problems=[problem], code="table-missing")
+    return table
+
+
+def _judged(rule: Compiled, batch: pa.RecordBatch) -> Judgement:
+    assert rule.row is not None
+    return rule.row.judge(batch)
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What a rule that looks at all rows found, by their numbers in the table."""
+
+    found: Repeats
+    keyed: np.ndarray[Any, np.dtype[np.int64]]
+
+    def judgement(self, rule: Compiled, batch: pa.RecordBatch, first: int) -> Judgement:
+        """Return what it says of one batch, whose first row has the number `first`."""
+        assert rule.unique is not None
+        begin, end = np.searchsorted(self.found.rows, [first, first + batch.num_rows])
+        looked_at = np.searchsorted(self.keyed, [first, first + batch.num_rows])
+        rows = self.found.rows[begin:end] - first
+        return Judgement(tuple(rule.unique.finding(batch, rows)), batch.num_rows - int(looked_at[1] - looked_at[0]))
+
+
+def _repeats(rule: Compiled, batches: Sequence[pa.RecordBatch]) -> _Whole:
+    assert rule.unique is not None
+    columns: list[list[pa.Array]] = []
+    rows = []
+    first = 0
+    for batch in batches:
+        keys, positions = rule.unique.keys(batch)
+        columns.append(keys)
+        rows.append(positions + first)
+        first += batch.num_rows
+    keyed = np.concatenate([np.zeros(0, dtype=np.int64), *rows])
+    found = repeats(list(zip(*columns, strict=True)), rule.unique.keep) if columns else Repeats(keyed)
+    return _Whole(Repeats(keyed[found.rows], found.keys, found.members), keyed)
+
+
+def _table(batches: Sequence[pa.RecordBatch], rules: Sequence[Compiled], schema: pa.Schema) -> pa.Table:
+    if not batches and marks_rows(rules):
+        schema = schema.append(pa.field(MARKS, pa.list_(pa.string())))
+    return pa.Table.from_batches([batch for batch in batches if batch.num_rows], batches[0].schema if batches else schema)

@@ -1,0 +1,84 @@
+"""Rules made for rows of one schema: every mistake is found before the first row."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from beam_pipelines.errors import PlanError, Problem
+from beam_pipelines.rules.field import RuleMisfit
+from beam_pipelines.rules.judgement import RowRule
+from beam_pipelines.rules.reference import References
+from beam_pipelines.rules.unique import UniqueKey
+from beam_pipelines.spec.rule import Action, Actions, RuleBase
+from beam_pipelines.spec.rule.reference import ForeignKey
+from beam_pipelines.spec.rule.unique import Unique
+
+__all__ = ["Compiled", "compile_rules"]
+
+_HERE = "beam_pipelines.rules"
+# Rules that look at one row and need nothing else, by type.
+_HOMES = {
+    "required-fields": "required:Required",
+    "regex": "pattern:Pattern",
+    "numeric-range": "number:NumberRange",
+    "in-set": "member:Member",
+}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A rule for rows of one schema: one that looks at each row, or one that looks at all of them.
+
+    Args:
+        model: From the definition.
+        action: What becomes of a row that violates it.
+        row: Looks at each row.
+        unique: Says what the keys are, of which one must not occur twice.
+    """
+
+    model: RuleBase
+    action: Action
+    row: RowRule | None = None
+    unique: UniqueKey | None = None
+
+
+def compile_rules(
+    models: Sequence[RuleBase], schema: pa.Schema, actions: Actions, references: Callable[[ForeignKey], pa.Table], path: str = "rules"
+) -> list[Compiled]:
+    """Make rules for rows of a schema.
+
+    Args:
+        models: From the definition.
+        schema: Of the rows; hidden columns may be there.
+        actions: What becomes of a row, by severity, where the rule does not say.
+        references: Gives the rows that a foreign key refers to.
+        path: Where the rules stand in the definition.
+
+    Raises:
+        PlanError: Some do not fit the schema; says which, all at once.
+    """
+    compiled: list[Compiled] = []
+    problems: list[Problem] = []
+    for at, model in enumerate(models):
+        try:
+            compiled.append(_compiled(model, schema, model.action or actions.of(model.severity), references))
+        except RuleMisfit as misfit:
+            problems.append(Problem(misfit.message, f"{path}[{at}].{misfit.key}", hint=misfit.hint))
+    if problems:
+        raise PlanError("these rules do not fit the rows", problems=problems, code="rule-invalid")
+    return compiled
+
+
+def _compiled(model: RuleBase, schema: pa.Schema, action: Action, references: Callable[[ForeignKey], pa.Table]) -> Compiled:
+    if isinstance(model, Unique):
+        return Compiled(model, action, unique=UniqueKey(model, schema))
+    if isinstance(model, ForeignKey):
+        return Compiled(model, action, References(model, schema, references(model)))
+    module, _, name = _HOMES[model.type].partition(":")
+    make: Any = getattr(importlib.import_module(f"{_HERE}.{module}"), name)
+    return Compiled(model, action, make(model, schema))

@@ -1,0 +1,52 @@
+"""Values out of a list."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+
+from beam_pipelines.columnar.column import convert_column
+from beam_pipelines.columnar.convert import family
+from beam_pipelines.rules.field import Field, RuleMisfit
+from beam_pipelines.rules.judgement import Judgement, finding
+from beam_pipelines.rules.known import Known
+from beam_pipelines.spec.rule.member import InSet
+from beam_pipelines.spec.values import Scalar, shown
+
+__all__ = ["Member"]
+
+# How values of a type are written in a definition; those of all others as text.
+_WRITTEN: dict[str, tuple[type, ...]] = {"int": (int, float), "float": (int, float), "decimal": (int, float), "bool": (bool,)}
+
+
+class Member:
+    """The value is one of the list: 1 is 1.0 and not "1". Null is not evaluated. Dates, times and UUIDs are listed as text."""
+
+    def __init__(self, model: InSet, schema: pa.Schema) -> None:
+        self._field = Field.find(model.field, schema)
+        listed = [_typed(value, at, self._field.type) for at, value in enumerate(model.values) if value is not None]
+        self._known = Known([pa.concat_arrays(listed) if listed else pa.nulls(0, self._field.type)])
+        values = [value for value in model.values if value is not None]
+        text = ", ".join(map(shown, values[:10])) + (", ..." if len(values) > 10 else "")
+        self._message = f"expected one of {text}"
+
+    def judge(self, batch: pa.RecordBatch) -> Judgement:
+        values = self._field.read(batch)
+        unknown = ~self._known.has([values])
+        if values.null_count:
+            unknown &= np.asarray(values.is_valid())
+        return Judgement(tuple(finding(pa.array(unknown), self._field.name, values, self._message)), values.null_count)
+
+
+def _typed(value: Scalar, at: int, kind: pa.DataType) -> pa.Array:
+    """Return one value of the list as the field holds it."""
+    wanted = _WRITTEN.get(family(kind), (str,))
+    typed, wrong = pa.nulls(1, kind), None
+    if isinstance(value, wanted) and isinstance(value, bool) == (wanted == (bool,)):
+        written = Decimal(str(value)) if pa.types.is_decimal(kind) else value
+        typed, wrong = convert_column(pa.array([written]), kind)
+    if wrong is not None or typed.null_count:
+        raise RuleMisfit(f"expected a value that a field of type {kind} can hold, got {shown(value)}", f"values[{at}]")
+    return typed

@@ -1,0 +1,56 @@
+"""Values that must occur in another table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from beam_pipelines.columnar.index import comparable, valid_keys
+from beam_pipelines.rules.field import Field, RuleMisfit, found
+from beam_pipelines.rules.judgement import Finding, Judgement
+from beam_pipelines.rules.known import Known
+from beam_pipelines.spec.rule.reference import ForeignKey
+
+__all__ = ["References"]
+
+
+class References:
+    """A foreign key: its values occur together in a row of the reference; a row with a null in its key is not checked.
+
+    Args:
+        model: From the definition.
+        schema: Of the rows.
+        reference: The rows that are referred to; only the reference's columns are looked at.
+    """
+
+    def __init__(self, model: ForeignKey, schema: pa.Schema, reference: pa.Table) -> None:
+        several = model.fields is not None
+        self._fields = [Field.find(name, schema, f"fields[{at}]" if several else "field") for at, name in enumerate(model.names)]
+        columns = []
+        for at, (ours, name) in enumerate(zip(self._fields, model.reference.names, strict=True)):
+            key = f"reference.fields[{at}]" if model.reference.fields else "reference.field"
+            theirs = Field.find(name, reference.schema, key)
+            if not comparable(ours.type, theirs.type):
+                raise RuleMisfit(
+                    f"expected a column that values of {ours.name!r} ({ours.type}) can be equal to,"
+                    f" got {model.reference.table}.{name} of type {theirs.type}",
+                    key,
+                )
+            columns.append(theirs.read(_whole(reference)))
+        self._known = Known(columns)
+        self._name = ", ".join(model.names)
+        self._message = f"expected a value that occurs in {model.reference.table} ({', '.join(model.reference.names)})"
+
+    def judge(self, batch: pa.RecordBatch) -> Judgement:
+        values = [field.read(batch) for field in self._fields]
+        valid = valid_keys(values, batch.num_rows)
+        rows = np.flatnonzero(valid & ~self._known.has(values)).astype(np.int64)
+        unevaluated = batch.num_rows - int(valid.sum())
+        if not len(rows):
+            return Judgement((), unevaluated)
+        return Judgement((Finding(rows, self._name, found(self._fields, batch, rows), self._message),), unevaluated)
+
+
+def _whole(table: pa.Table) -> pa.RecordBatch:
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)

@@ -1,0 +1,71 @@
+"""What a rule came to over all rows: counts that add up whatever the batches were, and whether too many rows violate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from beam_pipelines.rules.judgement import Judgement
+from beam_pipelines.rules.unique import Repeats
+from beam_pipelines.spec.limit import limit_rows, limit_share
+from beam_pipelines.spec.rule import RuleBase
+
+__all__ = ["Tally", "together"]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts of one rule.
+
+    Args:
+        rows: How many there were.
+        violated: Rows that violate.
+        unevaluated: Rows that the rule says nothing of.
+        failed: Rows on which the rule itself failed.
+        repeated_keys: Of a `unique` rule, keys that occur more than once.
+        repeated_rows: Rows that have such a key.
+    """
+
+    rows: int = 0
+    violated: int = 0
+    unevaluated: int = 0
+    failed: int = 0
+    repeated_keys: int = 0
+    repeated_rows: int = 0
+
+    @classmethod
+    def of(cls, judgement: Judgement, rows: int) -> Tally:
+        return cls(rows, len(judgement.rows), judgement.unevaluated, len(judgement.failed))
+
+    def repeating(self, repeats: Repeats) -> Tally:
+        return replace(self, repeated_keys=self.repeated_keys + repeats.keys, repeated_rows=self.repeated_rows + repeats.members)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    @property
+    def evaluated(self) -> int:
+        """Rows of which the rule says whether it holds."""
+        return self.rows - self.unevaluated - self.failed
+
+    def holds(self, rule: RuleBase) -> bool | None:
+        """Whether the rule holds as a whole, by its `mostly` and `maxFailures`; None where it has neither.
+
+        A share of no rows at all is 0: nothing violates.
+        """
+        if rule.mostly is None and rule.max_failures is None:
+            return None
+        if rule.least_share is not None and self.evaluated - self.violated < rule.least_share * self.evaluated:
+            return False
+        if rule.max_failures is None:
+            return True
+        most, share = limit_rows(rule.max_failures), limit_share(rule.max_failures)
+        if most is not None:
+            return self.violated <= most
+        assert share is not None
+        return self.violated <= share * self.evaluated
+
+
+def together(tallies: Iterable[Tally]) -> Tally:
+    """Add up the counts of one rule."""
+    return sum(tallies, Tally())

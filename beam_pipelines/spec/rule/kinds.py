@@ -1,0 +1,21 @@
+"""The types of rules, and where the model of each is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from beam_pipelines.spec.one_of import OneOf
+from beam_pipelines.spec.rule.base import RuleBase
+
+__all__ = ["Rule"]
+
+_HOMES = {
+    "required-fields": "beam_pipelines.spec.rule.required:RequiredFields",
+    "regex": "beam_pipelines.spec.rule.regex:Regex",
+    "numeric-range": "beam_pipelines.spec.rule.number:NumericRange",
+    "unique": "beam_pipelines.spec.rule.unique:Unique",
+    "foreign-key": "beam_pipelines.spec.rule.reference:ForeignKey",
+    "in-set": "beam_pipelines.spec.rule.member:InSet",
+}
+
+Rule = Annotated[RuleBase, OneOf(homes=_HOMES)]
