@@ -38,7 +38,7 @@ def check(
         table: Rows; their numbers, from 0, are the `recordIndex` of violations.
         rules: As a definition has them.
         actions: What becomes of a row by the severity of its violation, as a definition has it; default: reject, flag, log.
-        references: Tables that foreign keys refer to, by the name in `reference.table`.
+        references: Tables that foreign keys refer to, by the name in `reference.table`, of another source its path.
 
     Returns:
         Every violation, and the rows told apart; nothing is capped.
@@ -77,12 +77,12 @@ def check(
 
 
 def _referred(rule: ForeignKey, references: Mapping[str, pa.Table]) -> pa.Table:
-    table = references.get(rule.reference.table)
+    table = references.get(rule.reference.where)
     if table is None:
         known = ", ".join(map(repr, references)) or "none"
         problem = Problem(
-            f"expected the table {rule.reference.table!r}, to which the rule {rule.id!r} refers, among the references, got {known}",
-            hint=f"references={{{rule.reference.table!r}: table}}",
+            f"expected the table {rule.reference.where!r}, to which the rule {rule.id!r} refers, among the references, got {known}",
+            hint=f"references={{{rule.reference.where!r}: table}}",
         )
         raise PlanError("a reference is missing", problems=[problem], code="table-missing")
     return table

@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.step.sql import SqlStep
     from beam_pipelines.spec.step.top import TopStep
     from beam_pipelines.spec.step.union import UnionStep
+    from beam_pipelines.spec.step.validate import ValidateStep
     from beam_pipelines.spec.step.window import WindowStep
     from beam_pipelines.spec.values import parse_duration, parse_size, slug
     from beam_pipelines.spec.window import SessionWindow, SlidingWindow, TumblingWindow, Window
@@ -174,6 +175,7 @@ __all__ = [
     "TumblingWindow",
     "UnionStep",
     "Unique",
+    "ValidateStep",
     "Validation",
     "WarehouseDestination",
     "Window",
@@ -263,6 +265,7 @@ _NAMES = {
     "beam_pipelines.spec.step.sort": ("SortStep",),
     "beam_pipelines.spec.step.top": ("TopStep",),
     "beam_pipelines.spec.step.union": ("UnionStep",),
+    "beam_pipelines.spec.step.validate": ("ValidateStep",),
     "beam_pipelines.spec.step.window": ("WindowStep",),
     "beam_pipelines.spec.values": ("parse_duration", "parse_size", "slug"),
     "beam_pipelines.spec.window": ("SessionWindow", "SlidingWindow", "TumblingWindow", "Window"),
