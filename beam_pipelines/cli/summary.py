@@ -30,6 +30,9 @@ def write(out: Output, execution: Execution, failed: Sequence[FailedRecord] = ()
     if execution.steps:
         out.table(_steps(execution))
         out.line()
+    if any(one.rules for step in execution.steps for one in step.transformations):
+        out.table(_rules(execution))
+        out.line()
     out.pairs([*_facts(execution, failed), *notes])
 
 
@@ -41,6 +44,20 @@ def _steps(execution: Execution) -> Table:
     for step in execution.steps:
         rows += [[step.table or "", *row] if several else row for row in _rows(step, incoming)]
         incoming = step.record_count
+    return Table(["table", *head] if several else head, rows)
+
+
+def _rules(execution: Execution) -> Table:
+    """What each rule of the steps came to."""
+    count, several = quantity.count, len({step.table for step in execution.steps}) > 1
+    head = ["rule", "step", "evaluated>", "violated>", "not evaluated>", "rule errors>"]
+    rows = []
+    for step in execution.steps:
+        for one in step.transformations:
+            for rule in one.rules:
+                numbers = (rule["evaluated"], rule["violated"], rule["notEvaluated"], rule["ruleErrors"])
+                row = [rule["rule"], one.id, *map(count, numbers)]
+                rows.append([step.table or "", *row] if several else row)
     return Table(["table", *head] if several else head, rows)
 
 
@@ -114,7 +131,8 @@ def _of_steps(execution: Execution) -> Iterator[tuple[str, str]]:
     told = {
         "with nulls": [f"{count(one.records_nulled)} on which {one.id} failed" for one in steps if one.records_nulled],
         "made": [f"{count(one.records_made)} more by {one.id}" for one in steps if one.records_made],
-        "joined with": [f"{count(one.records_right)} rows by {one.id}" for one in steps if one.records_right],
+        "joined with": [f"{count(one.records_right)} rows by {one.id}" for one in steps if one.records_right and not one.rules],
+        "referred to": [f"{count(one.records_right)} rows by {one.id}" for one in steps if one.records_right and one.rules],
         "absorbed": [f"{count(one.records_absorbed)} into the groups of {one.id}" for one in steps if one.records_absorbed],
     }
     return ((label, "\n".join(lines)) for label, lines in told.items() if lines)

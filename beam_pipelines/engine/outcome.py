@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from beam_pipelines.engine.job import Job
 from beam_pipelines.errors import BeamPipelinesError
 from beam_pipelines.io.connector import LedgerRow
 from beam_pipelines.pricing import Charge, Usage, charge
 from beam_pipelines.runs.counts import LoadCounts
+from beam_pipelines.runs.facts import RuleCounts
 from beam_pipelines.state.record import Failure, Incident, Metrics, Outcome, Step, Transformation, Watermark
 
 __all__ = ["all_committed", "exceeds_budget", "outcome_of"]
@@ -96,6 +98,14 @@ def _metrics(counts: Sequence[LoadCounts]) -> Metrics:
     )
 
 
+def _rules(counts: RuleCounts) -> tuple[dict[str, Any], ...]:
+    if not counts:
+        return ()
+    from beam_pipelines.rules.tally import Tally  # few services have rules
+
+    return tuple({"rule": rule, **Tally(**counted).to_dict()} for rule, counted in counts.items())
+
+
 def _steps(row: LedgerRow, several: bool) -> list[Step]:
     counts = row.counts
     assert counts is not None
@@ -117,6 +127,7 @@ def _steps(row: LedgerRow, several: bool) -> list[Step]:
             records_right=step.right,
             bytes_out=step.bytes_out,
             fused_with=step.fused_with,
+            rules=_rules(step.rules),
         )
         for step in tally.steps
     )

@@ -50,8 +50,9 @@ def plan_sides(job: Job, window: Window, context: RunContext, plan: Planner, *, 
         if incremental and getattr(one.model, "how", "") in ("right", "full"):
             raise refusal(
                 f"{one.path}.how",
-                f"{one.model.how!r} gives the rows of the right side that meet none of the rows read, and of an incremental source only"
-                " what is new is read: nearly all of the right side would come out of every run; use inner or left, or read the source whole",
+                f"{one.model.how!r} gives the rows of the right side that meet none of the rows read, and of an incremental source"
+                " only what is new is read: nearly all of the right side would come out of every run; use inner or left, or read the source"
+                " whole",
                 "cursor-invalid",
             )
         with opened_side(job, one, context) as source:

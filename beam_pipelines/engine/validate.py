@@ -28,7 +28,7 @@ from beam_pipelines.rules.known import Known
 from beam_pipelines.rules.reference import References
 from beam_pipelines.rules.tally import Tally
 from beam_pipelines.rules.unique import Repeats, repeats
-from beam_pipelines.runs.facts import StepFact
+from beam_pipelines.runs.facts import StepFact, add_rules
 from beam_pipelines.transforms.validate import Validate
 
 __all__ = ["ValidateRows"]
@@ -67,13 +67,25 @@ class _ValidateFn(ShuffleFn[Validate]):
                 self._sizes[of, which] = self._sizes.get((of, which), 0) + bytes_
         return self._sizes.get((rule, load), 0) <= NEAR
 
-    def refer(self, load: str, step: Validate, held: Mapping[str, Iterable[pa.RecordBatch]], sizes: Iterable[tuple[str, str, int]]) -> None:
-        """Give a step that was just opened the references that are held whole."""
-        for rule in step.foreign_keys:
-            if self.near(load, rule.id, sizes):
-                rows = [origin.visible(one) for one in held[rule.id] if origin.load_of(one) == load]
-                if rows:
-                    step.refer(rule.id, pa.Table.from_batches(rows))
+    def opened(self, load: str, texts: dict[str, str], held: Iterable[pa.RecordBatch]) -> Validate:
+        """The step of a load, which knows the references that are held whole."""
+        if load not in self._steps:
+            step = self.step(load, texts)
+            rows: dict[str, list[pa.RecordBatch]] = {}
+            for one in held:
+                if origin.load_of(one) == load:
+                    rows.setdefault(_rule_of(one), []).append(origin.visible(one).replace_schema_metadata(None))
+            for rule, batches in rows.items():
+                step.refer(rule, pa.Table.from_batches(batches))
+        return self._steps[load]
+
+
+def _told_of(rule: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+    return batch.replace_schema_metadata({**(batch.schema.metadata or {}), _RULE: rule.encode()})
+
+
+def _rule_of(batch: pa.RecordBatch) -> str:
+    return str((batch.schema.metadata or {})[_RULE].decode())
 
 
 class _ReferenceFn(_ValidateFn):
@@ -88,7 +100,7 @@ class _ReferenceFn(_ValidateFn):
         step = self.step(load, texts)
         self._facts[load] = replace(self._facts[load], right=self._facts[load].right + batch.num_rows)
         if self.near(load, self._rule, sizes):
-            yield batch
+            yield _told_of(self._rule, batch)
             return
         at = step.place(self._rule)
         (rule,) = (one for one in step.foreign_keys if one.id == self._rule)
@@ -104,12 +116,10 @@ class _JudgeFn(_ValidateFn):
         self._places = Places(self._job.definition.steps[: self._position])
 
     def process(
-        self, batch: pa.RecordBatch, sizes: Iterable[tuple[str, str, int]], texts: dict[str, str], **held: Iterable[pa.RecordBatch]
+        self, batch: pa.RecordBatch, sizes: Iterable[tuple[str, str, int]], held: Iterable[pa.RecordBatch], texts: dict[str, str]
     ) -> Iterator[Any]:
         load = origin.load_of(batch)
-        if load not in self._steps:
-            self.refer(load, self.step(load, texts), _by_rule(held), sizes)
-        step = self._steps[load]
+        step = self.opened(load, texts, held)
         apart = [at for at, rule in enumerate(step.rules) if rule.unique is not None]
         apart += [step.place(rule.id) for rule in step.foreign_keys if not self.near(load, rule.id, sizes)]
         with self.timed(load):
@@ -145,15 +155,6 @@ class _JudgeFn(_ValidateFn):
         yield from _sharded(load, at, _ROWS, columns, beside, one_type=rule.unique is not None)
 
 
-def _by_rule(held: Mapping[str, Any]) -> dict[str, Any]:
-    """Side inputs by the rule that they are of: Beam wants names of arguments."""
-    return {bytes.fromhex(name.removeprefix("of_")).decode(): rows for name, rows in held.items()}
-
-
-def _argument(rule: str) -> str:
-    return f"of_{rule.encode().hex()}"
-
-
 def _sharded(
     load: str, at: int, side: int, columns: Sequence[pa.Array], beside: Mapping[str, pa.Array], *, one_type: bool
 ) -> Iterator[TaggedOutput]:
@@ -182,7 +183,8 @@ class _ShardFn(ShuffleFn[Validate]):
             if rule.unique is not None:
                 rows = pa.Table.from_batches(sides[_ROWS]).combine_chunks().to_batches()[0] if len(sides[_ROWS]) > 1 else sides[_ROWS][0]
                 found, note = _repeated(rows, rule.unique.keep)
-                self._facts[load] = replace(self._facts[load], rules={rule.model.id: asdict(Tally().repeating(found))})
+                fact, counts = self._facts[load], {rule.model.id: asdict(Tally().repeating(found))}
+                self._facts[load] = replace(fact, rules=add_rules(fact.rules, counts))
                 notes = [note]
             else:
                 known = Known([_column(sides[_REFERENCE], key, sides[_ROWS][0]) for key in _names(sides[_ROWS][0])])
@@ -190,7 +192,7 @@ class _ShardFn(ShuffleFn[Validate]):
         for note in notes:
             for part in size.split(note):
                 if part.num_rows:
-                    yield part.replace_schema_metadata({origin.LOAD: load.encode(), _RULE: str(at).encode()})
+                    yield _told_of(str(at), part.replace_schema_metadata({origin.LOAD: load.encode()}))
 
 
 def _names(rows: pa.RecordBatch) -> list[str]:
@@ -236,16 +238,14 @@ class _SplitFn(_ValidateFn):
         held: tuple[str, str, bytes],
         notes: Iterable[pa.RecordBatch],
         sizes: Iterable[tuple[str, str, int]],
+        references: Iterable[pa.RecordBatch],
         texts: dict[str, str],
-        **references: Iterable[pa.RecordBatch],
     ) -> Iterator[pa.RecordBatch]:
         load, name, packed = held
         with self.timed(load):
             if self._told is None:
                 self._told = _by_batch(notes)
-            if load not in self._steps:
-                self.refer(load, self.step(load, texts), _by_rule(references), sizes)
-            step = self._steps[load]
+            step = self.opened(load, texts, references)
             nobody = np.zeros(0, dtype=np.int64)
             found = {step.place(rule.id): nobody for rule in step.foreign_keys if not self.near(load, rule.id, sizes)}
             applied = step.judge(ipc.decode(packed), {**found, **self._told.get((load, name), {})})
@@ -261,7 +261,7 @@ def _by_batch(notes: Iterable[pa.RecordBatch]) -> dict[tuple[str, str], dict[int
     """Positions that violate, by load and batch and by the place of the rule; ascending."""
     gathered: dict[tuple[str, str], dict[int, list[Positions]]] = {}
     for note in notes:
-        load, at = origin.load_of(note), int((note.schema.metadata or {})[_RULE])
+        load, at = origin.load_of(note), int(_rule_of(note))
         encoded = note.column(_BATCH).dictionary_encode()
         codes, rows = np.asarray(encoded.indices), np.asarray(note.column(_ROW), dtype=np.int64)
         order = np.argsort(codes, kind="stable")
@@ -290,15 +290,15 @@ class ValidateRows(beam.PTransform):
     def expand(self, given: Any) -> Any:
         streams, references = given
         windows = AsSingleton(self._windows)
-        sizes, near, keys, facts = self._referred(references, windows)
-        judge = beam.ParDo(_JudgeFn(self._job, self._position), sizes, windows, **near)
+        sizes, held, keys, facts = self._referred(references, windows)
+        judge = beam.ParDo(_JudgeFn(self._job, self._position), sizes, held, windows)
         judge = judge.with_output_types(pa.RecordBatch, **{_KEYS: _KEYS_TYPE, _HELD: tuple[str, str, bytes], FACTS: StepFact})
         each = judge.with_outputs(_KEYS, _HELD, FACTS, main="rows")
         judged = [rows | f"Judge{number or ''}" >> each for number, rows in enumerate(streams)]
         told = beam.ParDo(_ShardFn(self._job, self._position), windows).with_output_types(pa.RecordBatch, **{FACTS: StepFact})
         together = (*(one[_KEYS] for one in judged), *keys) | "Keys" >> beam.Flatten()
         notes = together | "Shards" >> beam.GroupByKey() | "Tell" >> told.with_outputs(FACTS, main="notes")
-        split = beam.ParDo(_SplitFn(self._job, self._position), AsIter(notes.notes), sizes, windows, **near)
+        split = beam.ParDo(_SplitFn(self._job, self._position), AsIter(notes.notes), sizes, held, windows)
         split = split.with_output_types(pa.RecordBatch, **{FACTS: StepFact})
         later = [one[_HELD] | f"Split{number or ''}" >> split.with_outputs(FACTS, main="rows") for number, one in enumerate(judged)]
         facts += [notes[FACTS], *(one[FACTS] for one in (*judged, *later))]
@@ -307,20 +307,17 @@ class ValidateRows(beam.PTransform):
         return tuple(rows), facts
 
     def _referred(self, references: Mapping[str, PCollection], windows: Any) -> Any:
-        """How large the references are, those that are held whole by rule, the keys of the others, and facts."""
+        """How large the references are, those that are held whole, the keys of the others, and facts."""
+        pipeline = self._windows.pipeline
         sized = [
             rows | f"Sizes {rule}" >> beam.ParDo(_SizeFn(rule)).with_output_types(tuple[str, str, int]) for rule, rows in references.items()
         ]
         # Flattened also when there are none: a flat of nothing is an empty collection.
-        sizes = AsIter(tuple(sized) | "Sizes" >> beam.Flatten(pipeline=self._windows.pipeline))
-        near: dict[str, Any] = {}
-        keys: list[PCollection] = []
-        facts: list[PCollection] = []
+        sizes = AsIter(tuple(sized) | "Sizes" >> beam.Flatten(pipeline=pipeline))
+        each = []
         for rule, rows in references.items():
             refer = beam.ParDo(_ReferenceFn(self._job, self._position, rule), sizes, windows)
             refer = refer.with_output_types(pa.RecordBatch, **{_KEYS: _KEYS_TYPE, FACTS: StepFact})
-            referred = rows | f"Reference {rule}" >> refer.with_outputs(_KEYS, FACTS, main="rows")
-            near[_argument(rule)] = AsIter(referred.rows)
-            keys.append(referred[_KEYS])
-            facts.append(referred[FACTS])
-        return sizes, near, keys, facts
+            each.append(rows | f"Reference {rule}" >> refer.with_outputs(_KEYS, FACTS, main="rows"))
+        held = AsIter(tuple(one.rows for one in each) | "References" >> beam.Flatten(pipeline=pipeline))
+        return sizes, held, [one[_KEYS] for one in each], [one[FACTS] for one in each]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from beam_pipelines.rules.judgement import Judgement
 from beam_pipelines.rules.unique import Repeats
@@ -48,6 +49,19 @@ class Tally:
     def evaluated(self) -> int:
         """Rows of which the rule says whether it holds."""
         return self.rows - self.unevaluated - self.failed
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as a result and a record tell them; of keys that occur more than once all three counts there are."""
+        told: dict[str, Any] = {
+            "evaluated": self.evaluated,
+            "violated": self.violated,
+            "notEvaluated": self.unevaluated,
+            "ruleErrors": self.failed,
+        }
+        if self.repeated_keys:
+            keys, members = self.repeated_keys, self.repeated_rows
+            told["duplicates"] = {"laterRows": members - keys, "keys": keys, "members": members}
+        return told
 
     def holds(self, rule: RuleBase) -> bool | None:
         """Whether the rule holds as a whole, by its `mostly` and `maxFailures`; None where it has neither."""

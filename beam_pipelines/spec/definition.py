@@ -180,7 +180,8 @@ class Definition(Model):
         if raw.get("tests"):
             from beam_pipelines.spec import case  # a definition without tests does not pay for them
 
-            yield from case.laws(raw["tests"], [name for name, _ in steps])
+            references = [name for key in sections for name in _referring(raw[key])]
+            yield from case.laws(raw["tests"], [name for name, _ in steps], references)
 
     @property
     def service_id(self) -> str:
@@ -259,7 +260,26 @@ def _steps(section: Any, place: tuple[str | int, ...]) -> Named:
     for index, entry in enumerate(entries if isinstance(entries, (list, tuple)) else ()):
         if isinstance(entry, Mapping):
             found += _steps(entry.get("source"), (*place, key, index, "source"))
+            for _, reference, where in _references(entry, (*place, key, index)):
+                found += _steps(reference.get("source"), (*where, "source"))
     return found
+
+
+def _references(step: Mapping[str, Any], place: tuple[str | int, ...]) -> Iterator[tuple[str, Mapping[str, Any], tuple[str | int, ...]]]:
+    """Yield what the foreign keys of a raw step refer to: the rule's id, the reference and its place."""
+    rules = step.get("rules")
+    for index, rule in enumerate(rules if isinstance(rules, (list, tuple)) else ()):
+        reference = rule.get("reference") if isinstance(rule, Mapping) else None
+        if isinstance(reference, Mapping):
+            yield str(rule.get("id")), reference, (*place, "rules", index, "reference")
+
+
+def _referring(section: Any) -> Iterator[str]:
+    """Yield `STEP/RULE` of each foreign key in the steps of a raw section."""
+    entries = section.get("transformations") if isinstance(section, Mapping) else None
+    for entry in entries if isinstance(entries, (list, tuple)) else ():
+        if isinstance(entry, Mapping):
+            yield from (f"{entry.get('id')}/{rule}" for rule, _, _ in _references(entry, ()))
 
 
 def _enriches(section: Any) -> bool:
