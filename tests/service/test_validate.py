@@ -6,12 +6,17 @@ The source is 300 people: e-mail `p<i>@x.org`, of every 30th that of the one bef
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from beam_pipelines.cli.main import main
+from beam_pipelines.engine import shuffle
 from beam_pipelines.engine import validate as module
 from beam_pipelines.errors import PlanError
 
@@ -124,6 +129,48 @@ def test_which_row_of_a_value_goes_on_is_told_by_the_order_of_the_source(people:
     assert sorted(rejected(people)) == bad
     pairs = sum(1 for mail, number in Counter(mail for _, mail, _, _ in PEOPLE).items() if mail and number == 2)
     assert check(record)["rules"][0]["duplicates"] == {"laterRows": pairs, "keys": pairs, "members": 2 * pairs}
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_any_number_of_shards_says_the_same(people: Desk, shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NEAR", -1)
+    for place in (module, shuffle):
+        monkeypatch.setattr(place, "SHARDS", shards)
+    define(people, *RULES)
+    people.ran()
+    assert rejected(people) == {i: rules for i, rules in violated().items() if set(rules) - {"range"}}
+
+
+def test_rules_of_several_fields_and_of_a_reference_in_a_file(people: Desk) -> None:
+    pq.write_table(pa.table({"land": ["A", "B", None], "years": [1, 2, 3]}), people.folder / "known.parquet")
+    reference = {"source": {"type": "file", "path": "known.parquet"}, "fields": ["land", "years"]}
+    known = {"id": "known", "type": "foreign-key", "fields": ["country", "age"], "reference": reference}
+    define(people, known, {"id": "pair", "type": "unique", "fields": ["country", "email"], "action": "flag"})
+    people.ran()
+    # (A, 1) and (B, 2) are the pairs of persons 1 and 2.
+    assert sorted(rejected(people)) == [i for i, _, _, country in PEOPLE if country is not None and i > 2]
+    assert loaded(people, "id, _dq") == [(i, None) for i, _, _, country in PEOPLE if country is None or i <= 2]
+
+
+def test_nothing_read_is_nothing_rejected(people: Desk) -> None:
+    people.sqlite("source.db", "DELETE FROM people")
+    people.etl({"table": "people"}, {"table": "people", "mode": "insert"}, [{"id": "check", "type": "validate", "rules": RULES}])
+    record = people.ran()
+    assert (record["metrics"]["recordsExtracted"], record["metrics"]["recordsRejected"]) == (0, 0)
+
+
+@pytest.mark.no_bundle
+def test_a_test_of_a_definition_writes_down_what_a_foreign_key_refers_to(people: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    case = {
+        "name": "who goes on",
+        "input": [{"id": 1, "email": "a@x", "age": 3, "country": "A"}, {"id": 2, "email": "a@x", "age": 4, "country": "X"}],
+        "sources": {"check/known": [{"code": "A"}]},
+        "expect": {"check": {"rows": [{"id": 1}], "dead": [{"code": "rule-violated", "row": {"id": 2}}]}},
+    }
+    define(people, UNIQUE, REFERENCE)
+    written = json.loads((people.folder / "service.json").read_text())
+    people.define({**written, "tests": [case]})
+    assert main(["test", str(people.folder / "service.json")]) == 0, capsys.readouterr()
 
 
 @pytest.mark.long
