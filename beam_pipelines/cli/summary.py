@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["dead_letters", "mark_text", "write"]
 
+_BY_RULES = ("rule-violated", "rule-failed")  # codes of rejected rows
+
 
 def write(out: Output, execution: Execution, failed: Sequence[FailedRecord] = (), notes: Sequence[tuple[str, str]] = ()) -> None:
     """Write the summary of a run.
@@ -88,8 +90,8 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
             "\n".join([f"{quantity.count(metrics.records_loaded)} rows" + (f" by {methods}" if methods else ""), *_merged(metrics)]),
         ),
         ("filtered", quantity.count(metrics.records_filtered)),
-        ("rejected", quantity.count(metrics.records_rejected)),
-        ("dead-lettered", dead_letters(metrics.records_dead_lettered, failed)),
+        ("rejected", dead_letters(metrics.records_rejected, [one for one in failed if one.code in _BY_RULES])),
+        ("dead-lettered", dead_letters(metrics.records_dead_lettered, [one for one in failed if one.code not in _BY_RULES])),
         *_of_steps(execution),
         ("bytes", "\n".join([quantity.size(metrics.bytes_processed), *_bytes_out(execution)])),
         ("watermark", mark_text(execution.watermark) or "none"),
@@ -148,7 +150,7 @@ def _bytes_out(execution: Execution) -> Iterator[str]:
 
 
 def dead_letters(number: int, failed: Sequence[FailedRecord]) -> str:
-    """Return how many rows became dead letters, of which kinds, and where they are."""
+    """Return how many rows became dead letters, or were rejected, of which kinds, and where they are."""
     kinds = [f"- {quantity.count(one.count)} {one.code} in {one.step}{f' ({one.table})' if _several(failed) else ''}" for one in failed]
     places = [f"in {url}" for url in dict.fromkeys(one.url for one in failed)]
     return "\n".join([quantity.count(number), *kinds, *places])

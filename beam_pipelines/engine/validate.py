@@ -23,6 +23,7 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.join import NEAR
 from beam_pipelines.engine.places import Places
 from beam_pipelines.engine.shuffle import COMPRESSION, SHARDS, ShuffleFn, cut
+from beam_pipelines.rules.field import Field
 from beam_pipelines.rules.judgement import Positions
 from beam_pipelines.rules.known import Known
 from beam_pipelines.rules.reference import References
@@ -104,7 +105,7 @@ class _ReferenceFn(_ValidateFn):
             return
         at = step.place(self._rule)
         (rule,) = (one for one in step.foreign_keys if one.id == self._rule)
-        keys = [origin.visible(batch).column(name) for name in rule.reference.names]
+        keys = [Field.find(name, batch.schema).read(batch) for name in rule.reference.names]
         yield from _sharded(load, at, _REFERENCE, keys, {}, one_type=False)
 
 
