@@ -27,6 +27,7 @@ _HOMES = {
     "regex": "pattern:Pattern",
     "numeric-range": "number:NumberRange",
     "in-set": "member:Member",
+    "not-in-set": "member:NotMember",
 }
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.position import Position, Positions
     from beam_pipelines.spec.pricing import MeteredPricing, PerGbPricing, PerHourPricing, PerRecordPricing, Pricing, Tier, TierMode
     from beam_pipelines.spec.rule import Action, Actions, Rule, RuleBase, Severity
-    from beam_pipelines.spec.rule.member import InSet
+    from beam_pipelines.spec.rule.member import InSet, NotInSet
     from beam_pipelines.spec.rule.number import NumericRange
     from beam_pipelines.spec.rule.reference import ForeignKey, Reference
     from beam_pipelines.spec.rule.regex import Regex
@@ -134,6 +134,7 @@ __all__ = [
     "Mode",
     "Model",
     "Negation",
+    "NotInSet",
     "NumericRange",
     "Operator",
     "PerGbPricing",
@@ -222,7 +223,7 @@ _NAMES = {
     "beam_pipelines.spec.position": ("Position", "Positions"),
     "beam_pipelines.spec.pricing": ("MeteredPricing", "PerGbPricing", "PerHourPricing", "PerRecordPricing", "Pricing", "Tier", "TierMode"),
     "beam_pipelines.spec.rule": ("Action", "Actions", "Rule", "RuleBase", "Severity"),
-    "beam_pipelines.spec.rule.member": ("InSet",),
+    "beam_pipelines.spec.rule.member": ("InSet", "NotInSet"),
     "beam_pipelines.spec.rule.number": ("NumericRange",),
     "beam_pipelines.spec.rule.reference": ("ForeignKey", "Reference"),
     "beam_pipelines.spec.rule.regex": ("Regex",),

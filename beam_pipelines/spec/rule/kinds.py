@@ -16,6 +16,7 @@ _HOMES = {
     "unique": "beam_pipelines.spec.rule.unique:Unique",
     "foreign-key": "beam_pipelines.spec.rule.reference:ForeignKey",
     "in-set": "beam_pipelines.spec.rule.member:InSet",
+    "not-in-set": "beam_pipelines.spec.rule.member:NotInSet",
 }
 
 Rule = Annotated[RuleBase, OneOf(homes=_HOMES)]
