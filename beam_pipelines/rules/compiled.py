@@ -28,6 +28,7 @@ _HOMES = {
     "numeric-range": "number:NumberRange",
     "in-set": "member:Member",
     "not-in-set": "member:NotMember",
+    "length": "length:LengthRange",
 }
 
 

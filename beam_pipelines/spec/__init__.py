@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.position import Position, Positions
     from beam_pipelines.spec.pricing import MeteredPricing, PerGbPricing, PerHourPricing, PerRecordPricing, Pricing, Tier, TierMode
     from beam_pipelines.spec.rule import Action, Actions, Rule, RuleBase, Severity
+    from beam_pipelines.spec.rule.length import Length
     from beam_pipelines.spec.rule.member import InSet, NotInSet
     from beam_pipelines.spec.rule.number import NumericRange
     from beam_pipelines.spec.rule.reference import ForeignKey, Reference
@@ -125,6 +126,7 @@ __all__ = [
     "KafkaDestination",
     "KafkaSource",
     "Kind",
+    "Length",
     "LimitStep",
     "Loaded",
     "MapStep",
@@ -223,6 +225,7 @@ _NAMES = {
     "beam_pipelines.spec.position": ("Position", "Positions"),
     "beam_pipelines.spec.pricing": ("MeteredPricing", "PerGbPricing", "PerHourPricing", "PerRecordPricing", "Pricing", "Tier", "TierMode"),
     "beam_pipelines.spec.rule": ("Action", "Actions", "Rule", "RuleBase", "Severity"),
+    "beam_pipelines.spec.rule.length": ("Length",),
     "beam_pipelines.spec.rule.member": ("InSet", "NotInSet"),
     "beam_pipelines.spec.rule.number": ("NumericRange",),
     "beam_pipelines.spec.rule.reference": ("ForeignKey", "Reference"),

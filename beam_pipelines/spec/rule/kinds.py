@@ -17,6 +17,7 @@ _HOMES = {
     "foreign-key": "beam_pipelines.spec.rule.reference:ForeignKey",
     "in-set": "beam_pipelines.spec.rule.member:InSet",
     "not-in-set": "beam_pipelines.spec.rule.member:NotInSet",
+    "length": "beam_pipelines.spec.rule.length:Length",
 }
 
 Rule = Annotated[RuleBase, OneOf(homes=_HOMES)]
