@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +31,10 @@ _HOMES = {
     "not-in-set": "member:NotMember",
     "length": "length:LengthRange",
 }
+# Those that also need the run's start.
+_TIMED = {
+    "date-range": "moment:MomentRange",
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,12 @@ class Compiled:
 
 
 def compile_rules(
-    models: Sequence[RuleBase], schema: pa.Schema, actions: Actions, references: Callable[[ForeignKey], pa.Table], path: str = "rules"
+    models: Sequence[RuleBase],
+    schema: pa.Schema,
+    actions: Actions,
+    references: Callable[[ForeignKey], pa.Table],
+    path: str = "rules",
+    now: datetime | None = None,
 ) -> list[Compiled]:
     """Make rules for rows of a schema.
 
@@ -60,15 +70,17 @@ def compile_rules(
         actions: What becomes of a row, by severity, where the rule does not say.
         references: Gives the rows that a foreign key refers to.
         path: Where the rules stand in the definition.
+        now: The run's start, aware; default: the time of the call.
 
     Raises:
         PlanError: Some do not fit the schema; says which, all at once.
     """
+    now = now or datetime.now(timezone.utc)
     compiled: list[Compiled] = []
     problems: list[Problem] = []
     for at, model in enumerate(models):
         try:
-            compiled.append(_compiled(model, schema, model.action or actions.of(model.severity), references))
+            compiled.append(_compiled(model, schema, model.action or actions.of(model.severity), references, now))
         except RuleMisfit as misfit:
             problems.append(Problem(misfit.message, f"{path}[{at}].{misfit.key}", hint=misfit.hint))
     if problems:
@@ -76,11 +88,12 @@ def compile_rules(
     return compiled
 
 
-def _compiled(model: RuleBase, schema: pa.Schema, action: Action, references: Callable[[ForeignKey], pa.Table]) -> Compiled:
+def _compiled(model: RuleBase, schema: pa.Schema, action: Action, references: Callable[[ForeignKey], pa.Table], now: datetime) -> Compiled:
     if isinstance(model, Unique):
         return Compiled(model, action, unique=UniqueKey(model, schema))
     if isinstance(model, ForeignKey):
         return Compiled(model, action, References(model, schema, references(model)))
-    module, _, name = _HOMES[model.type].partition(":")
+    timed = model.type in _TIMED
+    module, _, name = (_TIMED if timed else _HOMES)[model.type].partition(":")
     make: Any = getattr(importlib.import_module(f"{_HERE}.{module}"), name)
-    return Compiled(model, action, make(model, schema))
+    return Compiled(model, action, make(model, schema, now) if timed else make(model, schema))

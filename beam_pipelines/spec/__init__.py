@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.rule import Action, Actions, Rule, RuleBase, Severity
     from beam_pipelines.spec.rule.length import Length
     from beam_pipelines.spec.rule.member import InSet, NotInSet
+    from beam_pipelines.spec.rule.moment import DateRange
     from beam_pipelines.spec.rule.number import NumericRange
     from beam_pipelines.spec.rule.reference import ForeignKey, Reference
     from beam_pipelines.spec.rule.regex import Regex
@@ -102,6 +103,7 @@ __all__ = [
     "Cursor",
     "DatabaseDestination",
     "DatabaseSource",
+    "DateRange",
     "DeadRow",
     "DeduplicateStep",
     "Definition",
@@ -227,6 +229,7 @@ _NAMES = {
     "beam_pipelines.spec.rule": ("Action", "Actions", "Rule", "RuleBase", "Severity"),
     "beam_pipelines.spec.rule.length": ("Length",),
     "beam_pipelines.spec.rule.member": ("InSet", "NotInSet"),
+    "beam_pipelines.spec.rule.moment": ("DateRange",),
     "beam_pipelines.spec.rule.number": ("NumericRange",),
     "beam_pipelines.spec.rule.reference": ("ForeignKey", "Reference"),
     "beam_pipelines.spec.rule.regex": ("Regex",),

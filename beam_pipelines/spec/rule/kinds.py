@@ -18,6 +18,7 @@ _HOMES = {
     "in-set": "beam_pipelines.spec.rule.member:InSet",
     "not-in-set": "beam_pipelines.spec.rule.member:NotInSet",
     "length": "beam_pipelines.spec.rule.length:Length",
+    "date-range": "beam_pipelines.spec.rule.moment:DateRange",
 }
 
 Rule = Annotated[RuleBase, OneOf(homes=_HOMES)]
