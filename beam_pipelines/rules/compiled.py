@@ -30,6 +30,7 @@ _HOMES = {
     "in-set": "member:Member",
     "not-in-set": "member:NotMember",
     "length": "length:LengthRange",
+    "compare-columns": "compare:Comparison",
 }
 # Those that also need the run's start.
 _TIMED = {

@@ -19,6 +19,7 @@ _HOMES = {
     "not-in-set": "beam_pipelines.spec.rule.member:NotInSet",
     "length": "beam_pipelines.spec.rule.length:Length",
     "date-range": "beam_pipelines.spec.rule.moment:DateRange",
+    "compare-columns": "beam_pipelines.spec.rule.compare:CompareColumns",
 }
 
 Rule = Annotated[RuleBase, OneOf(homes=_HOMES)]
