@@ -51,8 +51,16 @@ def check(
         PlanError: A rule does not fit the table, or a reference is missing.
     """
     models, chosen = rule_set(rules, actions)
-    batches = [part for batch in table.to_batches() for part in size.split(batch) if part.num_rows]
     compiled = compile_rules(models, table.schema, chosen, lambda rule: _referred(rule, references or {}), now=now)
+    try:
+        return _checked(table, compiled)
+    finally:
+        for rule in compiled:
+            rule.close()
+
+
+def _checked(table: pa.Table, compiled: Sequence[Compiled]) -> Result:
+    batches = [part for batch in table.to_batches() for part in size.split(batch) if part.num_rows]
     if MARKS in table.column_names and marks_rows(compiled):
         problem = Problem(f"the column {MARKS!r} is where flagged rows say what they violate", hint="rename the column of the table")
         raise PlanError("these rules do not fit the rows", problems=[problem], code="rule-invalid")

@@ -35,6 +35,7 @@ _HOMES = {
 # Those that also need the run's start.
 _TIMED = {
     "date-range": "moment:MomentRange",
+    "expression": "expression:ConditionRule",
 }
 
 
@@ -54,6 +55,12 @@ class Compiled:
     row: RowRule | None = None
     unique: UniqueKey | None = None
 
+    def close(self) -> None:
+        """Give back what the rule holds: that of a rule with an expression, a connection."""
+        close = getattr(self.row, "close", None)
+        if close is not None:
+            close()
+
 
 def compile_rules(
     models: Sequence[RuleBase],
@@ -63,7 +70,7 @@ def compile_rules(
     path: str = "rules",
     now: datetime | None = None,
 ) -> list[Compiled]:
-    """Make rules for rows of a schema.
+    """Make rules for rows of a schema; the caller closes each.
 
     Args:
         models: From the definition.
@@ -85,6 +92,8 @@ def compile_rules(
         except RuleMisfit as misfit:
             problems.append(Problem(misfit.message, f"{path}[{at}].{misfit.key}", hint=misfit.hint))
     if problems:
+        for rule in compiled:
+            rule.close()
         raise PlanError("these rules do not fit the rows", problems=problems, code="rule-invalid")
     return compiled
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.pricing import MeteredPricing, PerGbPricing, PerHourPricing, PerRecordPricing, Pricing, Tier, TierMode
     from beam_pipelines.spec.rule import Action, Actions, Rule, RuleBase, Severity
     from beam_pipelines.spec.rule.compare import CompareColumns
+    from beam_pipelines.spec.rule.expression import ExpressionRule
     from beam_pipelines.spec.rule.length import Length
     from beam_pipelines.spec.rule.member import InSet, NotInSet
     from beam_pipelines.spec.rule.moment import DateRange
@@ -115,6 +116,7 @@ __all__ = [
     "EventSource",
     "Expectation",
     "ExplodeStep",
+    "ExpressionRule",
     "FieldMapping",
     "FileDestination",
     "FileFormat",
@@ -230,6 +232,7 @@ _NAMES = {
     "beam_pipelines.spec.pricing": ("MeteredPricing", "PerGbPricing", "PerHourPricing", "PerRecordPricing", "Pricing", "Tier", "TierMode"),
     "beam_pipelines.spec.rule": ("Action", "Actions", "Rule", "RuleBase", "Severity"),
     "beam_pipelines.spec.rule.compare": ("CompareColumns",),
+    "beam_pipelines.spec.rule.expression": ("ExpressionRule",),
     "beam_pipelines.spec.rule.length": ("Length",),
     "beam_pipelines.spec.rule.member": ("InSet", "NotInSet"),
     "beam_pipelines.spec.rule.moment": ("DateRange",),

@@ -20,6 +20,7 @@ _HOMES = {
     "length": "beam_pipelines.spec.rule.length:Length",
     "date-range": "beam_pipelines.spec.rule.moment:DateRange",
     "compare-columns": "beam_pipelines.spec.rule.compare:CompareColumns",
+    "expression": "beam_pipelines.spec.rule.expression:ExpressionRule",
 }
 
 Rule = Annotated[RuleBase, OneOf(homes=_HOMES)]
