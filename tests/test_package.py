@@ -44,9 +44,9 @@ MAY_IMPORT = {
     "functions": set(),
     "pricing": set(),
     "spec": {"pydantic", "pydantic_core", "cronsim", "ruamel"},
-    "columnar": {"pyarrow", "numpy", "orjson", "duckdb", "sqlalchemy", "sqlglot", "apache_beam"},
+    "columnar": {"pyarrow", "numpy", "orjson", "duckdb", "sqlalchemy", "sqlglot", "apache_beam", "email_validator"},
     "rules": {"pyarrow", "numpy", "orjson"},
-    "transforms": {"pyarrow", "numpy", "orjson", "typing_extensions", "email_validator", "phonenumbers", "pycountry"},
+    "transforms": {"pyarrow", "numpy", "orjson", "typing_extensions", "phonenumbers", "pycountry"},
     "state": {"sqlalchemy", "psycopg"},
 }
 BEAM_BELOW_ENGINE = {

@@ -31,6 +31,10 @@ _HOMES = {
     "not-in-set": "member:NotMember",
     "length": "length:LengthRange",
     "compare-columns": "compare:Comparison",
+    "email": "address:EmailAddress",
+    "url": "url:WebAddress",
+    "uuid": "identifier:UuidForm",
+    "ip": "address:IpAddress",
 }
 # Those that also need the run's start.
 _TIMED = {

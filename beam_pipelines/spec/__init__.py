@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.rule import Action, Actions, Rule, RuleBase, Severity
     from beam_pipelines.spec.rule.compare import CompareColumns
     from beam_pipelines.spec.rule.expression import ExpressionRule
+    from beam_pipelines.spec.rule.form import Email, Ip, Url, Uuid
     from beam_pipelines.spec.rule.length import Length
     from beam_pipelines.spec.rule.member import InSet, NotInSet
     from beam_pipelines.spec.rule.moment import DateRange
@@ -111,6 +112,7 @@ __all__ = [
     "DeduplicateStep",
     "Definition",
     "Destination",
+    "Email",
     "EnrichStep",
     "ErrorBudget",
     "EventSource",
@@ -127,6 +129,7 @@ __all__ = [
     "GcsDestination",
     "GcsSource",
     "InSet",
+    "Ip",
     "JoinSource",
     "JoinStep",
     "KafkaDestination",
@@ -183,6 +186,8 @@ __all__ = [
     "TumblingWindow",
     "UnionStep",
     "Unique",
+    "Url",
+    "Uuid",
     "Validation",
     "WarehouseDestination",
     "Window",
@@ -233,6 +238,7 @@ _NAMES = {
     "beam_pipelines.spec.rule": ("Action", "Actions", "Rule", "RuleBase", "Severity"),
     "beam_pipelines.spec.rule.compare": ("CompareColumns",),
     "beam_pipelines.spec.rule.expression": ("ExpressionRule",),
+    "beam_pipelines.spec.rule.form": ("Email", "Ip", "Url", "Uuid"),
     "beam_pipelines.spec.rule.length": ("Length",),
     "beam_pipelines.spec.rule.member": ("InSet", "NotInSet"),
     "beam_pipelines.spec.rule.moment": ("DateRange",),

@@ -21,6 +21,10 @@ _HOMES = {
     "date-range": "beam_pipelines.spec.rule.moment:DateRange",
     "compare-columns": "beam_pipelines.spec.rule.compare:CompareColumns",
     "expression": "beam_pipelines.spec.rule.expression:ExpressionRule",
+    "email": "beam_pipelines.spec.rule.form:Email",
+    "url": "beam_pipelines.spec.rule.form:Url",
+    "uuid": "beam_pipelines.spec.rule.form:Uuid",
+    "ip": "beam_pipelines.spec.rule.form:Ip",
 }
 
 Rule = Annotated[RuleBase, OneOf(homes=_HOMES)]
