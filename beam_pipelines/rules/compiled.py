@@ -35,6 +35,7 @@ _HOMES = {
     "url": "url:WebAddress",
     "uuid": "identifier:UuidForm",
     "ip": "address:IpAddress",
+    "type": "value_type:TypeOfValue",
 }
 # Those that also need the run's start.
 _TIMED = {

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.rule.regex import Regex
     from beam_pipelines.spec.rule.required import RequiredFields
     from beam_pipelines.spec.rule.unique import Unique
+    from beam_pipelines.spec.rule.value_type import TypeRule
     from beam_pipelines.spec.schedule import Schedule
     from beam_pipelines.spec.schema import json_schema
     from beam_pipelines.spec.source import (
@@ -184,6 +185,7 @@ __all__ = [
     "TopicSource",
     "Transformation",
     "TumblingWindow",
+    "TypeRule",
     "UnionStep",
     "Unique",
     "Url",
@@ -247,6 +249,7 @@ _NAMES = {
     "beam_pipelines.spec.rule.regex": ("Regex",),
     "beam_pipelines.spec.rule.required": ("RequiredFields",),
     "beam_pipelines.spec.rule.unique": ("Unique",),
+    "beam_pipelines.spec.rule.value_type": ("TypeRule",),
     "beam_pipelines.spec.schedule": ("Schedule",),
     "beam_pipelines.spec.schema": ("json_schema",),
     "beam_pipelines.spec.source": (

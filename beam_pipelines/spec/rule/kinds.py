@@ -25,6 +25,7 @@ _HOMES = {
     "url": "beam_pipelines.spec.rule.form:Url",
     "uuid": "beam_pipelines.spec.rule.form:Uuid",
     "ip": "beam_pipelines.spec.rule.form:Ip",
+    "type": "beam_pipelines.spec.rule.value_type:TypeRule",
 }
 
 Rule = Annotated[RuleBase, OneOf(homes=_HOMES)]
