@@ -36,6 +36,7 @@ _HOMES = {
     "uuid": "identifier:UuidForm",
     "ip": "address:IpAddress",
     "type": "value_type:TypeOfValue",
+    "date-format": "date_format:DateInFormat",
 }
 # Those that also need the run's start.
 _TIMED = {

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.rule.form import Email, Ip, Url, Uuid
     from beam_pipelines.spec.rule.length import Length
     from beam_pipelines.spec.rule.member import InSet, NotInSet
-    from beam_pipelines.spec.rule.moment import DateRange
+    from beam_pipelines.spec.rule.moment import DateFormat, DateRange
     from beam_pipelines.spec.rule.number import NumericRange
     from beam_pipelines.spec.rule.reference import ForeignKey, Reference
     from beam_pipelines.spec.rule.regex import Regex
@@ -108,6 +108,7 @@ __all__ = [
     "Cursor",
     "DatabaseDestination",
     "DatabaseSource",
+    "DateFormat",
     "DateRange",
     "DeadRow",
     "DeduplicateStep",
@@ -243,7 +244,7 @@ _NAMES = {
     "beam_pipelines.spec.rule.form": ("Email", "Ip", "Url", "Uuid"),
     "beam_pipelines.spec.rule.length": ("Length",),
     "beam_pipelines.spec.rule.member": ("InSet", "NotInSet"),
-    "beam_pipelines.spec.rule.moment": ("DateRange",),
+    "beam_pipelines.spec.rule.moment": ("DateFormat", "DateRange"),
     "beam_pipelines.spec.rule.number": ("NumericRange",),
     "beam_pipelines.spec.rule.reference": ("ForeignKey", "Reference"),
     "beam_pipelines.spec.rule.regex": ("Regex",),

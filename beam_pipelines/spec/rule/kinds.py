@@ -26,6 +26,7 @@ _HOMES = {
     "uuid": "beam_pipelines.spec.rule.form:Uuid",
     "ip": "beam_pipelines.spec.rule.form:Ip",
     "type": "beam_pipelines.spec.rule.value_type:TypeRule",
+    "date-format": "beam_pipelines.spec.rule.moment:DateFormat",
 }
 
 Rule = Annotated[RuleBase, OneOf(homes=_HOMES)]

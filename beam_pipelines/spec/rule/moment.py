@@ -12,9 +12,9 @@ from pydantic_core import InitErrorDetails
 
 from beam_pipelines.spec.model import mistake
 from beam_pipelines.spec.rule.base import FieldRule
-from beam_pipelines.spec.values import Flag, shown
+from beam_pipelines.spec.values import Flag, Text, shown
 
-__all__ = ["DateRange", "instants"]
+__all__ = ["DateFormat", "DateRange", "instants"]
 
 _DAY = r"\d{4}-\d{2}-\d{2}"
 _CLOCK = r"\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?"
@@ -82,3 +82,20 @@ class DateRange(FieldRule):
                 yield mistake(f"expected a moment that is not before 'min' ({low}), got {shown(high)}", "max")
         except ValueError:
             return  # which of them is no moment is told beside it
+
+
+class DateFormat(FieldRule):
+    """Text that is a date or a time in a format; null and the empty text are not evaluated."""
+
+    type: Literal["date-format"] = Field(default="date-format", description="A date or a time, as text in a format.")
+    format: Text = Field(description="In strptime's letters, with English names: %d.%m.%Y.")
+
+    @classmethod
+    def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """A format that reads something, and all of the text."""
+        written = raw.get("format")
+        if isinstance(written, str) and written.strip():
+            if "%" not in written:
+                yield mistake(f"expected a format such as %d.%m.%Y, got {shown(written)}", "format")
+            if written != written.strip():
+                yield mistake(f"expected a format without white space at its ends, got {shown(written)}", "format")
