@@ -37,6 +37,7 @@ _HOMES = {
     "ip": "address:IpAddress",
     "type": "value_type:TypeOfValue",
     "date-format": "date_format:DateInFormat",
+    "json-schema": "json_schema:JsonBySchema",
 }
 # Those that also need the run's start.
 _TIMED = {

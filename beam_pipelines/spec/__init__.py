@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.rule.compare import CompareColumns
     from beam_pipelines.spec.rule.expression import ExpressionRule
     from beam_pipelines.spec.rule.form import Email, Ip, Url, Uuid
+    from beam_pipelines.spec.rule.json_schema import JsonSchemaRule
     from beam_pipelines.spec.rule.length import Length
     from beam_pipelines.spec.rule.member import InSet, NotInSet
     from beam_pipelines.spec.rule.moment import DateFormat, DateRange
@@ -134,6 +135,7 @@ __all__ = [
     "Ip",
     "JoinSource",
     "JoinStep",
+    "JsonSchemaRule",
     "KafkaDestination",
     "KafkaSource",
     "Kind",
@@ -242,6 +244,7 @@ _NAMES = {
     "beam_pipelines.spec.rule.compare": ("CompareColumns",),
     "beam_pipelines.spec.rule.expression": ("ExpressionRule",),
     "beam_pipelines.spec.rule.form": ("Email", "Ip", "Url", "Uuid"),
+    "beam_pipelines.spec.rule.json_schema": ("JsonSchemaRule",),
     "beam_pipelines.spec.rule.length": ("Length",),
     "beam_pipelines.spec.rule.member": ("InSet", "NotInSet"),
     "beam_pipelines.spec.rule.moment": ("DateFormat", "DateRange"),

@@ -27,6 +27,7 @@ _HOMES = {
     "ip": "beam_pipelines.spec.rule.form:Ip",
     "type": "beam_pipelines.spec.rule.value_type:TypeRule",
     "date-format": "beam_pipelines.spec.rule.moment:DateFormat",
+    "json-schema": "beam_pipelines.spec.rule.json_schema:JsonSchemaRule",
 }
 
 Rule = Annotated[RuleBase, OneOf(homes=_HOMES)]
