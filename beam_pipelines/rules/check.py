@@ -41,7 +41,7 @@ def check(
         rules: As a definition has them.
         actions: What becomes of a row by the severity of its violation, as a definition has it; default: reject, flag, log.
         references: Tables that foreign keys refer to, by the name in `reference.table`.
-        now: The run's start, aware, which `now()` in expressions and `notInFuture` mean; default: the time of the call.
+        now: The run's start, UTC where it has no zone, which `now()` in expressions and `notInFuture` mean; default: the time of the call.
 
     Returns:
         Every violation, and the rows told apart; nothing is capped.

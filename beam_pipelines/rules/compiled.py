@@ -85,12 +85,13 @@ def compile_rules(
         actions: What becomes of a row, by severity, where the rule does not say.
         references: Gives the rows that a foreign key refers to.
         path: Where the rules stand in the definition.
-        now: The run's start, aware; default: the time of the call.
+        now: The run's start, UTC where it has no zone; default: the time of the call.
 
     Raises:
         PlanError: Some do not fit the schema; says which, all at once.
     """
     now = now or datetime.now(timezone.utc)
+    now = now if now.tzinfo else now.replace(tzinfo=timezone.utc)
     compiled: list[Compiled] = []
     problems: list[Problem] = []
     for at, model in enumerate(models):

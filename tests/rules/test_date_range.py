@@ -99,6 +99,8 @@ def test_nothing_is_after_the_start_of_the_run():
     assert found.violations["message"].to_pylist() == ["expected a date or timestamp that is not in the future"]
     assert violating(pa.array([NOW.date(), NOW.date() + dt.timedelta(days=1)]), notInFuture=True) == [1]
     assert violating(pa.array(["2024-06-15T11:59:59", "2024-06-15T12:00:01"]), notInFuture=True) == [1]
+    # A start without a zone is UTC.
+    assert checked(moments, now=NOW.replace(tzinfo=None), notInFuture=True).rejected.num_rows == 1
     # The nearer of two bounds counts.
     assert violating(moments, notInFuture=True, max="2024-06-10") == [0, 1]
     assert violating(moments, notInFuture=True, max="2030-01-01", min="2024-06-10") == [1, 2]
