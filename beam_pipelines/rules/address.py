@@ -17,6 +17,17 @@ __all__ = ["IPV4", "EmailAddress", "IpAddress", "is_ipv6"]
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 IPV4 = rf"(?:{_OCTET}\.){{3}}{_OCTET}"  # as `ipaddress` reads them: without leading zeros
 _IPV6 = r"^[0-9A-Fa-f:.]{2,45}$"
+# Addresses of hexadecimal groups alone, of which :: stands for one zero or more (RFC 4291, 2.2): by how many groups come before it.
+_GROUP = "[0-9A-Fa-f]{1,4}"
+_GROUPS = "|".join(
+    [
+        rf"(?:{_GROUP}:){{7}}{_GROUP}",
+        rf"(?:{_GROUP}:){{1,7}}:",
+        *(rf"(?:{_GROUP}:){{1,{before}}}(?::{_GROUP}){{1,{7 - before}}}" for before in range(1, 7)),
+        rf":(?::{_GROUP}){{1,7}}",
+        "::",
+    ]
+)
 
 
 class EmailAddress(Form):
@@ -45,7 +56,8 @@ def _ipv4(texts: pa.Array) -> pa.Array:
 
 def _ipv6(texts: pa.Array) -> pa.Array:
     likely = pc.fill_null(pc.and_(pc.match_substring(texts, ":"), pc.match_substring_regex(texts, _IPV6)), False)
-    return by_distinct(pc.if_else(likely, texts, pa.scalar(None, texts.type)), is_ipv6)
+    sure = pc.fill_null(pc.match_substring_regex(texts, f"^(?:{_GROUPS})$"), False)
+    return by_distinct(pc.if_else(likely, texts, pa.scalar(None, texts.type)), is_ipv6, sure)
 
 
 def is_ipv6(text: str) -> bool:

@@ -58,14 +58,29 @@ def test_the_answer_is_python_s(version):
     assert violating(TEXTS, version) == [at for at, text in enumerate(TEXTS) if text and not is_address(text, version)]
 
 
-NEAR = st.one_of(st.ip_addresses().map(str), st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){3}", fullmatch=True), st.text(":.0aF%", max_size=8))
+NEAR = st.one_of(
+    st.ip_addresses().map(str),
+    st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){3}", fullmatch=True),
+    st.lists(st.sampled_from(["", "0", "ab", "12345"]), min_size=2, max_size=10).map(":".join),
+    st.lists(st.sampled_from(["0", "ab"]), max_size=8).flatmap(
+        lambda groups: st.integers(0, len(groups)).map(lambda at: ":".join(groups[:at]) + "::" + ":".join(groups[at:]))
+    ),
+    st.text(":.0aF%", max_size=8),
+)
 
 
-@given(st.lists(NEAR))
+@given(st.lists(NEAR, max_size=40))
 def test_random_texts_have_python_s_answer(texts):
     for version in CLASSES:
         expected = [at for at, text in enumerate(texts) if text and ("%" in text or not is_address(text, version))]
         assert violating(texts, version) == expected
+
+
+def test_the_library_is_asked_for_what_no_pattern_decides_alone(monkeypatch):
+    asked: list[str] = []
+    monkeypatch.setattr("beam_pipelines.rules.address.is_ipv6", lambda text: asked.append(text) or False)
+    violating(["1.2.3.4", "::1", "2001:db8:0:0:0:0:0:1", "::ffff:1.2.3.4", "x", "::ffff:1.2.3.4", None, ""], "any")
+    assert asked == ["::ffff:1.2.3.4"]
 
 
 def test_an_address_with_a_zone_is_none():
