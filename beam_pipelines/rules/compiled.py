@@ -111,7 +111,12 @@ def _compiled(model: RuleBase, schema: pa.Schema, action: Action, references: Ca
         return Compiled(model, action, unique=UniqueKey(model, schema))
     if isinstance(model, ForeignKey):
         return Compiled(model, action, References(model, schema, references(model)))
-    timed = model.type in _TIMED
-    module, _, name = (_TIMED if timed else _HOMES)[model.type].partition(":")
+    if model.type in _TIMED:
+        return Compiled(model, action, _made(_TIMED[model.type], model, schema, now))
+    return Compiled(model, action, _made(_HOMES[model.type], model, schema))
+
+
+def _made(home: str, *given: Any) -> Any:
+    module, _, name = home.partition(":")
     make: Any = getattr(importlib.import_module(f"{_HERE}.{module}"), name)
-    return Compiled(model, action, make(model, schema, now) if timed else make(model, schema))
+    return make(*given)
