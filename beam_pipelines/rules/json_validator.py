@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
-
-import orjson
 
 from beam_pipelines.rules.field import RuleMisfit
 
@@ -62,7 +61,7 @@ def _message(error: Any) -> str:
     wanted = error.validator_value
     if isinstance(wanted, (dict, list)) and not (isinstance(wanted, list) and all(isinstance(one, (str, int, float)) for one in wanted)):
         return f"expected JSON that fits the schema, got none by {place}"
-    text = orjson.dumps(wanted).decode()
+    text = json.dumps(wanted, ensure_ascii=False, default=str)  # orjson stops at 64 bits, which a schema's numbers may exceed
     shown = text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
     return f"expected JSON that fits the schema, got none by {place}: {shown}"
 

@@ -60,7 +60,7 @@ def test_every_way_in_which_text_does_not_fit_is_told_once(kind):
     ]
     assert told(found) == [
         (1, "none by #/properties/age/minimum: 0"),
-        (1, 'none by #/properties/tags/items/enum: ["a","b"]'),
+        (1, 'none by #/properties/tags/items/enum: ["a", "b"]'),
         *((2, message) for message in of_two),
         (3, 'none by #/type: "object"'),
         (4, "text that is no JSON"),
@@ -128,6 +128,13 @@ def test_a_schema_may_refer_to_itself():
     assert row == 1
     assert message.startswith("none by .../")
     assert len(message) < 200
+
+
+def test_what_a_schema_wants_is_told_whatever_it_is():
+    assert told(checked(pa.array(["1"]), {"minimum": 10**30})) == [(0, f"none by #/minimum: {10**30}")]
+    assert told(checked(pa.array(["1"]), {"const": {"secret": 1}})) == [(0, "none by #/const")]
+    assert told(checked(pa.array(["1"]), {"const": "x" * 100})) == [(0, f'none by #/const: "{"x" * 56}...')]
+    assert told(checked(pa.array(["1"]), {"not": {}})) == [(0, "none by #/not")]
 
 
 def test_text_that_is_no_utf_8_costs_its_row_alone():
