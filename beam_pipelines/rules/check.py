@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ def check(
     *,
     actions: Actions | Mapping[str, Any] | None = None,
     references: Mapping[str, pa.Table] | None = None,
+    now: datetime | None = None,
 ) -> Result:
     """Check every row of a table.
 
@@ -39,6 +41,7 @@ def check(
         rules: As a definition has them.
         actions: What becomes of a row by the severity of its violation, as a definition has it; default: reject, flag, log.
         references: Tables that foreign keys refer to, by the name in `reference.table`, of another source its path.
+        now: The run's start, UTC where it has no zone, which `now()` in expressions and `notInFuture` mean; default: the time of the call.
 
     Returns:
         Every violation, and the rows told apart; nothing is capped.
@@ -48,8 +51,16 @@ def check(
         PlanError: A rule does not fit the table, or a reference is missing.
     """
     models, chosen = rule_set(rules, actions)
+    compiled = compile_rules(models, table.schema, chosen, lambda rule: _referred(rule, references or {}), now=now)
+    try:
+        return _checked(table, compiled)
+    finally:
+        for rule in compiled:
+            rule.close()
+
+
+def _checked(table: pa.Table, compiled: Sequence[Compiled]) -> Result:
     batches = [part for batch in table.to_batches() for part in size.split(batch) if part.num_rows]
-    compiled = compile_rules(models, table.schema, chosen, lambda rule: _referred(rule, references or {}))
     if MARKS in table.column_names and marks_rows(compiled):
         problem = Problem(f"the column {MARKS!r} is where flagged rows say what they violate", hint="rename the column of the table")
         raise PlanError("these rules do not fit the rows", problems=[problem], code="rule-invalid")

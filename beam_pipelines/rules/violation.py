@@ -70,14 +70,17 @@ class Violations:
         self._values.append(pa.nulls(len(found.rows), pa.string()) if found.values is None else texts(found.values))
 
     def table(self) -> pa.Table:
-        """Return all violations in the schema `SCHEMA`, by row and then in the order of the rules."""
+        """Return all violations in the schema `SCHEMA`, by row, then in the order of the rules, then by field and message."""
         if not self._rows:
             return SCHEMA.empty_table()
         ids = [rule.model.id for rule in self._rules]
         ways = list(self._ways)
-        rank = np.array([ids.index(way[0]) for way in ways])
+        # Not in the order in which they were met: that would differ with the batches.
+        ranked = sorted(range(len(ways)), key=lambda at: (ids.index(ways[at][0]), ways[at]))
+        rank = np.empty(len(ways), dtype=np.int64)
+        rank[ranked] = np.arange(len(ways))
         rows, codes = np.concatenate(self._rows), np.concatenate(self._codes)
-        order = np.lexsort((codes, rank[codes], rows))
+        order = np.lexsort((rank[codes], rows))
         codes = codes[order]
         named = [_named([way[at] for way in ways], codes) for at in range(6)]
         values = pa.concat_arrays(self._values).take(pa.array(order))

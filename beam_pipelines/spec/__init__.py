@@ -35,12 +35,19 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.position import Position, Positions
     from beam_pipelines.spec.pricing import MeteredPricing, PerGbPricing, PerHourPricing, PerRecordPricing, Pricing, Tier, TierMode
     from beam_pipelines.spec.rule import Action, Actions, Rule, RuleBase, Severity
-    from beam_pipelines.spec.rule.member import InSet
+    from beam_pipelines.spec.rule.compare import CompareColumns
+    from beam_pipelines.spec.rule.expression import ExpressionRule
+    from beam_pipelines.spec.rule.form import Email, Ip, Url, Uuid
+    from beam_pipelines.spec.rule.json_schema import JsonSchemaRule
+    from beam_pipelines.spec.rule.length import Length
+    from beam_pipelines.spec.rule.member import InSet, NotInSet
+    from beam_pipelines.spec.rule.moment import DateFormat, DateRange
     from beam_pipelines.spec.rule.number import NumericRange
     from beam_pipelines.spec.rule.reference import ForeignKey, Reference
     from beam_pipelines.spec.rule.regex import Regex
     from beam_pipelines.spec.rule.required import RequiredFields
     from beam_pipelines.spec.rule.unique import Unique
+    from beam_pipelines.spec.rule.value_type import TypeRule
     from beam_pipelines.spec.schedule import Schedule
     from beam_pipelines.spec.schema import json_schema
     from beam_pipelines.spec.source import (
@@ -95,6 +102,7 @@ __all__ = [
     "BucketDestination",
     "BucketSource",
     "Case",
+    "CompareColumns",
     "Comparison",
     "Compression",
     "Condition",
@@ -102,15 +110,19 @@ __all__ = [
     "Cursor",
     "DatabaseDestination",
     "DatabaseSource",
+    "DateFormat",
+    "DateRange",
     "DeadRow",
     "DeduplicateStep",
     "Definition",
     "Destination",
+    "Email",
     "EnrichStep",
     "ErrorBudget",
     "EventSource",
     "Expectation",
     "ExplodeStep",
+    "ExpressionRule",
     "FieldMapping",
     "FileDestination",
     "FileFormat",
@@ -121,11 +133,14 @@ __all__ = [
     "GcsDestination",
     "GcsSource",
     "InSet",
+    "Ip",
     "JoinSource",
     "JoinStep",
+    "JsonSchemaRule",
     "KafkaDestination",
     "KafkaSource",
     "Kind",
+    "Length",
     "LimitStep",
     "Loaded",
     "MapStep",
@@ -135,6 +150,7 @@ __all__ = [
     "Mode",
     "Model",
     "Negation",
+    "NotInSet",
     "NumericRange",
     "Operator",
     "PerGbPricing",
@@ -173,8 +189,11 @@ __all__ = [
     "TopicSource",
     "Transformation",
     "TumblingWindow",
+    "TypeRule",
     "UnionStep",
     "Unique",
+    "Url",
+    "Uuid",
     "ValidateStep",
     "Validation",
     "WarehouseDestination",
@@ -224,12 +243,19 @@ _NAMES = {
     "beam_pipelines.spec.position": ("Position", "Positions"),
     "beam_pipelines.spec.pricing": ("MeteredPricing", "PerGbPricing", "PerHourPricing", "PerRecordPricing", "Pricing", "Tier", "TierMode"),
     "beam_pipelines.spec.rule": ("Action", "Actions", "Rule", "RuleBase", "Severity"),
-    "beam_pipelines.spec.rule.member": ("InSet",),
+    "beam_pipelines.spec.rule.compare": ("CompareColumns",),
+    "beam_pipelines.spec.rule.expression": ("ExpressionRule",),
+    "beam_pipelines.spec.rule.form": ("Email", "Ip", "Url", "Uuid"),
+    "beam_pipelines.spec.rule.json_schema": ("JsonSchemaRule",),
+    "beam_pipelines.spec.rule.length": ("Length",),
+    "beam_pipelines.spec.rule.member": ("InSet", "NotInSet"),
+    "beam_pipelines.spec.rule.moment": ("DateFormat", "DateRange"),
     "beam_pipelines.spec.rule.number": ("NumericRange",),
     "beam_pipelines.spec.rule.reference": ("ForeignKey", "Reference"),
     "beam_pipelines.spec.rule.regex": ("Regex",),
     "beam_pipelines.spec.rule.required": ("RequiredFields",),
     "beam_pipelines.spec.rule.unique": ("Unique",),
+    "beam_pipelines.spec.rule.value_type": ("TypeRule",),
     "beam_pipelines.spec.schedule": ("Schedule",),
     "beam_pipelines.spec.schema": ("json_schema",),
     "beam_pipelines.spec.source": (

@@ -57,7 +57,9 @@ class Validate:
         self._references[rule] = reference
 
     def plan(self, schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:  # noqa: ARG002 (nothing is sampled)
-        rules = self._compiled(schema)
+        rules = self._compiled(schema, None)
+        for rule in rules:
+            rule.close()
         if not marks_rows(rules):
             return schema
         if MARKS in schema.names:
@@ -66,16 +68,19 @@ class Validate:
             raise PlanError(f"step {self.id!r} cannot be carried out", problems=[problem], code="rule-invalid")
         return schema.append(pa.field(MARKS, pa.list_(pa.string())))
 
-    def _compiled(self, schema: pa.Schema) -> list[Compiled]:
+    def _compiled(self, schema: pa.Schema, now: datetime | None) -> list[Compiled]:
         def nothing(rule: ForeignKey) -> pa.Table:
             return self._references[rule.id].empty_table()
 
-        return compile_rules(self._model.rules, schema, self._model.actions, nothing, f"{self._path}.rules")
+        return compile_rules(self._model.rules, schema, self._model.actions, nothing, f"{self._path}.rules", now)
 
     def open(self, schema_in: pa.Schema, schema_out: pa.Schema, now: datetime) -> None:  # noqa: ARG002 (it follows from the other)
-        self._rules, self._schema = self._compiled(schema_in), schema_in
+        self.close()
+        self._rules, self._schema = self._compiled(schema_in, now), schema_in
 
     def close(self) -> None:
+        for rule in self._rules or ():
+            rule.close()
         self._rules = self._schema = None
 
     def refer(self, rule: str, rows: pa.Table) -> None:

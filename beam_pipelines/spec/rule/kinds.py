@@ -16,6 +16,18 @@ _HOMES = {
     "unique": "beam_pipelines.spec.rule.unique:Unique",
     "foreign-key": "beam_pipelines.spec.rule.reference:ForeignKey",
     "in-set": "beam_pipelines.spec.rule.member:InSet",
+    "not-in-set": "beam_pipelines.spec.rule.member:NotInSet",
+    "length": "beam_pipelines.spec.rule.length:Length",
+    "date-range": "beam_pipelines.spec.rule.moment:DateRange",
+    "compare-columns": "beam_pipelines.spec.rule.compare:CompareColumns",
+    "expression": "beam_pipelines.spec.rule.expression:ExpressionRule",
+    "email": "beam_pipelines.spec.rule.form:Email",
+    "url": "beam_pipelines.spec.rule.form:Url",
+    "uuid": "beam_pipelines.spec.rule.form:Uuid",
+    "ip": "beam_pipelines.spec.rule.form:Ip",
+    "type": "beam_pipelines.spec.rule.value_type:TypeRule",
+    "date-format": "beam_pipelines.spec.rule.moment:DateFormat",
+    "json-schema": "beam_pipelines.spec.rule.json_schema:JsonSchemaRule",
 }
 
 Rule = Annotated[RuleBase, OneOf(homes=_HOMES)]
