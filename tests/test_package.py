@@ -30,12 +30,14 @@ ORDER = (
     {"transforms", "io", "state"},
     {"engine"},
     {"etl"},
+    {"quality"},
     {"cli"},
 )
 # What stands beside the house: examples and testing may use it, and only the commands may use them.
 BESIDE = {"examples", "testing"}
 ALLOWED = {
     ("etl", "cli"): "`python -m beam_pipelines.etl` is a command: __main__ alone",
+    ("quality", "cli"): "`python -m beam_pipelines.quality` is a command: __main__ alone",
     ("cli", "examples"): "the bare command runs the packaged example",
 }
 # Third-party modules by room, where a room is to do without the heavy ones.
@@ -116,7 +118,7 @@ def test_rooms_import_only_what_is_below_them():
 
 def test_the_service_imports_the_command_line_in_its_main_module_only():
     users = {module_of(path) for path in MODULES for name in imports(path) if room_of(name) == "cli" and room_of(module_of(path)) != "cli"}
-    assert users <= {"beam_pipelines.etl.__main__"}
+    assert users <= {"beam_pipelines.etl.__main__", "beam_pipelines.quality.__main__"}
 
 
 def test_the_package_s_own_module_imports_nothing_of_it():

@@ -195,11 +195,12 @@ class Job:
 
     def _side(self, step: str) -> Job:
         data = json.loads(self.text)
-        section = data["pipeline"]
+        kind = "validation" if "validation" in data else "pipeline"
+        section = data.pop(kind)
         step, _, rule = step.partition("/")
         position = self.step_ids.index(step)
         path = f"{self.path or self.definition.steps_path}[{position}]"
-        written = section["transformations"][position]
+        written = section if kind == "validation" else section["transformations"][position]
         if rule:
             place = [one["id"] for one in written["rules"]].index(rule)
             path += f".rules[{place}].reference"
@@ -207,7 +208,7 @@ class Job:
         else:
             source = dict(written["source"])
         data.pop("pricing", None)  # it names steps that a side does not have
-        data["pipeline"] = {**section, "transformations": source.pop("transformations", []), "source": source}
+        data["pipeline"] = {"destination": section.get("destination", {"type": "none"}), "transformations": source.pop("transformations", []), "source": source}
         return replace(self, text=_text(data), path=f"{path}.source.transformations")
 
     def _reference(self, reference: dict[str, Any], path: str) -> dict[str, Any]:

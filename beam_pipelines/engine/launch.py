@@ -174,7 +174,7 @@ def beginning(ask: Launch, run: str, started: datetime, plan: Plan, place: str) 
         run=run,
         started_at=started,
         name=ask.job.definition.name or "",
-        kind="etl",
+        kind=ask.job.definition.kind,
         request=ask.request,
         customer=ask.customer,
         guarantee="\n".join(map(str, plan.promises)),

@@ -114,6 +114,7 @@ class Plan:
 
 _APART = "large tables are read in parts, each from a snapshot of its own, for no launcher keeps one for all"
 _SECTION = {"stream": "stream", "batch": "batch", "quality": "validation"}
+_SERVED = ("etl", "quality")
 
 
 def refuse_unserved(job: Job) -> None:
@@ -128,12 +129,14 @@ def refuse_unserved(job: Job) -> None:
             f"the definition {definition.name or job.service!r} cannot be run: {', '.join(definition.missing)} is missing",
             code="spec-incomplete",
         )
-    if definition.kind != "etl":
+    if definition.kind not in _SERVED:
         raise refusal(
             _SECTION[definition.kind],
-            f"services of kind {definition.kind!r} are not served yet; this version runs `pipeline` (ETL)",
+            f"services of kind {definition.kind!r} are not served yet; this version runs `pipeline` (ETL) and `validation` (quality)",
             "not-served",
         )
+    if definition.source is None:
+        raise refusal(_SECTION[definition.kind], "expected a source beside the rules, to read rows from", "spec-incomplete")
 
 
 def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Plan:
@@ -421,6 +424,8 @@ def _graph(job: Job, source: Source, target: Target, joins: Mapping[str, str]) -
     lines = [f"read {what} from {getattr(job.definition.source, 'connection_name', None) or 'files'} ({source.traits.system}{cursor})"]
     lines += [f"{step.id}: {joins.get(step.id, step.type)}{'' if step.required else ' (not required)'}" for step in job.definition.steps]
     where = getattr(job.destination, "connection_name", None) or "files"
+    if not target.traits.keeps:
+        return [*lines, "count what goes on: it is not kept"]
     return [*lines, f"{job.destination.mode} into {job.load_of('{table}')} at {where} ({target.traits.system})"]
 
 

@@ -211,7 +211,9 @@ class Service:
         if self.loaded is None or not isinstance(error, SpecError):
             return
         error.problems = tuple(
-            self.loaded.problem(problem.path, problem.message, problem.hint) if problem.path and not problem.file else problem
+            self.loaded.problem(self.definition.written_path(problem.path), problem.message, problem.hint)
+            if problem.path and not problem.file
+            else problem
             for problem in error.problems
         )
 

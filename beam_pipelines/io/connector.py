@@ -278,6 +278,7 @@ class TargetTraits:
         modes: Modes it serves.
         longest_name: Bytes of the longest name of a table that it keeps whole, None: no limit.
         swaps: A whole table can be replaced by a new one that is renamed into place.
+        keeps: Rows are kept; else they are only counted.
     """
 
     system: str
@@ -287,6 +288,7 @@ class TargetTraits:
     modes: tuple[str, ...] = ("insert", "upsert", "replace")
     longest_name: int | None = None
     swaps: bool = False
+    keeps: bool = True
 
 
 class Stager(Protocol):

@@ -26,6 +26,7 @@ _TARGETS = {
     "sqlite": "beam_pipelines.io.sqlite.target:SqliteTarget",
     "duckdb": "beam_pipelines.io.duckdb.target:DuckDbTarget",
     "parquet": "beam_pipelines.io.files.target:ParquetTarget",
+    "nowhere": "beam_pipelines.io.files.nowhere:NowhereTarget",
 }
 _PORTABLE_SOURCE = "beam_pipelines.io.sql.portable_source:PortableSource"
 _PORTABLE_TARGET = "beam_pipelines.io.sql.portable_target:PortableTarget"
@@ -58,6 +59,8 @@ def system_of(model: Any, connections: Connections) -> str:
             f"type {kind!r}: {_LATER[kind]} are not served yet; this version serves database, data-warehouse and file (local Parquet)",
             code="not-served",
         )
+    if kind == "none":
+        return "nowhere"
     if kind == "file":
         return _file_format(model, connections)
     connection = connections.get(model.connection)
@@ -123,7 +126,7 @@ def open_target(model: Any, connections: Connections, folder: Path | None = None
             ],
         )
     target: Target
-    if system == "parquet":
+    if system in ("parquet", "nowhere"):
         target = made(model, connection, folder, context)
     elif system == "duckdb":
         assert connection is not None  # their model names one

@@ -75,6 +75,7 @@ def derive(
     swap: bool = False,
     versioned: bool | None = False,
     assumptions: Sequence[str] = (),
+    kept: bool = True,
 ) -> Guarantee:
     """Derive the guarantee of one load.
 
@@ -88,7 +89,10 @@ def derive(
         swap: A new table is renamed into the place of the old one.
         versioned: A version column keeps older rows from overwriting newer ones; None: it does if the functions keep it.
         assumptions: What the source says its part rests on; who sets the cursor is among it.
+        kept: The target keeps rows; else they are only counted.
     """
+    if not kept:
+        return Guarantee("exactly-once", ("no row is kept: what a run says is counted anew by each", *_read(cursor, kind, overlap), *assumptions))
     reasons = [*_committed(transactional), *_read(cursor, kind, overlap)]
     doubled = mode == "insert" and cursor is None and not whole
     if doubled:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import InitErrorDetails
 
-from beam_pipelines.spec.destination import Destination
+from beam_pipelines.spec.destination import Destination, NoDestination
 from beam_pipelines.spec.limit import Limit, limit_rows, limit_share
 from beam_pipelines.spec.model import Model, mistake, nearest
 from beam_pipelines.spec.named import Named, identified, repeated
@@ -74,12 +74,19 @@ class Validation(Model):
     source: Source | None = Field(default=None, description="Where rows come from; default: --input.")
     rules: tuple[Rule, ...] = Field(min_length=1, description="What must hold.")
     actions: Actions = Field(default_factory=Actions, description="What becomes of a row, by the severity of its violation.")
-    destination: Destination | None = Field(default=None, description="Where valid rows go.")
+    destination: Destination | None = Field(default=None, description="Where valid rows go; default: nowhere, they are counted.")
 
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
         """Rules have names of their own."""
         yield from repeated(identified(raw.get("rules"), ("rules",)))
+
+    @property
+    def step(self) -> StepBase:
+        """The rules as the one step of an ETL service between source and destination."""
+        from beam_pipelines.spec.step.validate import ValidateStep  # services without rules start without it
+
+        return ValidateStep(id="rules", rules=self.rules, actions=self.actions)
 
 
 class ErrorBudget(Model):
@@ -219,22 +226,37 @@ class Definition(Model):
             return self.pipeline.transformations
         if self.batch is not None:
             return self.batch.processing.transformations
+        if self.validation is not None:
+            return (self.validation.step,)
         return () if self.stream is None else self.stream.processors
 
     @property
     def steps_path(self) -> str:
-        """Path of `steps` in the definition, for problems: `pipeline.transformations` and so on."""
+        """Path of `steps` for problems, such as `pipeline.transformations`; `written_path` tells where it is in the file."""
         if self.batch is not None:
             return "batch.processing.transformations"
+        if self.validation is not None:
+            return "validation.steps"
         return "stream.processors" if self.stream is not None else "pipeline.transformations"
+
+    def written_path(self, path: str) -> str:
+        """Return where in the file a path is that was made of `steps_path`, or of the places of an ETL service."""
+        if self.validation is None:
+            return path
+        section, _, below = path.partition(".")
+        if section == "validation" and below.startswith("steps[0]"):
+            below = below.removeprefix("steps[0]").lstrip(".")
+        return ".".join(["validation", *([below] if below else [])]) if section in ("pipeline", "validation") else path
 
     @property
     def destinations(self) -> tuple[Any, ...]:
         """The section's destinations, models of `beam_pipelines.spec.destination`."""
         if self.stream is not None:
             return self.stream.sinks
-        section = self.pipeline or self.batch or self.validation
-        return () if section is None or section.destination is None else (section.destination,)
+        if self.validation is not None:
+            return (self.validation.destination or NoDestination(),)
+        section = self.pipeline or self.batch
+        return () if section is None else (section.destination,)
 
     @property
     def connection_names(self) -> tuple[str, ...]:
@@ -243,8 +265,8 @@ class Definition(Model):
         places += [step.source for step in every_step(self.steps) if hasattr(step, "source")]
         names = [place.connection_name for place in places if place is not None]
         names += [step.connection for step in every_step(self.steps) if hasattr(step, "connection")]
-        if self.validation is not None:
-            names += [rule.reference.connection for rule in self.validation.rules if hasattr(rule, "reference")]
+        rules = [rule for step in every_step(self.steps) for rule in getattr(step, "rules", ()) if hasattr(rule, "reference")]
+        names += [getattr(rule.reference.source, "connection_name", None) or rule.reference.connection for rule in rules]
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
 

@@ -203,7 +203,36 @@ class KafkaDestination(Model):
         return self.connection
 
 
+class NoDestination(Model):
+    """Rows are counted and not kept."""
+
+    type: Literal["none"] = Field(default="none", description="Rows are counted and not kept, as a check of rules wants it.")
+
+    mode: ClassVar[str] = "insert"
+    table: ClassVar[str] = "nowhere"
+    error_handling: ClassVar[str] = "stop"
+    allow_empty: ClassVar[bool] = True
+    connection_name: ClassVar[str | None] = None
+    replaces_table: ClassVar[bool] = False
+
+
 Destination = Annotated[
-    DatabaseDestination | WarehouseDestination | FileDestination | S3Destination | GcsDestination | ApiDestination | KafkaDestination,
-    OneOf(DatabaseDestination, WarehouseDestination, FileDestination, S3Destination, GcsDestination, ApiDestination, KafkaDestination),
+    DatabaseDestination
+    | WarehouseDestination
+    | FileDestination
+    | S3Destination
+    | GcsDestination
+    | ApiDestination
+    | KafkaDestination
+    | NoDestination,
+    OneOf(
+        DatabaseDestination,
+        WarehouseDestination,
+        FileDestination,
+        S3Destination,
+        GcsDestination,
+        ApiDestination,
+        KafkaDestination,
+        NoDestination,
+    ),
 ]

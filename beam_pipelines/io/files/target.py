@@ -29,10 +29,10 @@ import pyarrow.parquet as pq
 from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, Policy, TargetTraits
-from beam_pipelines.io.files.ledger import FileLedger, Move, home_of
-from beam_pipelines.io.files.stage import FOLDER, ParquetStager, ParquetStaging
+from beam_pipelines.io.files.home import HomedTarget
+from beam_pipelines.io.files.ledger import Move
+from beam_pipelines.io.files.stage import FOLDER, ParquetStaging
 from beam_pipelines.io.files.types import written
-from beam_pipelines.io.sql.ledger_target import LedgerTarget, service_staging
 from beam_pipelines.io.sql.session import Session
 from beam_pipelines.io.staging_files import sync
 from beam_pipelines.runs.context import RunContext
@@ -75,7 +75,7 @@ class _Place:
         return []
 
 
-class ParquetTarget(LedgerTarget):
+class ParquetTarget(HomedTarget):
     """Parquet files of this machine, whose ledger is in the state store.
 
     Args:
@@ -101,9 +101,6 @@ class ParquetTarget(LedgerTarget):
         self._model, self._bucket = model, connection.path if connection else None
         self._base = (folder or Path.cwd()).absolute()
         self.traits = TargetTraits("parquet", transactional=False, local=True, folds_case=False, modes=("insert", "replace"))
-        home = home_of(context)
-        self._home = home[0] if home else None
-        self.ledger: FileLedger = home[1] if home else FileLedger()
         self._ready: dict[str, tuple[Staged, ...] | FatalError] = {}
         name = model.path if model.bucket is None else f"{model.bucket}/{model.prefix}"
         root = self._place(str(name))
@@ -115,7 +112,7 @@ class ParquetTarget(LedgerTarget):
             )
         self._root = self._fixed_part(str(name))
         self.place = self._root.absolute().as_uri()
-        self._staging = ParquetStaging(self._root / FOLDER, _COMPRESSIONS[model.compression])
+        super().__init__(context, ParquetStaging(self._root / FOLDER, _COMPRESSIONS[model.compression]))
 
     # Places.
 
@@ -151,30 +148,6 @@ class ParquetTarget(LedgerTarget):
             raise PlanError(f"{window.load!r} is not within {str(self._root)!r}: the name of a table leads out of it", code="mode-refused")
         return place
 
-    # The ledger's database.
-
-    @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        if self._home is None:
-            raise FatalError("files are loaded by runs, whose state store holds the ledger: there is no run here", code="internal")
-        with self._home.transaction() as tx:
-            yield tx
-
-    @contextmanager
-    def reading(self) -> Iterator[Session | None]:
-        if self._home is None:
-            yield None
-            return
-        with self._home.reading() as tx:
-            yield tx
-
-    def has_table(self, tx: Session, table: str) -> bool:
-        return self._home is not None and self._home.has_table(tx, table)
-
-    def close(self) -> None:
-        if self._home is not None:
-            self._home.close()
-
     # What is there.
 
     def describe(self, table: str) -> Described | None:
@@ -198,20 +171,6 @@ class ParquetTarget(LedgerTarget):
             return f"Parquet files in {str(self._root)!r}, one place a table"
         files = self._place(name).files()
         return f"{len(files)} Parquet {'file' if len(files) == 1 else 'files'}, {name}" + ("" if files else ", made by the first run")
-
-    # Staging.
-
-    def stager(self, name: str, schema: pa.Schema, order: int) -> ParquetStager:
-        return self._staging.stager(name, schema, order)
-
-    def staging(self, service: str) -> list[str]:
-        return service_staging(service, self._staging.names())
-
-    def read_staged(self, staged: Staged) -> Iterable[pa.RecordBatch]:
-        return self._staging.read(staged)
-
-    def drop_staged(self, names: Sequence[str]) -> None:
-        self._staging.drop(names)
 
     # Prepare and commit.
 

@@ -1,0 +1,1 @@
+"""The quality service: rules over a whole data set."""
