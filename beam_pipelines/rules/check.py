@@ -12,6 +12,7 @@ import pyarrow as pa
 from beam_pipelines.columnar import size
 from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.rules.compiled import Compiled, compile_rules
+from beam_pipelines.rules.field import RuleMisfit
 from beam_pipelines.rules.judgement import Judgement
 from beam_pipelines.rules.models import rule_set
 from beam_pipelines.rules.result import Result, RuleResult
@@ -45,7 +46,7 @@ def check(
 
     Raises:
         SpecError: A rule is not well formed; every mistake of every rule is listed.
-        PlanError: A rule does not fit the table, or a reference is missing.
+        PlanError: Rules do not fit the table, or references are missing; says which, all at once.
     """
     models, chosen = rule_set(rules, actions)
     batches = [part for batch in table.to_batches() for part in size.split(batch) if part.num_rows]
@@ -80,11 +81,11 @@ def _referred(rule: ForeignKey, references: Mapping[str, pa.Table]) -> pa.Table:
     table = references.get(rule.reference.table)
     if table is None:
         known = ", ".join(map(repr, references)) or "none"
-        problem = Problem(
+        raise RuleMisfit(
             f"expected the table {rule.reference.table!r}, to which the rule {rule.id!r} refers, among the references, got {known}",
-            hint=f"references={{{rule.reference.table!r}: table}}",
+            "reference.table",
+            f"references={{{rule.reference.table!r}: table}}",
         )
-        raise PlanError("a reference is missing", problems=[problem], code="table-missing")
     return table
 
 

@@ -50,6 +50,8 @@ class NumberRange:
             tests.append(pc.less(numbers, self._low) if self._low.is_valid else numbers.is_valid())
         if self._high is not None:
             tests.append(pc.greater(numbers, self._high) if self._high.is_valid else numbers.is_valid())
+        if not tests:  # every value of the type is within the bounds
+            return pa.nulls(len(numbers), pa.bool_())
         return tests[0] if len(tests) == 1 else pc.or_(tests[0], tests[1])
 
 
