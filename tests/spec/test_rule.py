@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from beam_pipelines.spec import Actions, InSet, NumericRange, Rule, Unique
+from beam_pipelines.spec import Actions, InSet, NumericRange, Rule, Unique, Validation
 
 RULE: TypeAdapter[Any] = TypeAdapter(Rule)
 
@@ -46,3 +46,9 @@ def test_values_and_bounds_keep_their_types() -> None:
     assert [type(value) for value in values] == [bool, int, str, float, type(None)]
     rule = NumericRange(id="r", field="x", min=0, max=2**60 + 1)
     assert (rule.min, rule.max) == (0, 2**60 + 1)
+
+
+def test_rules_that_are_wrong_are_not_told_to_be_missing() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Validation.model_validate({"rules": [{"id": "r", "type": "numeric-range", "field": "age"}]})
+    assert [error["msg"] for error in caught.value.errors()] == ["expected 'min' or 'max', got neither"]
