@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow as pa
 from beam_pipelines.columnar import size
 from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.rules.compiled import Compiled, compile_rules
+from beam_pipelines.rules.dataset import Measures, Verdict
 from beam_pipelines.rules.field import RuleMisfit
 from beam_pipelines.rules.judgement import Judgement
 from beam_pipelines.rules.models import rule_set
@@ -32,6 +34,7 @@ def check(
     *,
     actions: Actions | Mapping[str, Any] | None = None,
     references: Mapping[str, pa.Table] | None = None,
+    now: datetime | None = None,
 ) -> Result:
     """Check every row of a table.
 
@@ -40,6 +43,7 @@ def check(
         rules: As a definition has them.
         actions: What becomes of a row by the severity of its violation, as a definition has it; default: reject, flag, log.
         references: Tables that foreign keys refer to, by the name in `reference.table`.
+        now: When freshness is judged, UTC where it has no zone; default: now.
 
     Returns:
         Every violation, and the rows told apart; nothing is capped.
@@ -55,21 +59,28 @@ def check(
         problem = Problem(f"the column {MARKS!r} is where flagged rows say what they violate", hint="rename the column of the table")
         raise PlanError("these rules do not fit the rows", problems=[problem], code="rule-invalid")
     whole = {at: _repeats(rule, batches) for at, rule in enumerate(compiled) if rule.unique is not None}
+    before: dict[int, pa.Array | None] = {}  # of rules about the row before, the last value so far
+    measures = Measures(compiled)
+    measured = measures.nothing()
     violations = Violations(compiled)
     tallies = [Tally().repeating(whole[at].found) if at in whole else Tally() for at in range(len(compiled))]
     splits: list[Split] = []
     first = 0
     for batch in batches:
-        judgements = [whole[at].judgement(rule, batch, first) if at in whole else _judged(rule, batch) for at, rule in enumerate(compiled)]
+        judgements = [
+            whole[at].judgement(rule, batch, first) if at in whole else _judged(rule, batch, at, before) for at, rule in enumerate(compiled)
+        ]
+        measured = measures.merge(measured, measures.measure(batch))
         tallies = [tally + Tally.of(judgement, batch.num_rows) for tally, judgement in zip(tallies, judgements, strict=True)]
         violations.add(judgements, first)
         splits.append(split(compiled, batch, judgements))
         first += batch.num_rows
+    verdicts = measures.verdicts(measured, _zoned(now))
     return Result(
         valid=_table([part.valid for part in splits], compiled, table.schema),
         rejected=pa.Table.from_batches([part.rejected for part in splits if part.rejected.num_rows], table.schema),
         violations=violations.table(),
-        rules=tuple(RuleResult(rule.model, rule.action, tally) for rule, tally in zip(compiled, tallies, strict=True)),
+        rules=tuple(_result(rule, tally, verdicts.get(at)) for at, (rule, tally) in enumerate(zip(compiled, tallies, strict=True))),
         total=table.num_rows,
         failed=sum(part.failed for part in splits),
         warnings=sum(part.warned for part in splits),
@@ -89,9 +100,25 @@ def _referred(rule: ForeignKey, references: Mapping[str, pa.Table]) -> pa.Table:
     return table
 
 
-def _judged(rule: Compiled, batch: pa.RecordBatch) -> Judgement:
-    assert rule.row is not None
-    return rule.row.judge(batch)
+def _zoned(now: datetime | None) -> datetime:
+    now = now or datetime.now(timezone.utc)
+    return now if now.tzinfo else now.replace(tzinfo=timezone.utc)
+
+
+def _result(rule: Compiled, tally: Tally, verdict: Verdict | None) -> RuleResult:
+    if verdict is not None:
+        tally = replace(tally, unevaluated=verdict.unevaluated)
+    return RuleResult(rule.model, rule.action, tally, verdict)
+
+
+def _judged(rule: Compiled, batch: pa.RecordBatch, at: int, before: dict[int, pa.Array | None]) -> Judgement:
+    """Return what a rule says of a batch: one of the data set nothing; `before` is brought up to date."""
+    if rule.order is not None:
+        judgement = rule.order.judge(batch, before.get(at))
+        last = rule.order.last(batch)
+        before[at] = before.get(at) if last is None else last
+        return judgement
+    return Judgement() if rule.row is None else rule.row.judge(batch)
 
 
 @dataclass(frozen=True)

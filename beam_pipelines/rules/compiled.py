@@ -10,11 +10,14 @@ from typing import Any
 import pyarrow as pa
 
 from beam_pipelines.errors import PlanError, Problem
+from beam_pipelines.rules.dataset import SetRule
 from beam_pipelines.rules.field import RuleMisfit
 from beam_pipelines.rules.judgement import RowRule
+from beam_pipelines.rules.order import Order
 from beam_pipelines.rules.reference import References
 from beam_pipelines.rules.unique import UniqueKey
 from beam_pipelines.spec.rule import Action, Actions, RuleBase
+from beam_pipelines.spec.rule.order import Monotonic
 from beam_pipelines.spec.rule.reference import ForeignKey
 from beam_pipelines.spec.rule.unique import Unique
 
@@ -28,23 +31,37 @@ _HOMES = {
     "numeric-range": "number:NumberRange",
     "in-set": "member:Member",
 }
+# Rules that look at the data set as a whole, by type.
+_WHOLE = {
+    "row-count": "volume:Rows",
+    "null-ratio": "volume:Nulls",
+    "distinct-count": "volume:Differences",
+    "distinct-ratio": "volume:Differences",
+    "statistic": "statistic:Figure",
+    "freshness": "freshness:Newest",
+    "schema": "columns:Columns",
+}
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A rule for rows of one schema: one that looks at each row, or one that looks at all of them.
+    """A rule for rows of one schema: one that looks at each row, one that looks at all of them, or one of the data set as a whole.
 
     Args:
         model: From the definition.
-        action: What becomes of a row that violates it.
+        action: What becomes of a row that violates it; of a rule of the data set, which no row violates, log.
         row: Looks at each row.
         unique: Says what the keys are, of which one must not occur twice.
+        order: Looks at each row and at the one before it, of the batch before if need be.
+        dataset: Measures the data set.
     """
 
     model: RuleBase
     action: Action
     row: RowRule | None = None
     unique: UniqueKey | None = None
+    order: Order | None = None
+    dataset: SetRule | None = None
 
 
 def compile_rules(
@@ -79,6 +96,14 @@ def _compiled(model: RuleBase, schema: pa.Schema, action: Action, references: Ca
         return Compiled(model, action, unique=UniqueKey(model, schema))
     if isinstance(model, ForeignKey):
         return Compiled(model, action, References(model, schema, references(model)))
-    module, _, name = _HOMES[model.type].partition(":")
+    if isinstance(model, Monotonic):
+        return Compiled(model, action, order=Order(model, schema))
+    if model.type in _WHOLE:
+        return Compiled(model, "log", dataset=_made(_WHOLE[model.type], model, schema))
+    return Compiled(model, action, _made(_HOMES[model.type], model, schema))
+
+
+def _made(home: str, model: RuleBase, schema: pa.Schema) -> Any:
+    module, _, name = home.partition(":")
     make: Any = getattr(importlib.import_module(f"{_HERE}.{module}"), name)
-    return Compiled(model, action, make(model, schema))
+    return make(model, schema)

@@ -34,6 +34,17 @@ def test_defaults_are_the_contracts() -> None:
         ({"type": "in-set", "field": "x", "values": []}, "expected at least 1 entry, got 0"),
         ({"type": "foreign-key", "field": "x", "reference": {"table": "t"}}, "expected 'field' or 'fields', got neither"),
         ({"type": "unique", "field": "x", "keep": "all"}, "expected 'first', 'last' or 'none', got 'all'"),
+        ({"type": "row-count"}, "expected 'min' or 'max', got neither"),
+        ({"type": "row-count", "min": -1}, "expected at least 0, got -1"),
+        ({"type": "null-ratio", "field": "x", "max": 1.5}, "expected at most 1, got 1.5"),
+        ({"type": "distinct-ratio", "field": "x", "min": 0.5, "max": 0.4}, "expected at least 'min' (0.5), got 0.4"),
+        ({"type": "statistic", "field": "x", "statistic": "mean"}, "expected 'min' or 'max', got neither"),
+        ({"type": "statistic", "field": "x", "statistic": "quantile", "max": 1}, "expected 'quantile' with 'statistic: quantile'"),
+        (
+            {"type": "statistic", "field": "x", "statistic": "min", "max": 1, "quantile": 0},
+            "expected 'quantile' with 'statistic: quantile' only",
+        ),
+        ({"type": "schema", "columns": {}}, "expected at least 1 entry, got 0"),
         ({"type": "regex", "field": "x", "pattern": ""}, "expected text, got an empty one"),
     ],
 )
