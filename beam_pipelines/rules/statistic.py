@@ -42,8 +42,12 @@ class Figure:
         self._figure, self._share = model.statistic, model.share
         self._quantile = model.statistic in ("median", "quantile")
         self._bounds = Bounds(model.min, model.max)
+        if pa.types.is_floating(kind) and kind.bit_width < 64 and model.statistic in ("min", "max"):
+            # A value of the type is meant: of single precision 0.1 is a little more than 0.1.
+            bounds = (pa.scalar(bound, kind).as_py() if isinstance(bound, float) else bound for bound in (model.min, model.max))
+            self._bounds = Bounds(*bounds)
         name = f"{model.quantile} quantile" if model.statistic == "quantile" else _NAMES[model.statistic]
-        self._message = f"expected a {name} of {model.field} {self._bounds}"
+        self._message = f"expected a {name} of {model.field} {Bounds(model.min, model.max)}"
 
     def nothing(self) -> _State:
         return _State(0, Figures(), Quantiles())

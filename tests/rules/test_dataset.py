@@ -108,6 +108,7 @@ MONEY = pa.array([Decimal("0.10"), Decimal("0.20"), None, Decimal("0.30")])
         (pa.array([-INF, INF]), {"statistic": "sum", "min": 0}, (False, "NaN", 0)),
         (pa.array([-INF, INF, 2.0]), {"statistic": "median", "min": 2, "max": 2}, (True, 2.0, 0)),
         (pa.array(["1", "x", "", None, "2.5"]), {"statistic": "sum", "max": 3.5}, (True, 3.5, 3)),
+        (pa.array([0.5, 0.1], pa.float32()), {"statistic": "min", "max": 0.1}, (True, float(np.float32(0.1)), 0)),
         (pa.array([1, 3], pa.float16()), {"statistic": "mean", "max": 2}, (True, 2.0, 0)),
         (pa.array([None, NAN]), {"statistic": "mean", "min": 0}, (None, None, 2)),
         (pa.array([], pa.int64()), {"statistic": "median", "min": 0}, (None, None, 0)),
@@ -129,6 +130,8 @@ def test_figures_of_numbers(values: pa.Array, keys: dict[str, Any], expected: An
         (pa.array([datetime(2024, 3, 10, 13)]), "1s", (True, -3600.0, 0)),
         (pa.array([], pa.date32()), "1h", (False, None, 0)),
         (pa.array(["never"]), "1h", (False, None, 1)),
+        (pa.array([b"\xff", b"2024-03-10T11:00:00"]).view(pa.string()), "1h", (True, 3600.0, 1)),
+        (pa.array([2**31 - 1], pa.date32()), "1h", (False, None, 1)),
     ],
 )
 def test_the_age_of_the_newest_value(values: pa.Array, max_age: str, expected: Any) -> None:
