@@ -58,7 +58,8 @@ class Figures:
     @classmethod
     def of(cls, given: pa.Array) -> Figures:
         """Return the figures of numbers as `numbers` gives them."""
-        ends = {name: None if end is None else end + 0 for name, end in pc.min_max(given).as_py().items()}  # -0.0 is 0.0
+        # -0.0 is 0.0; decimals stay as they are, for arithmetic would round them to 28 digits.
+        ends = {name: end + 0.0 if isinstance(end, float) else end for name, end in pc.min_max(given).as_py().items()}
         positive = negative = 0
         finite = given
         if pa.types.is_floating(given.type) and any(end is not None and math.isinf(end) for end in ends.values()):

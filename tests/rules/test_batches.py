@@ -37,7 +37,7 @@ RULES: list[dict[str, Any]] = [
 ]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(ROWS, st.data())
 def test_any_cut_gives_the_same_result(records: list[dict[str, Any]], data: st.DataObject) -> None:
     table = pa.Table.from_pylist(records, SCHEMA)
