@@ -44,7 +44,6 @@ class Violations:
         self._ways: dict[tuple[str, ...], int] = {}  # one for each way to violate a rule: all but row and value
         self._rows: list[Positions] = []
         self._codes: list[Positions] = []
-        self._places: list[Positions] = []  # among what the rule found in the batch: several in one row keep its order
         self._values: list[pa.Array] = []
 
     def add(self, judgements: Sequence[Judgement], first_row: int) -> None:
@@ -55,31 +54,33 @@ class Violations:
             first_row: Number of the batch's first row.
         """
         for rule, judgement in zip(self._rules, judgements, strict=True):
-            for place, found in enumerate(judgement.findings):
-                self._add(rule, found, first_row, place)
+            for found in judgement.findings:
+                self._add(rule, found, first_row)
             for row, reason in judgement.failed.items():
                 failed = Finding(np.array([row], dtype=np.int64), "", None, f"the rule failed on this row: {reason}")
-                self._add(rule, failed, first_row, len(judgement.findings), failed=True)
+                self._add(rule, failed, first_row, failed=True)
 
-    def _add(self, rule: Compiled, found: Finding, first_row: int, place: int, *, failed: bool = False) -> None:
+    def _add(self, rule: Compiled, found: Finding, first_row: int, *, failed: bool = False) -> None:
         model = rule.model
         severity, action = ("error", "reject") if failed else (model.severity, rule.action)
         way = (model.id, model.type, found.field, severity, action, found.message)
         code = self._ways.setdefault(way, len(self._ways))
         self._rows.append(found.rows + first_row)
         self._codes.append(np.full(len(found.rows), code, dtype=np.int64))
-        self._places.append(np.full(len(found.rows), place, dtype=np.int64))
         self._values.append(pa.nulls(len(found.rows), pa.string()) if found.values is None else texts(found.values))
 
     def table(self) -> pa.Table:
-        """Return all violations in the schema `SCHEMA`, by row and then in the order of the rules."""
+        """Return all violations in the schema `SCHEMA`, by row, then in the order of the rules, then by field and message."""
         if not self._rows:
             return SCHEMA.empty_table()
         ids = [rule.model.id for rule in self._rules]
         ways = list(self._ways)
-        rank = np.array([ids.index(way[0]) for way in ways])
+        # Not in the order in which they were met: that would differ with the batches.
+        ranked = sorted(range(len(ways)), key=lambda at: (ids.index(ways[at][0]), ways[at]))
+        rank = np.empty(len(ways), dtype=np.int64)
+        rank[ranked] = np.arange(len(ways))
         rows, codes = np.concatenate(self._rows), np.concatenate(self._codes)
-        order = np.lexsort((np.concatenate(self._places), rank[codes], rows))
+        order = np.lexsort((rank[codes], rows))
         codes = codes[order]
         named = [_named([way[at] for way in ways], codes) for at in range(6)]
         values = pa.concat_arrays(self._values).take(pa.array(order))
