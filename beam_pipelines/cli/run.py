@@ -160,7 +160,8 @@ def _verdict(result: Result) -> FatalError:
 
 def _remembered(service: Service, result: Result) -> tuple[list[FailedRecord], list[str]]:
     """Return what the store knows beside the record: where the dead letters are, and how earlier runs ended that this one settled."""
-    if not (result.settled or result.execution.metrics.records_dead_lettered):
+    metrics = result.execution.metrics
+    if not (result.settled or metrics.records_dead_lettered or metrics.records_rejected):
         return [], []
     with Place(service.state_url).open() as store:
         failed = store.failed_records(run=result.execution.run)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["dead_letters", "mark_text", "write"]
 
+_BY_RULES = ("rule-violated", "rule-failed")  # codes of rejected rows
+
 
 def write(out: Output, execution: Execution, failed: Sequence[FailedRecord] = (), notes: Sequence[tuple[str, str]] = ()) -> None:
     """Write the summary of a run.
@@ -30,6 +32,9 @@ def write(out: Output, execution: Execution, failed: Sequence[FailedRecord] = ()
     if execution.steps:
         out.table(_steps(execution))
         out.line()
+    if any(one.rules for step in execution.steps for one in step.transformations):
+        out.table(_rules(execution))
+        out.line()
     out.pairs([*_facts(execution, failed), *notes])
 
 
@@ -41,6 +46,20 @@ def _steps(execution: Execution) -> Table:
     for step in execution.steps:
         rows += [[step.table or "", *row] if several else row for row in _rows(step, incoming)]
         incoming = step.record_count
+    return Table(["table", *head] if several else head, rows)
+
+
+def _rules(execution: Execution) -> Table:
+    """What each rule of the steps came to."""
+    count, several = quantity.count, len({step.table for step in execution.steps}) > 1
+    head = ["rule", "step", "evaluated>", "violated>", "not evaluated>", "rule errors>"]
+    rows = []
+    for step in execution.steps:
+        for one in step.transformations:
+            for rule in one.rules:
+                numbers = (rule["evaluated"], rule["violated"], rule["notEvaluated"], rule["ruleErrors"])
+                row = [rule["rule"], one.id, *map(count, numbers)]
+                rows.append([step.table or "", *row] if several else row)
     return Table(["table", *head] if several else head, rows)
 
 
@@ -71,8 +90,8 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
             "\n".join([f"{quantity.count(metrics.records_loaded)} rows" + (f" by {methods}" if methods else ""), *_merged(metrics)]),
         ),
         ("filtered", quantity.count(metrics.records_filtered)),
-        ("rejected", quantity.count(metrics.records_rejected)),
-        ("dead-lettered", dead_letters(metrics.records_dead_lettered, failed)),
+        ("rejected", dead_letters(metrics.records_rejected, [one for one in failed if one.code in _BY_RULES])),
+        ("dead-lettered", dead_letters(metrics.records_dead_lettered, [one for one in failed if one.code not in _BY_RULES])),
         *_of_steps(execution),
         ("bytes", "\n".join([quantity.size(metrics.bytes_processed), *_bytes_out(execution)])),
         ("watermark", mark_text(execution.watermark) or "none"),
@@ -114,7 +133,8 @@ def _of_steps(execution: Execution) -> Iterator[tuple[str, str]]:
     told = {
         "with nulls": [f"{count(one.records_nulled)} on which {one.id} failed" for one in steps if one.records_nulled],
         "made": [f"{count(one.records_made)} more by {one.id}" for one in steps if one.records_made],
-        "joined with": [f"{count(one.records_right)} rows by {one.id}" for one in steps if one.records_right],
+        "joined with": [f"{count(one.records_right)} rows by {one.id}" for one in steps if one.records_right and not one.rules],
+        "referred to": [f"{count(one.records_right)} rows by {one.id}" for one in steps if one.records_right and one.rules],
         "absorbed": [f"{count(one.records_absorbed)} into the groups of {one.id}" for one in steps if one.records_absorbed],
     }
     return ((label, "\n".join(lines)) for label, lines in told.items() if lines)
@@ -130,7 +150,7 @@ def _bytes_out(execution: Execution) -> Iterator[str]:
 
 
 def dead_letters(number: int, failed: Sequence[FailedRecord]) -> str:
-    """Return how many rows became dead letters, of which kinds, and where they are."""
+    """Return how many rows became dead letters, or were rejected, of which kinds, and where they are."""
     kinds = [f"- {quantity.count(one.count)} {one.code} in {one.step}{f' ({one.table})' if _several(failed) else ''}" for one in failed]
     places = [f"in {url}" for url in dict.fromkeys(one.url for one in failed)]
     return "\n".join([quantity.count(number), *kinds, *places])

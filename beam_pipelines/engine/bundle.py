@@ -20,7 +20,7 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.io.connector import Stager, Target
 from beam_pipelines.runs.context import RunContext
-from beam_pipelines.runs.facts import Dead, StepFact
+from beam_pipelines.runs.facts import Dead, StepFact, add_rules
 from beam_pipelines.runs.names import StagingName, new_attempt
 from beam_pipelines.runs.window import Window
 from beam_pipelines.transforms.step import Applied
@@ -145,11 +145,13 @@ class BundleFn(PlainFn):
         )
 
     def counted(self, fact: StepFact, applied: Applied, rows_in: int) -> StepFact:
-        """Stage the dead letters of what became of some rows in a step, and return the step's fact with it added."""
+        """Stage the rows that died in a step or were rejected by it, and return the step's fact with what became of all added."""
         error = fact.error
         for rows in applied.dead:
             self.letter(rows.batch, rows.rows, fact.load, fact.step, rows.codes, rows.messages)
             error = error or f"{rows.codes[0]}: {rows.messages[0]}"
+        for rows in applied.rejects:
+            self.letter(rows.batch, rows.rows, fact.load, fact.step, rows.codes, rows.messages)
         return replace(
             fact,
             records_in=fact.records_in + rows_in,
@@ -160,6 +162,7 @@ class BundleFn(PlainFn):
             dead=fact.dead + applied.rows_dead,
             nulled=fact.nulled + applied.nulled,
             made=fact.made + applied.made,
+            rules=add_rules(fact.rules, applied.rules),
             error=error,
         )
 

@@ -25,6 +25,7 @@ from beam_pipelines.io.connections import Connections
 from beam_pipelines.io.connector import Policy, Source, Target
 from beam_pipelines.runs.balance import Budget
 from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.threshold import Threshold
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec import Definition
 from beam_pipelines.transforms.registry import build
@@ -179,7 +180,11 @@ class Job:
         return window.schema(self.step_ids[position - 1] if position else "")
 
     def side(self, step: str) -> Job:
-        """The job of the right side of a join: its source, its own steps, and the same target."""
+        """The job of the right side of a join: its source, its own steps, and the same target.
+
+        Args:
+            step: Id of the step; of the reference of a foreign key `STEP/RULE`.
+        """
         if step not in self._sides:
             self._sides[step] = self._side(step)
         return self._sides[step]
@@ -191,12 +196,42 @@ class Job:
     def _side(self, step: str) -> Job:
         data = json.loads(self.text)
         section = data["pipeline"]
+        step, _, rule = step.partition("/")
         position = self.step_ids.index(step)
-        source = dict(section["transformations"][position]["source"])
-        path = f"{self.path or self.definition.steps_path}[{position}].source.transformations"
+        path = f"{self.path or self.definition.steps_path}[{position}]"
+        written = section["transformations"][position]
+        if rule:
+            place = [one["id"] for one in written["rules"]].index(rule)
+            path += f".rules[{place}].reference"
+            source = self._reference(written["rules"][place]["reference"], path)
+        else:
+            source = dict(written["source"])
         data.pop("pricing", None)  # it names steps that a side does not have
         data["pipeline"] = {**section, "transformations": source.pop("transformations", []), "source": source}
-        return replace(self, text=_text(data), path=path)
+        return replace(self, text=_text(data), path=f"{path}.source.transformations")
+
+    def _reference(self, reference: dict[str, Any], path: str) -> dict[str, Any]:
+        """The source of what a foreign key refers to, with no more columns than it names.
+
+        Raises:
+            PlanError: It names no connection, and neither destination nor source have one.
+        """
+        source = dict(reference.get("source", ()))
+        if not source:
+            known = (
+                reference.get("connection"),
+                *(getattr(one, "connection_name", None) for one in (self.destination, self.definition.source)),
+            )
+            connection = next((name for name in known if name), None)
+            if connection is None:
+                message = f"expected the connection of the table {reference['table']!r}: neither destination nor source have one"
+                raise refusal(f"{path}.connection", message, "connection-missing")
+            source = {"type": "database", "connection": connection, "table": reference["table"]}
+        names = reference.get("fields") or [reference["field"]]
+        if not any(set(".[") & set(name) for name in names):
+            columns = {"id": "reference-columns", "type": "map", "mappings": {name: {"source": name} for name in names}}
+            source["transformations"] = [*source.get("transformations", ()), columns]
+        return source
 
     def load_of(self, table: str) -> str:
         """The ledger key of a source table: the target table, with `{table}` filled in by the table's own name."""
@@ -222,6 +257,16 @@ class Job:
             by_load[load] = table
         return by_load
 
+    @property
+    def thresholds(self) -> tuple[Threshold, ...]:
+        """How many rows may violate each rule of the `validate` steps, where it says so."""
+        if not any(step.type == "validate" for step in self.definition.steps):
+            return ()
+        from beam_pipelines.rules.tally import threshold  # few services have rules
+
+        limits = [(step.id, rule) for step in self.definition.steps for rule in getattr(step, "rules", ())]
+        return tuple(limit for step, rule in limits if (limit := threshold(rule, step)) is not None)
+
     def policy(self, context: RunContext | None = None) -> Policy:
         """How rows go into the target; a full refresh of an insert service replaces the whole table."""
         where = self.destination
@@ -236,5 +281,6 @@ class Job:
             swap=getattr(where, "strategy", "") == "swap",
             allow_empty=where.allow_empty,
             batch_size=getattr(where, "batch_size", 1000),
+            thresholds=self.thresholds,
             budget=Budget(budget.rows, float(budget.share) if budget.share is not None else None, budget.on_exceed == "fail"),
         )

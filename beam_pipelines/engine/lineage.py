@@ -12,7 +12,7 @@ __all__ = ["BY_GROUPS", "group_columns", "meant", "snake", "sums_up", "trace"]
 
 BY_GROUPS = ("deduplicate", "top", "limit", "sort")
 # Steps that give some of the rows, each with its values, and perhaps columns beside them.
-_AS_THEY_ARE = ("filter", "sample", "enrich", *BY_GROUPS)
+_AS_THEY_ARE = ("filter", "sample", "enrich", "validate", *BY_GROUPS)
 _SUMS = ("aggregate", "pivot")
 
 

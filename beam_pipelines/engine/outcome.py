@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from beam_pipelines.engine.job import Job
 from beam_pipelines.errors import BeamPipelinesError
 from beam_pipelines.io.connector import LedgerRow
 from beam_pipelines.pricing import Charge, Usage, charge
 from beam_pipelines.runs.counts import LoadCounts
+from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.state.record import Failure, Incident, Metrics, Outcome, Step, Transformation, Watermark
 
 __all__ = ["all_committed", "exceeds_budget", "outcome_of"]
@@ -48,7 +50,7 @@ def outcome_of(
     return Outcome(
         status=final,  # type: ignore[arg-type]
         metrics=metrics,
-        steps=tuple(step for row in done for step in _steps(row, len(rows) > 1)),
+        steps=tuple(step for row in done for step in _steps(job, row, len(rows) > 1)),
         completed_at=max(ended) if committed and ended else None,
         error=message,
         error_code=code,
@@ -96,7 +98,19 @@ def _metrics(counts: Sequence[LoadCounts]) -> Metrics:
     )
 
 
-def _steps(row: LedgerRow, several: bool) -> list[Step]:
+def _rules(job: Job, step: StepFact) -> tuple[dict[str, Any], ...]:
+    """What each rule of a step came to, in the order of the definition."""
+    if not step.rules:
+        return ()
+    from beam_pipelines.rules.tally import Tally  # few services have rules
+
+    model = next((one for one in job.definition.steps if one.id == step.step), None)
+    ids = [rule.id for rule in getattr(model, "rules", ())]
+    order = sorted(step.rules, key=lambda rule: ids.index(rule) if rule in ids else len(ids))
+    return tuple({"rule": rule, **Tally(**step.rules[rule]).to_dict()} for rule in order)
+
+
+def _steps(job: Job, row: LedgerRow, several: bool) -> list[Step]:
     counts = row.counts
     assert counts is not None
     tally, merged, table = counts.tally, counts.merged, row.load if several else None
@@ -117,6 +131,7 @@ def _steps(row: LedgerRow, several: bool) -> list[Step]:
             records_right=step.right,
             bytes_out=step.bytes_out,
             fused_with=step.fused_with,
+            rules=_rules(job, step),
         )
         for step in tally.steps
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
 
 import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
@@ -15,10 +16,15 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import BY_GROUPS, sums_up
 from beam_pipelines.engine.prepare import Prepare
 from beam_pipelines.engine.read import Read
+from beam_pipelines.engine.sides import reference_name
 from beam_pipelines.engine.stage import Stage
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.spec.step.sided import sided
 from beam_pipelines.transforms.fused import groups
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.rule import RuleBase
+    from beam_pipelines.spec.step.validate import ValidateStep
 
 __all__ = ["RunLoads", "loaded"]
 
@@ -42,6 +48,11 @@ class RunLoads(beam.PTransform):
         seed = begin | "Seed" >> beam.Impulse()
         windows = seed | "Prepare" >> Prepare(self._job)
         return seed | "Commit" >> Commit(self._job, windows, loaded(self._job, windows))
+
+
+def takes_others(rules: Iterable[RuleBase]) -> bool:
+    """Whether a rule takes other rows to tell, or those of another source."""
+    return any(rule.type in ("unique", "foreign-key") for rule in rules)
 
 
 def loaded(job: Job, windows: PCollection) -> PCollection:
@@ -84,6 +95,16 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
             every, more = (given, right) | label >> JoinRows(job, steps[0], windows, shards)
             streams = dict(zip(names if shards is not None else [*names, _SHARDS], every, strict=False))
             facts += [told, *more]
+        elif model.type == "validate" and (rules := cast("ValidateStep", model).rules) and takes_others(rules):
+            from beam_pipelines.engine.validate import ValidateRows
+
+            references = {}
+            for rule in (rule.id for rule in rules if rule.type == "foreign-key"):
+                (references[rule],), told = windows | f"{label} {rule}" >> RightSide(job, reference_name(model.id, rule), tells=model.id)
+                facts.append(told)
+            every, more = (given, references) | label >> ValidateRows(job, steps[0], windows)
+            streams = dict(zip(streams, every, strict=True))
+            facts += more
         elif model.type == "union":
             from beam_pipelines.engine.union import UnionRows
 
@@ -106,11 +127,13 @@ class RightSide(beam.PTransform):
         job: The service.
         step: Id of the join or union.
         together: The rows are to be one collection.
+        tells: Id of the step whose facts these are, where it is not that of the side.
     """
 
-    def __init__(self, job: Job, step: str, *, together: bool = True) -> None:
+    def __init__(self, job: Job, step: str, *, together: bool = True, tells: str = "") -> None:
         super().__init__()
         self._job, self._step, self._together = job.side(step), step, together
+        self._tells = tells or step
 
     def expand(self, windows: PCollection) -> tuple[tuple[PCollection, ...], PCollection]:
         from beam_pipelines.engine.join import Sides, TellFn
@@ -120,5 +143,5 @@ class RightSide(beam.PTransform):
         rows = tuple(streams.values())
         if self._together and len(rows) > 1:
             rows = (rows | "Rows" >> beam.Flatten(),)
-        told = facts | "Facts" >> beam.Flatten() | "Told" >> beam.ParDo(TellFn(self._step)).with_output_types(StepFact)
+        told = facts | "Facts" >> beam.Flatten() | "Told" >> beam.ParDo(TellFn(self._tells)).with_output_types(StepFact)
         return rows, told

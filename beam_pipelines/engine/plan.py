@@ -281,7 +281,7 @@ def _check_joins(job: Job, context: RunContext, source: Source, described: Descr
     window = Window(job.service, "", "", context.run, 0, started_at=context.started_at)
     window = with_sides(job, window, context, incremental=source.cursor is not None)
     acquainted(job, steps, window)
-    last = max((position for position, step in enumerate(steps) if step.type in ("join", "enrich", "union")), default=-1)
+    last = max((position for position, step in enumerate(steps) if step.type in ("join", "enrich", "union", "validate")), default=-1)
     _try(job, steps[: last + 1], described.schema)
     return window
 
@@ -463,5 +463,7 @@ def _notes_on_what_is_new(job: Job) -> Iterator[str]:
             yield f"{step.id} orders what is new in each run: the rows of a group that earlier runs loaded are not among it"
         elif step.type == "union":
             yield f"{step.id} adds all rows of its source to what is new in each run"
+        elif any(rule.type == "unique" for rule in getattr(step, "rules", ())):
+            yield f"{step.id} looks for values that repeat among what is new in each run: what earlier runs loaded is not looked at"
         elif step.type == "deduplicate":
             yield f"{step.id} drops rows that are alike among what is new in each run: what earlier runs loaded is not looked at"

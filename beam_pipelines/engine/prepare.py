@@ -231,7 +231,7 @@ def _narrowed(steps: Sequence[Step], before: list[pa.Schema], window: Window) ->
 def _plan_step(step: Step, schema: pa.Schema, sample: pa.RecordBatch | None, window: Window) -> tuple[pa.Schema, pa.RecordBatch | None]:
     planned = step.plan(schema, sample)
     origin.refuse_reserved(planned.names)
-    if sample is None or step.type in ("join", "enrich", "union"):
+    if sample is None or step.type in ("join", "enrich", "union") or getattr(step, "foreign_keys", None):
         return planned, None  # a sample of both sides would hardly meet, and no API is asked for a plan
     if step.type == "sample":
         return planned, sample  # a share of it might be nothing

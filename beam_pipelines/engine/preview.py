@@ -13,7 +13,7 @@ from beam_pipelines.columnar import cast, dead, origin
 from beam_pipelines.engine import calls, notebook
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import NothingToSampleError, plan_schemas
-from beam_pipelines.engine.sides import acquainted
+from beam_pipelines.engine.sides import acquainted, reference_name
 from beam_pipelines.errors import Code, PlanError
 from beam_pipelines.io.connector import Source, Standing
 from beam_pipelines.runs.context import RunContext
@@ -24,6 +24,7 @@ from beam_pipelines.transforms.grouped.blocks import placed
 from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.step import Applied, DeadRows, Step
 from beam_pipelines.transforms.union import Union
+from beam_pipelines.transforms.validate import Validate
 
 __all__ = ["Passed", "Preview", "follow", "preview"]
 
@@ -181,7 +182,7 @@ class _Way:
                 results = self._results(job, window, one, batches)
             finally:
                 one.close()
-            died = [dead for result in results for dead in result.dead]
+            died = [dead for result in results for dead in (*result.dead, *result.rejects)]
             self.letters += [_letters(dead, window, one.id) for dead in died]
             batches, schema = [self._conform(out, planned, window, one.id, died) for result in results for out in result.batches], planned
             self.passed[one.id] = Passed(planned, tuple(batches), sum(result.filtered for result in results), tuple(died))
@@ -221,6 +222,12 @@ class _Way:
                 # Rows of both are to be seen.
                 batches = _first(batches, max(self.limit // 2, self.limit - sum(batch.num_rows for batch in added)))
             return [*map(step.apply, batches), *map(step.added, added)]
+        if isinstance(step, Validate):
+            for rule in step.foreign_keys:
+                rows = self._right(job, window, reference_name(step.id, rule.id), "some rows may seem to refer to nothing")
+                if rows:
+                    step.refer(rule.id, pa.Table.from_batches([origin.visible(batch) for batch in rows]))
+            return step.checked([batch for batch in batches if batch.num_rows])
         return [step.apply(batch) for batch in batches if batch.num_rows]
 
     def _right(self, job: Job, window: Window, step: str, so: str) -> list[pa.RecordBatch]:

@@ -1,11 +1,11 @@
-"""The right sides of joins and unions: sources of their own, planned and fixed with the window of the load that they are joined to."""
+"""The right sides of joins and unions, and what foreign keys refer to: sources of their own, planned and fixed with the load's window."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.engine import calls
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.step.sided import Sided
     from beam_pipelines.spec.step.union import UnionStep
     from beam_pipelines.transforms.join import Join
+    from beam_pipelines.transforms.validate import Validate
 
-__all__ = ["acquainted", "added_without", "fix_sides", "joins_of", "multiplies", "opened_side", "plan_sides"]
+__all__ = ["acquainted", "added_without", "fix_sides", "joins_of", "multiplies", "opened_side", "plan_sides", "reference_name"]
 
 Planner = Callable[[Job, Window, Source, Described], Window]
 
@@ -45,65 +46,103 @@ def plan_sides(job: Job, window: Window, context: RunContext, plan: Planner, *, 
     _refuse_samples(job)
     calls.check(job, context)
     sides = {}
-    for path, model in _joins(job):
-        if incremental and sided(model) and model.how in ("right", "full"):
+    for one in _beside(job):
+        if incremental and getattr(one.model, "how", "") in ("right", "full"):
             raise refusal(
-                f"{path}.how",
-                f"{model.how!r} gives the rows of the right side that meet none of the rows read, and of an incremental source only what is"
-                " new is read: nearly all of the right side would come out of every run; use inner or left, or read the source whole",
+                f"{one.path}.how",
+                f"{one.model.how!r} gives the rows of the right side that meet none of the rows read, and of an incremental source"
+                " only what is new is read: nearly all of the right side would come out of every run; use inner or left, or read the source"
+                " whole",
                 "cursor-invalid",
             )
-        side = job.side(model.id)
-        with opened_side(job, path, model.id, context) as source:
-            table = source.tables()[0]
+        with opened_side(job, one, context) as source:
+            side, table = job.side(one.name), source.tables()[0]
             try:
                 described = source.describe(table)
             except PlanError as error:
-                raise error if error.problems else refusal(f"{path}.source", error.message, error.code) from error
+                raise error if error.problems else refusal(f"{one.path}.{one.key}", error.message, error.code) from error
             origin.refuse_reserved(described.schema.names)
             empty = Window(window.service, window.load, table, window.run, 0, started_at=window.started_at)
             planned = plan(side, empty, source, described)
-            sides[model.id] = replace(planned, source_key=described.primary_key, unique_on=_unique_on(side, described))
+            sides[one.name] = replace(planned, source_key=described.primary_key, unique_on=_unique_on(side, described))
     return replace(window, sides=sides) if sides else window
 
 
+@dataclass(frozen=True)
+class Beside:
+    """A source beside that of a job's own rows.
+
+    Args:
+        name: What the job and its windows know it by.
+        path: Of the step or rule that it belongs to, in the definition.
+        key: Where it stands below that.
+        kind: What it is, in words.
+        model: The step or rule.
+    """
+
+    name: str
+    path: str
+    key: str
+    kind: str
+    model: Any
+
+
+def _beside(job: Job) -> Iterator[Beside]:
+    """Every source beside that of a job's own rows."""
+    for path, model in _joins(job):
+        yield Beside(model.id, path, "source", f"the right side of a {model.type}", model)
+    for position, step in enumerate(job.definition.steps):
+        path = f"{job.path or job.definition.steps_path}[{position}]"
+        for place, rule in enumerate(getattr(step, "rules", ())):
+            if rule.type == "foreign-key":
+                key = "reference.source" if rule.reference.source is not None else "reference"
+                yield Beside(reference_name(step.id, rule.id), f"{path}.rules[{place}]", key, "what a foreign key refers to", rule)
+
+
+def reference_name(step: str, rule: str) -> str:
+    """What a job and its windows know the reference of a foreign key by; no step is called so."""
+    return f"{step}/{rule}"
+
+
 @contextlib.contextmanager
-def opened_side(job: Job, path: str, step: str, context: RunContext) -> Iterator[Source]:
-    """Open the right side of a join, which is one table and read whole.
+def opened_side(job: Job, side: Beside, context: RunContext) -> Iterator[Source]:
+    """Open the right side of a join, or what a foreign key refers to, which is one table and read whole.
 
     Args:
         job: The service.
-        path: Of the join in the definition.
-        step: Its id.
+        side: Which.
         context: Of the run.
 
     Raises:
         PlanError: It is not, or cannot be opened; names the key.
     """
-    path = f"{path}.source"
-    kind = next(model.type for model in job.definition.steps if model.id == step)
+    path = f"{side.path}.{side.key}"
     try:
-        source = job.side(step).open_source(context)
+        source = job.side(side.name).open_source(context)
     except PlanError as error:
         raise error if error.problems else refusal(path, error.message, error.code) from error
     with contextlib.closing(source):
         if source.cursor is not None:
-            raise refusal(path, f"the right side of a {kind} is read whole: it takes no cursor and no `incremental`", "cursor-invalid")
+            raise refusal(path, f"{side.kind} is read whole: it takes no cursor and no `incremental`", "cursor-invalid")
         tables = source.tables()
         if len(tables) != 1:
-            raise refusal(path, f"expected one table to {kind} with, got {len(tables)}: {', '.join(tables)}", "spec-invalid")
+            raise refusal(path, f"expected one table as {side.kind}, got {len(tables)}: {', '.join(tables)}", "spec-invalid")
         yield source
 
 
 def joins_of(job: Job, context: RunContext) -> dict[str, str]:
-    """Each join of a job in words, by its id: `inner join with countries from crm (postgresql)`."""
+    """Each join of a job in words, by its id: `inner join with countries from crm (postgresql)`; of a validate step what it refers to."""
     told = {model.id: f"lookup at {model.connection} (HTTP API)" for _, model in calls.asking(job)}
-    for path, model in _joins(job):
-        with opened_side(job, path, model.id, context) as source:
-            where = getattr(model.source, "connection_name", None) or "files"
-            after = [f"{step.id} ({step.type})" for step in model.source.transformations]
-            behind = f", after {', '.join(after)}" if after else ""
-            told[model.id] = f"{_what(model)} {source.tables()[0]} from {where} ({source.traits.system}){behind}"
+    told |= {step.id: f"{len(getattr(step, 'rules', ()))} rules" for step in job.definition.steps if step.type == "validate"}
+    for one in _beside(job):
+        with opened_side(job, one, context) as source:
+            where = getattr(job.side(one.name).definition.source, "connection_name", None) or "files"
+            place = f"{source.tables()[0]} from {where} ({source.traits.system})"
+            if "/" in one.name:
+                told[one.name.partition("/")[0]] += f", {one.model.id} refers to {place}"
+                continue
+            after = [f"{step.id} ({step.type})" for step in one.model.source.transformations]
+            told[one.name] = f"{_what(one.model)} {place}" + (f", after {', '.join(after)}" if after else "")
     return told
 
 
@@ -180,14 +219,15 @@ def _refuse_samples(job: Job) -> None:
     behind = bool(job.path)
     for position, step in enumerate(job.steps()):
         if behind and step.needs_sample:
-            where = "in the source of a join, lookup or union" if job.path else "behind a join, lookup or union"
+            what = "a join, lookup, union or foreign key"
+            where = f"in the source of {what}" if job.path else f"behind {what}"
             raise refusal(
                 f"{job.path or job.definition.steps_path}[{position}]",
                 f"the function {step.id!r} stands {where}, where what it returns cannot be sampled: declare it",
                 "type-unsupported",
                 hint="output: {id: bigint, name: text}",
             )
-        behind = behind or step.type in ("join", "enrich", "union")
+        behind = behind or step.type in ("join", "enrich", "union") or bool(getattr(step, "foreign_keys", ()))
 
 
 def fix_sides(job: Job, window: Window, context: RunContext, parts: Callable[[Described], int]) -> Window:
@@ -209,3 +249,8 @@ def acquainted(job: Job, steps: Sequence[Step], window: Window) -> None:
         if step.id in after:
             last = after[step.id][-1].id if after[step.id] else ""
             cast("Join", step).against(window.sides[step.id].schema(last))
+        elif step.type == "validate":
+            for rule in cast("Validate", step).foreign_keys:
+                name = reference_name(step.id, rule.id)
+                ids = job.side(name).step_ids
+                cast("Validate", step).against(rule.id, window.sides[name].schema(ids[-1] if ids else ""))

@@ -12,12 +12,14 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from beam_pipelines.errors import Code
 from beam_pipelines.runs.balance import Budget
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import LoadCounts, Tally
 from beam_pipelines.runs.facts import Staged
 from beam_pipelines.runs.held import Held
 from beam_pipelines.runs.mark import Mark
+from beam_pipelines.runs.threshold import Threshold
 from beam_pipelines.runs.window import Range, Window
 
 __all__ = [
@@ -178,6 +180,7 @@ class Policy:
         allow_empty: An empty source may empty the table.
         batch_size: Rows a statement writes where rows are written one by one (portable databases).
         budget: How many dead rows the run may have.
+        thresholds: How many rows may violate each rule that says so.
     """
 
     mode: str = "insert"
@@ -188,6 +191,39 @@ class Policy:
     allow_empty: bool = False
     batch_size: int = 1000
     budget: Budget = field(default_factory=Budget)
+    thresholds: tuple[Threshold, ...] = ()
+
+    def verdict(self, tally: Tally, dead: int) -> Verdict:
+        """Judge a load by the error budget and the thresholds of its rules.
+
+        Args:
+            tally: All facts of the load.
+            dead: Rows that died, those included that the target refused.
+        """
+        exceeded = self.budget.exceeded(tally.budgeted, dead)
+        if exceeded and self.budget.fail:
+            return Verdict("budget-exceeded", f"{exceeded}; nothing is loaded, see the dead letters of this run")
+        warnings = [exceeded] if exceeded else []
+        for limit in self.thresholds:
+            passed = limit.passed(*tally.judged(limit.step, limit.rule))
+            if passed and limit.severity == "error":
+                return Verdict("threshold-passed", f"{passed}; nothing is loaded, see the dead letters of this run")
+            if passed and limit.severity == "warning":
+                warnings.append(passed)
+        return Verdict(None, "; ".join(warnings))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of a load before its rows are merged.
+
+    Args:
+        fails: The load fails, with this code; None: it does not.
+        message: Why; of a load that does not fail what it is warned of, else nothing.
+    """
+
+    fails: Code | None
+    message: str
 
 
 @dataclass(frozen=True)

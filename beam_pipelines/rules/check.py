@@ -42,8 +42,8 @@ def check(
         table: Rows; their numbers, from 0, are the `recordIndex` of violations.
         rules: As a definition has them.
         actions: What becomes of a row by the severity of its violation, as a definition has it; default: reject, flag, log.
-        references: Tables that foreign keys refer to, by the name in `reference.table`.
-        now: When freshness is judged, UTC where it has no zone; default: now.
+        references: Tables that foreign keys refer to, by the name in `reference.table`, of another source its path.
+        now: The run's start, UTC where it has no zone, by which expressions, `notInFuture` and freshness go; default: the time of the call.
 
     Returns:
         Every violation, and the rows told apart; nothing is capped.
@@ -53,8 +53,17 @@ def check(
         PlanError: Rules do not fit the table, or references are missing; says which, all at once.
     """
     models, chosen = rule_set(rules, actions)
+    now = _zoned(now)
+    compiled = compile_rules(models, table.schema, chosen, lambda rule: _referred(rule, references or {}), now=now)
+    try:
+        return _checked(table, compiled, now)
+    finally:
+        for rule in compiled:
+            rule.close()
+
+
+def _checked(table: pa.Table, compiled: Sequence[Compiled], now: datetime) -> Result:
     batches = [part for batch in table.to_batches() for part in size.split(batch) if part.num_rows]
-    compiled = compile_rules(models, table.schema, chosen, lambda rule: _referred(rule, references or {}))
     if MARKS in table.column_names and marks_rows(compiled):
         problem = Problem(f"the column {MARKS!r} is where flagged rows say what they violate", hint="rename the column of the table")
         raise PlanError("these rules do not fit the rows", problems=[problem], code="rule-invalid")
@@ -75,7 +84,7 @@ def check(
         violations.add(judgements, first)
         splits.append(split(compiled, batch, judgements))
         first += batch.num_rows
-    verdicts = measures.verdicts(measured, _zoned(now))
+    verdicts = measures.verdicts(measured, now)
     return Result(
         valid=_table([part.valid for part in splits], compiled, table.schema),
         rejected=pa.Table.from_batches([part.rejected for part in splits if part.rejected.num_rows], table.schema),
@@ -89,13 +98,13 @@ def check(
 
 
 def _referred(rule: ForeignKey, references: Mapping[str, pa.Table]) -> pa.Table:
-    table = references.get(rule.reference.table)
+    table = references.get(rule.reference.where)
     if table is None:
         known = ", ".join(map(repr, references)) or "none"
         raise RuleMisfit(
-            f"expected the table {rule.reference.table!r}, to which the rule {rule.id!r} refers, among the references, got {known}",
+            f"expected the table {rule.reference.where!r}, to which the rule {rule.id!r} refers, among the references, got {known}",
             "reference.table",
-            f"references={{{rule.reference.table!r}: table}}",
+            f"references={{{rule.reference.where!r}: table}}",
         )
     return table
 

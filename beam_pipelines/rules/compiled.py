@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +31,21 @@ _HOMES = {
     "regex": "pattern:Pattern",
     "numeric-range": "number:NumberRange",
     "in-set": "member:Member",
+    "not-in-set": "member:NotMember",
+    "length": "length:LengthRange",
+    "compare-columns": "compare:Comparison",
+    "email": "address:EmailAddress",
+    "url": "url:WebAddress",
+    "uuid": "identifier:UuidForm",
+    "ip": "address:IpAddress",
+    "type": "value_type:TypeOfValue",
+    "date-format": "date_format:DateInFormat",
+    "json-schema": "json_schema:JsonBySchema",
+}
+# Those that also need the run's start.
+_TIMED = {
+    "date-range": "moment:MomentRange",
+    "expression": "expression:ConditionRule",
 }
 # Rules that look at the data set as a whole, by type.
 _WHOLE = {
@@ -63,11 +79,22 @@ class Compiled:
     order: Order | None = None
     dataset: SetRule | None = None
 
+    def close(self) -> None:
+        """Give back what the rule holds: that of a rule with an expression, a connection."""
+        close = getattr(self.row, "close", None)
+        if close is not None:
+            close()
+
 
 def compile_rules(
-    models: Sequence[RuleBase], schema: pa.Schema, actions: Actions, references: Callable[[ForeignKey], pa.Table], path: str = "rules"
+    models: Sequence[RuleBase],
+    schema: pa.Schema,
+    actions: Actions,
+    references: Callable[[ForeignKey], pa.Table],
+    path: str = "rules",
+    now: datetime | None = None,
 ) -> list[Compiled]:
-    """Make rules for rows of a schema.
+    """Make rules for rows of a schema; the caller closes each.
 
     Args:
         models: From the definition.
@@ -75,23 +102,28 @@ def compile_rules(
         actions: What becomes of a row, by severity, where the rule does not say.
         references: Gives the rows that a foreign key refers to.
         path: Where the rules stand in the definition.
+        now: The run's start, UTC where it has no zone; default: the time of the call.
 
     Raises:
         PlanError: Some do not fit the schema; says which, all at once.
     """
+    now = now or datetime.now(timezone.utc)
+    now = now if now.tzinfo else now.replace(tzinfo=timezone.utc)
     compiled: list[Compiled] = []
     problems: list[Problem] = []
     for at, model in enumerate(models):
         try:
-            compiled.append(_compiled(model, schema, model.action or actions.of(model.severity), references))
+            compiled.append(_compiled(model, schema, model.action or actions.of(model.severity), references, now))
         except RuleMisfit as misfit:
             problems.append(Problem(misfit.message, f"{path}[{at}].{misfit.key}", hint=misfit.hint))
     if problems:
+        for rule in compiled:
+            rule.close()
         raise PlanError("these rules do not fit the rows", problems=problems, code="rule-invalid")
     return compiled
 
 
-def _compiled(model: RuleBase, schema: pa.Schema, action: Action, references: Callable[[ForeignKey], pa.Table]) -> Compiled:
+def _compiled(model: RuleBase, schema: pa.Schema, action: Action, references: Callable[[ForeignKey], pa.Table], now: datetime) -> Compiled:
     if isinstance(model, Unique):
         return Compiled(model, action, unique=UniqueKey(model, schema))
     if isinstance(model, ForeignKey):
@@ -100,10 +132,12 @@ def _compiled(model: RuleBase, schema: pa.Schema, action: Action, references: Ca
         return Compiled(model, action, order=Order(model, schema))
     if model.type in _WHOLE:
         return Compiled(model, "log", dataset=_made(_WHOLE[model.type], model, schema))
+    if model.type in _TIMED:
+        return Compiled(model, action, _made(_TIMED[model.type], model, schema, now))
     return Compiled(model, action, _made(_HOMES[model.type], model, schema))
 
 
-def _made(home: str, model: RuleBase, schema: pa.Schema) -> Any:
+def _made(home: str, *given: Any) -> Any:
     module, _, name = home.partition(":")
     make: Any = getattr(importlib.import_module(f"{_HERE}.{module}"), name)
-    return make(model, schema)
+    return make(*given)

@@ -12,32 +12,55 @@ from beam_pipelines.columnar.convert import family
 from beam_pipelines.rules.field import Field, RuleMisfit
 from beam_pipelines.rules.judgement import Judgement, finding
 from beam_pipelines.rules.known import Known
-from beam_pipelines.spec.rule.member import InSet
+from beam_pipelines.spec.rule.member import InSet, NotInSet
 from beam_pipelines.spec.values import Scalar, shown
 
-__all__ = ["Member"]
+__all__ = ["Member", "NotMember"]
 
 # How values of a type are written in a definition; those of all others as text.
 _WRITTEN: dict[str, tuple[type, ...]] = {"int": (int, float), "float": (int, float), "decimal": (int, float), "bool": (bool,)}
+
+
+class _Listed:
+    """Whether a value is one of the list: 1 is 1.0 and not "1"; a null in the list stands for nothing."""
+
+    def __init__(self, model: InSet | NotInSet, schema: pa.Schema, expected: str) -> None:
+        self.field = Field.find(model.field, schema)
+        values = [(at, value) for at, value in enumerate(model.values) if value is not None]
+        listed = [_typed(value, at, self.field.type) for at, value in values]
+        self._known = Known([pa.concat_arrays(listed) if listed else pa.nulls(0, self.field.type)])
+        text = ", ".join(shown(value) for _, value in values[:10]) + (", ..." if len(values) > 10 else "")
+        self._message = f"{expected} {text}"
+
+    def judge(self, batch: pa.RecordBatch, *, allowed: bool) -> Judgement:
+        """Return the rows whose value is listed, unless such are `allowed`: then those whose value is not."""
+        values = self.field.read(batch)
+        violated = self._known.has([values])
+        if allowed:
+            violated = ~violated
+        if values.null_count:
+            violated &= np.asarray(values.is_valid())
+        return Judgement(tuple(finding(pa.array(violated), self.field.name, values, self._message)), values.null_count)
 
 
 class Member:
     """The value is one of the list: 1 is 1.0 and not "1". Null is not evaluated. Dates, times and UUIDs are listed as text."""
 
     def __init__(self, model: InSet, schema: pa.Schema) -> None:
-        self._field = Field.find(model.field, schema)
-        listed = [_typed(value, at, self._field.type) for at, value in enumerate(model.values) if value is not None]
-        self._known = Known([pa.concat_arrays(listed) if listed else pa.nulls(0, self._field.type)])
-        values = [value for value in model.values if value is not None]
-        text = ", ".join(map(shown, values[:10])) + (", ..." if len(values) > 10 else "")
-        self._message = f"expected one of {text}"
+        self._listed = _Listed(model, schema, "expected one of")
 
     def judge(self, batch: pa.RecordBatch) -> Judgement:
-        values = self._field.read(batch)
-        unknown = ~self._known.has([values])
-        if values.null_count:
-            unknown &= np.asarray(values.is_valid())
-        return Judgement(tuple(finding(pa.array(unknown), self._field.name, values, self._message)), values.null_count)
+        return self._listed.judge(batch, allowed=True)
+
+
+class NotMember:
+    """The value is none of the list, whose values are written as those of `Member`. Null is not evaluated."""
+
+    def __init__(self, model: NotInSet, schema: pa.Schema) -> None:
+        self._listed = _Listed(model, schema, "expected none of")
+
+    def judge(self, batch: pa.RecordBatch) -> Judgement:
+        return self._listed.judge(batch, allowed=False)
 
 
 def _typed(value: Scalar, at: int, kind: pa.DataType) -> pa.Array:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
 from beam_pipelines.columnar.index import comparable, valid_keys
 from beam_pipelines.rules.field import Field, RuleMisfit, found
-from beam_pipelines.rules.judgement import Finding, Judgement
+from beam_pipelines.rules.judgement import Finding, Judgement, Positions
 from beam_pipelines.rules.known import Known
 from beam_pipelines.spec.rule.reference import ForeignKey
 
@@ -33,22 +35,38 @@ class References:
             if not comparable(ours.type, theirs.type):
                 raise RuleMisfit(
                     f"expected a column that values of {ours.name!r} ({ours.type}) can be equal to,"
-                    f" got {model.reference.table}.{name} of type {theirs.type}",
+                    f" got {model.reference.where} ({name}) of type {theirs.type}",
                     key,
                 )
             columns.append(theirs.read(_whole(reference)))
         self._known = Known(columns)
         self._name = ", ".join(model.names)
-        self._message = f"expected a value that occurs in {model.reference.table} ({', '.join(model.reference.names)})"
+        self._message = f"expected a value that occurs in {model.reference.where} ({', '.join(model.reference.names)})"
 
     def judge(self, batch: pa.RecordBatch) -> Judgement:
-        values = [field.read(batch) for field in self._fields]
+        values = self.keys(batch)
         valid = valid_keys(values, batch.num_rows)
         rows = np.flatnonzero(valid & ~self._known.has(values)).astype(np.int64)
-        unevaluated = batch.num_rows - int(valid.sum())
+        return Judgement(tuple(self.finding(batch, rows)), batch.num_rows - int(valid.sum()))
+
+    def keys(self, batch: pa.RecordBatch) -> list[pa.Array]:
+        """Return the columns of the key."""
+        return [field.read(batch) for field in self._fields]
+
+    def unevaluated(self, batch: pa.RecordBatch) -> int:
+        """Return how many rows of a batch have no key."""
+        return batch.num_rows - int(valid_keys(self.keys(batch), batch.num_rows).sum())
+
+    def finding(self, batch: pa.RecordBatch, rows: Positions) -> Sequence[Finding]:
+        """Return the finding of rows of a batch that refer to nothing.
+
+        Args:
+            batch: Rows.
+            rows: Positions, ascending.
+        """
         if not len(rows):
-            return Judgement((), unevaluated)
-        return Judgement((Finding(rows, self._name, found(self._fields, batch, rows), self._message),), unevaluated)
+            return ()
+        return (Finding(rows, self._name, found(self._fields, batch, rows), self._message),)
 
 
 def _whole(table: pa.Table) -> pa.RecordBatch:

@@ -48,14 +48,8 @@ class RuleResult:
             "type": self.rule.type,
             "severity": self.rule.severity,
             "action": self.action,
-            "evaluated": self.tally.evaluated,
-            "violated": self.tally.violated,
-            "notEvaluated": self.tally.unevaluated,
-            "ruleErrors": self.tally.failed,
+            **self.tally.to_dict(),
         }
-        if self.rule.type == "unique":
-            keys, members = self.tally.repeated_keys, self.tally.repeated_rows
-            told["duplicates"] = {"laterRows": members - keys, "keys": keys, "members": members}
         if self.holds is not None:
             told["holds"] = self.holds
         return told

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.compact import kept_rows
 from beam_pipelines.rules.compiled import Compiled
 from beam_pipelines.rules.judgement import Judgement
@@ -68,7 +69,9 @@ def split(rules: Sequence[Compiled], batch: pa.RecordBatch, judgements: Sequence
         valid, rejected = kept_rows(batch, pa.array(~rejects)), kept_rows(batch, pa.array(rejects))
     if marks_rows(rules):
         marks = _marks(rules, flagged, rejects)
-        valid = valid.append_column(pa.field(MARKS, _MARK_TYPE), marks)
+        # Hidden columns stand last.
+        place = sum(not name.startswith(origin.PREFIX) for name in batch.schema.names)
+        valid = valid.add_column(place, pa.field(MARKS, _MARK_TYPE), marks)
     return Split(valid, rejected, rejects, int(failed.sum()), int(warned.sum()))
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from beam_pipelines.rules.judgement import Judgement
 from beam_pipelines.rules.unique import Repeats
+from beam_pipelines.runs.threshold import Threshold
 from beam_pipelines.spec.limit import limit_rows, limit_share
 from beam_pipelines.spec.rule import RuleBase
 
-__all__ = ["Tally", "together"]
+__all__ = ["Tally", "threshold", "together"]
 
 
 @dataclass(frozen=True)
@@ -48,22 +50,32 @@ class Tally:
         """Rows of which the rule says whether it holds."""
         return self.rows - self.unevaluated - self.failed
 
-    def holds(self, rule: RuleBase) -> bool | None:
-        """Whether the rule holds as a whole, by its `mostly` and `maxFailures`; None where it has neither.
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as a result and a record tell them; of keys that occur more than once all three counts there are."""
+        told: dict[str, Any] = {
+            "evaluated": self.evaluated,
+            "violated": self.violated,
+            "notEvaluated": self.unevaluated,
+            "ruleErrors": self.failed,
+        }
+        if self.repeated_keys:
+            keys, members = self.repeated_keys, self.repeated_rows
+            told["duplicates"] = {"laterRows": members - keys, "keys": keys, "members": members}
+        return told
 
-        A share of no rows at all is 0: nothing violates.
-        """
-        if rule.mostly is None and rule.max_failures is None:
-            return None
-        if rule.least_share is not None and self.evaluated - self.violated < rule.least_share * self.evaluated:
-            return False
-        if rule.max_failures is None:
-            return True
-        most, share = limit_rows(rule.max_failures), limit_share(rule.max_failures)
-        if most is not None:
-            return self.violated <= most
-        assert share is not None
-        return self.violated <= share * self.evaluated
+    def holds(self, rule: RuleBase) -> bool | None:
+        """Whether the rule holds as a whole, by its `mostly` and `maxFailures`; None where it has neither."""
+        limit = threshold(rule)
+        return None if limit is None else limit.passed(self.evaluated, self.violated) is None
+
+
+def threshold(rule: RuleBase, step: str = "") -> Threshold | None:
+    """Return how many rows may violate a rule; None: any number."""
+    if rule.mostly is None and rule.max_failures is None:
+        return None
+    most = rule.max_failures
+    rows, share = (None, None) if most is None else (limit_rows(most), limit_share(most))
+    return Threshold(step, rule.id, rule.severity, rule.least_share, rows, share)
 
 
 def together(tallies: Iterable[Tally]) -> Tally:

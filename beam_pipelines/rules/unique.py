@@ -42,6 +42,11 @@ class UniqueKey:
         rows = np.flatnonzero(valid_keys(values, batch.num_rows)).astype(np.int64)
         return [column.take(pa.array(rows)) for column in columns], rows
 
+    def unevaluated(self, batch: pa.RecordBatch) -> int:
+        """Return how many rows of a batch have no key."""
+        values = [field.read(batch) for field in self._fields]
+        return 0 if not any(value.null_count for value in values) else batch.num_rows - int(valid_keys(values, batch.num_rows).sum())
+
     def finding(self, batch: pa.RecordBatch, rows: Positions) -> Sequence[Finding]:
         """Return the finding of rows of a batch that repeat a key.
 

@@ -14,7 +14,7 @@ def violations(tally: Tally) -> list[str]:
     """Each broken law between the read and the staging, in words with its numbers; empty when all hold.
 
     Laws: a step gets what the one before it gave; `in + made = out + filtered + rejected + absorbed + dead`; staging gets what the last
-    step gave; `stage in = staged + dead`; dead letters staged = dead rows counted.
+    step gave; `stage in = staged + dead`; dead letters staged = dead and rejected rows counted.
     """
     broken: list[str] = []
     giver, given = "the read", tally.read - tally.read_dead
@@ -33,8 +33,9 @@ def violations(tally: Tally) -> list[str]:
     if tally.stage_in != tally.staged_rows + tally.stage_dead:
         broken.append(f"the staging got {tally.stage_in} rows, but {tally.staged_rows} are staged and {tally.stage_dead} are dead letters")
     letters = sum(letter.staged.rows for letter in tally.letters)
-    if letters != tally.dead:
-        broken.append(f"{tally.dead} rows died before the merge, but {letters} dead letters are staged")
+    if letters != tally.dead + tally.rejected:
+        rejected = f" and {tally.rejected} were rejected" if tally.rejected else ""
+        broken.append(f"{tally.dead} rows died before the merge{rejected}, but {letters} dead letters are staged")
     return broken
 
 

@@ -92,6 +92,11 @@ class Tally:
         """Rows that may fail, which the error budget is a share of: those read, and those read for the right sides of joins and unions."""
         return self.read + sum(step.right_read for step in self.steps)
 
+    def judged(self, step: str, rule: str) -> tuple[int, int]:
+        """Return of a rule how many rows it was looked at for, and how many violate it."""
+        counts = next((one.rules.get(rule, {}) for one in self.steps if one.step == step), {})
+        return counts.get("rows", 0) - counts.get("unevaluated", 0) - counts.get("failed", 0), counts.get("violated", 0)
+
     @property
     def filtered(self) -> int:
         return sum(step.filtered for step in self.steps)
@@ -138,8 +143,8 @@ class LoadCounts:
         tally: Before the merge.
         merged: In the target.
         watermark: Stored with this commit; None for loads without a cursor.
-        budget_exceeded: The error budget was exceeded (and only warns, else there is no commit).
-        message: Why the load failed, empty when it committed.
+        budget_exceeded: The error budget, or the threshold of a rule, was exceeded (and only warns, else there is no commit).
+        message: Why the load failed; of one that committed what it is warned of.
         code: Error code of the failure.
     """
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from beam_pipelines.runs.mark import Mark
 
-__all__ = ["Dead", "ReadFact", "Staged", "StagedFact", "StepFact", "merge_steps"]
+__all__ = ["Dead", "ReadFact", "RuleCounts", "Staged", "StagedFact", "StepFact", "add_rules", "merge_steps"]
+
+RuleCounts = dict[str, dict[str, int]]  # counts of each rule, by its id
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class StepFact:
         letters: Where the dead rows are.
         error: First error of a row, code and message without payload.
         fused_with: Ids of the steps that it ran as one with, whose time it shares.
+        rules: Counts of each rule of a `validate` step, by its id, as `rules.tally.Tally` names them.
     """
 
     load: str
@@ -119,6 +122,7 @@ class StepFact:
     letters: tuple[Dead, ...] = ()
     error: str | None = None
     fused_with: tuple[str, ...] = ()
+    rules: RuleCounts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,4 +158,14 @@ def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
 def _add(a: StepFact, b: StepFact) -> StepFact:
     numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "absorbed", "right", "right_read")
     summed = {name: getattr(a, name) + getattr(b, name) for name in (*numbers, "bytes_out", "seconds")}
-    return replace(a, **summed, letters=a.letters + b.letters, error=a.error or b.error)
+    return replace(a, **summed, letters=a.letters + b.letters, error=a.error or b.error, rules=add_rules(a.rules, b.rules))
+
+
+def add_rules(*counts: RuleCounts) -> RuleCounts:
+    """Add up the counts of each rule."""
+    summed: RuleCounts = {}
+    for rule, counted in (item for one in counts for item in one.items()):
+        sums = summed.setdefault(rule, {})
+        for name, number in counted.items():
+            sums[name] = sums.get(name, 0) + number
+    return summed

@@ -36,9 +36,15 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.pricing import MeteredPricing, PerGbPricing, PerHourPricing, PerRecordPricing, Pricing, Tier, TierMode
     from beam_pipelines.spec.rule import Action, Actions, Rule, RuleBase, Severity
     from beam_pipelines.spec.rule.columns import SchemaRule
+    from beam_pipelines.spec.rule.compare import CompareColumns
     from beam_pipelines.spec.rule.dataset import SetRule
+    from beam_pipelines.spec.rule.expression import ExpressionRule
+    from beam_pipelines.spec.rule.form import Email, Ip, Url, Uuid
     from beam_pipelines.spec.rule.freshness import Freshness
-    from beam_pipelines.spec.rule.member import InSet
+    from beam_pipelines.spec.rule.json_schema import JsonSchemaRule
+    from beam_pipelines.spec.rule.length import Length
+    from beam_pipelines.spec.rule.member import InSet, NotInSet
+    from beam_pipelines.spec.rule.moment import DateFormat, DateRange
     from beam_pipelines.spec.rule.number import NumericRange
     from beam_pipelines.spec.rule.order import Monotonic
     from beam_pipelines.spec.rule.ratio import DistinctRatio, NullRatio
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.rule.required import RequiredFields
     from beam_pipelines.spec.rule.statistic import Statistic
     from beam_pipelines.spec.rule.unique import Unique
+    from beam_pipelines.spec.rule.value_type import TypeRule
     from beam_pipelines.spec.rule.volume import DistinctCount, RowCount
     from beam_pipelines.spec.schedule import Schedule
     from beam_pipelines.spec.schema import json_schema
@@ -83,6 +90,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.step.sql import SqlStep
     from beam_pipelines.spec.step.top import TopStep
     from beam_pipelines.spec.step.union import UnionStep
+    from beam_pipelines.spec.step.validate import ValidateStep
     from beam_pipelines.spec.step.window import WindowStep
     from beam_pipelines.spec.values import parse_duration, parse_size, slug
     from beam_pipelines.spec.window import SessionWindow, SlidingWindow, TumblingWindow, Window
@@ -101,6 +109,7 @@ __all__ = [
     "BucketDestination",
     "BucketSource",
     "Case",
+    "CompareColumns",
     "Comparison",
     "Compression",
     "Condition",
@@ -108,17 +117,21 @@ __all__ = [
     "Cursor",
     "DatabaseDestination",
     "DatabaseSource",
+    "DateFormat",
+    "DateRange",
     "DeadRow",
     "DeduplicateStep",
     "Definition",
     "Destination",
     "DistinctCount",
     "DistinctRatio",
+    "Email",
     "EnrichStep",
     "ErrorBudget",
     "EventSource",
     "Expectation",
     "ExplodeStep",
+    "ExpressionRule",
     "FieldMapping",
     "FileDestination",
     "FileFormat",
@@ -130,11 +143,14 @@ __all__ = [
     "GcsDestination",
     "GcsSource",
     "InSet",
+    "Ip",
     "JoinSource",
     "JoinStep",
+    "JsonSchemaRule",
     "KafkaDestination",
     "KafkaSource",
     "Kind",
+    "Length",
     "LimitStep",
     "Loaded",
     "MapStep",
@@ -145,6 +161,7 @@ __all__ = [
     "Model",
     "Monotonic",
     "Negation",
+    "NotInSet",
     "NullRatio",
     "NumericRange",
     "Operator",
@@ -188,8 +205,12 @@ __all__ = [
     "TopicSource",
     "Transformation",
     "TumblingWindow",
+    "TypeRule",
     "UnionStep",
     "Unique",
+    "Url",
+    "Uuid",
+    "ValidateStep",
     "Validation",
     "WarehouseDestination",
     "Window",
@@ -245,12 +266,19 @@ _NAMES = {
     "beam_pipelines.spec.rule.ratio": ("DistinctRatio", "NullRatio"),
     "beam_pipelines.spec.rule.statistic": ("Statistic",),
     "beam_pipelines.spec.rule.volume": ("DistinctCount", "RowCount"),
-    "beam_pipelines.spec.rule.member": ("InSet",),
+    "beam_pipelines.spec.rule.compare": ("CompareColumns",),
+    "beam_pipelines.spec.rule.expression": ("ExpressionRule",),
+    "beam_pipelines.spec.rule.form": ("Email", "Ip", "Url", "Uuid"),
+    "beam_pipelines.spec.rule.json_schema": ("JsonSchemaRule",),
+    "beam_pipelines.spec.rule.length": ("Length",),
+    "beam_pipelines.spec.rule.member": ("InSet", "NotInSet"),
+    "beam_pipelines.spec.rule.moment": ("DateFormat", "DateRange"),
     "beam_pipelines.spec.rule.number": ("NumericRange",),
     "beam_pipelines.spec.rule.reference": ("ForeignKey", "Reference"),
     "beam_pipelines.spec.rule.regex": ("Regex",),
     "beam_pipelines.spec.rule.required": ("RequiredFields",),
     "beam_pipelines.spec.rule.unique": ("Unique",),
+    "beam_pipelines.spec.rule.value_type": ("TypeRule",),
     "beam_pipelines.spec.schedule": ("Schedule",),
     "beam_pipelines.spec.schema": ("json_schema",),
     "beam_pipelines.spec.source": (
@@ -286,6 +314,7 @@ _NAMES = {
     "beam_pipelines.spec.step.sort": ("SortStep",),
     "beam_pipelines.spec.step.top": ("TopStep",),
     "beam_pipelines.spec.step.union": ("UnionStep",),
+    "beam_pipelines.spec.step.validate": ("ValidateStep",),
     "beam_pipelines.spec.step.window": ("WindowStep",),
     "beam_pipelines.spec.values": ("parse_duration", "parse_size", "slug"),
     "beam_pipelines.spec.window": ("SessionWindow", "SlidingWindow", "TumblingWindow", "Window"),

@@ -84,7 +84,8 @@ class Case(Model):
     name: Text = Field(description="What is tested, for people.")
     input: Mock = Field(description="Rows in the place of the source's: a list, or {rows, types}.")
     sources: dict[Text, Mock] = Field(
-        default_factory=dict, description="Rows in the place of other sources, by the id of the step that reads them, such as a join."
+        default_factory=dict,
+        description="Rows in the place of other sources, by the step that reads them, such as a join; for a foreign key `STEP/RULE`.",
     )
     now: str | None = Field(default=None, description="Start of the run, with its zone, for now() and today(); default: the clock.")
     expect: dict[Text, Expected] = Field(
@@ -127,12 +128,13 @@ def _whole(mock: _Rows | MockedRows) -> MockedRows:
     return mock if isinstance(mock, MockedRows) else MockedRows(rows=mock)
 
 
-def laws(tests: Any, steps: Iterable[str]) -> Iterator[InitErrorDetails]:
+def laws(tests: Any, steps: Iterable[str], references: Iterable[str] = ()) -> Iterator[InitErrorDetails]:
     """Yield the mistakes between tests and the definition around them.
 
     Args:
         tests: What stands behind `tests`, raw.
         steps: Ids of the definition's steps, those in the sources of joins included.
+        references: What its foreign keys refer to, each as `STEP/RULE`.
     """
     known, names = list(steps), set()
     for index, case in enumerate(tests if isinstance(tests, (list, tuple)) else ()):
@@ -142,7 +144,7 @@ def laws(tests: Any, steps: Iterable[str]) -> Iterator[InitErrorDetails]:
         if isinstance(name, str) and name in names:
             yield mistake(f"expected a name of its own, got {name!r} again", "tests", index, "name")
         names.add(str(name))
-        for key, places in (("expect", [*known, OUTPUT]), ("sources", known)):
+        for key, places in (("expect", [*known, OUTPUT]), ("sources", [*known, *references])):
             for place in case[key] if isinstance(case.get(key), Mapping) else ():
                 if place not in places:
                     meant = nearest(place, places)

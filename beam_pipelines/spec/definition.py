@@ -13,6 +13,7 @@ from pydantic_core import InitErrorDetails
 from beam_pipelines.spec.destination import Destination
 from beam_pipelines.spec.limit import Limit, limit_rows, limit_share
 from beam_pipelines.spec.model import Model, mistake, nearest
+from beam_pipelines.spec.named import Named, identified, repeated
 from beam_pipelines.spec.one_of import Met
 from beam_pipelines.spec.pricing import Pricing
 from beam_pipelines.spec.rule import Actions, Rule
@@ -78,7 +79,7 @@ class Validation(Model):
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
         """Rules have names of their own."""
-        yield from _repeated(_identified(raw.get("rules"), ("rules",)))
+        yield from repeated(identified(raw.get("rules"), ("rules",)))
 
 
 class ErrorBudget(Model):
@@ -173,13 +174,14 @@ class Definition(Model):
         for key in sections[1:]:
             yield mistake(f"expected one of {', '.join(SECTIONS)}, got {sections[0]!r} as well", key, at="key")
         steps = [step for key in sections for step in _steps(raw[key], (key,))]
-        yield from _repeated(steps)
+        yield from repeated(steps)
         enriches = any(_enriches(raw[key]) for key in sections)
         yield from _unmetered(raw, {name for name, _ in steps}, complete=bool(sections), enriches=enriches)
         if raw.get("tests"):
             from beam_pipelines.spec import case  # a definition without tests does not pay for them
 
-            yield from case.laws(raw["tests"], [name for name, _ in steps])
+            references = [name for key in sections for name in _referring(raw[key])]
+            yield from case.laws(raw["tests"], [name for name, _ in steps], references)
 
     @property
     def service_id(self) -> str:
@@ -246,21 +248,7 @@ class Definition(Model):
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
-_Named = list[tuple[str, tuple[str | int, ...]]]  # names with the places they stand at
-
-
-def _identified(entries: Any, place: tuple[str | int, ...]) -> _Named:
-    """Return the ids in a raw list, with their places."""
-    if not isinstance(entries, (list, tuple)):
-        return []
-    return [
-        (entry["id"], (*place, index, "id"))
-        for index, entry in enumerate(entries)
-        if isinstance(entry, Mapping) and isinstance(entry.get("id"), str)
-    ]
-
-
-def _steps(section: Any, place: tuple[str | int, ...]) -> _Named:
+def _steps(section: Any, place: tuple[str | int, ...]) -> Named:
     """Return the ids of the steps in a raw section or source, joins' own steps included, with their places."""
     if not isinstance(section, Mapping):
         return []
@@ -268,19 +256,30 @@ def _steps(section: Any, place: tuple[str | int, ...]) -> _Named:
         return _steps(section["processing"], (*place, "processing"))
     key = "processors" if "processors" in section else "transformations"
     entries = section.get(key)
-    found = _identified(entries, (*place, key))
+    found = identified(entries, (*place, key))
     for index, entry in enumerate(entries if isinstance(entries, (list, tuple)) else ()):
         if isinstance(entry, Mapping):
             found += _steps(entry.get("source"), (*place, key, index, "source"))
+            for _, reference, where in _references(entry, (*place, key, index)):
+                found += _steps(reference.get("source"), (*where, "source"))
     return found
 
 
-def _repeated(named: _Named) -> Iterator[InitErrorDetails]:
-    seen: set[str] = set()
-    for name, place in named:
-        if name in seen:
-            yield mistake(f"expected an id of its own, got {name!r} again", *place)
-        seen.add(name)
+def _references(step: Mapping[str, Any], place: tuple[str | int, ...]) -> Iterator[tuple[str, Mapping[str, Any], tuple[str | int, ...]]]:
+    """Yield what the foreign keys of a raw step refer to: the rule's id, the reference and its place."""
+    rules = step.get("rules")
+    for index, rule in enumerate(rules if isinstance(rules, (list, tuple)) else ()):
+        reference = rule.get("reference") if isinstance(rule, Mapping) else None
+        if isinstance(reference, Mapping):
+            yield str(rule.get("id")), reference, (*place, "rules", index, "reference")
+
+
+def _referring(section: Any) -> Iterator[str]:
+    """Yield `STEP/RULE` of each foreign key in the steps of a raw section."""
+    entries = section.get("transformations") if isinstance(section, Mapping) else None
+    for entry in entries if isinstance(entries, (list, tuple)) else ():
+        if isinstance(entry, Mapping):
+            yield from (f"{entry.get('id')}/{rule}" for rule, _, _ in _references(entry, ()))
 
 
 def _enriches(section: Any) -> bool:

@@ -187,7 +187,9 @@ def _charge(connection: Connection, row: Row[Any], charge: ChargeLike, now: date
 
 
 def _recent_failures(connection: Connection, service: str, now: datetime) -> int:
-    mine = (failed_records.c.service == service) & (failed_records.c.timestamp > now - ALERT_WINDOW)
+    # A row that a rule rejects is a result, not a failure: its threshold says how many are too many.
+    failed = failed_records.c.code != "rule-violated"
+    mine = (failed_records.c.service == service) & (failed_records.c.timestamp > now - ALERT_WINDOW) & failed
     return int(connection.execute(select(func.coalesce(func.sum(failed_records.c.count), 0)).where(mine)).scalar_one())
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_pipelines.columnar import cast, size
+from beam_pipelines.runs.facts import add_rules
 from beam_pipelines.spec.step import StepBase
 from beam_pipelines.spec.step.filter import FilterStep
 from beam_pipelines.spec.step.map import MapStep
@@ -125,8 +126,9 @@ def _added(parts: Iterable[Applied]) -> Applied:
     return Applied(
         tuple(batch for one in every for batch in one.batches),
         filtered=sum(one.filtered for one in every),
-        rejected=sum(one.rejected for one in every),
         nulled=sum(one.nulled for one in every),
         made=sum(one.made for one in every),
         dead=tuple(dead for one in every for dead in one.dead),
+        rejects=tuple(rows for one in every for rows in one.rejects),
+        rules=add_rules(*(one.rules for one in every)),
     )

@@ -25,6 +25,7 @@ _HOMES = {
     "pivot": "aggregate.pivot:Pivot",
     "join": "join:Join",
     "enrich": "enrich.step:step_of",
+    "validate": "validate:Validate",
     "union": "union:Union",
     "deduplicate": "grouped:Deduplicate",
     "top": "grouped:Top",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 import pyarrow as pa
 
 from beam_pipelines.errors import BalanceError, Code
+from beam_pipelines.runs.facts import RuleCounts
 
 __all__ = ["Applied", "DeadRows", "Step", "check_law", "dead_rows"]
 
@@ -38,22 +39,24 @@ class Applied:
     Args:
         batches: What goes on, in the order of the input; hidden columns and the load go with the rows.
         filtered: Rows the step is meant to drop.
-        rejected: Rows a rule refused.
         nulled: Rows that failed and went on: with the step's columns null (`required: false`), or a value nulled or kept (`onError`);
             part of the rows of `batches`.
         made: Rows above one for one.
         absorbed: Rows that went on only as a part of another one: of a group all but one.
         dead: Rows that failed.
+        rejects: Rows that rules refused, with what each violates.
+        rules: Counts of each rule, as `rules.tally.Tally` names them.
         kept: Of a filter, which rows of the batch went on; None: all of them, or the step is no filter.
     """
 
     batches: tuple[pa.RecordBatch, ...]
     filtered: int = 0
-    rejected: int = 0
     nulled: int = 0
     made: int = 0
     absorbed: int = 0
     dead: tuple[DeadRows, ...] = ()
+    rejects: tuple[DeadRows, ...] = ()
+    rules: RuleCounts = field(default_factory=dict)
     kept: pa.Array | None = None
 
     @property
@@ -63,6 +66,11 @@ class Applied:
     @property
     def rows_dead(self) -> int:
         return sum(len(dead.rows) for dead in self.dead)
+
+    @property
+    def rejected(self) -> int:
+        """Rows that rules refused."""
+        return sum(len(rejects.rows) for rejects in self.rejects)
 
 
 class Step(Protocol):

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from beam_pipelines import spec
 from beam_pipelines.errors import CODES
+from beam_pipelines.spec.rule.kinds import _HOMES
 from beam_pipelines.transforms.registry import SERVED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,7 +83,6 @@ def test_the_page_of_expressions_lists_every_function_operator_and_type():
 
 
 def served_keys() -> Iterator[tuple[str, str]]:
-    from beam_pipelines import spec
     from beam_pipelines.spec import destination, mapping, pricing, source
 
     models = {
@@ -101,6 +102,9 @@ def served_keys() -> Iterator[tuple[str, str]]:
         "MockedRows": spec.MockedRows,
         "Expectation": spec.Expectation,
         "DeadRow": spec.DeadRow,
+        "Actions": spec.Actions,
+        "Reference": spec.Reference,
+        **{name: getattr(spec, name) for home in _HOMES.values() for _, name in [home.split(":")]},
     }
     not_served = {"stream", "batch", "validation"}
     for name, model in models.items():
@@ -112,7 +116,7 @@ def served_keys() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("model", "key"), sorted(set(served_keys())))
 def test_every_key_that_is_served_is_explained(model, key):
-    page = "".join(map(text_of, ("write-a-service.md", "transforms.md", "incremental-loads.md", "test-a-service.md")))
+    page = "".join(map(text_of, ("write-a-service.md", "transforms.md", "incremental-loads.md", "test-a-service.md", "rules.md")))
     assert re.search(rf"`{re.escape(key)}[`:]|^ *-? *\{{?{re.escape(key)}: ", page, flags=re.MULTILINE), f"{model}.{key}"
 
 
@@ -131,6 +135,21 @@ def steps_shown(section: str) -> set[str]:
 @pytest.mark.parametrize("kind", sorted(SERVED))
 def test_every_step_that_is_served_has_its_section_with_an_example_that_is_run(kind):
     assert kind in steps_shown(sections(text_of("transforms.md"), "##")[kind])
+
+
+@pytest.mark.parametrize("kind", sorted(_HOMES))
+def test_every_rule_has_its_section_with_its_keys_and_an_example_that_is_run(kind):
+    section = sections(text_of("rules.md"), "##")[kind]
+    model = getattr(spec, _HOMES[kind].partition(":")[2])
+    own = {
+        str(field.serialization_alias or field.alias or key)
+        for key, field in model.model_fields.items()
+        if key not in spec.RuleBase.model_fields
+    }
+    named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.*?) \|", section, flags=re.MULTILINE))))
+    assert own - named == set()
+    examples = "".join(re.findall(r"^```python\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL))
+    assert f'"type": "{kind}"' in examples
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -33,6 +33,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "pivot": {"groupBy": ["id"], "column": "plan", "values": ["pro"], "value": "n"},
     "union": {"source": PLANS},
     "enrich": {"on": ["id"], "source": PLANS},
+    "validate": {"rules": [{"id": "there", "type": "required-fields", "fields": ["id"]}]},
 }
 
 _READ = ("Ranges", "Rows", "Rows/ParDo(_ReadFn)", "Spread")
@@ -90,7 +91,7 @@ _JOIN = _SOURCE | {
     "Run/Step it/Sizes",
 }
 LABELS: dict[str, set[str]] = {
-    **dict.fromkeys(("function", "map", "filter", "explode", "sample", "sql"), _APPLY),
+    **dict.fromkeys(("function", "map", "filter", "explode", "sample", "sql", "validate"), _APPLY),
     **dict.fromkeys(("deduplicate", "top", "limit", "sort"), _CUT),
     **dict.fromkeys(("join", "enrich"), _JOIN),
     "pivot": _TOTALS,
@@ -129,6 +130,34 @@ def test_labels_of_a_service_without_steps():
 @pytest.mark.parametrize("kind", sorted(SERVED))
 def test_labels_of_each_type_of_step(kind: str):
     assert labels({"id": "it", "type": kind, **STEPS[kind]}) - BASE == LABELS[kind]
+
+
+def test_labels_of_rules_that_take_other_rows():
+    reference = {"id": "plan", "type": "foreign-key", "field": "plan", "reference": {"connection": "crm", "table": "plans", "field": "id"}}
+    found = labels({"id": "it", "type": "validate", "rules": [{"id": "once", "type": "unique", "field": "id"}, reference]}) - BASE
+    assert found == {name.replace("it source", "it plan") for name in _SOURCE} | {
+        f"Run/Step it{below}"
+        for below in (
+            "",
+            "/Judge",
+            "/Judge/ParDo(_JudgeFn)",
+            "/Keys",
+            "/Reference plan",
+            "/Reference plan/ParDo(_ReferenceFn)",
+            "/References",
+            "/Rows",
+            "/Shards",
+            "/Sizes",
+            "/Sizes plan",
+            "/Split",
+            "/Split/ParDo(_SplitFn)",
+            "/Tell",
+            "/Tell/ParDo(_ShardFn)",
+            " plan/Step reference-columns",
+            " plan/Step reference-columns/Apply",
+            " plan/Step reference-columns/Apply/ParDo(_ApplyFn)",
+        )
+    }
 
 
 def test_rows_of_unions_are_apart_whatever_their_ids():

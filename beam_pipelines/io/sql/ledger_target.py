@@ -234,7 +234,7 @@ class LedgerTarget(ABC):
             merged = self.merge(tx, window, policy, schema, tally)
             balance.check_merge(tally, merged)
             warned = self._judge(policy, tally, merged) or warned
-            counts = LoadCounts(tally, merged, watermark=mark, budget_exceeded=bool(warned), message=warned or "")
+            counts = LoadCounts(tally, merged, watermark=mark, budget_exceeded=bool(warned), message=warned)
             self.ledger.complete(tx, window, counts)
             return counts, self.ledger.letters(tx, window.service, window.run)
 
@@ -245,11 +245,11 @@ class LedgerTarget(ABC):
                 self.ledger.complete(tx, window, failed, status="failed")
             return done or failed, self.ledger.letters(tx, window.service, window.run)
 
-    def _judge(self, policy: Policy, tally: Tally, merged: Merged) -> str | None:
-        exceeded = policy.budget.exceeded(tally.budgeted, tally.dead + merged.dead)
-        if exceeded and policy.budget.fail:
-            raise Judged("budget-exceeded", f"{exceeded}; nothing is loaded, see the dead letters of this run", merged)
-        return exceeded
+    def _judge(self, policy: Policy, tally: Tally, merged: Merged) -> str:
+        verdict = policy.verdict(tally, tally.dead + merged.dead)
+        if verdict.fails:
+            raise Judged(verdict.fails, verdict.message, merged)
+        return verdict.message
 
     def _retrying(self, call: Callable[[], T]) -> T:
         """Call again, with growing waits, while the target is busy or a conflict was lost: from the start, so the ledger is read anew."""

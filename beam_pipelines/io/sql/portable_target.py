@@ -248,7 +248,7 @@ class PortableTarget(SqlTarget):
         with self.transaction() as tx:
             counted = [(part, self._count(tx, part)) for part in parts]
         balance.check_flow(tally)
-        if not self._database.transactional_ddl and not (policy.budget.fail and policy.budget.exceeded(tally.budgeted, tally.dead)):
+        if not self._database.transactional_ddl and not policy.verdict(tally, tally.dead).fails:
             self._make_tables(window, policy, schema, bool(parts))
         name = str(StagingName.of(window.service, window.run, new_attempt()))
         # Keys that cannot repeat need no looking for the newest.

@@ -13,7 +13,7 @@ from beam_pipelines.spec.limit import Limit
 from beam_pipelines.spec.model import Model, mistake
 from beam_pipelines.spec.values import Identifier, Number, Text
 
-__all__ = ["Action", "Actions", "FieldRule", "RuleBase", "Severity", "one_of_fields"]
+__all__ = ["Action", "Actions", "FieldRule", "RuleBase", "Severity", "one_of"]
 
 Severity = Literal["error", "warning", "info"]
 Action = Literal["reject", "flag", "log"]
@@ -62,10 +62,10 @@ class Actions(Model):
         return {"error": self.error, "warning": self.warning, "info": self.info}[severity]
 
 
-def one_of_fields(raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-    """Yield a mistake unless just one of `field` and `fields` is there."""
-    given = [key for key in ("field", "fields") if raw.get(key) is not None]
+def one_of(raw: Mapping[str, Any], one: str, other: str) -> Iterator[InitErrorDetails]:
+    """Yield a mistake unless just one of two keys is there."""
+    given = [key for key in (one, other) if raw.get(key) is not None]
     if not given:
-        yield mistake("expected 'field' or 'fields', got neither", at="key", wants=("field", "fields"))
+        yield mistake(f"expected {one!r} or {other!r}, got neither", at="key", wants=(one, other))
     if len(given) == 2:
-        yield mistake("expected 'field' or 'fields', got both", "fields", at="key")
+        yield mistake(f"expected {one!r} or {other!r}, got both", other, at="key")

@@ -1,4 +1,4 @@
-"""Values out of a list."""
+"""Values out of a list, and values that are in none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from beam_pipelines.spec.rule.base import FieldRule
 from beam_pipelines.spec.values import Scalar
 
-__all__ = ["InSet"]
+__all__ = ["InSet", "NotInSet"]
 
 
 class InSet(FieldRule):
@@ -17,3 +17,10 @@ class InSet(FieldRule):
 
     type: Literal["in-set"] = Field(default="in-set", description="A value out of a list.")
     values: tuple[Scalar, ...] = Field(min_length=1, description="Values allowed.")
+
+
+class NotInSet(FieldRule):
+    """A value that is none of a list; null is not evaluated."""
+
+    type: Literal["not-in-set"] = Field(default="not-in-set", description="A value that is none of a list.")
+    values: tuple[Scalar, ...] = Field(min_length=1, description="Values that are not allowed.")

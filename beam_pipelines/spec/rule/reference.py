@@ -9,24 +9,36 @@ from pydantic import Field
 from pydantic_core import InitErrorDetails
 
 from beam_pipelines.spec.model import Model, mistake
-from beam_pipelines.spec.rule.base import RuleBase, one_of_fields
+from beam_pipelines.spec.rule.base import RuleBase, one_of
+from beam_pipelines.spec.step.join import JoinSource
 from beam_pipelines.spec.values import ConnectionName, Text
 
 __all__ = ["ForeignKey", "Reference"]
 
 
 class Reference(Model):
-    """The column, or the columns together, in which a foreign key must occur."""
+    """The column, or the columns together, in which a foreign key must occur: of a table, or of any other source."""
 
-    connection: ConnectionName | None = Field(default=None, description="Default: the destination's, else the source's.")
-    table: Text = Field(description="Table that is referred to.")
+    connection: ConnectionName | None = Field(default=None, description="Of the table; default: the destination's, else the source's.")
+    table: Text | None = Field(default=None, description="Table that is referred to.")
+    source: JoinSource | None = Field(
+        default=None, description="In the place of a table: a whole source, such as a file, with its own `transformations` if wanted."
+    )
     field: Text | None = Field(default=None, description="Its column.")
     fields: tuple[Text, ...] | None = Field(default=None, min_length=1, description="Its columns, in the order of the rule's fields.")
 
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """One column or several."""
-        yield from one_of_fields(raw)
+        """One column or several, of a table or of a source."""
+        yield from one_of(raw, "field", "fields")
+        yield from one_of(raw, "table", "source")
+        if raw.get("source") is not None and raw.get("connection") is not None:
+            yield mistake("expected the connection inside of 'source'", "connection", at="key")
+
+    @property
+    def where(self) -> str:
+        """What is referred to, in words."""
+        return self.table or str(getattr(self.source, "table", None) or getattr(self.source, "path", None) or "the other source")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -44,7 +56,7 @@ class ForeignKey(RuleBase):
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
         """As many fields as the reference has."""
-        yield from one_of_fields(raw)
+        yield from one_of(raw, "field", "fields")
         reference = raw.get("reference")
         if isinstance(reference, Mapping):
             ours, theirs = _count(raw), _count(reference)

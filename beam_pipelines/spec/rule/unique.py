@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 from pydantic_core import InitErrorDetails
 
-from beam_pipelines.spec.rule.base import RuleBase, one_of_fields
+from beam_pipelines.spec.rule.base import RuleBase, one_of
 from beam_pipelines.spec.values import Text
 
 __all__ = ["Unique"]
@@ -25,7 +25,7 @@ class Unique(RuleBase):
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
         """One field or several."""
-        yield from one_of_fields(raw)
+        yield from one_of(raw, "field", "fields")
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ _HOMES = {
     "limit": "beam_pipelines.spec.step.limit:LimitStep",
     "sort": "beam_pipelines.spec.step.sort:SortStep",
     "pivot": "beam_pipelines.spec.step.pivot:PivotStep",
+    "validate": "beam_pipelines.spec.step.validate:ValidateStep",
     "union": "beam_pipelines.spec.step.union:UnionStep",
 }
 _OF_STREAMS = ("window",)

@@ -29,6 +29,7 @@ class Transformation:
         records_absorbed: Rows that went on only as a part of another one: of a group all but one.
         records_right: Rows of the right side of a join, after its own steps.
         bytes_out: Canonical size of the rows out; steps that ran as one (`fused_with`) have that of the last.
+        rules: Of a `validate` step what each rule came to, as `rules.tally.Tally.to_dict` tells it, with the rule's id as `rule`.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Transformation:
     records_absorbed: int = 0
     records_right: int = 0
     bytes_out: int = 0
+    rules: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         data = {
@@ -63,7 +65,7 @@ class Transformation:
             "recordsRight": self.records_right,
             "bytesOut": self.bytes_out,
         }
-        return data | _given(error=self.error, fusedWith=list(self.fused_with) or None)
+        return data | _given(error=self.error, fusedWith=list(self.fused_with) or None, rules=list(self.rules) or None)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Transformation:
@@ -83,6 +85,7 @@ class Transformation:
             records_right=data.get("recordsRight", 0),
             bytes_out=data.get("bytesOut", 0),
             fused_with=tuple(data.get("fusedWith", ())),
+            rules=tuple(data.get("rules", ())),
         )
 
 

@@ -1,0 +1,324 @@
+"""Hold the rows of every worker against rules: what takes other rows to tell is told by shards of keys, and goes back to the batches.
+
+Keys travel, not rows: a batch has a name of its own, and what violates in it comes back as positions. A rule's reference is an index in
+each worker where it is small, which is decided in the run from the bytes that it really has, else its keys go to the shards as well. What
+the rules are stands in `rules`, what the step is in `transforms.validate`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.pvalue import AsIter, AsSingleton, PCollection, TaggedOutput
+
+from beam_pipelines.columnar import hashing, ipc, origin, size
+from beam_pipelines.engine.bundle import FACTS, PlainFn
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.join import NEAR
+from beam_pipelines.engine.places import Places
+from beam_pipelines.engine.shuffle import COMPRESSION, SHARDS, ShuffleFn, cut
+from beam_pipelines.rules.field import Field
+from beam_pipelines.rules.judgement import Positions
+from beam_pipelines.rules.known import Known
+from beam_pipelines.rules.reference import References
+from beam_pipelines.rules.tally import Tally
+from beam_pipelines.rules.unique import Repeats, repeats
+from beam_pipelines.runs.facts import StepFact, add_rules
+from beam_pipelines.transforms.validate import Validate
+
+__all__ = ["ValidateRows"]
+
+_KEYS, _HELD = "keys", "held"
+_ROWS, _REFERENCE = 0, 1
+_BATCH, _ROW, _PLACE, _TIE = "batch", "row", "place", "tie"
+_NOTE = pa.schema([(_BATCH, pa.string()), (_ROW, pa.int32())])
+_RULE = b"bp:rule"
+
+Shard = tuple[str, int, int]  # load, place of the rule, number
+_Keys = tuple[Shard, tuple[int, bytes]]
+_KEYS_TYPE = tuple[tuple[str, int, int], tuple[int, bytes]]
+
+
+class _SizeFn(PlainFn):
+    """How large each reference is."""
+
+    def __init__(self, rule: str) -> None:
+        self._rule = rule
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[tuple[str, str, int]]:
+        yield self._rule, origin.load_of(batch), size.slice_bytes(batch)
+
+
+class _ValidateFn(ShuffleFn[Validate]):
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._sizes: dict[tuple[str, str], int] | None = None
+
+    def near(self, load: str, rule: str, sizes: Iterable[tuple[str, str, int]]) -> bool:
+        """Whether each worker holds the reference of a rule whole."""
+        if self._sizes is None:
+            self._sizes = {}
+            for of, which, bytes_ in sizes:
+                self._sizes[of, which] = self._sizes.get((of, which), 0) + bytes_
+        return self._sizes.get((rule, load), 0) <= NEAR
+
+    def opened(self, load: str, texts: dict[str, str], held: Iterable[pa.RecordBatch]) -> Validate:
+        """The step of a load, which knows the references that are held whole."""
+        if load not in self._steps:
+            step = self.step(load, texts)
+            rows: dict[str, list[pa.RecordBatch]] = {}
+            for one in held:
+                if origin.load_of(one) == load:
+                    rows.setdefault(_rule_of(one), []).append(origin.visible(one).replace_schema_metadata(None))
+            for rule, batches in rows.items():
+                step.refer(rule, pa.Table.from_batches(batches))
+        return self._steps[load]
+
+
+def _told_of(rule: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+    return batch.replace_schema_metadata({**(batch.schema.metadata or {}), _RULE: rule.encode()})
+
+
+def _rule_of(batch: pa.RecordBatch) -> str:
+    return str((batch.schema.metadata or {})[_RULE].decode())
+
+
+class _ReferenceFn(_ValidateFn):
+    """Rows that a foreign key refers to: held whole, or their keys to the shards."""
+
+    def __init__(self, job: Job, position: int, rule: str) -> None:
+        super().__init__(job, position)
+        self._rule = rule
+
+    def process(self, batch: pa.RecordBatch, sizes: Iterable[tuple[str, str, int]], texts: dict[str, str]) -> Iterator[Any]:
+        load = origin.load_of(batch)
+        step = self.step(load, texts)
+        self._facts[load] = replace(self._facts[load], right=self._facts[load].right + batch.num_rows)
+        if self.near(load, self._rule, sizes):
+            yield _told_of(self._rule, batch)
+            return
+        at = step.place(self._rule)
+        (rule,) = (one for one in step.foreign_keys if one.id == self._rule)
+        keys = [Field.find(name, batch.schema).read(batch) for name in rule.reference.names]
+        yield from _sharded(load, at, _REFERENCE, keys, {}, one_type=False)
+
+
+class _JudgeFn(_ValidateFn):
+    """Judges what needs no other rows at once; holds back the rest, and sends its keys to the shards."""
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._places = Places(self._job.definition.steps[: self._position])
+
+    def process(
+        self, batch: pa.RecordBatch, sizes: Iterable[tuple[str, str, int]], held: Iterable[pa.RecordBatch], texts: dict[str, str]
+    ) -> Iterator[Any]:
+        load = origin.load_of(batch)
+        step = self.opened(load, texts, held)
+        apart = [at for at, rule in enumerate(step.rules) if rule.unique is not None]
+        apart += [step.place(rule.id) for rule in step.foreign_keys if not self.near(load, rule.id, sizes)]
+        with self.timed(load):
+            if not apart:
+                applied = step.judge(batch, {})
+                self.count(load, applied, batch.num_rows)
+                yield from applied.batches
+                return
+            self._facts[load] = replace(self._facts[load], records_in=self._facts[load].records_in + batch.num_rows)
+            name = uuid.uuid4().hex
+            places = self._places.of(load, batch)
+            keyed = [part for at in sorted(apart) for part in self._keys(load, step, at, batch, name, places)]
+        yield from keyed
+        yield TaggedOutput(_HELD, (load, name, ipc.encode(batch, COMPRESSION)))
+
+    def _keys(self, load: str, step: Validate, at: int, batch: pa.RecordBatch, name: str, places: int | Positions) -> Iterator[Any]:
+        rule, visible = step.rules[at], origin.visible(batch)
+        if rule.unique is not None:
+            columns, rows = rule.unique.keys(visible)
+        else:
+            assert isinstance(rule.row, References)
+            columns, rows = rule.row.keys(visible), np.arange(batch.num_rows, dtype=np.int64)
+        beside: dict[str, pa.Array] = {
+            _BATCH: pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(rows), dtype=np.int8)), pa.array([name])),
+            _ROW: pa.array(rows.astype(np.int32)),
+        }
+        if rule.unique is not None:
+            beside[_PLACE] = pa.array(places + rows if isinstance(places, int) else places[rows])
+            if not isinstance(places, int):
+                # Rows of one place, as a join makes them of one row, are told apart by what is in them: on every run they are in one order.
+                ties = hashing.row_hashes(visible, visible.schema.names, one_type=True)[rows]
+                beside[_TIE] = pa.array(ties.astype(np.uint64))
+        yield from _sharded(load, at, _ROWS, columns, beside, one_type=rule.unique is not None)
+
+
+def _sharded(
+    load: str, at: int, side: int, columns: Sequence[pa.Array], beside: Mapping[str, pa.Array], *, one_type: bool
+) -> Iterator[TaggedOutput]:
+    names = [f"k{number}" for number in range(len(columns))]
+    keys = pa.RecordBatch.from_arrays([*columns, *beside.values()], names=[*names, *beside])
+    if not keys.num_rows:
+        return
+    for number, part in cut(keys, hashing.shard(keys, names, SHARDS, one_type=one_type)):
+        yield TaggedOutput(_KEYS, ((load, at, number), (side, ipc.encode(part, COMPRESSION))))
+
+
+class _ShardFn(ShuffleFn[Validate]):
+    """Tells of the keys of a shard which violate, by batch."""
+
+    def process(self, shard: tuple[Shard, Iterable[tuple[int, bytes]]], texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
+        (load, at, _), blocks = shard
+        with self.timed(load):
+            step = self.step(load, texts)
+            rule = step.rules[at]
+            sides: tuple[list[pa.RecordBatch], list[pa.RecordBatch]] = ([], [])
+            for side, packed in blocks:
+                sides[side].append(ipc.decode(packed))
+            if not sides[_ROWS]:
+                return
+            notes: list[pa.RecordBatch] = []
+            if rule.unique is not None:
+                rows = pa.Table.from_batches(sides[_ROWS]).combine_chunks().to_batches()[0] if len(sides[_ROWS]) > 1 else sides[_ROWS][0]
+                found, note = _repeated(rows, rule.unique.keep)
+                fact, counts = self._facts[load], {rule.model.id: asdict(Tally().repeating(found))}
+                self._facts[load] = replace(fact, rules=add_rules(fact.rules, counts))
+                notes = [note]
+            else:
+                known = Known([_column(sides[_REFERENCE], key, sides[_ROWS][0]) for key in _names(sides[_ROWS][0])])
+                notes = [_note(rows, _unknown(rows, known)) for rows in sides[_ROWS]]
+        for note in notes:
+            for part in size.split(note):
+                if part.num_rows:
+                    yield _told_of(str(at), part.replace_schema_metadata({origin.LOAD: load.encode()}))
+
+
+def _names(rows: pa.RecordBatch) -> list[str]:
+    return [name for name in rows.schema.names if name.startswith("k")]
+
+
+def _column(blocks: Sequence[pa.RecordBatch], name: str, like: pa.RecordBatch) -> pa.Array:
+    return pa.concat_arrays([block.column(name) for block in blocks]) if blocks else pa.nulls(0, like.column(name).type)
+
+
+def _unknown(rows: pa.RecordBatch, known: Known) -> Positions:
+    keys = [rows.column(name) for name in _names(rows)]
+    valid = np.ones(rows.num_rows, dtype=np.bool_)
+    for key in keys:
+        valid &= np.asarray(key.is_valid())
+    return np.flatnonzero(valid & ~known.has(keys)).astype(np.int64)
+
+
+def _repeated(rows: pa.RecordBatch, keep: Any) -> tuple[Repeats, pa.RecordBatch]:
+    """Find the rows of a shard that repeat a key, in the order of the source."""
+    by = [np.asarray(rows.column(_PLACE))]
+    if _TIE in rows.schema.names:
+        by.insert(0, np.asarray(rows.column(_TIE)))
+    order = np.lexsort(by).astype(np.int64)
+    found = repeats([[rows.column(name).take(pa.array(order))] for name in _names(rows)], keep)
+    return found, _note(rows, order[found.rows])
+
+
+def _note(rows: pa.RecordBatch, positions: Positions) -> pa.RecordBatch:
+    taken = pa.array(positions)
+    return pa.RecordBatch.from_arrays([rows.column(_BATCH).take(taken).cast(pa.string()), rows.column(_ROW).take(taken)], schema=_NOTE)
+
+
+class _SplitFn(_ValidateFn):
+    """Judges the batches that were held back, with what the shards told of them."""
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._told: dict[tuple[str, str], dict[int, Positions]] | None = None
+
+    def process(
+        self,
+        held: tuple[str, str, bytes],
+        notes: Iterable[pa.RecordBatch],
+        sizes: Iterable[tuple[str, str, int]],
+        references: Iterable[pa.RecordBatch],
+        texts: dict[str, str],
+    ) -> Iterator[pa.RecordBatch]:
+        load, name, packed = held
+        with self.timed(load):
+            if self._told is None:
+                self._told = _by_batch(notes)
+            step = self.opened(load, texts, references)
+            nobody = np.zeros(0, dtype=np.int64)
+            found = {step.place(rule.id): nobody for rule in step.foreign_keys if not self.near(load, rule.id, sizes)}
+            applied = step.judge(ipc.decode(packed), {**found, **self._told.get((load, name), {})})
+            self.count(load, applied)
+        yield from applied.batches
+
+    def finish_bundle(self) -> Iterator[Any]:
+        self._told = None
+        yield from super().finish_bundle()
+
+
+def _by_batch(notes: Iterable[pa.RecordBatch]) -> dict[tuple[str, str], dict[int, Positions]]:
+    """Positions that violate, by load and batch and by the place of the rule; ascending."""
+    gathered: dict[tuple[str, str], dict[int, list[Positions]]] = {}
+    for note in notes:
+        load, at = origin.load_of(note), int(_rule_of(note))
+        encoded = note.column(_BATCH).dictionary_encode()
+        codes, rows = np.asarray(encoded.indices), np.asarray(note.column(_ROW), dtype=np.int64)
+        order = np.argsort(codes, kind="stable")
+        ends = np.cumsum(np.bincount(codes, minlength=len(encoded.dictionary)))
+        for name, part in zip(encoded.dictionary.to_pylist(), np.split(rows[order], ends[:-1]), strict=True):
+            gathered.setdefault((load, name), {}).setdefault(at, []).append(part)
+    return {batch: {at: np.sort(np.concatenate(parts)) for at, parts in told.items()} for batch, told in gathered.items()}
+
+
+class ValidateRows(beam.PTransform):
+    """One validate step of a definition, over the rows of every worker.
+
+    Takes the rows, in one stream or several, and those of each foreign key's reference. Gives the rows that go on, in the streams that they
+    came in, and the facts.
+
+    Args:
+        job: The service.
+        position: Of the step.
+        windows: One element, `{load: window as text}`.
+    """
+
+    def __init__(self, job: Job, position: int, windows: PCollection) -> None:
+        super().__init__()
+        self._job, self._position, self._windows = job, position, windows
+
+    def expand(self, given: Any) -> Any:
+        streams, references = given
+        windows = AsSingleton(self._windows)
+        sizes, held, keys, facts = self._referred(references, windows)
+        judge = beam.ParDo(_JudgeFn(self._job, self._position), sizes, held, windows)
+        judge = judge.with_output_types(pa.RecordBatch, **{_KEYS: _KEYS_TYPE, _HELD: tuple[str, str, bytes], FACTS: StepFact})
+        each = judge.with_outputs(_KEYS, _HELD, FACTS, main="rows")
+        judged = [rows | f"Judge{number or ''}" >> each for number, rows in enumerate(streams)]
+        told = beam.ParDo(_ShardFn(self._job, self._position), windows).with_output_types(pa.RecordBatch, **{FACTS: StepFact})
+        together = (*(one[_KEYS] for one in judged), *keys) | "Keys" >> beam.Flatten()
+        notes = together | "Shards" >> beam.GroupByKey() | "Tell" >> told.with_outputs(FACTS, main="notes")
+        split = beam.ParDo(_SplitFn(self._job, self._position), AsIter(notes.notes), sizes, held, windows)
+        split = split.with_output_types(pa.RecordBatch, **{FACTS: StepFact})
+        later = [one[_HELD] | f"Split{number or ''}" >> split.with_outputs(FACTS, main="rows") for number, one in enumerate(judged)]
+        facts += [notes[FACTS], *(one[FACTS] for one in (*judged, *later))]
+        pairs = enumerate(zip(judged, later, strict=True))
+        rows = [(now.rows, then.rows) | f"Rows{number or ''}" >> beam.Flatten() for number, (now, then) in pairs]
+        return tuple(rows), facts
+
+    def _referred(self, references: Mapping[str, PCollection], windows: Any) -> Any:
+        """How large the references are, those that are held whole, the keys of the others, and facts."""
+        pipeline = self._windows.pipeline
+        sized = [
+            rows | f"Sizes {rule}" >> beam.ParDo(_SizeFn(rule)).with_output_types(tuple[str, str, int]) for rule, rows in references.items()
+        ]
+        # Flattened also when there are none: a flat of nothing is an empty collection.
+        sizes = AsIter(tuple(sized) | "Sizes" >> beam.Flatten(pipeline=pipeline))
+        each = []
+        for rule, rows in references.items():
+            refer = beam.ParDo(_ReferenceFn(self._job, self._position, rule), sizes, windows)
+            refer = refer.with_output_types(pa.RecordBatch, **{_KEYS: _KEYS_TYPE, FACTS: StepFact})
+            each.append(rows | f"Reference {rule}" >> refer.with_outputs(_KEYS, FACTS, main="rows"))
+        held = AsIter(tuple(one.rows for one in each) | "References" >> beam.Flatten(pipeline=pipeline))
+        return sizes, held, [one[_KEYS] for one in each], [one[FACTS] for one in each]

@@ -1,0 +1,197 @@
+"""Hold rows against rules: those that violate one are rejected, marked or counted, as the rule says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+
+from beam_pipelines.columnar import origin
+from beam_pipelines.errors import Code, FatalError, PlanError, Problem
+from beam_pipelines.rules.compiled import Compiled, compile_rules
+from beam_pipelines.rules.judgement import Judgement, Positions
+from beam_pipelines.rules.reference import References
+from beam_pipelines.rules.split import MARKS, marks_rows, split
+from beam_pipelines.rules.tally import Tally
+from beam_pipelines.rules.unique import Repeats, repeats
+from beam_pipelines.spec.rule.reference import ForeignKey
+from beam_pipelines.spec.step.validate import ValidateStep
+from beam_pipelines.transforms.step import Applied, DeadRows
+
+__all__ = ["Validate"]
+
+_NOBODY: Positions = np.zeros(0, dtype=np.int64)
+
+
+class Validate:
+    """A validate step.
+
+    Rules that look at one row are held against each batch. What takes other rows to tell, which rows repeat a key or refer to nothing, is
+    told by whoever has seen them (`judge`); `checked` sees to it where all rows are at hand.
+
+    Args:
+        model: From the definition.
+        path: Where the step stands in it.
+    """
+
+    type = "validate"
+    needs_sample = False
+    required = True
+
+    def __init__(self, model: ValidateStep, path: str) -> None:
+        self.id = model.id
+        self._model, self._path = model, path
+        self._references: dict[str, pa.Schema] = {}
+        self._rules: list[Compiled] | None = None
+        self._schema: pa.Schema | None = None
+
+    @property
+    def foreign_keys(self) -> tuple[ForeignKey, ...]:
+        return self._model.foreign_keys
+
+    def against(self, rule: str, reference: pa.Schema) -> None:
+        """Say what the rows are that a foreign key refers to; before `plan` and `open`."""
+        self._references[rule] = reference
+
+    def plan(self, schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:  # noqa: ARG002 (nothing is sampled)
+        rules = self._compiled(schema, None)
+        for rule in rules:
+            rule.close()
+        self._refuse(rules)
+        if not marks_rows(rules):
+            return schema
+        if MARKS in schema.names:
+            message = f"the column {MARKS!r} is where flagged rows say what they violate"
+            problem = Problem(message, self._path, hint="rename it in a map step")
+            raise PlanError(f"step {self.id!r} cannot be carried out", problems=[problem], code="rule-invalid")
+        return schema.append(pa.field(MARKS, pa.list_(pa.string())))
+
+    def _refuse(self, rules: Sequence[Compiled]) -> None:
+        """Refuse rules that no row of a batch tells, and that nobody brings together in a pipeline."""
+        problems = [
+            Problem(
+                f"expected a rule that looks at rows or keys, got {rule.model.id!r} of type {rule.model.type}",
+                f"{self._path}.rules[{at}].type",
+                hint="beam_pipelines.rules.check holds a whole table against it",
+            )
+            for at, rule in enumerate(rules)
+            if rule.order is not None or rule.dataset is not None
+        ]
+        if problems:
+            raise PlanError(f"step {self.id!r} cannot be carried out", problems=problems, code="rule-invalid")
+
+    def _compiled(self, schema: pa.Schema, now: datetime | None) -> list[Compiled]:
+        def nothing(rule: ForeignKey) -> pa.Table:
+            return self._references[rule.id].empty_table()
+
+        return compile_rules(self._model.rules, schema, self._model.actions, nothing, f"{self._path}.rules", now)
+
+    def open(self, schema_in: pa.Schema, schema_out: pa.Schema, now: datetime) -> None:  # noqa: ARG002 (it follows from the other)
+        self.close()
+        self._rules, self._schema = self._compiled(schema_in, now), schema_in
+
+    def close(self) -> None:
+        for rule in self._rules or ():
+            rule.close()
+        self._rules = self._schema = None
+
+    def refer(self, rule: str, rows: pa.Table) -> None:
+        """Give the rows that a foreign key refers to; after `open`."""
+        rules = self._opened()
+        at = self.place(rule)
+        model = rules[at].model
+        assert isinstance(model, ForeignKey)
+        assert self._schema is not None
+        rules[at] = replace(rules[at], row=References(model, self._schema, rows))
+
+    def place(self, rule: str) -> int:
+        """Return which of the rules has an id."""
+        return [one.model.id for one in self._opened()].index(rule)
+
+    @property
+    def rules(self) -> Sequence[Compiled]:
+        """The rules, made for the rows that the step is open for."""
+        return self._opened()
+
+    def _opened(self) -> list[Compiled]:
+        if self._rules is None:
+            raise FatalError(f"step {self.id!r} was not opened", code="internal")
+        return self._rules
+
+    def apply(self, batch: pa.RecordBatch) -> Applied:
+        """Carry the step out on one batch, as if it held every row."""
+        (applied,) = self.checked([batch])
+        return applied
+
+    def checked(self, batches: Sequence[pa.RecordBatch]) -> list[Applied]:
+        """Carry the step out on all rows."""
+        found: dict[int, list[Positions]] = {}
+        counts: dict[str, Tally] = {}
+        for at, rule in enumerate(self._opened()):
+            if rule.unique is not None:
+                repeated, found[at] = _repeated(rule, batches)
+                counts[rule.model.id] = Tally().repeating(repeated)
+        results = [self.judge(batch, {at: rows[number] for at, rows in found.items()}) for number, batch in enumerate(batches)]
+        if results and counts:
+            results.append(Applied((), rules={rule: asdict(tally) for rule, tally in counts.items()}))
+        return results
+
+    def judge(self, batch: pa.RecordBatch, found: Mapping[int, Positions]) -> Applied:
+        """Hold one batch against the rules.
+
+        Args:
+            batch: With hidden columns.
+            found: Positions of the rows that violate, by the place of the rule, of rules that this batch alone does not tell; ascending.
+        """
+        rules = self._opened()
+        judgements = [_judgement(rule, batch, found.get(at)) for at, rule in enumerate(rules)]
+        parts = split(rules, batch, judgements)
+        counts = {rule.model.id: asdict(Tally.of(one, batch.num_rows)) for rule, one in zip(rules, judgements, strict=True)}
+        rejects = np.flatnonzero(parts.rejects).tolist()
+        told = _reasons(rules, judgements, rejects) if rejects else ()
+        refused = (DeadRows(batch, rejects, [code for code, _ in told], [why for _, why in told]),) if rejects else ()
+        return Applied((parts.valid,) if parts.valid.num_rows else (), rejects=refused, rules=counts)
+
+
+def _judgement(rule: Compiled, batch: pa.RecordBatch, rows: Positions | None) -> Judgement:
+    if rule.unique is not None:
+        told = _NOBODY if rows is None else rows
+        return Judgement(tuple(rule.unique.finding(batch, told)), rule.unique.unevaluated(batch))
+    assert rule.row is not None
+    if rows is not None:
+        assert isinstance(rule.row, References)
+        return Judgement(tuple(rule.row.finding(batch, rows)), rule.row.unevaluated(batch))
+    return rule.row.judge(batch)
+
+
+def _reasons(rules: Sequence[Compiled], judgements: Sequence[Judgement], rejects: Sequence[int]) -> list[tuple[Code, str]]:
+    """Return of each rejected row a code and everything that it violates, rule by rule."""
+    said: dict[int, list[str]] = {row: [] for row in rejects}
+    codes: dict[int, Code] = {}
+    for rule, judgement in zip(rules, judgements, strict=True):
+        for one in judgement.findings:
+            text = f"{rule.model.id}: {one.message}"
+            for row in one.rows.tolist():
+                if row in said:
+                    said[row].append(text)
+        for row, why in judgement.failed.items():
+            said[row].append(f"{rule.model.id}: the rule failed on this row: {why}")
+            codes[row] = "rule-failed"
+    return [(codes.get(row, "rule-violated"), "; ".join(said[row])) for row in rejects]
+
+
+def _repeated(rule: Compiled, batches: Sequence[pa.RecordBatch]) -> tuple[Repeats, list[Positions]]:
+    """Find the rows that repeat a key, as positions in each batch."""
+    assert rule.unique is not None
+    keyed = [rule.unique.keys(origin.visible(batch)) for batch in batches]
+    sizes = [len(rows) for _, rows in keyed]
+    if not sum(sizes):
+        return Repeats(_NOBODY), [_NOBODY for _ in batches]
+    repeated = repeats(list(zip(*(columns for columns, _ in keyed), strict=True)), rule.unique.keep)
+    ends = np.cumsum(sizes)
+    cuts = np.searchsorted(repeated.rows, ends)
+    parts = np.split(repeated.rows, cuts[:-1])
+    return repeated, [rows[part - (end - size)] for (_, rows), part, end, size in zip(keyed, parts, ends.tolist(), sizes, strict=True)]

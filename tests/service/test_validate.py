@@ -1,0 +1,253 @@
+"""Rules in real runs: rows that go on and rows that are rejected against plain Python, for references near and far and for more workers.
+
+The source is 300 people: e-mail `p<i>@x.org`, of every 30th that of the one before; no e-mail for every 25th, one without an @ for every
+40th; age i, `country` A to D by i % 4, null for every 10th. Countries are A, B and C, so that D refers to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_pipelines.cli.main import main
+from beam_pipelines.engine import shuffle
+from beam_pipelines.engine import validate as module
+from beam_pipelines.errors import PlanError
+
+Desk = Any
+TWO = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+COUNT = 300
+
+
+def email(i: int) -> str | None:
+    if i % 25 == 0:
+        return None
+    if i % 40 == 0:
+        return f"p{i}.x.org"
+    return f"p{i - 1 if i % 30 == 0 else i}@x.org"
+
+
+PEOPLE = [(i, email(i), i, None if i % 10 == 0 else "DABC"[i % 4]) for i in range(1, COUNT + 1)]
+REQUIRED = {"id": "there", "type": "required-fields", "fields": ["email"]}
+FORMAT = {"id": "format", "type": "regex", "field": "email", "pattern": "@"}
+RANGE = {"id": "range", "type": "numeric-range", "field": "age", "max": 290, "severity": "warning"}
+UNIQUE = {"id": "once", "type": "unique", "field": "email"}
+COUNTRIES = {"connection": "source", "table": "countries", "field": "code"}
+REFERENCE = {"id": "known", "type": "foreign-key", "field": "country", "reference": COUNTRIES}
+RULES = [REQUIRED, FORMAT, RANGE, UNIQUE, REFERENCE]
+
+
+def violated(keep: str = "first") -> dict[int, list[str]]:
+    """Ids of the rules that reject or flag each person, by hand."""
+    mails = Counter(mail for _, mail, _, _ in PEOPLE)
+    found: dict[int, list[str]] = {}
+    for i, mail, age, country in PEOPLE:
+        twice = mail is not None and mails[mail] > 1
+        later = i % 30 == 0
+        names = [
+            ("there", mail is None),
+            ("format", mail is not None and "@" not in mail),
+            ("range", age > 290),
+            ("once", twice and (keep == "none" or later == (keep == "first"))),
+            ("known", country == "D"),
+        ]
+        found[i] = [name for name, holds in names if holds]
+    return found
+
+
+@pytest.fixture
+def people(desk: Desk) -> Desk:
+    desk.sqlite("source.db", "CREATE TABLE people (id INTEGER PRIMARY KEY, email TEXT, age INTEGER, country TEXT)")
+    countries = "INSERT INTO countries VALUES ('A', 'a'), ('B', 'b'), ('C', 'c'), (NULL, 'd')"
+    desk.sqlite("source.db", "CREATE TABLE countries (code TEXT, name TEXT)", countries)
+    with sqlite3.connect(desk.folder / "source.db") as connection:
+        connection.executemany("INSERT INTO people VALUES (?, ?, ?, ?)", PEOPLE)
+    connection.close()
+    return desk
+
+
+@pytest.fixture(params=["near", "far"])
+def distance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "far":
+        monkeypatch.setattr(module, "NEAR", -1)
+    return str(request.param)
+
+
+def define(desk: Desk, *rules: dict[str, Any], before: tuple[dict[str, Any], ...] = (), **more: Any) -> None:
+    step = {"id": "check", "type": "validate", "rules": list(rules), **more}
+    desk.etl({"table": "people"}, {"table": "people", "mode": "replace"}, [*before, step])
+
+
+def loaded(desk: Desk, columns: str = "id") -> list[Any]:
+    return [row if len(row) > 1 else row[0] for row in desk.duckdb("target.duckdb", f"SELECT {columns} FROM people ORDER BY id")]
+
+
+def rejected(desk: Desk) -> dict[int, list[str]]:
+    """Ids of the rules that each rejected person is said to violate."""
+    return {letter["record"]["id"]: [part.partition(":")[0] for part in letter["error"].split("; ")] for letter in desk.letters()}
+
+
+def check(record: dict[str, Any]) -> dict[str, Any]:
+    (step,) = next(one for one in record["steps"] if one["phase"] == "transform")["transformations"][-1:]
+    return dict(step)
+
+
+def test_every_row_goes_on_or_is_rejected_with_all_that_it_violates(people: Desk, distance: str) -> None:
+    define(people, *RULES)
+    record = people.ran()
+    wanted = violated()
+    bad = {i: rules for i, rules in wanted.items() if set(rules) - {"range"}}
+    assert rejected(people) == bad
+    assert loaded(people, "id, _dq") == [(i, wanted[i] or None) for i, *_ in PEOPLE if i not in bad]
+    assert {letter["code"] for letter in people.letters()} == {"rule-violated"}
+    metrics = record["metrics"]
+    assert (metrics["recordsLoaded"], metrics["recordsRejected"], metrics["recordsDeadLettered"]) == (COUNT - len(bad), len(bad), 0)
+    violations = Counter(rule for rules in wanted.values() for rule in rules)
+    counts = {rule["rule"]: (rule["violated"], rule["notEvaluated"]) for rule in check(record)["rules"]}
+    without_mail, without_country = sum(mail is None for _, mail, _, _ in PEOPLE), sum(country is None for *_, country in PEOPLE)
+    assert counts == {
+        "there": (violations["there"], 0),
+        "format": (violations["format"], without_mail),
+        "range": (violations["range"], 0),
+        "once": (violations["once"], without_mail),
+        "known": (violations["known"], without_country),
+    }
+    assert distance in ("near", "far")
+
+
+@pytest.mark.parametrize("keep", ["first", "last", "none"])
+def test_which_row_of_a_value_goes_on_is_told_by_the_order_of_the_source(people: Desk, keep: str) -> None:
+    define(people, {**UNIQUE, "keep": keep})
+    record = people.ran()
+    bad = sorted(i for i, rules in violated(keep).items() if "once" in rules)
+    assert sorted(rejected(people)) == bad
+    pairs = sum(1 for mail, number in Counter(mail for _, mail, _, _ in PEOPLE).items() if mail and number == 2)
+    assert check(record)["rules"][0]["duplicates"] == {"laterRows": pairs, "keys": pairs, "members": 2 * pairs}
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_any_number_of_shards_says_the_same(people: Desk, shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NEAR", -1)
+    for place in (module, shuffle):
+        monkeypatch.setattr(place, "SHARDS", shards)
+    define(people, *RULES)
+    people.ran()
+    assert rejected(people) == {i: rules for i, rules in violated().items() if set(rules) - {"range"}}
+
+
+def test_rules_of_several_fields_and_of_a_reference_in_a_file(people: Desk) -> None:
+    pq.write_table(pa.table({"land": ["A", "B", None], "years": [1, 2, 3]}), people.folder / "known.parquet")
+    reference = {"source": {"type": "file", "path": "known.parquet"}, "fields": ["land", "years"]}
+    known = {"id": "known", "type": "foreign-key", "fields": ["country", "age"], "reference": reference}
+    define(people, known, {"id": "pair", "type": "unique", "fields": ["country", "email"], "action": "flag"})
+    people.ran()
+    # (A, 1) and (B, 2) are the pairs of persons 1 and 2.
+    assert sorted(rejected(people)) == [i for i, _, _, country in PEOPLE if country is not None and i > 2]
+    assert loaded(people, "id, _dq") == [(i, None) for i, _, _, country in PEOPLE if country is None or i <= 2]
+
+
+def test_nothing_read_is_nothing_rejected(people: Desk) -> None:
+    people.sqlite("source.db", "DELETE FROM people")
+    people.etl({"table": "people"}, {"table": "people", "mode": "insert"}, [{"id": "check", "type": "validate", "rules": RULES}])
+    record = people.ran()
+    assert (record["metrics"]["recordsExtracted"], record["metrics"]["recordsRejected"]) == (0, 0)
+
+
+@pytest.mark.no_bundle
+def test_a_test_of_a_definition_writes_down_what_a_foreign_key_refers_to(people: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    case = {
+        "name": "who goes on",
+        "input": [{"id": 1, "email": "a@x", "age": 3, "country": "A"}, {"id": 2, "email": "a@x", "age": 4, "country": "X"}],
+        "sources": {"check/known": [{"code": "A"}]},
+        "expect": {"check": {"rows": [{"id": 1}], "dead": [{"code": "rule-violated", "row": {"id": 2}}]}},
+    }
+    define(people, UNIQUE, REFERENCE)
+    written = json.loads((people.folder / "service.json").read_text())
+    people.define({**written, "tests": [case]})
+    assert main(["test", str(people.folder / "service.json")]) == 0, capsys.readouterr()
+
+
+@pytest.mark.long
+def test_workers_in_processes_of_their_own_say_the_same(people: Desk) -> None:
+    define(people, *RULES)
+    people.ran(options=list(TWO))
+    assert rejected(people) == {i: rules for i, rules in violated().items() if set(rules) - {"range"}}
+
+
+def test_rules_hold_of_rows_that_a_join_has_multiplied(people: Desk) -> None:
+    # Both rows of A come from one place in the source, so which of them is the first is told by what is in them.
+    people.sqlite("source.db", "INSERT INTO countries VALUES ('A', 'z')")
+    source = {"type": "database", "connection": "source", "table": "countries"}
+    join = {"id": "named", "type": "join", "source": source, "on": {"country": "code"}}
+    define(people, {"id": "once", "type": "unique", "field": "id"}, before=(join,))
+    people.ran()
+    kept = loaded(people, "id, name")
+    assert [i for i, _ in kept] == [i for i, _, _, country in PEOPLE if country in ("A", "B", "C")]
+    assert sorted(rejected(people)) == [i for i, _, _, country in PEOPLE if country == "A"]
+    first = sorted(kept)
+    people.ran()
+    assert sorted(loaded(people, "id, name")) == first
+
+
+def test_action_and_severity_are_independent(people: Desk) -> None:
+    define(people, {**REQUIRED, "action": "log"}, {**RANGE, "action": "reject"}, {**FORMAT, "severity": "info"})
+    record = people.ran()
+    assert sorted(rejected(people)) == list(range(291, 301))
+    assert loaded(people) == list(range(1, 291))
+    assert [rule["violated"] for rule in check(record)["rules"]] == [COUNT // 25, 10, sum("format" in r for r in violated().values())]
+    assert "_dq" not in [
+        row[0] for row in people.duckdb("target.duckdb", "SELECT column_name FROM duckdb_columns() WHERE table_name = 'people'")
+    ]
+
+
+@pytest.mark.parametrize(("severity", "code"), [("error", 1), ("warning", 3), ("info", 0)])
+def test_a_threshold_that_is_passed_means_what_the_severity_says(people: Desk, severity: str, code: int) -> None:
+    define(people, {**REQUIRED, "maxFailures": 11, "severity": severity, "action": "log"})
+    result = people.run()
+    assert result.exit_code == code
+    if severity == "error":
+        assert result.execution.error_code == "threshold-passed"
+        assert "12 of 300 rows violate the rule 'there', which allows 11" in str(result.execution.error)
+        assert people.duckdb("target.duckdb", "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'people'") == [(0,)]
+    else:
+        assert len(loaded(people)) == COUNT
+
+
+def test_a_threshold_that_is_kept_rejects_rows_all_the_same(people: Desk) -> None:
+    define(people, {**REQUIRED, "maxFailures": "4%", "mostly": 0.96})
+    people.ran()
+    assert len(loaded(people)) == COUNT - 12
+
+
+@pytest.mark.no_bundle
+@pytest.mark.parametrize(
+    ("rule", "path", "message"),
+    [
+        ({**FORMAT, "pattern": "(?=x)"}, "rules[0].pattern", "expected a pattern that can be run"),
+        ({**FORMAT, "field": "mail"}, "rules[0].field", "no field 'mail'"),
+        ({**REFERENCE, "field": "age"}, "rules[0].reference.field", "expected a column that values of 'age'"),
+        ({**REFERENCE, "reference": {**COUNTRIES, "table": "lands"}}, "rules[0].reference", "lands"),
+        ({**REFERENCE, "reference": {**COUNTRIES, "field": "cod"}}, "rules[0].reference", "cod"),
+    ],
+    ids=["pattern", "field", "type", "table", "column"],
+)
+def test_a_rule_that_cannot_hold_is_refused_before_the_run(people: Desk, rule: dict[str, Any], path: str, message: str) -> None:
+    define(people, rule)
+    with pytest.raises(PlanError) as refused:
+        people.service.plan()
+    assert any(path in problem.path and message in problem.message for problem in refused.value.problems), refused.value
+
+
+@pytest.mark.no_bundle
+def test_preview_shows_what_goes_on_and_what_is_rejected(people: Desk) -> None:
+    define(people, *RULES)
+    shown = people.service.preview(limit=60)
+    bad = {i for i, rules in violated().items() if set(rules) - {"range"} and i <= 60}
+    assert [row["id"] for row in shown.rows] == [i for i in range(1, 61) if i not in bad]
+    assert len(shown.dead) == len(bad)
