@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from beam_pipelines.columnar.kinds import is_text
 
-__all__ = ["CHARACTERS", "FORMS", "pattern", "shapes"]
+__all__ = ["CHARACTERS", "FORMS", "of_form", "pattern", "shapes"]
 
 CHARACTERS = 60  # of a shape that are kept
 # Forms that are looked for, as RE2 patterns.
@@ -19,6 +19,8 @@ FORMS = {
     "email": r"^[A-Za-z0-9_%+'-]+(\.[A-Za-z0-9_%+'-]+)*@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,63}$",
     "uuid": r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$",
 }
+# What has a form and is none all the same: addresses that no mail goes to, or too long, or with a label that is kept for other writing.
+_UNLESS = {"email": r"--|^[^@]{65}|[^.@]{64}|^.{255}|(?i)\.(arpa|alt|internal|invalid|local|localhost|onion)$"}
 _SPECIAL = re.compile(r"[\\.^$|?*+()\[\]{}]")  # what RE2 does not take as itself
 _RUNS = {"a": r"[a-z\x{80}-\x{10FFFF}]+", "A": "[A-Z]+", "9": "[0-9]+"}
 
@@ -55,6 +57,14 @@ def shapes(texts: pa.Array) -> pa.Array:
     places = np.concatenate([[0], np.cumsum(kept)])[offsets - first].astype(np.int64)
     made = pa.LargeStringArray.from_buffers(len(wide), pa.py_buffer(places), pa.py_buffer(classes[kept]))
     return pc.utf8_slice_codeunits(made, 0, CHARACTERS).cast(pa.string())
+
+
+def of_form(texts: pa.Array, form: str) -> npt.NDArray[np.bool_]:
+    """Return which texts, none of which is null, are of one of `FORMS`."""
+    matched = pc.match_substring_regex(texts, FORMS[form])
+    if form in _UNLESS:
+        matched = pc.and_not(matched, pc.match_substring_regex(texts, _UNLESS[form]))
+    return np.asarray(matched)
 
 
 def pattern(shape: str) -> str | None:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from beam_pipelines.columnar.plain import plain
 from beam_pipelines.rules.frequent import Frequent
-from beam_pipelines.rules.shape import FORMS, shapes
+from beam_pipelines.rules.shape import FORMS, of_form, shapes
 
 __all__ = ["TextProfile", "readable"]
 
@@ -52,7 +52,7 @@ class TextProfile:
             longest=int(lengths.max()) if len(lengths) else None,
             characters=int((lengths * counts).sum()),
             shapes=Frequent.counted(shaped.dictionary, sums),
-            forms={name: int(often[np.asarray(pc.match_substring_regex(some, form))].sum()) for name, form in FORMS.items()},
+            forms={name: int(often[of_form(some, name)].sum()) for name in FORMS},
         )
 
     def __add__(self, other: TextProfile) -> TextProfile:

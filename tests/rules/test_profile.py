@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from beam_pipelines.rules import check, profile, suggest
 from beam_pipelines.rules.frequent import COUNTERS, Frequent
-from beam_pipelines.rules.shape import pattern, shapes
+from beam_pipelines.rules.shape import of_form, pattern, shapes
 from tests.rules.tables import cut, found
 
 NAN, INF = math.nan, math.inf
@@ -158,6 +158,12 @@ def test_the_shape_of_a_text(text: str, shape: str) -> None:
     if wanted is not None:
         assert found(check(pa.table({"t": [text]}), [{"id": "r", "type": "regex", "field": "t", "pattern": wanted}]), "r") == []
         assert found(check(pa.table({"t": [text + "!"]}), [{"id": "r", "type": "regex", "field": "t", "pattern": wanted}]), "r") == [0]
+
+
+def test_the_form_of_an_address() -> None:
+    good = ["a@x.io", "a.b+c@mail.example.org", "o'neil@x-y.com"]
+    bad = ["a@x", "a@x.local", "a@x.LOCAL", "a@ab--c.org", "a" * 65 + "@x.org", "a@" + "b" * 64 + ".org", ".a@x.io", "a@x..io", "a b@x.io"]
+    assert of_form(pa.array(good + bad), "email").tolist() == [True] * len(good) + [False] * len(bad)
 
 
 def suggested(**columns: Any) -> list[dict[str, Any]]:
