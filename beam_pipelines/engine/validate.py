@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import apache_beam as beam
 import numpy as np
@@ -30,6 +30,9 @@ from beam_pipelines.rules.tally import Tally
 from beam_pipelines.rules.unique import Repeats, repeats
 from beam_pipelines.runs.facts import StepFact, add_rules
 from beam_pipelines.transforms.validate import Validate
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.step.validate import ValidateStep
 
 __all__ = ["ValidateRows"]
 
@@ -302,9 +305,17 @@ class ValidateRows(beam.PTransform):
         split = split.with_output_types(pa.RecordBatch, **{FACTS: StepFact})
         later = [one[_HELD] | f"Split{number or ''}" >> split.with_outputs(FACTS, main="rows") for number, one in enumerate(judged)]
         facts += [notes[FACTS], *(one[FACTS] for one in (*judged, *later))]
+        if self._all_later:
+            return tuple(one.rows for one in later), facts
         pairs = enumerate(zip(judged, later, strict=True))
         rows = [(now.rows, then.rows) | f"Rows{number or ''}" >> beam.Flatten() for number, (now, then) in pairs]
         return tuple(rows), facts
+
+    @property
+    def _all_later(self) -> bool:
+        """Whether every batch is held back, whatever the references weigh: Beam's local runner holds what it flattens once more."""
+        rules = cast("ValidateStep", self._job.definition.steps[self._position]).rules
+        return any(rule.type == "unique" for rule in rules)
 
     def _referred(self, references: Mapping[str, PCollection], windows: Any) -> Any:
         """How large the references are, those that are held whole, the keys of the others, and facts."""
