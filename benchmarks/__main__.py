@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from benchmarks import machine, report
-from benchmarks.cases import files, memory, merge, start, tpch, transform
+from benchmarks.cases import files, memory, merge, quality, start, tpch, transform
 from benchmarks.process import BenchmarkError
 from benchmarks.result import Line, Results
 from benchmarks.servers import Databases, databases
@@ -33,6 +33,7 @@ _ALONE: dict[str, Callable[[Settings], list[Line]]] = {
     "group": transform.group,
     "large": transform.large,
     "tpch": tpch.tpch,
+    "quality": quality.quality,
 }
 _WITH_SERVER: dict[str, Callable[[Settings, Databases], list[Line]]] = {
     "fixed": start.fixed,

@@ -22,7 +22,19 @@ _OURS = (
     "pydantic",
     "SQLAlchemy",
 )
-_PEERS = ("dlt", "connectorx", "adbc-driver-postgresql", "apache-beam", "pyarrow", "polars", "SQLAlchemy", "psycopg2-binary")
+_PEERS = (
+    "dlt",
+    "connectorx",
+    "adbc-driver-postgresql",
+    "apache-beam",
+    "pyarrow",
+    "polars",
+    "SQLAlchemy",
+    "psycopg2-binary",
+    "great-expectations",
+    "pandas",
+    "pyspark",
+)
 _ASK = """
 import importlib.metadata as m, json, platform, sys
 def version(name):

@@ -18,6 +18,7 @@ from beam_pipelines.columnar.kinds import is_list, storage
 __all__ = ["Mask", "convert_column"]
 
 Mask = npt.NDArray[np.bool_]
+_REFUSED = (pa.ArrowInvalid, UnicodeDecodeError)  # the latter by text that is read value by value and is no UTF-8
 
 
 def convert_column(array: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]:
@@ -51,7 +52,7 @@ def convert_column(array: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask
         return _nulls(len(array), target), array.is_valid().to_numpy(zero_copy_only=False)
     try:
         return convert(array, target), None
-    except pa.ArrowInvalid:
+    except _REFUSED:
         wrong = _misfits(array, target, convert)
         return convert(_without(array, wrong), target), wrong
 
@@ -94,7 +95,7 @@ def _halved(values: pa.Array, target: pa.DataType, convert: Converter) -> Mask:
         start, length = parts.pop()
         try:
             convert(values.slice(start, length), target)
-        except pa.ArrowInvalid:
+        except _REFUSED:
             if length == 1:
                 wrong[start] = True
                 continue

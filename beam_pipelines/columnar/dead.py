@@ -64,9 +64,9 @@ def letters(
     told = [orjson.dumps(place).decode() for place in (origin.describe(batch, rows) if origins is None else origins)]
     count = len(rows)
     columns = [
-        pa.array([load] * count, pa.string()),
-        pa.array([step] * count, pa.string()),
-        pa.array([at] * count, SCHEMA.field("at").type),
+        pa.repeat(pa.scalar(load, pa.string()), count),
+        pa.repeat(pa.scalar(step, pa.string()), count),
+        pa.repeat(pa.scalar(at, SCHEMA.field("at").type), count),
         pa.array(list(codes), pa.string()),
         pa.array(list(messages), pa.string()),
         pa.array(told, pa.string()),

@@ -23,6 +23,9 @@ from beam_pipelines.columnar.kinds import is_list, is_text, is_uuid
 
 __all__ = ["plain"]
 
+# Seconds from 1970 to the years that Arrow's cast can write, 0001 to 9999.
+_FIRST, _END = -62_135_596_800, 253_402_300_800
+
 
 def plain(array: pa.Array) -> list[Any]:
     """Turn an array into Python values that `orjson.dumps` takes as they are.
@@ -111,8 +114,19 @@ def _timestamps(array: pa.Array) -> list[str | None]:
     # Arrow's own formatting knows nanoseconds and the years that `datetime` cannot hold; it writes UTC with a Z for columns with a zone.
     zone, unit = array.type.tz, array.type.unit
     utc = array.cast(pa.timestamp(unit, "UTC")) if zone else array
-    texts = pc.strftime(utc, "%Y-%m-%dT%H:%M:%S").to_pylist()
-    return [None if text is None else text + ("+00:00" if zone else "") for text in texts]
+    return _iso(utc.cast(pa.timestamp(unit)), "+00:00" if zone else "").to_pylist()
+
+
+def _iso(naive: pa.Array, zone: str) -> pa.Array:
+    """Write instants. A cast takes a tenth of the time of `strftime`, and knows the years of four digits only."""
+    ticks = pc.min_max(naive.cast(pa.int64()))
+    seconds = [bound.as_py() for bound in ticks.values()] if naive.null_count < len(naive) else [0, 0]
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[naive.type.unit]
+    if _FIRST * per_second <= seconds[0] and seconds[1] < _END * per_second:
+        texts = pc.replace_substring(naive.cast(pa.string()), " ", "T", max_replacements=1)
+    else:
+        texts = pc.strftime(naive, "%Y-%m-%dT%H:%M:%S")
+    return pc.binary_join_element_wise(texts, pa.scalar(zone), pa.scalar("")) if zone else texts
 
 
 def _ticks(array: pa.Array) -> list[str | None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import apache_beam as beam
 import numpy as np
@@ -22,7 +22,7 @@ from beam_pipelines.engine.bundle import FACTS, PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.join import NEAR
 from beam_pipelines.engine.places import Places
-from beam_pipelines.engine.shuffle import COMPRESSION, SHARDS, ShuffleFn, cut
+from beam_pipelines.engine.shuffle import SHARDS, ShuffleFn, cut
 from beam_pipelines.rules.field import Field
 from beam_pipelines.rules.judgement import Positions
 from beam_pipelines.rules.known import Known
@@ -32,6 +32,9 @@ from beam_pipelines.rules.unique import Repeats, repeats
 from beam_pipelines.runs.facts import StepFact, add_rules
 from beam_pipelines.transforms.validate import Validate
 
+if TYPE_CHECKING:
+    from beam_pipelines.spec.step.validate import ValidateStep
+
 __all__ = ["ValidateRows"]
 
 _KEYS, _HELD = "keys", "held"
@@ -39,6 +42,8 @@ _ROWS, _REFERENCE = 0, 1
 _BATCH, _ROW, _PLACE, _TIE = "batch", "row", "place", "tie"
 _NOTE = pa.schema([(_BATCH, pa.string()), (_ROW, pa.int32())])
 _RULE = b"bp:rule"
+# Every row is packed and opened twice here, once as a key: zstd takes half the room of lz4, and twice as long.
+_COMPRESSION = "lz4"
 
 Shard = tuple[str, int, int]  # load, place of the rule, number
 _Keys = tuple[Shard, tuple[int, bytes]]
@@ -106,7 +111,7 @@ class _ReferenceFn(_ValidateFn):
         at = step.place(self._rule)
         (rule,) = (one for one in step.foreign_keys if one.id == self._rule)
         keys = [Field.find(name, batch.schema).read(batch) for name in rule.reference.names]
-        yield from _sharded(load, at, _REFERENCE, keys, {}, one_type=False)
+        yield from _sharded(load, at, _REFERENCE, keys, {}, {}, one_type=False)
 
 
 class _JudgeFn(_ValidateFn):
@@ -134,7 +139,7 @@ class _JudgeFn(_ValidateFn):
             places = self._places.of(load, batch)
             keyed = [part for at in sorted(apart) for part in self._keys(load, step, at, batch, name, places)]
         yield from keyed
-        yield TaggedOutput(_HELD, (load, name, ipc.encode(batch, COMPRESSION)))
+        yield TaggedOutput(_HELD, (load, name, ipc.encode(batch, _COMPRESSION)))
 
     def _keys(self, load: str, step: Validate, at: int, batch: pa.RecordBatch, name: str, places: int | Positions) -> Iterator[Any]:
         rule, visible = step.rules[at], origin.visible(batch)
@@ -143,28 +148,45 @@ class _JudgeFn(_ValidateFn):
         else:
             assert isinstance(rule.row, References)
             columns, rows = rule.row.keys(visible), np.arange(batch.num_rows, dtype=np.int64)
-        beside: dict[str, pa.Array] = {
-            _BATCH: pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(rows), dtype=np.int8)), pa.array([name])),
-            _ROW: pa.array(rows.astype(np.int32)),
-        }
-        if rule.unique is not None:
-            beside[_PLACE] = pa.array(places + rows if isinstance(places, int) else places[rows])
-            if not isinstance(places, int):
-                # Rows of one place, as a join makes them of one row, are told apart by what is in them: on every run they are in one order.
-                ties = hashing.row_hashes(visible, visible.schema.names, one_type=True)[rows]
-                beside[_TIE] = pa.array(ties.astype(np.uint64))
-        yield from _sharded(load, at, _ROWS, columns, beside, one_type=rule.unique is not None)
+        beside = {_ROW: pa.array(rows.astype(np.int32))}
+        about = {_BATCH: name}
+        if isinstance(places, int):
+            about[_PLACE] = str(places)
+        elif rule.unique is not None:
+            beside[_PLACE] = pa.array(places[rows])
+            # Rows of one place, as a join makes them of one row, are told apart by what is in them: on every run they are in one order.
+            ties = hashing.row_hashes(visible, visible.schema.names, one_type=True)[rows]
+            beside[_TIE] = pa.array(ties.astype(np.uint64))
+        yield from _sharded(load, at, _ROWS, columns, beside, about, one_type=rule.unique is not None)
 
 
 def _sharded(
-    load: str, at: int, side: int, columns: Sequence[pa.Array], beside: Mapping[str, pa.Array], *, one_type: bool
+    load: str,
+    at: int,
+    side: int,
+    columns: Sequence[pa.Array],
+    beside: Mapping[str, pa.Array],
+    about: Mapping[str, str],
+    *,
+    one_type: bool,
 ) -> Iterator[TaggedOutput]:
+    """Keys by shard, with columns `beside` them; what is alike for all rows goes `about` them, into the schema's metadata."""
     names = [f"k{number}" for number in range(len(columns))]
-    keys = pa.RecordBatch.from_arrays([*columns, *beside.values()], names=[*names, *beside])
+    keys = pa.RecordBatch.from_arrays([*columns, *beside.values()], names=[*names, *beside], metadata=dict(about))
     if not keys.num_rows:
         return
     for number, part in cut(keys, hashing.shard(keys, names, SHARDS, one_type=one_type)):
-        yield TaggedOutput(_KEYS, ((load, at, number), (side, ipc.encode(part, COMPRESSION))))
+        yield TaggedOutput(_KEYS, ((load, at, number), (side, ipc.encode(part, _COMPRESSION))))
+
+
+def _told_whole(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Keys of rows as they came, with what was told about them as columns."""
+    about = rows.schema.metadata or {}
+    name = pa.array([about[_BATCH.encode()].decode()])
+    columns = {_BATCH: pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows.num_rows, dtype=np.int8)), name)}
+    if (first := about.get(_PLACE.encode())) is not None:
+        columns[_PLACE] = pa.array(np.asarray(rows.column(_ROW), dtype=np.int64) + int(first))
+    return pa.RecordBatch.from_arrays([*rows.columns, *columns.values()], names=[*rows.schema.names, *columns])
 
 
 class _ShardFn(ShuffleFn[Validate]):
@@ -177,7 +199,8 @@ class _ShardFn(ShuffleFn[Validate]):
             rule = step.rules[at]
             sides: tuple[list[pa.RecordBatch], list[pa.RecordBatch]] = ([], [])
             for side, packed in blocks:
-                sides[side].append(ipc.decode(packed))
+                part = ipc.decode(packed)
+                sides[side].append(_told_whole(part) if side == _ROWS else part)
             if not sides[_ROWS]:
                 return
             notes: list[pa.RecordBatch] = []
@@ -303,9 +326,17 @@ class ValidateRows(beam.PTransform):
         split = split.with_output_types(pa.RecordBatch, **{FACTS: StepFact})
         later = [one[_HELD] | f"Split{number or ''}" >> split.with_outputs(FACTS, main="rows") for number, one in enumerate(judged)]
         facts += [notes[FACTS], *(one[FACTS] for one in (*judged, *later))]
+        if self._all_later:
+            return tuple(one.rows for one in later), facts
         pairs = enumerate(zip(judged, later, strict=True))
         rows = [(now.rows, then.rows) | f"Rows{number or ''}" >> beam.Flatten() for number, (now, then) in pairs]
         return tuple(rows), facts
+
+    @property
+    def _all_later(self) -> bool:
+        """Whether every batch is held back, whatever the references weigh: Beam's local runner holds what it flattens once more."""
+        rules = cast("ValidateStep", self._job.definition.steps[self._position]).rules
+        return any(rule.type == "unique" for rule in rules)
 
     def _referred(self, references: Mapping[str, PCollection], windows: Any) -> Any:
         """How large the references are, those that are held whole, the keys of the others, and facts."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ import pyarrow as pa
 from beam_pipelines.columnar import size
 from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.rules.compiled import Compiled, compile_rules
+from beam_pipelines.rules.dataset import Measures, Verdict
+from beam_pipelines.rules.field import RuleMisfit
 from beam_pipelines.rules.judgement import Judgement
 from beam_pipelines.rules.models import rule_set
 from beam_pipelines.rules.result import Result, RuleResult
@@ -41,45 +43,53 @@ def check(
         rules: As a definition has them.
         actions: What becomes of a row by the severity of its violation, as a definition has it; default: reject, flag, log.
         references: Tables that foreign keys refer to, by the name in `reference.table`, of another source its path.
-        now: The run's start, UTC where it has no zone, which `now()` in expressions and `notInFuture` mean; default: the time of the call.
+        now: The run's start, UTC where it has no zone, by which expressions, `notInFuture` and freshness go; default: the time of the call.
 
     Returns:
         Every violation, and the rows told apart; nothing is capped.
 
     Raises:
         SpecError: A rule is not well formed; every mistake of every rule is listed.
-        PlanError: A rule does not fit the table, or a reference is missing.
+        PlanError: Rules do not fit the table, or references are missing; says which, all at once.
     """
     models, chosen = rule_set(rules, actions)
+    now = _zoned(now)
     compiled = compile_rules(models, table.schema, chosen, lambda rule: _referred(rule, references or {}), now=now)
     try:
-        return _checked(table, compiled)
+        return _checked(table, compiled, now)
     finally:
         for rule in compiled:
             rule.close()
 
 
-def _checked(table: pa.Table, compiled: Sequence[Compiled]) -> Result:
+def _checked(table: pa.Table, compiled: Sequence[Compiled], now: datetime) -> Result:
     batches = [part for batch in table.to_batches() for part in size.split(batch) if part.num_rows]
     if MARKS in table.column_names and marks_rows(compiled):
         problem = Problem(f"the column {MARKS!r} is where flagged rows say what they violate", hint="rename the column of the table")
         raise PlanError("these rules do not fit the rows", problems=[problem], code="rule-invalid")
     whole = {at: _repeats(rule, batches) for at, rule in enumerate(compiled) if rule.unique is not None}
+    before: dict[int, pa.Array | None] = {}  # of rules about the row before, the last value so far
+    measures = Measures(compiled)
+    measured = measures.nothing()
     violations = Violations(compiled)
     tallies = [Tally().repeating(whole[at].found) if at in whole else Tally() for at in range(len(compiled))]
     splits: list[Split] = []
     first = 0
     for batch in batches:
-        judgements = [whole[at].judgement(rule, batch, first) if at in whole else _judged(rule, batch) for at, rule in enumerate(compiled)]
+        judgements = [
+            whole[at].judgement(rule, batch, first) if at in whole else _judged(rule, batch, at, before) for at, rule in enumerate(compiled)
+        ]
+        measured = measures.merge(measured, measures.measure(batch))
         tallies = [tally + Tally.of(judgement, batch.num_rows) for tally, judgement in zip(tallies, judgements, strict=True)]
         violations.add(judgements, first)
         splits.append(split(compiled, batch, judgements))
         first += batch.num_rows
+    verdicts = measures.verdicts(measured, now)
     return Result(
         valid=_table([part.valid for part in splits], compiled, table.schema),
         rejected=pa.Table.from_batches([part.rejected for part in splits if part.rejected.num_rows], table.schema),
         violations=violations.table(),
-        rules=tuple(RuleResult(rule.model, rule.action, tally) for rule, tally in zip(compiled, tallies, strict=True)),
+        rules=tuple(_result(rule, tally, verdicts.get(at)) for at, (rule, tally) in enumerate(zip(compiled, tallies, strict=True))),
         total=table.num_rows,
         failed=sum(part.failed for part in splits),
         warnings=sum(part.warned for part in splits),
@@ -91,17 +101,33 @@ def _referred(rule: ForeignKey, references: Mapping[str, pa.Table]) -> pa.Table:
     table = references.get(rule.reference.where)
     if table is None:
         known = ", ".join(map(repr, references)) or "none"
-        problem = Problem(
+        raise RuleMisfit(
             f"expected the table {rule.reference.where!r}, to which the rule {rule.id!r} refers, among the references, got {known}",
-            hint=f"references={{{rule.reference.where!r}: table}}",
+            "reference.table",
+            f"references={{{rule.reference.where!r}: table}}",
         )
-        raise PlanError("a reference is missing", problems=[problem], code="table-missing")
     return table
 
 
-def _judged(rule: Compiled, batch: pa.RecordBatch) -> Judgement:
-    assert rule.row is not None
-    return rule.row.judge(batch)
+def _zoned(now: datetime | None) -> datetime:
+    now = now or datetime.now(timezone.utc)
+    return now if now.tzinfo else now.replace(tzinfo=timezone.utc)
+
+
+def _result(rule: Compiled, tally: Tally, verdict: Verdict | None) -> RuleResult:
+    if verdict is not None:
+        tally = replace(tally, unevaluated=verdict.unevaluated)
+    return RuleResult(rule.model, rule.action, tally, verdict)
+
+
+def _judged(rule: Compiled, batch: pa.RecordBatch, at: int, before: dict[int, pa.Array | None]) -> Judgement:
+    """Return what a rule says of a batch: one of the data set nothing; `before` is brought up to date."""
+    if rule.order is not None:
+        judgement = rule.order.judge(batch, before.get(at))
+        last = rule.order.last(batch)
+        before[at] = before.get(at) if last is None else last
+        return judgement
+    return Judgement() if rule.row is None else rule.row.judge(batch)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,14 @@ from typing import Any
 import pyarrow as pa
 
 from beam_pipelines.errors import PlanError, Problem
+from beam_pipelines.rules.dataset import SetRule
 from beam_pipelines.rules.field import RuleMisfit
 from beam_pipelines.rules.judgement import RowRule
+from beam_pipelines.rules.order import Order
 from beam_pipelines.rules.reference import References
 from beam_pipelines.rules.unique import UniqueKey
 from beam_pipelines.spec.rule import Action, Actions, RuleBase
+from beam_pipelines.spec.rule.order import Monotonic
 from beam_pipelines.spec.rule.reference import ForeignKey
 from beam_pipelines.spec.rule.unique import Unique
 
@@ -44,23 +47,37 @@ _TIMED = {
     "date-range": "moment:MomentRange",
     "expression": "expression:ConditionRule",
 }
+# Rules that look at the data set as a whole, by type.
+_WHOLE = {
+    "row-count": "volume:Rows",
+    "null-ratio": "volume:Nulls",
+    "distinct-count": "volume:Differences",
+    "distinct-ratio": "volume:Differences",
+    "statistic": "statistic:Figure",
+    "freshness": "freshness:Newest",
+    "schema": "columns:Columns",
+}
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A rule for rows of one schema: one that looks at each row, or one that looks at all of them.
+    """A rule for rows of one schema: one that looks at each row, one that looks at all of them, or one of the data set as a whole.
 
     Args:
         model: From the definition.
-        action: What becomes of a row that violates it.
+        action: What becomes of a row that violates it; of a rule of the data set, which no row violates, log.
         row: Looks at each row.
         unique: Says what the keys are, of which one must not occur twice.
+        order: Looks at each row and at the one before it, of the batch before if need be.
+        dataset: Measures the data set.
     """
 
     model: RuleBase
     action: Action
     row: RowRule | None = None
     unique: UniqueKey | None = None
+    order: Order | None = None
+    dataset: SetRule | None = None
 
     def close(self) -> None:
         """Give back what the rule holds: that of a rule with an expression, a connection."""
@@ -111,6 +128,10 @@ def _compiled(model: RuleBase, schema: pa.Schema, action: Action, references: Ca
         return Compiled(model, action, unique=UniqueKey(model, schema))
     if isinstance(model, ForeignKey):
         return Compiled(model, action, References(model, schema, references(model)))
+    if isinstance(model, Monotonic):
+        return Compiled(model, action, order=Order(model, schema))
+    if model.type in _WHOLE:
+        return Compiled(model, "log", dataset=_made(_WHOLE[model.type], model, schema))
     if model.type in _TIMED:
         return Compiled(model, action, _made(_TIMED[model.type], model, schema, now))
     return Compiled(model, action, _made(_HOMES[model.type], model, schema))

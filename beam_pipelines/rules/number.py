@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,6 +29,10 @@ class NumberRange:
         if family(self._field.type) not in _FAMILIES:
             raise RuleMisfit(f"expected a field of numbers or of text, got {model.field!r} of type {self._field.type}", "field")
         kind = pa.float64() if family(self._field.type) in ("text", "null") else self._field.type
+        if pa.types.is_decimal(kind) and kind.scale < 0:
+            raise RuleMisfit(f"expected decimals of a scale of at least 0, got {model.field!r} of type {kind}", "field")
+        if pa.types.is_float16(kind):  # which Arrow does not compare
+            kind = pa.float32()
         self._low, self._high = _bound(model.min, kind, ROUND_CEILING), _bound(model.max, kind, ROUND_FLOOR)
         self._message = f"expected {_worded(model.min, model.max)}"
 
@@ -36,6 +42,8 @@ class NumberRange:
         if family(values.type) in ("text", "null"):
             numbers, wrong = convert_column(values, pa.float64())
             no_number = None if wrong is None else pa.array(wrong)
+        if pa.types.is_float16(numbers.type):
+            numbers = numbers.cast(pa.float32())
         if pa.types.is_floating(numbers.type):
             nan = pc.is_nan(numbers)
             no_number = nan if no_number is None else pc.or_kleene(nan, no_number)
@@ -50,6 +58,8 @@ class NumberRange:
             tests.append(pc.less(numbers, self._low) if self._low.is_valid else numbers.is_valid())
         if self._high is not None:
             tests.append(pc.greater(numbers, self._high) if self._high.is_valid else numbers.is_valid())
+        if not tests:  # every value of the type is within the bounds
+            return pa.nulls(len(numbers), pa.bool_())
         return tests[0] if len(tests) == 1 else pc.or_(tests[0], tests[1])
 
 
@@ -61,13 +71,26 @@ def _bound(bound: float | None, kind: pa.DataType, inwards: str) -> pa.Scalar | 
     if bound is None:
         return None
     if pa.types.is_floating(kind):
-        return pa.scalar(float(bound), kind)
+        return pa.scalar(bound if isinstance(bound, float) else _inner(bound, inwards), kind)
     least, greatest, places = _extent(kind)
-    exact = Decimal(str(bound)).quantize(Decimal(1).scaleb(-places), inwards, _WIDE)
+    exact = Decimal(bound) if isinstance(bound, int) else Decimal(str(bound))
+    if least <= exact <= greatest:
+        exact = exact.quantize(Decimal(1).scaleb(-places), inwards, _WIDE)
     if exact < least or exact > greatest:
         reached = (exact < least) == (inwards == ROUND_CEILING)
         return None if reached else pa.scalar(None, kind)
     return pa.scalar(exact if pa.types.is_decimal(kind) else int(exact), kind)
+
+
+def _inner(bound: int, inwards: str) -> float:
+    """Return the double nearest to a whole number among those that it allows: not each is a double itself."""
+    try:
+        nearest = float(bound)
+    except OverflowError:
+        nearest = math.inf if bound > 0 else -math.inf
+    if inwards == ROUND_CEILING:
+        return nearest if nearest >= bound else float(np.nextafter(nearest, math.inf))
+    return nearest if nearest <= bound else float(np.nextafter(nearest, -math.inf))
 
 
 def _extent(kind: pa.DataType) -> tuple[Decimal, Decimal, int]:

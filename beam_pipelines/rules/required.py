@@ -46,9 +46,17 @@ class Required:
     def _without_text(self, values: pa.Array) -> list[pa.Array]:
         tests = []
         if self._model.blank_is_missing:
-            tests.append(pc.equal(pc.binary_length(pc.utf8_trim_whitespace(values)), 0))
+            tests.append(_blank(values))
         elif self._model.empty_is_missing:
             tests.append(pc.equal(pc.binary_length(values), 0))
         if self._model.sentinels:
             tests.append(pc.is_in(values, value_set=pa.array(self._model.sentinels, values.type)))
         return tests
+
+
+def _blank(values: pa.Array) -> pa.Array:
+    try:
+        return pc.equal(pc.binary_length(pc.utf8_trim_whitespace(values)), 0)
+    except pa.ArrowInvalid:  # bytes that are no UTF-8 are no white space; looked for one by one, as they are rare
+        texts = values.cast(pa.large_binary()).to_pylist()
+        return pa.array([None if text is None else not text.decode("utf-8", "replace").strip() for text in texts], pa.bool_())

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pyarrow as pa
 
 from beam_pipelines.columnar.plain import plain
+from beam_pipelines.rules.dataset import Verdict
 from beam_pipelines.rules.tally import Tally
-from beam_pipelines.spec.rule import Action, RuleBase
+from beam_pipelines.spec.rule import Action, RuleBase, Severity
 
 __all__ = ["Result", "RuleResult"]
+
+_WORST_FIRST: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 @dataclass(frozen=True)
@@ -23,19 +26,23 @@ class RuleResult:
         rule: From the definition.
         action: What becomes of a row that violates it.
         tally: Its counts.
+        verdict: What it says of the data set, if it is a rule of that.
     """
 
     rule: RuleBase
     action: Action
     tally: Tally
+    verdict: Verdict | None = None
 
     @property
     def holds(self) -> bool | None:
-        """Whether it holds as a whole, by its threshold; None where it has none."""
-        return self.tally.holds(self.rule)
+        """Whether it holds as a whole, by its threshold or its measure; None where it has no threshold or nothing to measure."""
+        return self.tally.holds(self.rule) if self.verdict is None else self.verdict.holds
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, under the names of the definition."""
+        if self.verdict is not None:
+            return self._measured(self.verdict)
         told: dict[str, Any] = {
             "rule": self.rule.id,
             "type": self.rule.type,
@@ -46,6 +53,19 @@ class RuleResult:
         if self.holds is not None:
             told["holds"] = self.holds
         return told
+
+    def _measured(self, verdict: Verdict) -> dict[str, Any]:
+        return {
+            "rule": self.rule.id,
+            "type": self.rule.type,
+            "severity": self.rule.severity,
+            "holds": verdict.holds,
+            "measured": verdict.measured,
+            **verdict.details,
+            "message": verdict.message,
+            "evaluated": self.tally.evaluated,
+            "notEvaluated": self.tally.unevaluated,
+        }
 
 
 @dataclass(frozen=True)
@@ -78,8 +98,17 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """No rule of severity error has failed as a whole: none has passed its threshold."""
-        return not any(rule.holds is False and rule.rule.severity == "error" for rule in self.rules)
+        """No rule of severity error has failed as a whole: none has passed its threshold, and each of the data set holds."""
+        return self.status != "error"
+
+    @property
+    def status(self) -> Literal["error", "warning", "info", "ok"]:
+        """The worst severity of the rules that have failed as a whole; ok where none has."""
+        failed = {rule.rule.severity for rule in self.rules if rule.holds is False}
+        for severity in _WORST_FIRST:
+            if severity in failed:
+                return severity
+        return "ok"
 
     def violations_with_records(self, limit: int | None = None) -> list[dict[str, Any]]:
         """Return violations as plain values, each with the `record` that violates.
@@ -109,6 +138,7 @@ class Result:
             "rejected": self.rejected.num_rows,
             "violations": self.violations.num_rows,
             "ok": self.ok,
+            "status": self.status,
             "rules": [rule.to_dict() for rule in self.rules],
         }
         if examples:

@@ -35,19 +35,26 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.position import Position, Positions
     from beam_pipelines.spec.pricing import MeteredPricing, PerGbPricing, PerHourPricing, PerRecordPricing, Pricing, Tier, TierMode
     from beam_pipelines.spec.rule import Action, Actions, Rule, RuleBase, Severity
+    from beam_pipelines.spec.rule.columns import SchemaRule
     from beam_pipelines.spec.rule.compare import CompareColumns
+    from beam_pipelines.spec.rule.dataset import SetRule
     from beam_pipelines.spec.rule.expression import ExpressionRule
     from beam_pipelines.spec.rule.form import Email, Ip, Url, Uuid
+    from beam_pipelines.spec.rule.freshness import Freshness
     from beam_pipelines.spec.rule.json_schema import JsonSchemaRule
     from beam_pipelines.spec.rule.length import Length
     from beam_pipelines.spec.rule.member import InSet, NotInSet
     from beam_pipelines.spec.rule.moment import DateFormat, DateRange
     from beam_pipelines.spec.rule.number import NumericRange
+    from beam_pipelines.spec.rule.order import Monotonic
+    from beam_pipelines.spec.rule.ratio import DistinctRatio, NullRatio
     from beam_pipelines.spec.rule.reference import ForeignKey, Reference
     from beam_pipelines.spec.rule.regex import Regex
     from beam_pipelines.spec.rule.required import RequiredFields
+    from beam_pipelines.spec.rule.statistic import Statistic
     from beam_pipelines.spec.rule.unique import Unique
     from beam_pipelines.spec.rule.value_type import TypeRule
+    from beam_pipelines.spec.rule.volume import DistinctCount, RowCount
     from beam_pipelines.spec.schedule import Schedule
     from beam_pipelines.spec.schema import json_schema
     from beam_pipelines.spec.source import (
@@ -116,6 +123,8 @@ __all__ = [
     "DeduplicateStep",
     "Definition",
     "Destination",
+    "DistinctCount",
+    "DistinctRatio",
     "Email",
     "EnrichStep",
     "ErrorBudget",
@@ -129,6 +138,7 @@ __all__ = [
     "FileSource",
     "FilterStep",
     "ForeignKey",
+    "Freshness",
     "FunctionStep",
     "GcsDestination",
     "GcsSource",
@@ -149,8 +159,10 @@ __all__ = [
     "MockedRows",
     "Mode",
     "Model",
+    "Monotonic",
     "Negation",
     "NotInSet",
+    "NullRatio",
     "NumericRange",
     "Operator",
     "PerGbPricing",
@@ -167,18 +179,22 @@ __all__ = [
     "Regex",
     "RequiredFields",
     "Retention",
+    "RowCount",
     "Rule",
     "RuleBase",
     "S3Destination",
     "S3Source",
     "SampleStep",
     "Schedule",
+    "SchemaRule",
     "SessionWindow",
+    "SetRule",
     "Severity",
     "SlidingWindow",
     "SortStep",
     "Source",
     "SqlStep",
+    "Statistic",
     "StepBase",
     "Stream",
     "StreamSource",
@@ -243,6 +259,13 @@ _NAMES = {
     "beam_pipelines.spec.position": ("Position", "Positions"),
     "beam_pipelines.spec.pricing": ("MeteredPricing", "PerGbPricing", "PerHourPricing", "PerRecordPricing", "Pricing", "Tier", "TierMode"),
     "beam_pipelines.spec.rule": ("Action", "Actions", "Rule", "RuleBase", "Severity"),
+    "beam_pipelines.spec.rule.columns": ("SchemaRule",),
+    "beam_pipelines.spec.rule.dataset": ("SetRule",),
+    "beam_pipelines.spec.rule.freshness": ("Freshness",),
+    "beam_pipelines.spec.rule.order": ("Monotonic",),
+    "beam_pipelines.spec.rule.ratio": ("DistinctRatio", "NullRatio"),
+    "beam_pipelines.spec.rule.statistic": ("Statistic",),
+    "beam_pipelines.spec.rule.volume": ("DistinctCount", "RowCount"),
     "beam_pipelines.spec.rule.compare": ("CompareColumns",),
     "beam_pipelines.spec.rule.expression": ("ExpressionRule",),
     "beam_pipelines.spec.rule.form": ("Email", "Ip", "Url", "Uuid"),

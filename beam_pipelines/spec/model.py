@@ -137,10 +137,17 @@ def _worded(cls: type[Model], errors: list[ErrorDetails], laws: list[InitErrorDe
         elif error["type"] == "spec":
             context = error["ctx"]
             worded.append(mistake(context["message"], *location, hint=context["hint"], at=context["at"], wants=context["wants"]))
+        elif error["type"] == "too_short" and any(len(other["loc"]) > len(error["loc"]) == _shared(other, error) for other in errors):
+            continue  # entries that are wrong are not counted
         elif error["type"] != "missing" and not any(location[: len(place)] == place for place in judged):
             worded.append(_translated(error, location))
     worded += [mistake(f"expected {key!r}, which is missing", key, hint=_about(cls, key)) for key in missing if (key,) not in judged]
     return worded + [law for law in laws if not meant_keys.intersection(_context(law)["wants"])]
+
+
+def _shared(one: ErrorDetails, other: ErrorDetails) -> int:
+    """Return how many parts of the locations of two errors are the same, from the first on."""
+    return next((at for at, (left, right) in enumerate(zip(one["loc"], other["loc"], strict=False)) if left != right), len(other["loc"]))
 
 
 def _context(item: InitErrorDetails) -> dict[str, Any]:

@@ -173,7 +173,7 @@ def _scalar(value: object) -> object:
 
 
 def _number(value: object) -> int | float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+    if (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise ValueError(f"expected a number, got {shown(value)}")
 

@@ -60,6 +60,7 @@ class Validate:
         rules = self._compiled(schema, None)
         for rule in rules:
             rule.close()
+        self._refuse(rules)
         if not marks_rows(rules):
             return schema
         if MARKS in schema.names:
@@ -67,6 +68,20 @@ class Validate:
             problem = Problem(message, self._path, hint="rename it in a map step")
             raise PlanError(f"step {self.id!r} cannot be carried out", problems=[problem], code="rule-invalid")
         return schema.append(pa.field(MARKS, pa.list_(pa.string())))
+
+    def _refuse(self, rules: Sequence[Compiled]) -> None:
+        """Refuse rules that no row of a batch tells, and that nobody brings together in a pipeline."""
+        problems = [
+            Problem(
+                f"expected a rule that looks at rows or keys, got {rule.model.id!r} of type {rule.model.type}",
+                f"{self._path}.rules[{at}].type",
+                hint="beam_pipelines.rules.check holds a whole table against it",
+            )
+            for at, rule in enumerate(rules)
+            if rule.order is not None or rule.dataset is not None
+        ]
+        if problems:
+            raise PlanError(f"step {self.id!r} cannot be carried out", problems=problems, code="rule-invalid")
 
     def _compiled(self, schema: pa.Schema, now: datetime | None) -> list[Compiled]:
         def nothing(rule: ForeignKey) -> pa.Table:

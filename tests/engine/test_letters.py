@@ -97,6 +97,23 @@ def test_they_are_counted_by_load_step_and_code(tmp_path: Path) -> None:
     assert [line["record"]["id"] for line in written(archive)] == [1, 2, 3, 4, 5]
 
 
+def test_letters_of_several_kinds_keep_their_order_and_what_is_said_of_each(tmp_path: Path) -> None:
+    ids = list(range(1, 61))
+    batch = origin.attach(pa.record_batch({"id": ids}), "crm.customers", key=["id"])
+    codes = ["cast-failed" if i % 3 else "row-invalid" for i in ids]
+    messages = [f'no {i % 4} "ü"' for i in ids]
+    mixed = dead.letters(batch, range(60), load="customers", step="adults", codes=codes, messages=messages, at=AT)
+    archive = Archive(tmp_path)
+    found = letters.export(Shelf({FIRST: [mixed.slice(1)]}), archive, "customers", [row(FIRST)])
+    told = [(line["record"]["id"], line["origin"]["key"]["id"], line["code"], line["error"]) for line in written(archive)]
+    assert told == list(zip(ids, ids, codes, messages, strict=True))[1:]
+    # The message is that of the first letter of its code: 2 for the one, 3 for the other.
+    assert {(one.code, one.count, one.message) for one in found} == {
+        ("cast-failed", 39, 'no 2 "ü"'),
+        ("row-invalid", 20, 'no 3 "ü"'),
+    }
+
+
 def test_all_tables_of_a_run_share_one_file(tmp_path: Path) -> None:
     shelf = Shelf({FIRST: [some("a", "cast-failed", [1], "x")], SECOND: [some("a", "cast-failed", [2], "y")]})
     found = letters.export(shelf, Archive(tmp_path), "customers", [row(FIRST, load="x"), row(SECOND, load="y")])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from beam_pipelines.spec import Actions, InSet, NumericRange, Rule, Unique
+from beam_pipelines.spec import Actions, InSet, NumericRange, Rule, Unique, Validation
 
 RULE: TypeAdapter[Any] = TypeAdapter(Rule)
 
@@ -34,6 +34,17 @@ def test_defaults_are_the_contracts() -> None:
         ({"type": "in-set", "field": "x", "values": []}, "expected at least 1 entry, got 0"),
         ({"type": "foreign-key", "field": "x", "reference": {"table": "t"}}, "expected 'field' or 'fields', got neither"),
         ({"type": "unique", "field": "x", "keep": "all"}, "expected 'first', 'last' or 'none', got 'all'"),
+        ({"type": "row-count"}, "expected 'min' or 'max', got neither"),
+        ({"type": "row-count", "min": -1}, "expected at least 0, got -1"),
+        ({"type": "null-ratio", "field": "x", "max": 1.5}, "expected at most 1, got 1.5"),
+        ({"type": "distinct-ratio", "field": "x", "min": 0.5, "max": 0.4}, "expected at least 'min' (0.5), got 0.4"),
+        ({"type": "statistic", "field": "x", "statistic": "mean"}, "expected 'min' or 'max', got neither"),
+        ({"type": "statistic", "field": "x", "statistic": "quantile", "max": 1}, "expected 'quantile' with 'statistic: quantile'"),
+        (
+            {"type": "statistic", "field": "x", "statistic": "min", "max": 1, "quantile": 0},
+            "expected 'quantile' with 'statistic: quantile' only",
+        ),
+        ({"type": "schema", "columns": {}}, "expected at least 1 entry, got 0"),
         ({"type": "regex", "field": "x", "pattern": ""}, "expected text, got an empty one"),
     ],
 )
@@ -46,3 +57,9 @@ def test_values_and_bounds_keep_their_types() -> None:
     assert [type(value) for value in values] == [bool, int, str, float, type(None)]
     rule = NumericRange(id="r", field="x", min=0, max=2**60 + 1)
     assert (rule.min, rule.max) == (0, 2**60 + 1)
+
+
+def test_rules_that_are_wrong_are_not_told_to_be_missing() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Validation.model_validate({"rules": [{"id": "r", "type": "numeric-range", "field": "age"}]})
+    assert [error["msg"] for error in caught.value.errors()] == ["expected 'min' or 'max', got neither"]

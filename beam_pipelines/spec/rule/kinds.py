@@ -28,6 +28,15 @@ _HOMES = {
     "type": "beam_pipelines.spec.rule.value_type:TypeRule",
     "date-format": "beam_pipelines.spec.rule.moment:DateFormat",
     "json-schema": "beam_pipelines.spec.rule.json_schema:JsonSchemaRule",
+    "monotonic": "beam_pipelines.spec.rule.order:Monotonic",
+    # Of the data set as a whole.
+    "row-count": "beam_pipelines.spec.rule.volume:RowCount",
+    "distinct-count": "beam_pipelines.spec.rule.volume:DistinctCount",
+    "null-ratio": "beam_pipelines.spec.rule.ratio:NullRatio",
+    "distinct-ratio": "beam_pipelines.spec.rule.ratio:DistinctRatio",
+    "statistic": "beam_pipelines.spec.rule.statistic:Statistic",
+    "freshness": "beam_pipelines.spec.rule.freshness:Freshness",
+    "schema": "beam_pipelines.spec.rule.columns:SchemaRule",
 }
 
 Rule = Annotated[RuleBase, OneOf(homes=_HOMES)]

@@ -13,21 +13,14 @@ import pyarrow as pa
 
 from beam_pipelines.columnar.groups import Groups
 from beam_pipelines.columnar.hashing import row_hashes
+from beam_pipelines.columnar.sketch import INDEX, REST, between, bucket_values, buckets, estimates, registers
 from beam_pipelines.transforms.aggregate.measure import Kernel, Measured, MeasureProblem, Rows, State, of_groups
-from beam_pipelines.transforms.aggregate.values import between
 
 __all__ = ["ApproximateDistinct", "ApproximatePercentile"]
 
 Longs = npt.NDArray[np.int64]
-Doubles = npt.NDArray[np.float64]
 
-_INDEX = 14  # bits of a hash that choose the register: 16,384 of them
-_REST = 64 - _INDEX
-_RANK = 6  # bits that hold a rank, which is at most _REST + 1
-_KEPT = 7  # bits of a double's fraction that are kept
-_DROPPED = 52 - _KEPT
-_INFINITE = 0x7FF << _KEPT  # the bucket of infinity
-_NAN = _INFINITE + (1 << (_KEPT - 1))
+_RANK = 6  # bits that hold a rank, which is at most REST + 1
 
 
 class ApproximateDistinct(Kernel):
@@ -36,9 +29,7 @@ class ApproximateDistinct(Kernel):
     A state lists the registers that are not 0, each as its number and its rank in one integer: a group of few values is small, and one of
     many has 64 KiB. Values are equal as in `columnar.hashing`.
 
-    Flajolet, Fusy, Gandouet, Meunier: HyperLogLog, the analysis of a near-optimal cardinality estimation algorithm (AofA 2007). The
-    estimate is Ertl's, which needs no correction for few values: New cardinality estimation algorithms for HyperLogLog sketches
-    (arXiv:1702.01284, algorithm 6).
+    Sources are named in `columnar.sketch`.
 
     Args:
         kind: Type of the field.
@@ -52,68 +43,26 @@ class ApproximateDistinct(Kernel):
     def lift(self, rows: Rows) -> list[pa.Array]:
         values = rows.values
         hashes = row_hashes(pa.RecordBatch.from_arrays([values], names=["v"]), ["v"], one_type=True)
-        rest = (hashes & np.uint64((1 << _REST) - 1)).astype(np.float64)
-        # The place of the first 1 among the bits behind the register's, from the left; a double holds them all.
-        ranks = _REST + 1 - np.frexp(rest)[1]
-        registers = (hashes >> np.uint64(_REST)).astype(np.int64)
-        return [_lists(np.asarray(values.is_valid()), ((registers << _RANK) | ranks).astype(np.int32))]
+        places, ranks = registers(hashes)
+        return [_lists(np.asarray(values.is_valid()), ((places << _RANK) | ranks).astype(np.int32))]
 
     def combine(self, states: list[pa.Array], groups: Groups) -> list[pa.Array]:
         values, ends = of_groups(states[0], groups)
         owners = np.repeat(np.arange(len(groups)), np.diff(ends))
         # By group and register the ranks ascend: the last one is the greatest.
-        ordered = np.sort((owners << (_INDEX + _RANK)) | np.asarray(values, dtype=np.int64))
+        ordered = np.sort((owners << (INDEX + _RANK)) | np.asarray(values, dtype=np.int64))
         last = np.append((ordered[1:] >> _RANK) != (ordered[:-1] >> _RANK), True)[: len(ordered)]
         kept = ordered[last]
-        counts = np.bincount(kept >> (_INDEX + _RANK), minlength=len(groups))
-        return [_listed(counts, pa.array((kept & ((1 << (_INDEX + _RANK)) - 1)).astype(np.int32)))]
+        counts = np.bincount(kept >> (INDEX + _RANK), minlength=len(groups))
+        return [_listed(counts, pa.array((kept & ((1 << (INDEX + _RANK)) - 1)).astype(np.int32)))]
 
     def result(self, states: list[pa.Array]) -> Measured:
         owners, values = _flat(states[0])
-        width = _REST + 2
+        width = REST + 2
         ranks = np.asarray(values, dtype=np.int64) & ((1 << _RANK) - 1)
         counts = np.bincount(owners * width + ranks, minlength=len(states[0]) * width).reshape(-1, width).astype(np.float64)
-        counts[:, 0] = (1 << _INDEX) - counts.sum(axis=1)
-        return Measured(pa.array(np.rint(_estimates(counts)).astype(np.int64)))
-
-
-def _estimates(counts: Doubles) -> Doubles:
-    """Return how many different values fill registers so.
-
-    Args:
-        counts: Of each group, how many registers have which rank, 0 to the greatest.
-    """
-    registers = float(1 << _INDEX)
-    total = registers * _tau(1.0 - counts[:, -1] / registers)
-    for rank in range(counts.shape[1] - 2, 0, -1):
-        total = 0.5 * (total + counts[:, rank])
-    total += registers * _sigma(counts[:, 0] / registers)
-    return registers * registers / (2.0 * np.log(2.0) * total)
-
-
-def _sigma(share: Doubles) -> Doubles:
-    """Ertl's σ: what registers that are empty weigh; infinitely much where all are."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        powers, factor, total = share.copy(), 1.0, share.copy()
-        while True:
-            powers = powers * powers
-            before = total
-            total = total + powers * factor
-            factor += factor
-            if np.array_equal(total, before) or factor > 2.0**60:
-                return np.where(share == 1.0, np.inf, total)
-
-
-def _tau(share: Doubles) -> Doubles:
-    """Ertl's τ: what registers of the greatest rank weigh."""
-    roots, factor, total = share.copy(), 1.0, 1.0 - share
-    while True:
-        roots = np.sqrt(roots)
-        before = total
-        factor *= 0.5
-        total = total - (1.0 - roots) ** 2 * factor
-        if np.array_equal(total, before) or factor < 2.0**-60:
-            return np.where((share == 0.0) | (share == 1.0), 0.0, total / 3.0)
+        counts[:, 0] = (1 << INDEX) - counts.sum(axis=1)
+        return Measured(pa.array(np.rint(estimates(counts)).astype(np.int64)))
 
 
 class ApproximatePercentile(Kernel):
@@ -122,8 +71,7 @@ class ApproximatePercentile(Kernel):
     Values are counted by what they are rounded to, to 8 significant bits, which is at most 1/256 away; whole numbers up to 256 are exact. A
     state lists these numbers with their counts: of values from 1 to a million at most 2,560.
 
-    Masson, Rim, Lee: DDSketch, a fast and fully-mergeable quantile sketch with relative-error guarantees (PVLDB 12, 2019), with the mapping
-    of a value to its bucket by exponent and first bits of the fraction, which needs no logarithm.
+    The source is named in `columnar.sketch`.
 
     Args:
         kind: Type of the field.
@@ -139,8 +87,8 @@ class ApproximatePercentile(Kernel):
     def lift(self, rows: Rows) -> list[pa.Array]:
         values = rows.values.cast(pa.float64(), safe=False)
         valid = np.asarray(values.is_valid())
-        buckets = _buckets(np.asarray(values.fill_null(0.0), dtype=np.float64))
-        return [_lists(valid, buckets), _lists(valid, np.ones(len(buckets), dtype=np.int64))]
+        numbers = buckets(np.asarray(values.fill_null(0.0), dtype=np.float64))
+        return [_lists(valid, numbers), _lists(valid, np.ones(len(numbers), dtype=np.int64))]
 
     def combine(self, states: list[pa.Array], groups: Groups) -> list[pa.Array]:
         buckets, ends = of_groups(states[0], groups)
@@ -171,26 +119,12 @@ class ApproximatePercentile(Kernel):
         totals = np.bincount(owners, weights=np.asarray(counts, dtype=np.float64), minlength=groups).astype(np.int64)
         begins = np.cumsum(totals) - totals
         place = np.maximum(totals - 1, 0) * self._share
-        values = _values(np.asarray(buckets, dtype=np.int64))
+        values = bucket_values(np.asarray(buckets, dtype=np.int64))
         low, high = (
             values[np.minimum(np.searchsorted(ends, begins + at.astype(np.int64), side="right"), len(values) - 1)]
             for at in (np.floor(place), np.ceil(place))
         )
         return Measured(pa.array(between(low, high, place - np.floor(place)), mask=totals == 0))
-
-
-def _buckets(values: Doubles) -> npt.NDArray[np.int32]:
-    """Return the number of the bucket of each value: they are in the order of the values, NaN last."""
-    size = np.abs(values).view(np.int64)
-    buckets = (size + (1 << (_DROPPED - 1))) >> _DROPPED
-    # The greatest doubles would be rounded to infinity.
-    buckets = np.where(np.isfinite(values), np.minimum(buckets, _INFINITE - 1), np.where(np.isnan(values), _NAN, _INFINITE))
-    return np.where(values < 0, -buckets, buckets).astype(np.int32)
-
-
-def _values(buckets: Longs) -> Doubles:
-    sizes = (np.abs(buckets) << _DROPPED).view(np.float64)
-    return np.where(buckets < 0, -sizes, sizes)
 
 
 def _lists(valid: npt.NDArray[np.bool_], values: npt.NDArray[np.int32] | Longs) -> pa.ListArray:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar import hashing
 from beam_pipelines.columnar.groups import Groups, grouped
+from beam_pipelines.columnar.sketch import between
 from beam_pipelines.columnar.stored import stored
 from beam_pipelines.transforms.aggregate.measure import Kernel, Measured, MeasureProblem, Rows, State, of_groups
 
-__all__ = ["Collected", "Distinct", "Percentile", "between"]
+__all__ = ["Collected", "Distinct", "Percentile"]
 
 
 def _each(array: pa.Array) -> pa.ListArray:
@@ -91,13 +91,6 @@ class Percentile(Kernel):
             return Measured(pa.nulls(len(counts), self.type))
         low, high = (np.minimum(np.where(none, 0, at), len(values) - 1) for at in (low, high))
         return Measured(pa.array(between(values[low], values[high], place - np.floor(place)), mask=none))
-
-
-def between(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return values between others; an infinite one draws all to itself that is not its neighbour."""
-    with np.errstate(invalid="ignore"):
-        made = np.where(np.isinf(low) | np.isinf(high), low * (1 - share) + high * share, low + (high - low) * share)
-    return np.where((low == high) | (share == 0), low, made)
 
 
 class Collected(Kernel):

@@ -15,9 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_pipelines.columnar import origin
+from beam_pipelines.columnar import index, origin
 from beam_pipelines.errors import PlanError
-from beam_pipelines.transforms.join import index
 
 Join = Callable[..., Any]
 UTC = dt.timezone.utc

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_pipelines.transforms.join import index
+from beam_pipelines.columnar import index
 
 HOWS = ("inner", "left", "right", "full", "semi", "anti")
 Join = Callable[..., Any]
