@@ -19,7 +19,12 @@ FOLDER = Path("beam_pipelines_example")
 
 
 def load(arguments: argparse.Namespace, session: Session, kind: str) -> Service:
-    """Set the example up and say so, or find it as an earlier run left it and let a day of business pass in it.
+    """Set the example up and say so, or find it as an earlier run left it; in the CRM of the ETL example a day of business passes.
+
+    Args:
+        arguments: Of the command, with `example_dir`.
+        session: Of the command.
+        kind: `etl` or `quality`.
 
     Raises:
         SpecError: Options that name a user's own service are given without one, or the folder cannot be used.
@@ -30,9 +35,24 @@ def load(arguments: argparse.Namespace, session: Session, kind: str) -> Service:
                 f"--{option} goes with --service FILE: the packaged example has its own, in {FOLDER / kind}/ (or --example-dir)",
                 code="option-invalid",
             )
+    folder = Path(arguments.example_dir) if arguments.example_dir else FOLDER / kind
+    return _quality(folder, session) if kind == "quality" else _etl(folder, arguments, session)
+
+
+def _quality(folder: Path, session: Session) -> Service:
+    from beam_pipelines.examples.quality import INPUT, place
+
+    if not (folder / "accounts.db").exists():
+        failure.say(f"setting up the example in {folder}/ ...")
+    placed = place(folder)
+    failure.say(f"no --service is given: this is the packaged example, {placed.definition}")
+    failure.say(f"  as if --input {INPUT} were given: {placed.database}, an SQLite database of accounts")
+    return session.load(placed.definition)
+
+
+def _etl(folder: Path, arguments: argparse.Namespace, session: Session) -> Service:
     from beam_pipelines.examples.example import place
 
-    folder = Path(arguments.example_dir) if arguments.example_dir else FOLDER / kind
     if not (folder / "crm.db").exists():
         failure.say(f"setting up the example in {folder}/ ...")
     placed = place(folder, business=not (arguments.plan or arguments.validate))

@@ -1,14 +1,21 @@
-"""`python -m beam_pipelines.quality`: hold the rows of a source against the rules of a service."""
+"""`python -m beam_pipelines.quality`: hold the rows of a source against rules."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from beam_pipelines.cli import command, run
 from beam_pipelines.cli.arguments import Parser
 from beam_pipelines.cli.session import Session
 from beam_pipelines.errors import SpecError
+
+if TYPE_CHECKING:
+    from beam_pipelines.etl.service import Service
+    from beam_pipelines.spec import DatabaseSource, FileSource
 
 __all__ = ["main"]
 
@@ -17,23 +24,58 @@ def main(argv: Sequence[str]) -> int:
     """Run the command line `argv`; returns the exit code."""
     parser = Parser(
         prog="python -m beam_pipelines.quality",
-        description="Hold every row of a source against rules: those that obey go to the destination, the others are kept with every reason.",
+        description="Hold every row of a source against rules; those that are rejected are kept with every reason.",
         epilog=run.BEAM_HELP,
     )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--service", metavar="FILE", help="a definition with a section `validation`; without it, the packaged example is run")
+    what.add_argument("--rules", metavar="FILE", help="a list of rules, or `rules` and `actions`, YAML or JSON; rows come from --input")
     parser.add_argument(
-        "--service", metavar="FILE", required=True, help="the service definition, YAML or JSON, with a section `validation`"
+        "--input", metavar="FILE|CONNECTION:TABLE", help="where rows come from, whatever the definition says: a Parquet file, or a table"
     )
+    parser.add_argument("--example-dir", metavar="DIR", help="folder of the example's files; default: beam_pipelines_example/quality")
     run.add_options(parser)
     parser.set_defaults(handler=_run, parser=parser, beam=[])
     return command.execute(parser, argv)
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
-    service = session.load(arguments.service, arguments.connections, arguments.state)
-    if service.definition.kind != "quality":
+    service, rows = _asked(arguments, session)
+    kind = service.definition.kind
+    if kind != "quality":
         raise SpecError(
-            f"expected a definition with a section `validation`, got one of kind {service.definition.kind!r}: beam-pipelines run FILE runs"
-            " a service of any kind",
+            f"expected a definition with a section `validation`, got one of kind {kind!r}: beam-pipelines run FILE runs any kind",
             code="option-invalid",
         )
+    if rows:
+        service = replace(service, definition=service.definition.reading(_source(rows)))
     return run.carry_out(arguments, session, service)
+
+
+def _asked(arguments: argparse.Namespace, session: Session) -> tuple[Service, str | None]:
+    """Return the service that is asked for, and where its rows come from, if the definition does not say."""
+    if not (arguments.service or arguments.rules):
+        from beam_pipelines.cli import example
+        from beam_pipelines.examples.quality import INPUT
+
+        if arguments.input:
+            raise SpecError("--input goes with --service or --rules: the packaged example has its own", code="option-invalid")
+        return example.load(arguments, session, "quality"), INPUT
+    if arguments.example_dir:
+        raise SpecError("--example-dir is where the packaged example goes: it has no meaning beside another service", code="option-invalid")
+    if arguments.service:
+        return session.load(arguments.service, arguments.connections, arguments.state), arguments.input
+    from beam_pipelines.spec.load import load_rules
+
+    session.definition = Path(arguments.rules)
+    return session.opened(load_rules(arguments.rules), arguments.rules, arguments.connections, arguments.state), arguments.input
+
+
+def _source(text: str) -> DatabaseSource | FileSource:
+    """Return the source that a text names: a connection and a table, else a file."""
+    from beam_pipelines.spec import DatabaseSource, FileSource
+
+    connection, colon, table = text.partition(":")
+    if colon and table and not Path(text).exists():
+        return DatabaseSource(connection=connection, table=table)
+    return FileSource(path=str(Path(text).absolute()))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from beam_pipelines.etl.service import Service
     from beam_pipelines.io.connections import Connections
+    from beam_pipelines.spec import Loaded
 
 __all__ = ["Session"]
 
@@ -39,11 +40,21 @@ class Session:
         Raises:
             SpecError: Its mistakes, or those of the connections file.
         """
+        from beam_pipelines.spec import load
+
+        self.definition = Path(path)
+        return self.opened(load(path), path, connections, state)
+
+    def opened(self, loaded: Loaded, path: str | Path, connections: str | None = None, state: str | None = None) -> Service:
+        """Make a service of a definition that was read, and learn which secrets it may lead to.
+
+        Raises:
+            SpecError: Mistakes of the connections file.
+        """
         from beam_pipelines.etl.service import Service
         from beam_pipelines.io.connections import Connections
 
-        self.definition = Path(path)
-        service = Service.load(path, connections=connections, state=state)
+        service = Service.of(loaded, path, connections=connections, state=state)
         log.concern(service.id, "")
         self._learn(Connections(service.connections_file), service.definition.connection_names, state)
         return service

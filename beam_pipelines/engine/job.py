@@ -208,7 +208,11 @@ class Job:
         else:
             source = dict(written["source"])
         data.pop("pricing", None)  # it names steps that a side does not have
-        data["pipeline"] = {"destination": section.get("destination", {"type": "none"}), "transformations": source.pop("transformations", []), "source": source}
+        data["pipeline"] = {
+            "destination": section.get("destination", {"type": "none"}),
+            "transformations": source.pop("transformations", []),
+            "source": source,
+        }
         return replace(self, text=_text(data), path=f"{path}.source.transformations")
 
     def _reference(self, reference: dict[str, Any], path: str) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from beam_pipelines.runs.counts import LoadCounts
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.state.record import Failure, Incident, Metrics, Outcome, Step, Transformation, Watermark
 
+_TITLES: dict[str, str] = {"etl": "ETL Pipeline", "quality": "Data Quality"}  # of charges, by the kind of the service
+
 __all__ = ["all_committed", "exceeds_budget", "outcome_of"]
 
 
@@ -178,4 +180,4 @@ def _charge(job: Job, counts: Sequence[LoadCounts]) -> Charge | None:
         step_rows=metered,
         step_types={step.id: step.type for step in job.definition.steps},
     )
-    return charge(pricing, used)
+    return charge(pricing, used, title=_TITLES[job.definition.kind])

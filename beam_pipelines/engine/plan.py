@@ -136,7 +136,9 @@ def refuse_unserved(job: Job) -> None:
             "not-served",
         )
     if definition.source is None:
-        raise refusal(_SECTION[definition.kind], "expected a source beside the rules, to read rows from", "spec-incomplete")
+        raise refusal(
+            _SECTION[definition.kind], "expected a source beside the rules, to read rows from: here, or as --input", "spec-incomplete"
+        )
 
 
 def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Plan:
@@ -397,6 +399,7 @@ def _guarantee(
         cursor=cursor.column if cursor else None,
         kind=cursor.kind if cursor else "timestamp",
         overlap=cursor.overlap if cursor else 0.0,
+        kept=target.traits.keeps,
         versioned=_versioned(job, cursor, schema, steps, sides) if policy.mode == "upsert" else False,
         assumptions=(*source.traits.assumptions, *([] if context.local or not source.traits.snapshot else [_APART])),
     )

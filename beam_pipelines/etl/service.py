@@ -52,7 +52,11 @@ class Service:
         Raises:
             SpecError: With every mistake, each with file, line, column and what was expected.
         """
-        loaded = load(path)
+        return cls.of(load(path), path, connections=connections, state=state)
+
+    @classmethod
+    def of(cls, loaded: Loaded, path: str | Path, *, connections: str | Path | None = None, state: str | Path | None = None) -> Service:
+        """Make a service of a definition that was read; the arguments are those of `load`."""
         place = Path(connections).absolute() if connections else None
         if isinstance(state, Path):
             state = str(state.expanduser().absolute())  # never the name of a connection

@@ -9,7 +9,7 @@ from pathlib import Path
 from beam_pipelines import examples
 from beam_pipelines.errors import SpecError
 from beam_pipelines.examples.crm import Changes, change, create
-from beam_pipelines.examples.placing import settle, sweep, temporary
+from beam_pipelines.examples.placing import copy, sweep
 
 __all__ = ["Placed", "place"]
 
@@ -64,7 +64,7 @@ def place(folder: Path, *, business: bool = True, customers: int = 250_000, seed
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
-        made = [name for name, source in sources.items() if _copy(source, folder / name)]
+        made = [name for name, source in sources.items() if copy(source, folder / name)]
         if _create(database, customers, seed):
             made.append(database.name)
     except (OSError, sqlite3.Error) as bad:
@@ -82,19 +82,6 @@ def place(folder: Path, *, business: bool = True, customers: int = 250_000, seed
         made=tuple(made),
         changes=changes,
     )
-
-
-def _copy(source: Path, target: Path) -> bool:
-    """Copy a file to where there is none; False when there is one."""
-    if target.exists():
-        return False
-    with temporary(target) as building:
-        building.write_bytes(source.read_bytes())
-        try:
-            settle(building, target)
-        except FileExistsError:
-            return False
-    return True
 
 
 def _create(database: Path, customers: int, seed: int) -> bool:

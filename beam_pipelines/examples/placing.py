@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["settle", "sweep", "temporary"]
+__all__ = ["copy", "settle", "sweep", "temporary"]
 
 _MARK = ".placing"
 _NAME = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<pid>\d+)\.[0-9a-f]{8}\.placing")
@@ -42,6 +42,19 @@ def settle(building: Path, target: Path) -> None:
         if target.exists():
             raise FileExistsError(f"expected no file at {str(target)!r}") from None
         building.rename(target)
+
+
+def copy(source: Path, target: Path) -> bool:
+    """Copy a file to where there is none; False when there is one."""
+    if target.exists():
+        return False
+    with temporary(target) as building:
+        building.write_bytes(source.read_bytes())
+        try:
+            settle(building, target)
+        except FileExistsError:
+            return False
+    return True
 
 
 def sweep(folder: Path) -> None:

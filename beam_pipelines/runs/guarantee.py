@@ -92,7 +92,8 @@ def derive(
         kept: The target keeps rows; else they are only counted.
     """
     if not kept:
-        return Guarantee("exactly-once", ("no row is kept: what a run says is counted anew by each", *_read(cursor, kind, overlap), *assumptions))
+        reasons = ["no row is kept: each run counts anew", *_read(cursor, kind, overlap)]
+        return Guarantee("exactly-once", (*reasons, *assumptions))
     reasons = [*_committed(transactional), *_read(cursor, kind, overlap)]
     doubled = mode == "insert" and cursor is None and not whole
     if doubled:

@@ -207,6 +207,15 @@ class Definition(Model):
             return "incomplete"
         return next(kind for key, kind in SECTIONS.items() if getattr(self, key) is not None)
 
+    def reading(self, source: Any) -> Definition:
+        """Return a quality service that reads rows from another source.
+
+        Args:
+            source: One of the models in `beam_pipelines.spec.source`.
+        """
+        assert self.validation is not None
+        return self.model_copy(update={"validation": self.validation.model_copy(update={"source": source})})
+
     @property
     def missing(self) -> list[str]:
         """What an incomplete definition lacks, by path; empty when it can be run."""

@@ -65,6 +65,25 @@ class Loaded:
         return Problem(message, path=format_path(parts), file=self.name, line=place.line, column=place.column, hint=hint)
 
 
+def load_rules(path: str | os.PathLike[str]) -> Loaded:
+    """Read rules from a file, as the definition of a service that holds rows against them; where the rows are it does not say.
+
+    Args:
+        path: A list of rules, or a mapping of `rules` and `actions`; YAML, or JSON by its suffix or content. The service has its name.
+
+    Raises:
+        SpecError: As `load`.
+    """
+    text = _text(path)
+    read = document.read(text, str(path), is_json=_reads_as_json(Path(path), text))
+    above: tuple[str, ...] = ("validation",) if isinstance(read.value, Mapping) else ("validation", "rules")
+    places = Positions(*({(*above, *place): at for place, at in known.items()} for known in (read.positions.keys, read.positions.values)))
+    places.values.setdefault((), Position(1, 1))
+    section = read.value if isinstance(read.value, Mapping) else {"rules": read.value}
+    definition = document.Document({"name": Path(path).stem, "validation": section}, places, read.problems)
+    return _validated(definition, str(path), Path(path), text)
+
+
 def load(path: str | os.PathLike[str]) -> Loaded:
     """Read a definition from a file.
 
@@ -75,6 +94,10 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         SpecError: The file cannot be read (code `spec-unreadable`), or holds mistakes: all of them are in `problems`, in the
             order of the file (code `spec-invalid`).
     """
+    return loads(_text(path), str(path), path=Path(path))
+
+
+def _text(path: str | os.PathLike[str]) -> str:
     file = Path(path)
     try:
         with file.open("rb") as stream:
@@ -84,7 +107,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         raise SpecError(f"expected a definition at {str(path)!r}, got: {reason}", code="spec-unreadable") from error
     if len(content) > document.MAX_BYTES:
         raise SpecError(f"expected a definition of at most 1 MiB at {str(path)!r}, got a larger file", code="spec-unreadable")
-    return loads(_decoded(content, str(path)), str(path), path=file)
+    return _decoded(content, str(path))
 
 
 def _decoded(content: bytes, name: str) -> str:
