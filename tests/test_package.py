@@ -234,7 +234,7 @@ def test_the_wheel_has_every_module_and_every_file_that_is_no_code(unpacked):
         "examples/customer_data_etl/connections.yaml",
     ):
         assert f"beam_pipelines/{name}" in there
-    assert sum(name.startswith("beam_pipelines/examples/") and name.endswith(".yaml") for name in there) == 11
+    assert sum(name.startswith("beam_pipelines/examples/") and name.endswith(".yaml") for name in there) == 12
 
 
 def test_the_wheel_has_nothing_else(unpacked):

@@ -98,6 +98,8 @@ def served_keys() -> Iterator[tuple[str, str]]:
         "ErrorBudget": spec.ErrorBudget,
         "Retention": spec.Retention,
         "Schedule": spec.Schedule,
+        "Validation": spec.Validation,
+        "ValidateStep": spec.ValidateStep,
         "Case": spec.Case,
         "MockedRows": spec.MockedRows,
         "Expectation": spec.Expectation,
@@ -106,7 +108,7 @@ def served_keys() -> Iterator[tuple[str, str]]:
         "Reference": spec.Reference,
         **{name: getattr(spec, name) for home in _HOMES.values() for _, name in [home.split(":")]},
     }
-    not_served = {"stream", "batch", "validation"}
+    not_served = {"stream", "batch"}
     for name, model in models.items():
         for key, field in model.model_fields.items():
             written = str(field.serialization_alias or field.alias or key)
@@ -116,7 +118,9 @@ def served_keys() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("model", "key"), sorted(set(served_keys())))
 def test_every_key_that_is_served_is_explained(model, key):
-    page = "".join(map(text_of, ("write-a-service.md", "transforms.md", "incremental-loads.md", "test-a-service.md", "rules.md")))
+    page = "".join(
+        map(text_of, ("write-a-service.md", "transforms.md", "incremental-loads.md", "test-a-service.md", "rules.md", "check-quality.md"))
+    )
     assert re.search(rf"`{re.escape(key)}[`:]|^ *-? *\{{?{re.escape(key)}: ", page, flags=re.MULTILINE), f"{model}.{key}"
 
 

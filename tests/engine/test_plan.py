@@ -302,7 +302,7 @@ def test_a_price_that_could_not_be_worked_out_after_the_commit(world: World, pri
     assert (error.value.code, error.value.problems[0].path) == (code, path)
 
 
-@pytest.mark.parametrize("kind", ["stream", "batch", "validation"])
+@pytest.mark.parametrize("kind", ["stream", "batch"])
 def test_services_of_a_kind_that_is_not_served_yet(world: World, kind: str) -> None:
     sections: dict[str, Any] = {
         "stream": {"source": {"type": "kafka", "topic": "events"}, "sinks": [{"type": "kafka", "topic": "out"}]},
@@ -310,12 +310,18 @@ def test_services_of_a_kind_that_is_not_served_yet(world: World, kind: str) -> N
             "source": {"type": "s3", "bucket": "in", "prefix": "x/", "pattern": "*.csv"},
             "destination": {"type": "s3", "bucket": "out", "prefix": "y/"},
         },
-        "validation": {"rules": [{"id": "r", "type": "required-fields", "fields": ["id"], "severity": "error"}]},
     }
     world.put({"name": "Later", kind: sections[kind]})
     with pytest.raises(PlanError, match="not served yet") as error:
         world.service.plan()
     assert (error.value.code, error.value.problems[0].path) == ("not-served", kind)
+
+
+def test_rules_without_a_source(world: World) -> None:
+    world.put({"name": "Rules", "validation": {"rules": [{"id": "r", "type": "required-fields", "fields": ["id"]}]}})
+    with pytest.raises(PlanError, match="expected a source beside the rules") as error:
+        world.service.plan()
+    assert (error.value.code, error.value.problems[0].path) == ("spec-incomplete", "validation")
 
 
 def test_a_definition_without_a_pipeline(world: World) -> None:
