@@ -82,7 +82,7 @@ Made {made} on {machine}; {settings}.
   Their ratio is that of the medians: the difference of two small times is too noisy in a single round.
   Polars streams lazily. Beam YAML runs on the same in-process runner as ours. All write snappy or their own default.
 - *Rules*: over a table in memory by the clock of the program, the best of 7 calls (Great Expectations: of 2) without import and reading;
-  on Beam what a run takes above one of 10 rows, Spark the second of two calls in one session.
+  on Beam what a run takes above one of 10 rows; Spark the best of 3 calls in one session, to files, and then from memory to nowhere.
   Rows are told apart with all their reasons; ours writes these to the dead letters as well.
   Great Expectations names rows and tells none apart. It and Spark count every member of a repeated value.
   *By hand*: record batches on Beam with our kernels and our coder, and nothing else that a service does.

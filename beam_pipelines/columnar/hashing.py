@@ -86,10 +86,13 @@ def seeded(hashes: Words, seed: int) -> Words:
 
 
 def _mix(words: Words) -> Words:
-    words = words + _GOLDEN
-    words = (words ^ (words >> np.uint64(30))) * _FIRST
-    words = (words ^ (words >> np.uint64(27))) * _SECOND
-    mixed: Words = words ^ (words >> np.uint64(31))
+    mixed: Words = words + _GOLDEN
+    # In place: most of the time goes into memory for what lies between.
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= _FIRST
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= _SECOND
+    mixed ^= mixed >> np.uint64(31)
     return mixed
 
 
@@ -242,15 +245,20 @@ def _absorb(hashes: Words, words: npt.NDArray[np.void], starts: Longs, lengths: 
     rows = np.flatnonzero((lengths > 0) & (lengths <= _LONG_TEXT))
     at = 0
     while len(rows):
-        word = words[starts[rows] + at].astype(np.uint64)
-        left = lengths[rows] - at
+        every = len(rows) == len(hashes)
+        word = words[(starts if every else starts[rows]) + at].astype(np.uint64)
+        left = (lengths if every else lengths[rows]) - at
         short = left < 8
         if short.any():
             kept = (np.uint64(1) << (left[short].astype(np.uint64) * np.uint64(8))) - np.uint64(1)
             word[short] &= kept
-        hashes[rows] = _mix(hashes[rows] * _SECOND + word)
+        word += (hashes if every else hashes[rows]) * _SECOND
+        if every:
+            hashes[:] = _mix(word)
+        else:
+            hashes[rows] = _mix(word)
         at += 8
-        rows = rows[lengths[rows] > at]
+        rows = rows[left > 8]
 
 
 def _uuids(array: pa.Array) -> Words:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from beam_pipelines.columnar.hashing import Words, row_hashes
 from beam_pipelines.columnar.index import valid_keys
 from beam_pipelines.columnar.keys import key_columns
 from beam_pipelines.columnar.kinds import is_text
@@ -82,8 +83,10 @@ def repeats(columns: Sequence[Sequence[pa.Array]], keep: Literal["first", "last"
         keep: Which row of a key does not violate.
     """
     none = Repeats(np.zeros(0, dtype=np.int64))
-    if not sum(map(len, columns[0])):
+    rows = _suspects(_hashes(columns))
+    if not len(rows):
         return none
+    columns = [_picked(parts, rows) for parts in columns]
     codes = _codes(columns[0])
     for column in columns[1:]:
         more = _codes(column)
@@ -100,7 +103,35 @@ def repeats(columns: Sequence[Sequence[pa.Array]], keep: Literal["first", "last"
     else:
         # Numbered anew from the end, so that they come in the order of their first rows there.
         violating = ~_first(_codes([pa.array(codes[::-1])]))[::-1]
-    return Repeats(np.flatnonzero(violating).astype(np.int64), keys, members)
+    return Repeats(rows[violating], keys, members)
+
+
+def _hashes(columns: Sequence[Sequence[pa.Array]]) -> Words:
+    """Hash the key of each row: equal keys have equal hashes."""
+    names = [f"k{at}" for at in range(len(columns))]
+    batches = [pa.RecordBatch.from_arrays(list(parts), names=names) for parts in zip(*columns, strict=True)]
+    return np.concatenate([np.zeros(0, dtype=np.uint64), *(row_hashes(batch, names, one_type=True) for batch in batches)])
+
+
+def _suspects(hashes: Words) -> Positions:
+    """Return the rows whose hash is not theirs alone: only these are looked at by value, which takes more time and memory."""
+    bits = min(max(len(hashes), 1).bit_length() + 2, 24)
+    buckets = (hashes >> np.uint64(64 - bits)).view(np.int64)
+    rows = np.flatnonzero((np.bincount(buckets, minlength=1 << bits) > 1)[buckets])
+    near = hashes[rows]
+    ordered = np.sort(near)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    places = np.searchsorted(twice, near)
+    places[places == len(twice)] = 0
+    return rows[twice[places] == near] if len(twice) else rows[:0]
+
+
+def _picked(parts: Sequence[pa.Array], rows: Positions) -> list[pa.Array]:
+    """Values by position, of columns that are in parts."""
+    ends = np.cumsum([0, *map(len, parts)])
+    cuts = np.searchsorted(rows, ends)
+    each = zip(parts, ends[:-1].tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)
+    return [part.take(pa.array(rows[begin:end] - first)) for part, first, begin, end in each]
 
 
 def _codes(parts: Sequence[pa.Array]) -> Positions:
