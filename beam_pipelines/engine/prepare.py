@@ -82,7 +82,8 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         return target.prepare(window.with_schema("", described.schema).with_schema(TARGET, pa.schema([])), context)
     window = window.with_schema(TARGET, target.stored(window.schema(TARGET)))
     there = target.describe(load)
-    _same_target(context, head, there, load)
+    if target.traits.keeps:
+        _same_target(context, head, there, load)
     window = _same_keys(job, context, head, choose_keys(job, window, policy, described, there, cursor))
     check_latest(job, window, policy, described.primary_key or tuple(getattr(job.definition.source, "key_fields", ())))
     _check_fit(window, target, policy, there)

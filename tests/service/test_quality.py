@@ -104,7 +104,7 @@ def test_a_mistake_in_a_file_of_rules_is_shown_at_its_place(rows: Desk, capsys: 
     assert main(["--rules", str(file), "--input", str(rows.folder / "rows.parquet"), "--plan"]) == 2
     said = capsys.readouterr().err
     assert "rules.yaml:1:43: validation.rules[0].fields[0]: no field 'mail' (did you mean email?)" in said
-    assert "rules.yaml:2:48: validation.rules[1].pattern: expected a pattern that can be run" in said
+    assert "rules.yaml:2:47: validation.rules[1].pattern: expected a pattern that can be run" in said
     file.write_text("rules:\n- {id: a, type: requird-fields, fields: [email]}\n")
     assert main(["--rules", str(file), "--input", str(rows.folder / "rows.parquet"), "--plan"]) == 2
     assert "rules.yaml:2:18" in capsys.readouterr().err
