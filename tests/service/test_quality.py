@@ -107,7 +107,7 @@ def test_a_mistake_in_a_file_of_rules_is_shown_at_its_place(rows: Desk, capsys: 
     assert "rules.yaml:2:47: validation.rules[1].pattern: expected a pattern that can be run" in said
     file.write_text("rules:\n- {id: a, type: requird-fields, fields: [email]}\n")
     assert main(["--rules", str(file), "--input", str(rows.folder / "rows.parquet"), "--plan"]) == 2
-    assert "rules.yaml:2:18" in capsys.readouterr().err
+    assert "rules.yaml:2:17" in capsys.readouterr().err
 
 
 @pytest.mark.no_bundle
