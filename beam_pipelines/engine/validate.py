@@ -25,10 +25,10 @@ from beam_pipelines.engine.places import Places
 from beam_pipelines.engine.shuffle import SHARDS, ShuffleFn, cut
 from beam_pipelines.rules.field import Field
 from beam_pipelines.rules.judgement import Positions
-from beam_pipelines.rules.known import Known
-from beam_pipelines.rules.reference import References
+from beam_pipelines.rules.key.known import Known
+from beam_pipelines.rules.key.reference import References
+from beam_pipelines.rules.key.unique import Repeats, repeats
 from beam_pipelines.rules.tally import Tally
-from beam_pipelines.rules.unique import Repeats, repeats
 from beam_pipelines.runs.facts import StepFact, add_rules
 from beam_pipelines.transforms.validate import Validate
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from beam_pipelines.rules.check import check
-from beam_pipelines.rules.profile import Profile, profile
+from beam_pipelines.rules.profiling.columns import Profile, profile
+from beam_pipelines.rules.profiling.suggest import suggest
 from beam_pipelines.rules.result import Result, RuleResult
-from beam_pipelines.rules.suggest import suggest
 
 __all__ = ["Profile", "Result", "RuleResult", "check", "profile", "suggest"]

@@ -13,14 +13,14 @@ import pyarrow as pa
 from beam_pipelines.columnar import size
 from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.rules.compiled import Compiled, compile_rules
-from beam_pipelines.rules.dataset import Measures, Verdict
+from beam_pipelines.rules.dataset.rule import Measures, Verdict
 from beam_pipelines.rules.field import RuleMisfit
 from beam_pipelines.rules.judgement import Judgement
+from beam_pipelines.rules.key.unique import Repeats, repeats
 from beam_pipelines.rules.models import rule_set
 from beam_pipelines.rules.result import Result, RuleResult
 from beam_pipelines.rules.split import MARKS, Split, marks_rows, split
 from beam_pipelines.rules.tally import Tally
-from beam_pipelines.rules.unique import Repeats, repeats
 from beam_pipelines.rules.violation import Violations
 from beam_pipelines.spec.rule import Actions, RuleBase
 from beam_pipelines.spec.rule.reference import ForeignKey

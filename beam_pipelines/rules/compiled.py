@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from beam_pipelines.errors import PlanError, Problem
-from beam_pipelines.rules.dataset import SetRule
+from beam_pipelines.rules.dataset.order import Order
+from beam_pipelines.rules.dataset.rule import SetRule
 from beam_pipelines.rules.field import RuleMisfit
 from beam_pipelines.rules.judgement import RowRule
-from beam_pipelines.rules.order import Order
-from beam_pipelines.rules.reference import References
-from beam_pipelines.rules.unique import UniqueKey
+from beam_pipelines.rules.key.reference import References
+from beam_pipelines.rules.key.unique import UniqueKey
 from beam_pipelines.spec.rule import Action, Actions, RuleBase
 from beam_pipelines.spec.rule.order import Monotonic
 from beam_pipelines.spec.rule.reference import ForeignKey
@@ -27,35 +27,35 @@ __all__ = ["Compiled", "compile_rules"]
 _HERE = "beam_pipelines.rules"
 # Rules that look at one row and need nothing else, by type.
 _HOMES = {
-    "required-fields": "required:Required",
-    "regex": "pattern:Pattern",
-    "numeric-range": "number:NumberRange",
-    "in-set": "member:Member",
-    "not-in-set": "member:NotMember",
-    "length": "length:LengthRange",
-    "compare-columns": "compare:Comparison",
-    "email": "address:EmailAddress",
-    "url": "url:WebAddress",
-    "uuid": "identifier:UuidForm",
-    "ip": "address:IpAddress",
-    "type": "value_type:TypeOfValue",
-    "date-format": "date_format:DateInFormat",
-    "json-schema": "json_schema:JsonBySchema",
+    "required-fields": "row.required:Required",
+    "regex": "row.pattern:Pattern",
+    "numeric-range": "row.number:NumberRange",
+    "in-set": "row.member:Member",
+    "not-in-set": "row.member:NotMember",
+    "length": "row.length:LengthRange",
+    "compare-columns": "row.compare:Comparison",
+    "email": "row.address:EmailAddress",
+    "url": "row.url:WebAddress",
+    "uuid": "row.identifier:UuidForm",
+    "ip": "row.address:IpAddress",
+    "type": "row.value_type:TypeOfValue",
+    "date-format": "row.date_format:DateInFormat",
+    "json-schema": "row.json_schema:JsonBySchema",
 }
 # Those that also need the run's start.
 _TIMED = {
-    "date-range": "moment:MomentRange",
-    "expression": "expression:ConditionRule",
+    "date-range": "row.moment:MomentRange",
+    "expression": "row.expression:ConditionRule",
 }
 # Rules that look at the data set as a whole, by type.
 _WHOLE = {
-    "row-count": "volume:Rows",
-    "null-ratio": "volume:Nulls",
-    "distinct-count": "volume:Differences",
-    "distinct-ratio": "volume:Differences",
-    "statistic": "statistic:Figure",
-    "freshness": "freshness:Newest",
-    "schema": "columns:Columns",
+    "row-count": "dataset.volume:Rows",
+    "null-ratio": "dataset.volume:Nulls",
+    "distinct-count": "dataset.volume:Differences",
+    "distinct-ratio": "dataset.volume:Differences",
+    "statistic": "dataset.statistic:Figure",
+    "freshness": "dataset.freshness:Newest",
+    "schema": "dataset.columns:Columns",
 }
 
 

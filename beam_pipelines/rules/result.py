@@ -9,7 +9,7 @@ import orjson
 import pyarrow as pa
 
 from beam_pipelines.columnar.plain import plain
-from beam_pipelines.rules.dataset import Verdict
+from beam_pipelines.rules.dataset.rule import Verdict
 from beam_pipelines.rules.tally import Tally
 from beam_pipelines.spec.rule import Action, RuleBase, Severity
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from beam_pipelines.rules.judgement import Judgement
-from beam_pipelines.rules.unique import Repeats
+from beam_pipelines.rules.key.unique import Repeats
 from beam_pipelines.runs.threshold import Threshold
 from beam_pipelines.spec.limit import limit_rows, limit_share
 from beam_pipelines.spec.rule import RuleBase

@@ -13,10 +13,10 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.rules.compiled import Compiled, compile_rules
 from beam_pipelines.rules.judgement import Judgement, Positions
-from beam_pipelines.rules.reference import References
+from beam_pipelines.rules.key.reference import References
+from beam_pipelines.rules.key.unique import Repeats, repeats
 from beam_pipelines.rules.split import MARKS, marks_rows, split
 from beam_pipelines.rules.tally import Tally
-from beam_pipelines.rules.unique import Repeats, repeats
 from beam_pipelines.spec.rule.reference import ForeignKey
 from beam_pipelines.spec.step.validate import ValidateStep
 from beam_pipelines.transforms.step import Applied, DeadRows

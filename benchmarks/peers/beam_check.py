@@ -22,10 +22,10 @@ from beam_pipelines.columnar.coder import register
 from beam_pipelines.columnar.hashing import row_hashes
 from beam_pipelines.rules.compiled import compile_rules
 from beam_pipelines.rules.judgement import Judgement
+from beam_pipelines.rules.key.unique import repeats
 from beam_pipelines.rules.models import rule_set
 from beam_pipelines.rules.split import split
 from beam_pipelines.rules.tally import Tally
-from beam_pipelines.rules.unique import repeats
 from benchmarks.signups import RULES
 
 _SHARDS = 16

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from beam_pipelines.errors import PlanError, SpecError
 from beam_pipelines.rules import check
 from beam_pipelines.rules.compiled import compile_rules
-from beam_pipelines.rules.dataset import Measures
-from beam_pipelines.rules.distinct import Distinct
+from beam_pipelines.rules.dataset.distinct import Distinct
+from beam_pipelines.rules.dataset.quantiles import Quantiles
+from beam_pipelines.rules.dataset.rule import Measures
 from beam_pipelines.rules.models import rule_set
-from beam_pipelines.rules.quantiles import Quantiles
 from tests.rules.tables import cut, of
 
 NAN, INF = math.nan, math.inf

@@ -58,7 +58,7 @@ def test_the_answer_is_the_library_s(kind):
 
 def test_the_library_is_asked_once_for_each_text_that_no_pattern_decides(monkeypatch):
     asked: list[str] = []
-    monkeypatch.setattr("beam_pipelines.rules.address.normalized", lambda text: asked.append(text))
+    monkeypatch.setattr("beam_pipelines.rules.row.address.normalized", lambda text: asked.append(text))
     checked(pa.array(["bob@example.com", "bob", "bob", None, "", "Jörg@example.com"]))
     assert sorted(asked) == ["", "Jörg@example.com", "bob"]
 

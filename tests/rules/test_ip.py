@@ -78,7 +78,7 @@ def test_random_texts_have_python_s_answer(texts):
 
 def test_the_library_is_asked_for_what_no_pattern_decides_alone(monkeypatch):
     asked: list[str] = []
-    monkeypatch.setattr("beam_pipelines.rules.address.is_ipv6", lambda text: asked.append(text) or False)
+    monkeypatch.setattr("beam_pipelines.rules.row.address.is_ipv6", lambda text: asked.append(text) or False)
     violating(["1.2.3.4", "::1", "2001:db8:0:0:0:0:0:1", "::ffff:1.2.3.4", "x", "::ffff:1.2.3.4", None, ""], "any")
     assert asked == ["::ffff:1.2.3.4"]
 

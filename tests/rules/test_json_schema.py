@@ -108,7 +108,7 @@ def test_without_a_field_the_row_is_the_object():
 
 def test_a_schema_is_asked_once_for_each_distinct_value(monkeypatch):
     asked: list[Any] = []
-    monkeypatch.setattr("beam_pipelines.rules.json_validator.JsonValidator.messages", lambda self, value: asked.append(value) or [])
+    monkeypatch.setattr("beam_pipelines.rules.row.json_validator.JsonValidator.messages", lambda self, value: asked.append(value) or [])
     checked(pa.array(["1", "2", "1", None, "1"]))
     assert asked == [1, 2]
 

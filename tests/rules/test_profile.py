@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_pipelines.rules import check, profile, suggest
-from beam_pipelines.rules.frequent import COUNTERS, Frequent
-from beam_pipelines.rules.shape import of_form, pattern, shapes
+from beam_pipelines.rules.profiling.frequent import COUNTERS, Frequent
+from beam_pipelines.rules.profiling.shape import of_form, pattern, shapes
 from tests.rules.tables import cut, found
 
 NAN, INF = math.nan, math.inf

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_pipelines.rules import unique
-from beam_pipelines.rules.unique import Repeats, repeats
+from beam_pipelines.rules.key import unique
+from beam_pipelines.rules.key.unique import Repeats, repeats
 
 KEEPS = ["first", "last", "none"]
 KEYS: dict[str, list[Any]] = {

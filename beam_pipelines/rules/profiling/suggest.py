@@ -8,8 +8,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from typing import Any, get_args
 
 from beam_pipelines.columnar.convert import family
-from beam_pipelines.rules.profile import ColumnProfile, Profile
-from beam_pipelines.rules.shape import CHARACTERS, FORMS, pattern
+from beam_pipelines.rules.profiling.columns import ColumnProfile, Profile
+from beam_pipelines.rules.profiling.shape import CHARACTERS, FORMS, pattern
 from beam_pipelines.spec.rule import Rule
 
 __all__ = ["suggest"]

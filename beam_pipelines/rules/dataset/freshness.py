@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.convert import family
 from beam_pipelines.columnar.plain import plain
-from beam_pipelines.rules.dataset import Verdict
+from beam_pipelines.rules.dataset.rule import Verdict
 from beam_pipelines.rules.field import Field, RuleMisfit
 from beam_pipelines.spec.rule.freshness import Freshness
 

@@ -14,12 +14,12 @@ from beam_pipelines.columnar.convert import decoded, family
 from beam_pipelines.columnar.kinds import is_text
 from beam_pipelines.columnar.origin import PREFIX
 from beam_pipelines.columnar.plain import plain
-from beam_pipelines.rules.distinct import Distinct
-from beam_pipelines.rules.figures import Figures, numbers
-from beam_pipelines.rules.frequent import Frequent
-from beam_pipelines.rules.quantiles import Quantiles
-from beam_pipelines.rules.statistic import plain_figure
-from beam_pipelines.rules.text_profile import TextProfile, readable
+from beam_pipelines.rules.dataset.distinct import Distinct
+from beam_pipelines.rules.dataset.figures import Figures, numbers
+from beam_pipelines.rules.dataset.quantiles import Quantiles
+from beam_pipelines.rules.dataset.statistic import plain_figure
+from beam_pipelines.rules.profiling.frequent import Frequent
+from beam_pipelines.rules.profiling.text_profile import TextProfile, readable
 
 __all__ = ["ColumnProfile", "Profile", "profile"]
 

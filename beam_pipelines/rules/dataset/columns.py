@@ -10,7 +10,7 @@ from beam_pipelines.columnar.kinds import is_list, plain_type
 from beam_pipelines.columnar.origin import PREFIX
 from beam_pipelines.columnar.types.names import parse_name
 from beam_pipelines.errors import PlanError
-from beam_pipelines.rules.dataset import Verdict
+from beam_pipelines.rules.dataset.rule import Verdict
 from beam_pipelines.rules.field import RuleMisfit
 from beam_pipelines.spec.rule.columns import SchemaRule
 

@@ -14,9 +14,9 @@ from beam_pipelines.columnar.convert import family
 from beam_pipelines.columnar.kinds import is_list, is_text, storage
 from beam_pipelines.columnar.origin import visible
 from beam_pipelines.rules.field import Field, RuleMisfit
-from beam_pipelines.rules.json_validator import JsonValidator
 from beam_pipelines.rules.judgement import Finding, Judgement
-from beam_pipelines.rules.texts import without_unreadable
+from beam_pipelines.rules.row.json_validator import JsonValidator
+from beam_pipelines.rules.row.texts import without_unreadable
 from beam_pipelines.spec.rule.json_schema import JsonSchemaRule
 
 __all__ = ["JsonBySchema"]

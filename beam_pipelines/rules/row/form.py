@@ -11,7 +11,7 @@ from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.kinds import is_text
 from beam_pipelines.rules.field import Field, RuleMisfit
 from beam_pipelines.rules.judgement import Judgement, finding
-from beam_pipelines.rules.texts import without_unreadable
+from beam_pipelines.rules.row.texts import without_unreadable
 
 __all__ = ["Form"]
 

@@ -11,7 +11,7 @@ from beam_pipelines.columnar.convert import family
 from beam_pipelines.columnar.kinds import is_text
 from beam_pipelines.rules.field import Field
 from beam_pipelines.rules.judgement import Judgement, finding
-from beam_pipelines.rules.texts import without_unreadable
+from beam_pipelines.rules.row.texts import without_unreadable
 from beam_pipelines.spec.rule.value_type import TypeRule
 
 __all__ = ["TypeOfValue"]

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 
 from beam_pipelines.columnar.convert import family
-from beam_pipelines.rules.dataset import Bounds, Verdict, plain_integer
+from beam_pipelines.rules.dataset.figures import NUMBERS, Figures, numbers, of_type
+from beam_pipelines.rules.dataset.quantiles import Quantiles
+from beam_pipelines.rules.dataset.rule import Bounds, Verdict, plain_integer
 from beam_pipelines.rules.field import Field, RuleMisfit
-from beam_pipelines.rules.figures import NUMBERS, Figures, numbers, of_type
-from beam_pipelines.rules.quantiles import Quantiles
 from beam_pipelines.spec.rule.statistic import Statistic
 
 __all__ = ["Figure", "plain_figure"]

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar.plain import plain
-from beam_pipelines.rules.frequent import Frequent
-from beam_pipelines.rules.shape import FORMS, of_form, shapes
+from beam_pipelines.rules.profiling.frequent import Frequent
+from beam_pipelines.rules.profiling.shape import FORMS, of_form, shapes
 
 __all__ = ["TextProfile", "readable"]
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar.email_address import normalized, sure
-from beam_pipelines.rules.form import Form
-from beam_pipelines.rules.texts import by_distinct
+from beam_pipelines.rules.row.form import Form
+from beam_pipelines.rules.row.texts import by_distinct
 from beam_pipelines.spec.rule.form import Email, Ip
 
 __all__ = ["IPV4", "EmailAddress", "IpAddress", "is_ipv6"]

@@ -7,8 +7,8 @@ import pyarrow.compute as pc
 
 from beam_pipelines.columnar.kinds import is_uuid
 from beam_pipelines.rules.field import Field
-from beam_pipelines.rules.form import Form
 from beam_pipelines.rules.judgement import Judgement
+from beam_pipelines.rules.row.form import Form
 from beam_pipelines.spec.rule.form import Uuid
 
 __all__ = ["UuidForm"]

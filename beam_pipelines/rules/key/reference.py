@@ -10,7 +10,7 @@ import pyarrow as pa
 from beam_pipelines.columnar.index import comparable, valid_keys
 from beam_pipelines.rules.field import Field, RuleMisfit, found
 from beam_pipelines.rules.judgement import Finding, Judgement, Positions
-from beam_pipelines.rules.known import Known
+from beam_pipelines.rules.key.known import Known
 from beam_pipelines.spec.rule.reference import ForeignKey
 
 __all__ = ["References"]

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from beam_pipelines.columnar.expression import Scope, column, function, literal
 from beam_pipelines.errors import PlanError
 from beam_pipelines.rules.field import RuleMisfit
-from beam_pipelines.rules.form import Form
+from beam_pipelines.rules.row.form import Form
 from beam_pipelines.spec.rule.moment import DateFormat
 
 __all__ = ["DateInFormat"]

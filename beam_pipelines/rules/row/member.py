@@ -11,7 +11,7 @@ from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.convert import family
 from beam_pipelines.rules.field import Field, RuleMisfit
 from beam_pipelines.rules.judgement import Judgement, finding
-from beam_pipelines.rules.known import Known
+from beam_pipelines.rules.key.known import Known
 from beam_pipelines.spec.rule.member import InSet, NotInSet
 from beam_pipelines.spec.values import Scalar, shown
 

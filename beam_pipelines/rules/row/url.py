@@ -7,9 +7,9 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_pipelines.rules.address import IPV4, is_ipv6
-from beam_pipelines.rules.form import Form
-from beam_pipelines.rules.texts import by_distinct
+from beam_pipelines.rules.row.address import IPV4, is_ipv6
+from beam_pipelines.rules.row.form import Form
+from beam_pipelines.rules.row.texts import by_distinct
 from beam_pipelines.spec.rule.form import Url
 
 __all__ = ["WebAddress"]

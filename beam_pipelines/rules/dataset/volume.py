@@ -8,8 +8,8 @@ from fractions import Fraction
 
 import pyarrow as pa
 
-from beam_pipelines.rules.dataset import Bounds, Verdict
-from beam_pipelines.rules.distinct import Distinct
+from beam_pipelines.rules.dataset.distinct import Distinct
+from beam_pipelines.rules.dataset.rule import Bounds, Verdict
 from beam_pipelines.rules.field import Field
 from beam_pipelines.spec.rule.ratio import DistinctRatio, NullRatio
 from beam_pipelines.spec.rule.volume import DistinctCount, RowCount

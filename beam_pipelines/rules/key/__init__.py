@@ -1,0 +1,1 @@
+"""Rules of keys: which occur once, which occur elsewhere."""

@@ -1,0 +1,1 @@
+"""What columns are like, and rules that hold of them."""
