@@ -85,7 +85,7 @@ Code = Literal[
     "unbalanced",
     "staging-lost",
     "budget-exceeded",
-    "threshold-passed",
+    "rule-broken",
     "empty-source",
     "ledger-behind",
     "cancelled",

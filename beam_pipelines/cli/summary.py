@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from beam_pipelines.cli import quantity
@@ -52,15 +52,24 @@ def _steps(execution: Execution) -> Table:
 def _rules(execution: Execution) -> Table:
     """What each rule of the steps came to."""
     count, several = quantity.count, len({step.table for step in execution.steps}) > 1
-    head = ["rule", "step", "evaluated>", "violated>", "not evaluated>", "rule errors>"]
+    judged = any("holds" in rule for step in execution.steps for one in step.transformations for rule in one.rules)
+    head = ["rule", "step", "evaluated>", "violated>", "not evaluated>", "rule errors>", *(["measured>", "holds"] if judged else [])]
     rows = []
     for step in execution.steps:
         for one in step.transformations:
             for rule in one.rules:
-                numbers = (rule["evaluated"], rule["violated"], rule["notEvaluated"], rule["ruleErrors"])
-                row = [rule["rule"], one.id, *map(count, numbers)]
+                numbers = (rule.get("evaluated"), rule.get("violated"), rule["notEvaluated"], rule.get("ruleErrors"))
+                row = [rule["rule"], one.id, *("" if number is None else count(number) for number in numbers)]
+                row += [*_holds(rule)] if judged else []
                 rows.append([step.table or "", *row] if several else row)
     return Table(["table", *head] if several else head, rows)
+
+
+def _holds(rule: Mapping[str, Any]) -> tuple[str, str]:
+    """What was measured of a rule of the data set as a whole, and whether it holds."""
+    if "holds" not in rule:
+        return "", ""
+    return str(rule["measured"]), {True: "yes", False: "no", None: "nothing to measure"}[rule["holds"]]
 
 
 def _rows(step: Step, incoming: int | None) -> Iterator[list[str]]:

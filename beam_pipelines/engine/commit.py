@@ -13,6 +13,7 @@ from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 from beam_pipelines.columnar import memory
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.judged import judged
 from beam_pipelines.engine.prepare import TARGET, windows_of
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.errors import BeamPipelinesError
@@ -59,7 +60,7 @@ def commit_loads(
     failure: BeamPipelinesError | None = None
     policy, windows = job.policy(context), windows_of(texts)
     for load, window in windows.items():
-        tally = Tally.of(load, facts, job.step_ids)
+        tally = judged(job, window, Tally.of(load, facts, job.step_ids))
         try:
             yield load, target.commit(window, policy, window.schema(TARGET), tally)
         except BeamPipelinesError as error:

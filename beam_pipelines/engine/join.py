@@ -57,7 +57,7 @@ class _SidesFn(PlainFn):
 
 
 class TellFn(PlainFn):
-    """Facts of a right side as the join's own: rows that died there are made and dead in it, so that every letter is accounted for.
+    """Facts of a right side as the join's own: rows that were lost there are made and lost in it, so that every letter is accounted for.
 
     Args:
         step: Id of the join.
@@ -68,7 +68,9 @@ class TellFn(PlainFn):
 
     def process(self, fact: ReadFact | StepFact) -> Iterator[StepFact]:
         error, read = (None, fact.rows) if isinstance(fact, ReadFact) else (fact.error, fact.right_read)
-        yield StepFact(fact.load, self._step, made=fact.dead, dead=fact.dead, right_read=read, letters=fact.letters, error=error)
+        rejected = 0 if isinstance(fact, ReadFact) else fact.rejected
+        made, lost = fact.dead + rejected, {"dead": fact.dead, "rejected": rejected}
+        yield StepFact(fact.load, self._step, made=made, right_read=read, letters=fact.letters, error=error, **lost)
 
 
 class _JoinFn(ShuffleFn[Join]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -102,14 +102,22 @@ def _metrics(counts: Sequence[LoadCounts]) -> Metrics:
 
 def _rules(job: Job, step: StepFact) -> tuple[dict[str, Any], ...]:
     """What each rule of a step came to, in the order of the definition."""
-    if not step.rules:
+    if not (step.rules or step.verdicts):
         return ()
     from beam_pipelines.rules.tally import Tally  # few services have rules
 
     model = next((one for one in job.definition.steps if one.id == step.step), None)
     ids = [rule.id for rule in getattr(model, "rules", ())]
-    order = sorted(step.rules, key=lambda rule: ids.index(rule) if rule in ids else len(ids))
-    return tuple({"rule": rule, **Tally(**step.rules[rule]).to_dict()} for rule in order)
+    told = {rule: Tally(**counts).to_dict() for rule, counts in step.rules.items()}
+    told |= {rule: _measured(said) for rule, said in step.verdicts.items()}
+    order = sorted(told, key=lambda rule: ids.index(rule) if rule in ids else len(ids))
+    return tuple({"rule": rule, **told[rule]} for rule in order)
+
+
+def _measured(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a rule of the data set as a whole came to, as `rules.Result` tells it."""
+    names = {"holds": "holds", "measured": "measured", "message": "message", "unevaluated": "notEvaluated"}
+    return {**{told: said[name] for name, told in names.items()}, **said["details"]}
 
 
 def _steps(job: Job, row: LedgerRow, several: bool) -> list[Step]:

@@ -52,7 +52,9 @@ class RunLoads(beam.PTransform):
 
 def takes_others(rules: Iterable[RuleBase]) -> bool:
     """Whether a rule takes other rows to tell, or those of another source."""
-    return any(rule.type in ("unique", "foreign-key") for rule in rules)
+    from beam_pipelines.spec.rule.dataset import SetRule  # few services have rules
+
+    return any(rule.type in ("unique", "foreign-key") or isinstance(rule, SetRule) for rule in rules)
 
 
 def loaded(job: Job, windows: PCollection) -> PCollection:

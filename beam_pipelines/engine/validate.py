@@ -120,6 +120,7 @@ class _JudgeFn(_ValidateFn):
     def start_bundle(self) -> None:
         super().start_bundle()
         self._places = Places(self._job.definition.steps[: self._position])
+        self._measured: dict[str, Any] = {}
 
     def process(
         self, batch: pa.RecordBatch, sizes: Iterable[tuple[str, str, int]], held: Iterable[pa.RecordBatch], texts: dict[str, str]
@@ -129,6 +130,8 @@ class _JudgeFn(_ValidateFn):
         apart = [at for at, rule in enumerate(step.rules) if rule.unique is not None]
         apart += [step.place(rule.id) for rule in step.foreign_keys if not self.near(load, rule.id, sizes)]
         with self.timed(load):
+            state = step.measures.measure(origin.visible(batch))
+            self._measured[load] = step.measures.merge(self._measured[load], state) if load in self._measured else state
             if not apart:
                 applied = step.judge(batch, {})
                 self.count(load, applied, batch.num_rows)
@@ -140,6 +143,12 @@ class _JudgeFn(_ValidateFn):
             keyed = [part for at in sorted(apart) for part in self._keys(load, step, at, batch, name, places)]
         yield from keyed
         yield TaggedOutput(_HELD, (load, name, ipc.encode(batch, _COMPRESSION)))
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for load, state in self._measured.items():
+            if state:
+                self._facts[load] = replace(self._facts[load], states=(state,))
+        yield from super().finish_bundle()
 
     def _keys(self, load: str, step: Validate, at: int, batch: pa.RecordBatch, name: str, places: int | Positions) -> Iterator[Any]:
         rule, visible = step.rules[at], origin.visible(batch)

@@ -204,13 +204,23 @@ class Policy:
         if exceeded and self.budget.fail:
             return Verdict("budget-exceeded", f"{exceeded}; nothing is loaded, see the dead letters of this run")
         warnings = [exceeded] if exceeded else []
+        for severity, broken in self._broken(tally):
+            if severity == "error":
+                return Verdict("rule-broken", f"{broken}; nothing is loaded")
+            if severity == "warning":
+                warnings.append(broken)
+        return Verdict(None, "; ".join(warnings))
+
+    def _broken(self, tally: Tally) -> Iterator[tuple[str, str]]:
+        """Severity and words of each rule that does not hold as a whole."""
         for limit in self.thresholds:
             passed = limit.passed(*tally.judged(limit.step, limit.rule))
-            if passed and limit.severity == "error":
-                return Verdict("threshold-passed", f"{passed}; nothing is loaded, see the dead letters of this run")
-            if passed and limit.severity == "warning":
-                warnings.append(passed)
-        return Verdict(None, "; ".join(warnings))
+            if passed:
+                yield limit.severity, passed
+        for step in tally.steps:
+            for rule, said in step.verdicts.items():
+                if said["holds"] is False:
+                    yield said["severity"], f"the rule {rule!r} does not hold: {said['message']}, got {said['measured']}"
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,17 +13,19 @@ import pyarrow as pa
 from beam_pipelines.columnar import origin
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.rules.compiled import Compiled, compile_rules
+from beam_pipelines.rules.dataset.rule import Measures, Verdict
 from beam_pipelines.rules.judgement import Judgement, Positions
 from beam_pipelines.rules.key.reference import References
 from beam_pipelines.rules.key.unique import Repeats, repeats
 from beam_pipelines.rules.split import MARKS, marks_rows, split
-from beam_pipelines.rules.tally import Tally
+from beam_pipelines.rules.tally import Tally, threshold
 from beam_pipelines.spec.rule.reference import ForeignKey
 from beam_pipelines.spec.step.validate import ValidateStep
 from beam_pipelines.transforms.step import Applied, DeadRows
 
 __all__ = ["Validate"]
 
+_ASIDE = ".source."  # in the path of a step that is not of the service's own rows
 _NOBODY: Positions = np.zeros(0, dtype=np.int64)
 
 
@@ -70,16 +73,26 @@ class Validate:
         return schema.append(pa.field(MARKS, pa.list_(pa.string())))
 
     def _refuse(self, rules: Sequence[Compiled]) -> None:
-        """Refuse rules that no row of a batch tells, and that nobody brings together in a pipeline."""
+        """Refuse rules about the order of rows, which a pipeline does not have; and judgements of all rows where nobody hears them."""
         problems = [
             Problem(
-                f"expected a rule that looks at rows or keys, got {rule.model.id!r} of type {rule.model.type}",
+                f"expected a rule that needs no order of rows, got {rule.model.id!r} of type {rule.model.type}",
                 f"{self._path}.rules[{at}].type",
                 hint="beam_pipelines.rules.check holds a whole table against it",
             )
             for at, rule in enumerate(rules)
-            if rule.order is not None or rule.dataset is not None
+            if rule.order is not None
         ]
+        if _ASIDE in self._path:
+            problems += [
+                Problem(
+                    f"expected no judgement of all rows in the source of a join, lookup, union or foreign key, got {rule.model.id!r}",
+                    f"{self._path}.rules[{at}]",
+                    hint="its rows may be rejected there; to judge how many, hold them against rules in a service of their own",
+                )
+                for at, rule in enumerate(rules)
+                if rule.dataset is not None or threshold(rule.model) is not None
+            ]
         if problems:
             raise PlanError(f"step {self.id!r} cannot be carried out", problems=problems, code="rule-invalid")
 
@@ -92,6 +105,7 @@ class Validate:
     def open(self, schema_in: pa.Schema, schema_out: pa.Schema, now: datetime) -> None:  # noqa: ARG002 (it follows from the other)
         self.close()
         self._rules, self._schema = self._compiled(schema_in, now), schema_in
+        self.measures = Measures(self._rules)
 
     def close(self) -> None:
         for rule in self._rules or ():
@@ -121,6 +135,13 @@ class Validate:
             raise FatalError(f"step {self.id!r} was not opened", code="internal")
         return self._rules
 
+    def verdicts(self, states: Iterable[Any], now: datetime) -> dict[str, Verdict]:
+        """Judge the rules of the data set as a whole, by the states of all its parts; by their ids."""
+        state = self.measures.nothing()
+        for part in states:
+            state = self.measures.merge(state, part)
+        return {self._opened()[at].model.id: verdict for at, verdict in self.measures.verdicts(state, now).items()}
+
     def apply(self, batch: pa.RecordBatch) -> Applied:
         """Carry the step out on one batch, as if it held every row."""
         (applied,) = self.checked([batch])
@@ -149,7 +170,11 @@ class Validate:
         rules = self._opened()
         judgements = [_judgement(rule, batch, found.get(at)) for at, rule in enumerate(rules)]
         parts = split(rules, batch, judgements)
-        counts = {rule.model.id: asdict(Tally.of(one, batch.num_rows)) for rule, one in zip(rules, judgements, strict=True)}
+        counts = {
+            rule.model.id: asdict(Tally.of(one, batch.num_rows))
+            for rule, one in zip(rules, judgements, strict=True)
+            if rule.dataset is None
+        }
         rejects = np.flatnonzero(parts.rejects).tolist()
         told = _reasons(rules, judgements, rejects) if rejects else ()
         refused = (DeadRows(batch, rejects, [code for code, _ in told], [why for _, why in told]),) if rejects else ()
@@ -160,7 +185,8 @@ def _judgement(rule: Compiled, batch: pa.RecordBatch, rows: Positions | None) ->
     if rule.unique is not None:
         told = _NOBODY if rows is None else rows
         return Judgement(tuple(rule.unique.finding(batch, told)), rule.unique.unevaluated(batch))
-    assert rule.row is not None
+    if rule.row is None:
+        return Judgement()  # it is about the data set as a whole
     if rows is not None:
         assert isinstance(rule.row, References)
         return Judgement(tuple(rule.row.finding(batch, rows)), rule.row.unevaluated(batch))

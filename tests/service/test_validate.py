@@ -212,11 +212,59 @@ def test_a_threshold_that_is_passed_means_what_the_severity_says(people: Desk, s
     result = people.run()
     assert result.exit_code == code
     if severity == "error":
-        assert result.execution.error_code == "threshold-passed"
+        assert result.execution.error_code == "rule-broken"
         assert "12 of 300 rows violate the rule 'there', which allows 11" in str(result.execution.error)
         assert people.duckdb("target.duckdb", "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'people'") == [(0,)]
     else:
         assert len(loaded(people)) == COUNT
+
+
+WHOLE: list[dict[str, Any]] = [
+    {"id": "rows", "type": "row-count", "min": 300, "max": 300},
+    {"id": "nulls", "type": "null-ratio", "field": "email", "max": 0.04},
+    {"id": "mails", "type": "distinct-count", "field": "email", "min": 1},
+    {"id": "mean", "type": "statistic", "field": "age", "statistic": "mean", "min": 150, "max": 151},
+    {"id": "median", "type": "statistic", "field": "age", "statistic": "median", "min": 150, "max": 151},
+]
+
+
+@pytest.mark.parametrize("rules", [[], [UNIQUE]], ids=["alone", "beside keys"])
+def test_rules_of_the_data_set_are_judged_by_what_every_bundle_measured(people: Desk, rules: list[dict[str, Any]]) -> None:
+    define(people, *rules, *WHOLE)
+    told = {rule["rule"]: rule for rule in check(people.ran())["rules"]}
+    assert {name: (told[name]["measured"], told[name]["holds"]) for name in ("rows", "nulls", "mean", "median")} == {
+        "rows": (300, True),
+        "nulls": (12 / 300, True),
+        "mean": (150.5, True),
+        "median": (150.5, True),
+    }
+    assert told["mails"]["measured"] == len({mail for _, mail, _, _ in PEOPLE if mail})
+
+
+@pytest.mark.parametrize(("severity", "code"), [("error", 1), ("warning", 3), ("info", 0)])
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_rule_of_the_data_set_that_does_not_hold(people: Desk, severity: str, code: int, emptied: bool) -> None:
+    if emptied:
+        people.sqlite("source.db", "DELETE FROM people")
+    step = {"id": "check", "type": "validate", "rules": [{"id": "rows", "type": "row-count", "min": 301, "severity": severity}]}
+    people.etl({"table": "people"}, {"table": "people"}, [step])
+    result = people.run()
+    assert result.exit_code == code
+    (rule,) = check(result.to_json())["rules"]
+    assert (rule["measured"], rule["holds"]) == (0 if emptied else 300, False)
+    if severity == "error":
+        assert result.execution.error_code == "rule-broken"
+        assert f"got {rule['measured']}" in str(result.execution.error)
+
+
+def test_rows_that_are_rejected_in_the_source_of_a_join_are_accounted_for(people: Desk) -> None:
+    known = {"id": "known", "type": "validate", "rules": [{"id": "coded", "type": "required-fields", "fields": ["code"]}]}
+    source = {"type": "database", "connection": "source", "table": "countries", "transformations": [known]}
+    people.etl({"table": "people"}, {"table": "people"}, [{"id": "named", "type": "join", "source": source, "on": {"country": "code"}}])
+    record = people.ran()
+    assert record["metrics"]["recordsRejected"] == 1
+    assert [letter["step"] for letter in people.letters()] == ["known"]
+    assert len(loaded(people)) == sum(country in ("A", "B", "C") for *_, country in PEOPLE)
 
 
 def test_a_threshold_that_is_kept_rejects_rows_all_the_same(people: Desk) -> None:

@@ -14,12 +14,22 @@ def step(*rules: dict[str, Any]) -> Validate:
     return Validate(ValidateStep.model_validate({"id": "check", "type": "validate", "rules": list(rules)}), "steps[0]")
 
 
-def test_rules_that_no_row_tells_are_refused_and_not_passed_over() -> None:
+def test_a_rule_about_the_order_of_rows_is_refused_and_not_passed_over() -> None:
     schema = pa.schema([("n", pa.int64())])
     row = {"id": "row", "type": "numeric-range", "field": "n", "min": 0}
     rows = {"id": "rows", "type": "row-count", "min": 1}
     order = {"id": "order", "type": "monotonic", "field": "n"}
     with pytest.raises(PlanError) as caught:
         step(row, rows, order).plan(schema, None)
-    assert [problem.path for problem in caught.value.problems] == ["steps[0].rules[1].type", "steps[0].rules[2].type"]
-    assert step(row).plan(schema, None) == schema
+    assert [problem.path for problem in caught.value.problems] == ["steps[0].rules[2].type"]
+    assert step(row, rows).plan(schema, None) == schema
+
+
+def test_what_nobody_hears_is_refused_in_the_source_of_a_join() -> None:
+    schema = pa.schema([("n", pa.int64())])
+    rules = [{"id": "row", "type": "numeric-range", "field": "n", "min": 0}, {"id": "rows", "type": "row-count", "min": 1}]
+    rules.append({"id": "most", "type": "numeric-range", "field": "n", "min": 0, "mostly": 0.5})
+    model = ValidateStep.model_validate({"id": "check", "type": "validate", "rules": rules})
+    with pytest.raises(PlanError) as caught:
+        Validate(model, "pipeline.transformations[0].source.transformations[0]").plan(schema, None)
+    assert [problem.path.rpartition(".")[2] for problem in caught.value.problems] == ["rules[1]", "rules[2]"]
