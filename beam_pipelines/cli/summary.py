@@ -66,10 +66,10 @@ def _rules(execution: Execution) -> Table:
 
 
 def _holds(rule: Mapping[str, Any]) -> tuple[str, str]:
-    """What was measured of a rule of the data set as a whole, and whether it holds."""
+    """What was measured of a rule of the data set, and whether a rule holds as a whole; nothing of one that is only about rows."""
     if "holds" not in rule:
         return "", ""
-    return str(rule["measured"]), {True: "yes", False: "no", None: "nothing to measure"}[rule["holds"]]
+    return str(rule.get("measured", "")), {True: "yes", False: "no", None: "nothing to measure"}[rule["holds"]]
 
 
 def _rows(step: Step, incoming: int | None) -> Iterator[list[str]]:

@@ -109,6 +109,9 @@ def _rules(job: Job, step: StepFact) -> tuple[dict[str, Any], ...]:
     model = next((one for one in job.definition.steps if one.id == step.step), None)
     ids = [rule.id for rule in getattr(model, "rules", ())]
     told = {rule: Tally(**counts).to_dict() for rule, counts in step.rules.items()}
+    limits = {limit.rule: limit for limit in job.thresholds if limit.step == step.step}
+    for rule in limits.keys() & told.keys():
+        told[rule]["holds"] = limits[rule].passed(told[rule]["evaluated"], told[rule]["violated"]) is None
     told |= {rule: _measured(said) for rule, said in step.verdicts.items()}
     order = sorted(told, key=lambda rule: ids.index(rule) if rule in ids else len(ids))
     return tuple({"rule": rule, **told[rule]} for rule in order)
