@@ -69,8 +69,8 @@ class TellFn(PlainFn):
     def process(self, fact: ReadFact | StepFact) -> Iterator[StepFact]:
         error, read = (None, fact.rows) if isinstance(fact, ReadFact) else (fact.error, fact.right_read)
         rejected = 0 if isinstance(fact, ReadFact) else fact.rejected
-        made, lost = fact.dead + rejected, {"dead": fact.dead, "rejected": rejected}
-        yield StepFact(fact.load, self._step, made=made, right_read=read, letters=fact.letters, error=error, **lost)
+        told = StepFact(fact.load, self._step, made=fact.dead + rejected, dead=fact.dead, rejected=rejected)
+        yield replace(told, right_read=read, letters=fact.letters, error=error)
 
 
 class _JoinFn(ShuffleFn[Join]):
