@@ -47,7 +47,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
             f"expected a definition with a section `validation`, got one of kind {kind!r}: beam-pipelines run FILE runs any kind",
             code="option-invalid",
         )
-    if rows:
+    if rows is not None:
         service = replace(service, definition=service.definition.reading(_source(rows)))
     return run.carry_out(arguments, session, service)
 
@@ -76,6 +76,6 @@ def _source(text: str) -> DatabaseSource | FileSource:
     from beam_pipelines.spec import DatabaseSource, FileSource
 
     connection, colon, table = text.partition(":")
-    if colon and table and not Path(text).exists():
+    if connection and colon and table and not Path(text).exists():
         return DatabaseSource(connection=connection, table=table)
     return FileSource(path=str(Path(text).absolute()))

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from beam_pipelines.cli.arguments import Parser, add_format, add_log
 from beam_pipelines.cli.session import Session
 from beam_pipelines.errors import Code, PlanError, Problem
+from beam_pipelines.spec.definition import SERVED
 
 if TYPE_CHECKING:
     from beam_pipelines.etl.service import Service
     from beam_pipelines.spec.step import StepBase
 
 __all__ = ["add", "check"]
-
-_SERVED = ("etl",)
 
 
 def add(commands: Any) -> None:
@@ -39,7 +38,7 @@ def check(session: Session, service: Service) -> int:
         PlanError: Steps are not served, or their functions are missing; all of them.
     """
     definition = service.definition
-    if definition.kind in _SERVED:
+    if definition.kind in SERVED:
         _check_steps(service)
     if session.out.as_json:
         session.out.json(
@@ -48,15 +47,15 @@ def check(session: Session, service: Service) -> int:
                 "serviceId": service.id,
                 "kind": definition.kind,
                 "missing": definition.missing,
-                "served": definition.kind in _SERVED,
+                "served": definition.kind in SERVED,
             }
         )
         return 0
     session.out.line(f"{session.definition}: valid, service {service.id!r} of kind {definition.kind}, {len(definition.steps)} steps")
     if definition.kind == "incomplete":
         session.out.line(f"it cannot be run: {', '.join(definition.missing)} is missing")
-    elif definition.kind not in _SERVED:
-        session.out.line(f"it cannot be run by this version, which serves `pipeline` (ETL) and not yet services of kind {definition.kind}")
+    elif definition.kind not in SERVED:
+        session.out.line(f"it cannot be run by this version, which does not serve services of kind {definition.kind} yet")
     return 0
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from beam_pipelines.columnar.kinds import is_view
 
-__all__ = ["compact", "has_loose", "kept_rows", "pick", "take"]
+__all__ = ["compact", "has_loose", "joined", "kept_rows", "pick", "take"]
 
 # A dictionary this small beside its indices costs less to send than to look through.
 _SMALL_DICTIONARY = 0.1
@@ -62,6 +62,12 @@ def kept_rows(batch: pa.RecordBatch, mask: pa.Array) -> pa.RecordBatch:
         return batch.filter(mask)
     except pa.ArrowNotImplementedError:
         return take(batch, np.flatnonzero(mask))
+
+
+def joined(parts: Sequence[pa.Array]) -> pa.Array:
+    """Arrays of one type, one after the other: text and bytes in the layout that has room for more than 2 GiB. At least one."""
+    wide = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}.get(parts[0].type)
+    return pa.concat_arrays([part if wide is None else part.cast(wide) for part in parts])
 
 
 def pick(column: pa.Array, positions: pa.Array) -> pa.Array:

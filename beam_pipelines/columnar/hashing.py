@@ -234,10 +234,10 @@ def _strings(array: pa.Array, meaning: str) -> Words:
     words: npt.NDArray[np.void] = np.ndarray(shape=(len(raw) - 7,), dtype="<u8", buffer=raw, strides=(1,))
     _absorb(hashes, words, starts - first, lengths)
     long = np.flatnonzero(lengths > _LONG_TEXT)
-    for row in long.tolist():
-        at = int(starts[row]) - first
-        digest = hashlib.blake2b(raw[at : at + int(lengths[row])].tobytes(), digest_size=8).digest()
-        hashes[row] = _seeded(np.frombuffer(digest, dtype="<u8").astype(np.uint64), meaning)[0]
+    if len(long):
+        spans = zip((starts[long] - first).tolist(), lengths[long].tolist(), strict=True)
+        digests = b"".join(hashlib.blake2b(raw[at : at + size].tobytes(), digest_size=8).digest() for at, size in spans)
+        hashes[long] = _seeded(np.frombuffer(digests, dtype="<u8").astype(np.uint64), meaning)
     return hashes
 
 

@@ -45,6 +45,8 @@ def plain(array: pa.Array) -> list[Any]:
         return _texts(array)
     if pa.types.is_timestamp(kind):
         return _timestamps(array)
+    if pa.types.is_date(kind):
+        return list(array.cast(pa.string()).to_pylist())  # Arrow's own formatting knows the years that `date` cannot hold
     if pa.types.is_struct(kind):
         return _structs(array)
     if pa.types.is_map(kind):
@@ -69,7 +71,7 @@ def _converter(kind: pa.DataType) -> Callable[[Any], Any] | None:
         return _float
     if pa.types.is_decimal(kind):
         return _decimal
-    if pa.types.is_date(kind) or pa.types.is_time(kind):
+    if pa.types.is_time(kind):
         return lambda value: value.isoformat()
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
         return None

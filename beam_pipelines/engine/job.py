@@ -234,13 +234,17 @@ class Job:
             source = {"type": "database", "connection": connection, "table": reference["table"]}
         names = reference.get("fields") or [reference["field"]]
         if not any(set(".[") & set(name) for name in names):
-            columns = {"id": "reference-columns", "type": "map", "mappings": {name: {"source": name} for name in names}}
+            taken = {step["id"] for step in source.get("transformations", ())}
+            name = next(name for name in (f"columns{'-' * more}" for more in range(len(taken) + 1)) if name not in taken)
+            columns = {"id": name, "type": "map", "mappings": {name: {"source": name} for name in names}}
             source["transformations"] = [*source.get("transformations", ()), columns]
         return source
 
     def load_of(self, table: str) -> str:
         """The ledger key of a source table: the target table, with `{table}` filled in by the table's own name."""
         where = self.destination
+        if where.type == "none":
+            return table  # there is no other name
         name = str(getattr(where, "table", None) or getattr(where, "path", None) or f"{where.bucket}/{where.prefix}")
         return name.replace("{table}", table.rpartition(".")[2])
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.lineage import BY_GROUPS, group_columns, meant, snake, sums_up, trace
+from beam_pipelines.engine.lineage import BY_GROUPS, group_columns, meant, snake, sums_up, takes_others, trace
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import multiplies
 from beam_pipelines.io.connector import Policy
@@ -47,7 +47,7 @@ def check_latest(job: Job, window: Window, policy: Policy, primary: Sequence[str
 def _unordered(job: Job, window: Window, primary: Sequence[str], behind: Sequence[Any], keys: Sequence[str]) -> str | None:
     """Return the step behind which rows are in no order, and may have one key; None: there is none."""
     own = job.definition.steps
-    last = max((at for at, step in enumerate(own) if step.type in BY_GROUPS), default=None)
+    last = max((at for at, step in enumerate(own) if step.type in BY_GROUPS or takes_others(step)), default=None)
     if last is not None:
         # What a union behind adds is later than all of these, and no part of their order.
         rest = [step for step in (*own[last + 1 :], *behind) if step.type != "union"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from beam_pipelines.errors import PlanError
 
-__all__ = ["BY_GROUPS", "group_columns", "meant", "snake", "sums_up", "trace"]
+__all__ = ["BY_GROUPS", "group_columns", "meant", "snake", "sums_up", "takes_others", "trace"]
 
 BY_GROUPS = ("deduplicate", "top", "limit", "sort")
 # Steps that give some of the rows, each with its values, and perhaps columns beside them.
@@ -73,6 +73,15 @@ def group_columns(steps: Sequence[Any]) -> tuple[str, ...] | None:
 def sums_up(step: Any) -> bool:
     """Whether the step of a model makes one row of many."""
     return step.type in _SUMS or (step.type == "sql" and _of_query(step) is not None)
+
+
+def takes_others(step: Any) -> bool:
+    """Whether a step holds rows against rules that take other rows to tell, or those of another source, so that they come in any order."""
+    if step.type != "validate":
+        return False
+    from beam_pipelines.spec.rule.dataset import SetRule  # few services have rules
+
+    return any(rule.type in ("unique", "foreign-key") or isinstance(rule, SetRule) for rule in step.rules)
 
 
 def _groups(step: Any) -> Mapping[str, str]:

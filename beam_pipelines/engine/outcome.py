@@ -102,19 +102,20 @@ def _metrics(counts: Sequence[LoadCounts]) -> Metrics:
 
 def _rules(job: Job, step: StepFact) -> tuple[dict[str, Any], ...]:
     """What each rule of a step came to, in the order of the definition."""
-    if not (step.rules or step.verdicts):
+    model = next((one for one in job.definition.steps if one.id == step.step), None)
+    ids = [rule.id for rule in getattr(model, "rules", ())]
+    if not ids:
         return ()
     from beam_pipelines.rules.tally import Tally  # few services have rules
 
-    model = next((one for one in job.definition.steps if one.id == step.step), None)
-    ids = [rule.id for rule in getattr(model, "rules", ())]
     told = {rule: Tally(**counts).to_dict() for rule, counts in step.rules.items()}
     limits = {limit.rule: limit for limit in job.thresholds if limit.step == step.step}
     for rule in limits.keys() & told.keys():
-        told[rule]["holds"] = limits[rule].passed(told[rule]["evaluated"], told[rule]["violated"]) is None
+        looked_at, violated = (told[rule][name] + told[rule]["ruleErrors"] for name in ("evaluated", "violated"))
+        told[rule]["holds"] = limits[rule].passed(looked_at, violated) is None if looked_at else None
     told |= {rule: _measured(said) for rule, said in step.verdicts.items()}
-    order = sorted(told, key=lambda rule: ids.index(rule) if rule in ids else len(ids))
-    return tuple({"rule": rule, **told[rule]} for rule in order)
+    # Where no row came, no rule was held against one.
+    return tuple({"rule": rule, **(told[rule] if rule in told else Tally().to_dict())} for rule in ids)
 
 
 def _measured(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import apache_beam as beam
@@ -13,7 +12,7 @@ from beam_pipelines.engine.apply import ApplySteps
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.commit import Commit
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.lineage import BY_GROUPS, sums_up
+from beam_pipelines.engine.lineage import BY_GROUPS, sums_up, takes_others
 from beam_pipelines.engine.prepare import Prepare
 from beam_pipelines.engine.read import Read
 from beam_pipelines.engine.sides import reference_name
@@ -23,7 +22,6 @@ from beam_pipelines.spec.step.sided import sided
 from beam_pipelines.transforms.fused import groups
 
 if TYPE_CHECKING:
-    from beam_pipelines.spec.rule import RuleBase
     from beam_pipelines.spec.step.validate import ValidateStep
 
 __all__ = ["RunLoads", "loaded"]
@@ -48,13 +46,6 @@ class RunLoads(beam.PTransform):
         seed = begin | "Seed" >> beam.Impulse()
         windows = seed | "Prepare" >> Prepare(self._job)
         return seed | "Commit" >> Commit(self._job, windows, loaded(self._job, windows))
-
-
-def takes_others(rules: Iterable[RuleBase]) -> bool:
-    """Whether a rule takes other rows to tell, or those of another source."""
-    from beam_pipelines.spec.rule.dataset import SetRule  # few services have rules
-
-    return any(rule.type in ("unique", "foreign-key") or isinstance(rule, SetRule) for rule in rules)
 
 
 def loaded(job: Job, windows: PCollection) -> PCollection:
@@ -97,11 +88,11 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
             every, more = (given, right) | label >> JoinRows(job, steps[0], windows, shards)
             streams = dict(zip(names if shards is not None else [*names, _SHARDS], every, strict=False))
             facts += [told, *more]
-        elif model.type == "validate" and (rules := cast("ValidateStep", model).rules) and takes_others(rules):
+        elif takes_others(model):
             from beam_pipelines.engine.validate import ValidateRows
 
             references = {}
-            for rule in (rule.id for rule in rules if rule.type == "foreign-key"):
+            for rule in (rule.id for rule in cast("ValidateStep", model).foreign_keys):
                 (references[rule],), told = windows | f"{label} {rule}" >> RightSide(job, reference_name(model.id, rule), tells=model.id)
                 facts.append(told)
             every, more = (given, references) | label >> ValidateRows(job, steps[0], windows)

@@ -9,14 +9,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_pipelines.columnar import hashing, origin
-from beam_pipelines.engine.lineage import BY_GROUPS, sums_up
+from beam_pipelines.engine.lineage import BY_GROUPS, sums_up, takes_others
 from beam_pipelines.spec.step import StepBase
 from beam_pipelines.spec.step.sided import sided
 
 __all__ = ["Places"]
 
 _PART = 40  # bits of a place that count rows within a range
-# Steps behind which rows come in any order, beside those that sum up, and joins and lookups in a source.
+# Steps behind which rows come in any order, beside those that sum up, joins and lookups in a source, and rules that take other rows.
 _SHUFFLED = (*BY_GROUPS, "union")
 
 
@@ -28,7 +28,7 @@ class Places:
     """
 
     def __init__(self, before: Sequence[StepBase]) -> None:
-        self._shuffled = any(step.type in _SHUFFLED or sums_up(step) or sided(step) for step in before)
+        self._shuffled = any(step.type in _SHUFFLED or sums_up(step) or sided(step) or takes_others(step) for step in before)
         self._places: dict[tuple[str, int], int] = {}
 
     def of(self, load: str, batch: pa.RecordBatch, *, ordered: bool = True) -> int | npt.NDArray[np.int64]:

@@ -25,6 +25,7 @@ from beam_pipelines.pricing import metered_steps
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee, Promise, derive, promises, require, weakest
 from beam_pipelines.runs.window import Window
+from beam_pipelines.spec.definition import SERVED
 from beam_pipelines.spec.order import terms
 from beam_pipelines.spec.step import StepBase
 from beam_pipelines.spec.step.sided import sided
@@ -114,7 +115,6 @@ class Plan:
 
 _APART = "large tables are read in parts, each from a snapshot of its own, for no launcher keeps one for all"
 _SECTION = {"stream": "stream", "batch": "batch", "quality": "validation"}
-_SERVED = ("etl", "quality")
 
 
 def refuse_unserved(job: Job) -> None:
@@ -129,7 +129,7 @@ def refuse_unserved(job: Job) -> None:
             f"the definition {definition.name or job.service!r} cannot be run: {', '.join(definition.missing)} is missing",
             code="spec-incomplete",
         )
-    if definition.kind not in _SERVED:
+    if definition.kind not in SERVED:
         raise refusal(
             _SECTION[definition.kind],
             f"services of kind {definition.kind!r} are not served yet; this version runs `pipeline` (ETL) and `validation` (quality)",

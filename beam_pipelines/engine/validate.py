@@ -18,6 +18,7 @@ import pyarrow as pa
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection, TaggedOutput
 
 from beam_pipelines.columnar import hashing, ipc, origin, size
+from beam_pipelines.columnar.compact import joined
 from beam_pipelines.engine.bundle import FACTS, PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.join import NEAR
@@ -46,7 +47,6 @@ _RULE = b"bp:rule"
 _COMPRESSION = "lz4"
 
 Shard = tuple[str, int, int]  # load, place of the rule, number
-_Keys = tuple[Shard, tuple[int, bytes]]
 _KEYS_TYPE = tuple[tuple[str, int, int], tuple[int, bytes]]
 
 
@@ -192,7 +192,8 @@ def _told_whole(rows: pa.RecordBatch) -> pa.RecordBatch:
     """Keys of rows as they came, with what was told about them as columns."""
     about = rows.schema.metadata or {}
     name = pa.array([about[_BATCH.encode()].decode()])
-    columns = {_BATCH: pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows.num_rows, dtype=np.int8)), name)}
+    # With room for the names of all batches, for those of a shard are put together.
+    columns = {_BATCH: pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows.num_rows, dtype=np.int32)), name)}
     if (first := about.get(_PLACE.encode())) is not None:
         columns[_PLACE] = pa.array(np.asarray(rows.column(_ROW), dtype=np.int64) + int(first))
     return pa.RecordBatch.from_arrays([*rows.columns, *columns.values()], names=[*rows.schema.names, *columns])
@@ -214,7 +215,9 @@ class _ShardFn(ShuffleFn[Validate]):
                 return
             notes: list[pa.RecordBatch] = []
             if rule.unique is not None:
-                rows = pa.Table.from_batches(sides[_ROWS]).combine_chunks().to_batches()[0] if len(sides[_ROWS]) > 1 else sides[_ROWS][0]
+                names = sides[_ROWS][0].schema.names
+                columns = [joined([part.column(name) for part in sides[_ROWS]]) for name in names]
+                rows = pa.RecordBatch.from_arrays(columns, names=names)
                 found, note = _repeated(rows, rule.unique.keep)
                 fact, counts = self._facts[load], {rule.model.id: asdict(Tally().repeating(found))}
                 self._facts[load] = replace(fact, rules=add_rules(fact.rules, counts))

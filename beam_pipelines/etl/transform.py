@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
@@ -19,6 +20,7 @@ from beam_pipelines.errors import PlanError
 from beam_pipelines.etl.service import Service
 from beam_pipelines.io.url import DatabaseUrl
 from beam_pipelines.runs.context import RunContext
+from beam_pipelines.spec.definition import SECTIONS, Kind
 
 __all__ = ["Etl"]
 
@@ -48,6 +50,8 @@ class Etl(beam.PTransform[PBegin, PCollection]):
     Raises:
         SpecError: The definition has mistakes, or cannot be run so; raised when the transform is made or applied.
     """
+
+    kind: ClassVar[Kind] = "etl"
 
     def __init__(
         self,
@@ -98,7 +102,7 @@ class Etl(beam.PTransform[PBegin, PCollection]):
         return place
 
     def default_label(self) -> str:
-        return f"Etl {self._service.id}"
+        return f"{type(self).__name__} {self._service.id}"
 
     def expand(self, begin: PBegin) -> PCollection:
         definition = self._service.definition
@@ -108,8 +112,10 @@ class Etl(beam.PTransform[PBegin, PCollection]):
         check_runner(begin.pipeline.options)
         job = Job.of(definition, self._service.folder)
         with self._service.placing():
-            if definition.kind != "etl":
-                raise refusal("pipeline", f"expected one, for Etl runs it; this definition is of kind {definition.kind!r}", "not-served")
+            if definition.kind != self.kind:
+                section = next(key for key, kind in SECTIONS.items() if kind == self.kind)
+                message = f"expected one, for {type(self).__name__} runs it; this definition is of kind {definition.kind!r}"
+                raise refusal(section, message, "not-served")
             Archive.of(definition.dead_letters, self._beside)
             for step in job.steps():
                 step.needs_sample  # noqa: B018 - finds the user's function, or says that there is none

@@ -24,12 +24,10 @@ class Placed:
     Args:
         definition: The service definition.
         database: The source, an SQLite file.
-        made: Whether the database was not there before.
     """
 
     definition: Path
     database: Path
-    made: bool
 
 
 def place(folder: Path, *, accounts: int = 100_000, seed: int = 11) -> Placed:
@@ -43,7 +41,7 @@ def place(folder: Path, *, accounts: int = 100_000, seed: int = 11) -> Placed:
     Raises:
         SpecError: The folder cannot be written.
     """
-    database, made = folder / "accounts.db", False
+    database = folder / "accounts.db"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
@@ -51,7 +49,6 @@ def place(folder: Path, *, accounts: int = 100_000, seed: int = 11) -> Placed:
         copy(examples.path(_NAME).with_name(_NAME) / "connections.yaml", folder / "connections.yaml")
         if not database.exists():
             create(database, accounts, seed)
-            made = True
     except FileExistsError:
         pass  # another process was faster
     except (OSError, sqlite3.Error) as bad:
@@ -59,4 +56,4 @@ def place(folder: Path, *, accounts: int = 100_000, seed: int = 11) -> Placed:
         raise SpecError(
             f"cannot set the example up in {str(folder)!r} ({reason}): name another folder with --example-dir", code="option-invalid"
         ) from bad
-    return Placed(folder / f"{_NAME}.yaml", database, made)
+    return Placed(folder / f"{_NAME}.yaml", database)

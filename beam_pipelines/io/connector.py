@@ -200,15 +200,16 @@ class Policy:
             tally: All facts of the load.
             dead: Rows that died, those included that the target refused.
         """
-        exceeded = self.budget.exceeded(tally.budgeted, dead)
+        # A rule that cannot be held against a row is an error, though the row is told as rejected.
+        exceeded = self.budget.exceeded(tally.budgeted, dead + tally.rule_errors)
         if exceeded and self.budget.fail:
             return Verdict("budget-exceeded", f"{exceeded}; nothing is loaded, see the dead letters of this run")
         warnings = [exceeded] if exceeded else []
-        for severity, broken in self._broken(tally):
-            if severity == "error":
-                return Verdict("rule-broken", f"{broken}; nothing is loaded")
-            if severity == "warning":
-                warnings.append(broken)
+        broken = list(self._broken(tally))
+        warnings += [said for severity, said in broken if severity == "warning"]
+        if any(severity == "error" for severity, _ in broken):
+            told = [said for severity, said in broken if severity == "error"]
+            return Verdict("rule-broken", "; ".join([*told, "nothing is loaded", *(f"a warning: {said}" for said in warnings)]))
         return Verdict(None, "; ".join(warnings))
 
     def _broken(self, tally: Tally) -> Iterator[tuple[str, str]]:

@@ -1,1 +1,23 @@
-"""The quality service: rules over a whole data set."""
+"""The quality service: the rows of a source against rules.
+
+`Service` runs it on its own, `Quality` inside a pipeline of the user's. Names are loaded on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from beam_pipelines.etl.service import Service
+    from beam_pipelines.quality.transform import Quality
+
+__all__ = ["Quality", "Service"]
+
+_LAZY = {"Quality": "beam_pipelines.quality.transform", "Service": "beam_pipelines.etl.service"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,7 +19,7 @@ from beam_pipelines.rules.judgement import Judgement
 from beam_pipelines.rules.key.unique import Repeats, repeats
 from beam_pipelines.rules.models import rule_set
 from beam_pipelines.rules.result import Result, RuleResult
-from beam_pipelines.rules.split import MARKS, Split, marks_rows, split
+from beam_pipelines.rules.split import MARKS, Split, marked, split
 from beam_pipelines.rules.tally import Tally
 from beam_pipelines.rules.violation import Violations
 from beam_pipelines.spec.rule import Actions, RuleBase
@@ -64,7 +64,8 @@ def check(
 
 def _checked(table: pa.Table, compiled: Sequence[Compiled], now: datetime) -> Result:
     batches = [part for batch in table.to_batches() for part in size.split(batch) if part.num_rows]
-    if MARKS in table.column_names and marks_rows(compiled):
+    schema = marked(table.schema, compiled)
+    if schema is None:
         problem = Problem(f"the column {MARKS!r} is where flagged rows say what they violate", hint="rename the column of the table")
         raise PlanError("these rules do not fit the rows", problems=[problem], code="rule-invalid")
     whole = {at: _repeats(rule, batches) for at, rule in enumerate(compiled) if rule.unique is not None}
@@ -86,7 +87,7 @@ def _checked(table: pa.Table, compiled: Sequence[Compiled], now: datetime) -> Re
         first += batch.num_rows
     verdicts = measures.verdicts(measured, now)
     return Result(
-        valid=_table([part.valid for part in splits], compiled, table.schema),
+        valid=_table([part.valid for part in splits], schema),
         rejected=pa.Table.from_batches([part.rejected for part in splits if part.rejected.num_rows], table.schema),
         violations=violations.table(),
         rules=tuple(_result(rule, tally, verdicts.get(at)) for at, (rule, tally) in enumerate(zip(compiled, tallies, strict=True))),
@@ -161,7 +162,5 @@ def _repeats(rule: Compiled, batches: Sequence[pa.RecordBatch]) -> _Whole:
     return _Whole(Repeats(keyed[found.rows], found.keys, found.members), keyed)
 
 
-def _table(batches: Sequence[pa.RecordBatch], rules: Sequence[Compiled], schema: pa.Schema) -> pa.Table:
-    if not batches and marks_rows(rules):
-        schema = schema.append(pa.field(MARKS, pa.list_(pa.string())))
+def _table(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_batches([batch for batch in batches if batch.num_rows], batches[0].schema if batches else schema)

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.compact import kept_rows
 from beam_pipelines.rules.compiled import Compiled
-from beam_pipelines.rules.judgement import Judgement
+from beam_pipelines.rules.judgement import Judgement, Positions
 
-__all__ = ["MARKS", "Split", "marks_rows", "split"]
+__all__ = ["MARKS", "Split", "marked", "split"]
 
 MARKS = "_dq"  # column of the rules that a row violates and goes on with
-_MARK_TYPE = pa.list_(pa.string())
+MARKS_TYPE = pa.list_(pa.string())
 
 
 @dataclass(frozen=True)
@@ -68,25 +69,45 @@ def split(rules: Sequence[Compiled], batch: pa.RecordBatch, judgements: Sequence
     if rejects.any():
         valid, rejected = kept_rows(batch, pa.array(~rejects)), kept_rows(batch, pa.array(rejects))
     if marks_rows(rules):
-        marks = _marks(rules, flagged, rejects)
-        # Hidden columns stand last.
-        place = sum(not name.startswith(origin.PREFIX) for name in batch.schema.names)
-        valid = valid.add_column(place, pa.field(MARKS, _MARK_TYPE), marks)
+        names = batch.schema.names
+        before = valid.column(names.index(MARKS)) if MARKS in names else None
+        marks = _marks(rules, flagged, rejects, before)
+        field = pa.field(MARKS, MARKS_TYPE)
+        if before is not None:
+            valid = valid.set_column(names.index(MARKS), field, marks)
+        else:
+            # Hidden columns stand last.
+            valid = valid.add_column(sum(not name.startswith(origin.PREFIX) for name in names), field, marks)
     return Split(valid, rejected, rejects, int(failed.sum()), int(warned.sum()))
 
 
-def _marks(rules: Sequence[Compiled], flagged: list[tuple[int, npt.NDArray[np.int64]]], rejects: npt.NDArray[np.bool_]) -> pa.Array:
-    """Return of the rows that go on the rules that they violate, null where there are none."""
+def _marks(
+    rules: Sequence[Compiled], flagged: list[tuple[int, Positions]], rejects: npt.NDArray[np.bool_], before: pa.Array | None
+) -> pa.Array:
+    """Return of the rows that go on the rules that they violate, null where there are none; behind those that stood there before."""
     going = int(len(rejects) - rejects.sum())
     if not flagged:
-        return pa.nulls(going, _MARK_TYPE)
+        return pa.nulls(going, MARKS_TYPE) if before is None else before
     places = np.cumsum(~rejects) - 1  # of each row among those that go on
     rows = np.concatenate([rows for _, rows in flagged])
     which = np.concatenate([np.full(len(rows), at) for at, rows in flagged])
     on = ~rejects[rows]
     rows, which = places[rows[on]], which[on]
+    names = pa.array([rule.model.id for rule in rules]).take(pa.array(which))
+    if before is not None:
+        rows = np.concatenate([np.asarray(pc.list_parent_indices(before)), rows])
+        which = np.concatenate([np.full(len(rows) - len(which), -1), which])  # a stable sort keeps them in their order
+        names = pa.concat_arrays([before.flatten(), names])
     order = np.lexsort((which, rows))
     counts = np.bincount(rows, minlength=going)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    names = pa.array([rule.model.id for rule in rules]).take(pa.array(which[order]))
-    return pa.ListArray.from_arrays(pa.array(offsets), names, mask=pa.array(counts == 0))
+    return pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(order)), mask=pa.array(counts == 0))
+
+
+def marked(schema: pa.Schema, rules: Sequence[Compiled]) -> pa.Schema | None:
+    """Return the schema of the rows that go on; None: a column of another kind is where flagged rows say what they violate."""
+    if not marks_rows(rules):
+        return schema
+    if MARKS not in schema.names:
+        return schema.append(pa.field(MARKS, MARKS_TYPE))
+    return schema if schema.field(MARKS).type == MARKS_TYPE else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +11,7 @@ from beam_pipelines.runs.threshold import Threshold
 from beam_pipelines.spec.limit import limit_rows, limit_share
 from beam_pipelines.spec.rule import RuleBase
 
-__all__ = ["Tally", "threshold", "together"]
+__all__ = ["Tally", "threshold"]
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,9 @@ class Tally:
         return told
 
     def holds(self, rule: RuleBase) -> bool | None:
-        """Whether the rule holds as a whole, by its `mostly` and `maxFailures`; None where it has neither."""
-        limit = threshold(rule)
-        return None if limit is None else limit.passed(self.evaluated, self.violated) is None
+        """Whether the rule holds as a whole, by its threshold; None where it has none, or there was nothing to look at."""
+        limit, looked_at = threshold(rule), self.evaluated + self.failed
+        return None if limit is None or not looked_at else limit.passed(looked_at, self.violated + self.failed) is None
 
 
 def threshold(rule: RuleBase, step: str = "") -> Threshold | None:
@@ -76,8 +75,3 @@ def threshold(rule: RuleBase, step: str = "") -> Threshold | None:
     most = rule.max_failures
     rows, share = (None, None) if most is None else (limit_rows(most), limit_share(most))
     return Threshold(step, rule.id, rule.severity, rule.least_share, rows, share)
-
-
-def together(tallies: Iterable[Tally]) -> Tally:
-    """Add up the counts of one rule."""
-    return sum(tallies, Tally())

@@ -93,9 +93,14 @@ class Tally:
         return self.read + sum(step.right_read for step in self.steps)
 
     def judged(self, step: str, rule: str) -> tuple[int, int]:
-        """Return of a rule how many rows it was looked at for, and how many violate it."""
+        """Return of a rule how many rows it says something of, and how many violate it, those included on which it failed itself."""
         counts = next((one.rules.get(rule, {}) for one in self.steps if one.step == step), {})
-        return counts.get("rows", 0) - counts.get("unevaluated", 0) - counts.get("failed", 0), counts.get("violated", 0)
+        return counts.get("rows", 0) - counts.get("unevaluated", 0), counts.get("violated", 0) + counts.get("failed", 0)
+
+    @property
+    def rule_errors(self) -> int:
+        """Rows that were rejected because a rule itself failed on them."""
+        return sum(letter.codes.get("rule-failed", 0) for letter in self.letters)
 
     @property
     def filtered(self) -> int:

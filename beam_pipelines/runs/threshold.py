@@ -11,7 +11,7 @@ __all__ = ["Threshold"]
 
 @dataclass(frozen=True)
 class Threshold:
-    """What a rule allows; counts of rows that could not be looked at are no part of it.
+    """What a rule allows. Rows that it says nothing of are no part of it; those on which it fails itself violate it.
 
     Args:
         step: Id of the step that the rule is of.
@@ -29,13 +29,17 @@ class Threshold:
     rows: int | None = None
     share: Decimal | None = None
 
-    def passed(self, evaluated: int, violated: int) -> str | None:
+    def passed(self, looked_at: int, violated: int) -> str | None:
         """Say in words how the threshold is passed; None: the rule holds. Of no rows at all none violates."""
-        of = f"{violated} of {evaluated} rows violate the rule {self.rule!r}"
-        if self.mostly is not None and evaluated - violated < self.mostly * evaluated:
-            return f"{of}, and {self.mostly} of them must hold"
+        of = f"{violated} of {looked_at} rows violate the rule {self.rule!r}"
+        if self.mostly is not None and looked_at - violated < self.mostly * looked_at:
+            return f"{of}, and {_percent(self.mostly)} of them must hold"
         if self.rows is not None and violated > self.rows:
             return f"{of}, which allows {self.rows}"
-        if self.share is not None and violated > self.share * evaluated:
-            return f"{of}, which allows {self.share * 100:f}%"
+        if self.share is not None and violated > self.share * looked_at:
+            return f"{of}, which allows {_percent(self.share)}"
         return None
+
+
+def _percent(share: Decimal) -> str:
+    return f"{(share * 100).normalize():f}%"

@@ -27,9 +27,23 @@ if TYPE_CHECKING:
 else:
     Case = Any  # the model is imported when a test is met
 
-__all__ = ["Batch", "Definition", "ErrorBudget", "Kind", "Pipeline", "Processing", "Retention", "Stream", "Validation"]
+__all__ = [
+    "SECTIONS",
+    "SERVED",
+    "Batch",
+    "Definition",
+    "ErrorBudget",
+    "Kind",
+    "Pipeline",
+    "Processing",
+    "Retention",
+    "Stream",
+    "Validation",
+]
 
 Kind = Literal["etl", "stream", "batch", "quality", "incomplete"]
+RULES = "rules"  # id of the one step of a quality service
+SERVED: tuple[Kind, ...] = ("etl", "quality")  # kinds that this version runs
 SECTIONS: dict[str, Kind] = {"pipeline": "etl", "stream": "stream", "batch": "batch", "validation": "quality"}
 
 
@@ -86,7 +100,7 @@ class Validation(Model):
         """The rules as the one step of an ETL service between source and destination."""
         from beam_pipelines.spec.step.validate import ValidateStep  # services without rules start without it
 
-        return ValidateStep(id="rules", rules=self.rules, actions=self.actions)
+        return ValidateStep(id=RULES, rules=self.rules, actions=self.actions)
 
 
 class ErrorBudget(Model):
@@ -285,6 +299,11 @@ def _steps(section: Any, place: tuple[str | int, ...]) -> Named:
         return []
     if "processing" in section:
         return _steps(section["processing"], (*place, "processing"))
+    if place == ("validation",):
+        named: Named = [(RULES, place)]
+        for _, reference, where in _references(section, place):
+            named += _steps(reference.get("source"), (*where, "source"))
+        return named
     key = "processors" if "processors" in section else "transformations"
     entries = section.get(key)
     found = identified(entries, (*place, key))
@@ -306,11 +325,18 @@ def _references(step: Mapping[str, Any], place: tuple[str | int, ...]) -> Iterat
 
 
 def _referring(section: Any) -> Iterator[str]:
-    """Yield `STEP/RULE` of each foreign key in the steps of a raw section."""
-    entries = section.get("transformations") if isinstance(section, Mapping) else None
-    for entry in entries if isinstance(entries, (list, tuple)) else ():
-        if isinstance(entry, Mapping):
-            yield from (f"{entry.get('id')}/{rule}" for rule, _, _ in _references(entry, ()))
+    """Yield `STEP/RULE` of each foreign key in a raw section or source, those in the sources of joins and references included."""
+    if not isinstance(section, Mapping):
+        return
+    entries = section.get("transformations")
+    steps = [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, (list, tuple)) else []
+    if "rules" in section:
+        steps.append({"id": RULES, "rules": section["rules"]})
+    for step in steps:
+        yield from _referring(step.get("source"))
+        for rule, reference, _ in _references(step, ()):
+            yield f"{step.get('id')}/{rule}"
+            yield from _referring(reference.get("source"))
 
 
 def _enriches(section: Any) -> bool:

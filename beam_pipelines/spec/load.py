@@ -15,7 +15,7 @@ from beam_pipelines.errors import Problem, SpecError
 from beam_pipelines.spec import document
 from beam_pipelines.spec.definition import Definition
 from beam_pipelines.spec.position import Position, Positions, format_path, parse_path
-from beam_pipelines.spec.values import masked_urls
+from beam_pipelines.spec.values import masked_urls, slug
 
 __all__ = ["Loaded", "load", "loads", "parse"]
 
@@ -80,7 +80,9 @@ def load_rules(path: str | os.PathLike[str]) -> Loaded:
     places = Positions(*({(*above, *place): at for place, at in known.items()} for known in (read.positions.keys, read.positions.values)))
     places.values.setdefault((), Position(1, 1))
     section = read.value if isinstance(read.value, Mapping) else {"rules": read.value}
-    definition = document.Document({"name": Path(path).stem, "validation": section}, places, read.problems)
+    definition = document.Document(
+        {"id": slug(Path(path).stem) or "rules", "name": Path(path).stem, "validation": section}, places, read.problems
+    )
     return _validated(definition, str(path), Path(path), text)
 
 

@@ -17,8 +17,9 @@ from beam_pipelines.rules.dataset.rule import Measures, Verdict
 from beam_pipelines.rules.judgement import Judgement, Positions
 from beam_pipelines.rules.key.reference import References
 from beam_pipelines.rules.key.unique import Repeats, repeats
-from beam_pipelines.rules.split import MARKS, marks_rows, split
+from beam_pipelines.rules.split import MARKS, marked, split
 from beam_pipelines.rules.tally import Tally, threshold
+from beam_pipelines.runs.facts import add_rules
 from beam_pipelines.spec.rule.reference import ForeignKey
 from beam_pipelines.spec.step.validate import ValidateStep
 from beam_pipelines.transforms.step import Applied, DeadRows
@@ -64,13 +65,12 @@ class Validate:
         for rule in rules:
             rule.close()
         self._refuse(rules)
-        if not marks_rows(rules):
-            return schema
-        if MARKS in schema.names:
-            message = f"the column {MARKS!r} is where flagged rows say what they violate"
+        after = marked(schema, rules)
+        if after is None:
+            message = f"the column {MARKS!r} is where flagged rows say what they violate, a list of texts"
             problem = Problem(message, self._path, hint="rename it in a map step")
             raise PlanError(f"step {self.id!r} cannot be carried out", problems=[problem], code="rule-invalid")
-        return schema.append(pa.field(MARKS, pa.list_(pa.string())))
+        return after
 
     def _refuse(self, rules: Sequence[Compiled]) -> None:
         """Refuse rules about the order of rows, which a pipeline does not have; and judgements of all rows where nobody hears them."""
@@ -157,7 +157,8 @@ class Validate:
                 counts[rule.model.id] = Tally().repeating(repeated)
         results = [self.judge(batch, {at: rows[number] for at, rows in found.items()}) for number, batch in enumerate(batches)]
         if results and counts:
-            results.append(Applied((), rules={rule: asdict(tally) for rule, tally in counts.items()}))
+            repeated_keys = {rule: asdict(tally) for rule, tally in counts.items()}
+            results[-1] = replace(results[-1], rules=add_rules(results[-1].rules, repeated_keys))
         return results
 
     def judge(self, batch: pa.RecordBatch, found: Mapping[int, Positions]) -> Applied:

@@ -145,7 +145,6 @@ def test_labels_of_rules_that_take_other_rows():
             "/Reference plan",
             "/Reference plan/ParDo(_ReferenceFn)",
             "/References",
-            "/Rows",
             "/Shards",
             "/Sizes",
             "/Sizes plan",
@@ -153,9 +152,9 @@ def test_labels_of_rules_that_take_other_rows():
             "/Split/ParDo(_SplitFn)",
             "/Tell",
             "/Tell/ParDo(_ShardFn)",
-            " plan/Step reference-columns",
-            " plan/Step reference-columns/Apply",
-            " plan/Step reference-columns/Apply/ParDo(_ApplyFn)",
+            " plan/Step columns",
+            " plan/Step columns/Apply",
+            " plan/Step columns/Apply/ParDo(_ApplyFn)",
         )
     }
 

@@ -221,3 +221,25 @@ def test_a_nested_field_is_looked_at() -> None:
     table = pa.table({"p": [{"age": 1}, {"age": -1}, None, {"age": None}]})
     result = check(table, [{"id": "r", "type": "numeric-range", "field": "p.age", "min": 0}])
     assert (found(result, "r"), of(result, "r")["notEvaluated"]) == ([1], 2)
+
+
+def test_rows_with_dates_beyond_the_calendar_of_python_cost_nothing_but_themselves() -> None:
+    days = pa.array([0, 2932897, -1000000], pa.int32()).cast(pa.date32())
+    table = pa.table({"id": [1, 9, 9], "day": days, "in": pa.array([{"day": None}] * 3, pa.struct({"day": pa.date32()}))})
+    found = check(
+        table,
+        [
+            {"id": "low", "type": "numeric-range", "field": "id", "max": 5},
+            {"id": "one", "type": "in-set", "field": "day", "values": ["1970-01-01"]},
+        ],
+    )
+    assert found.valid["id"].to_pylist() == [1]
+    assert [row["value"] for row in found.violations.to_pylist()] == ["9", "10000-01-01", "9", "-0768-02-04"]
+
+
+def test_long_keys_are_told_apart() -> None:
+    texts = [f"{'x' * 300}{i % 900}" for i in range(1000)]
+    found = check(
+        pa.table({"t": texts, "b": pa.array([text.encode() for text in texts])}), [{"id": f, "type": "unique", "field": f} for f in "tb"]
+    )
+    assert [rule.tally.violated for rule in found.rules] == [100, 100]

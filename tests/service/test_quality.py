@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_pipelines.cli.quality import main
+from beam_pipelines.errors import PlanError
 from beam_pipelines.rules import check
 
 Desk = Any
@@ -35,7 +36,7 @@ def rows(desk: Desk) -> Desk:
 
 
 def define(desk: Desk, **more: Any) -> None:
-    desk.define({"name": "Checker", "validation": {"source": {"type": "file", "path": "rows.parquet"}, "rules": RULES, **more}})
+    desk.define({"name": "Checker", "validation": {"source": {"type": "file", "path": "rows.parquet"}, "rules": RULES} | more})
 
 
 def counts(record: dict[str, Any]) -> dict[str, Any]:
@@ -131,6 +132,26 @@ def test_what_is_asked_for_in_vain(
     assert message in capsys.readouterr().err
 
 
+def test_a_quality_service_is_a_transform_too(rows: Desk) -> None:
+    import apache_beam as beam
+
+    from beam_pipelines.etl import Etl
+    from beam_pipelines.quality import Quality
+
+    define(rows)
+    heard = rows.folder / "heard.json"
+    options = beam.options.pipeline_options.PipelineOptions(list(rows.options))
+    with beam.Pipeline(runner="FnApiRunner", options=options) as pipeline:
+        (
+            pipeline
+            | Quality(rows.folder / "service.json")
+            | beam.Map(lambda record, path=str(heard): Path(path).write_text(json.dumps(record)))
+        )
+    assert counts(json.loads(heard.read_text())) == {rule.rule.id: rule.tally.to_dict() for rule in check(ROWS, RULES).rules}
+    with pytest.raises(PlanError, match="for Etl runs it; this definition is of kind 'quality'"):
+        beam.Pipeline(runner="FnApiRunner") | Etl(rows.folder / "service.json")
+
+
 def test_the_bare_command_checks_the_packaged_example(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,3 +180,42 @@ def by_hand(accounts: list[tuple[Any, ...]], customers: set[int]) -> dict[str, i
         "uniqueness": later,
         "referential": sum(customer is not None and customer not in customers for *_, customer in accounts),
     }
+
+
+def test_several_tables_are_checked_each_by_itself(desk: Desk) -> None:
+    desk.people(1, 10)
+    desk.sqlite("source.db", "CREATE TABLE others AS SELECT * FROM people WHERE id < 4")
+    source = {"type": "database", "connection": "source", "tables": ["people", "others"]}
+    rule = {"id": "low", "type": "numeric-range", "field": "age", "max": 2}
+    desk.define({"name": "Checker", "validation": {"source": source, "rules": [rule]}})
+    record = desk.ran()
+    steps = [step for step in record["steps"] if step["phase"] == "transform"]
+    assert {step["table"]: step["transformations"][0]["rules"][0]["violated"] for step in steps} == {"people": 8, "others": 1}
+
+
+def test_a_full_refresh_of_what_keeps_nothing_asks_nobody(desk: Desk) -> None:
+    desk.people(1, 10)
+    source = {"type": "database", "connection": "source", "table": "people", "cursor": {"column": "updated_at"}}
+    rule = {"id": "there", "type": "required-fields", "fields": ["id"]}
+    desk.define({"name": "Checker", "validation": {"source": source, "rules": [rule]}})
+    assert [desk.ran(full_refresh=again)["metrics"]["recordsExtracted"] for again in (False, False, True)] == [10, 0, 10]
+    assert counts(desk.ran())["there"]["evaluated"] == 0  # and is told although no row came
+
+
+@pytest.mark.no_bundle
+def test_a_quality_service_has_tests_too(rows: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    from beam_pipelines.cli.main import main as cli
+
+    reference = {"connection": "source", "table": "mails", "field": "mail"}
+    known = {"id": "known", "type": "foreign-key", "field": "email", "reference": reference}
+    case = {
+        "name": "who goes on",
+        "input": [{"id": 1, "email": "a@x"}, {"id": 2, "email": "b@x"}, {"id": 3, "email": "a@x"}],
+        "sources": {"rules/known": [{"mail": "a@x"}]},
+        "expect": {"rules": {"rows": [{"id": 1}], "dead": [{"row": {"id": 2}}, {"row": {"id": 3}}]}},
+    }
+    define(rows, rules=[known, {"id": "once", "type": "unique", "field": "email"}])
+    rows.define({**json.loads((rows.folder / "service.json").read_text()), "tests": [case]})
+    assert cli(["test", str(rows.folder / "service.json")]) == 0, capsys.readouterr()
+    assert cli(["validate", str(rows.folder / "service.json")]) == 0
+    assert "cannot be run" not in capsys.readouterr().out

@@ -64,7 +64,3 @@ class Order:
         rows = np.flatnonzero(np.asarray(valid)).astype(np.int64)
         compared = values.take(pa.array(rows))
         return values, compared.cast(pa.float32()) if pa.types.is_float16(values.type) else compared, rows
-
-
-def _nan(values: pa.Array) -> pa.Array:
-    return pc.ispc.is_nan(values)

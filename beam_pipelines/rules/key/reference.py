@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from beam_pipelines.columnar.compact import joined
 from beam_pipelines.columnar.index import comparable, valid_keys
 from beam_pipelines.rules.field import Field, RuleMisfit, found
 from beam_pipelines.rules.judgement import Finding, Judgement, Positions
@@ -29,6 +30,7 @@ class References:
         several = model.fields is not None
         self._fields = [Field.find(name, schema, f"fields[{at}]" if several else "field") for at, name in enumerate(model.names)]
         columns = []
+        batches = reference.to_batches() or [pa.RecordBatch.from_pylist([], reference.schema)]
         for at, (ours, name) in enumerate(zip(self._fields, model.reference.names, strict=True)):
             key = f"reference.fields[{at}]" if model.reference.fields else "reference.field"
             theirs = Field.find(name, reference.schema, key)
@@ -38,7 +40,7 @@ class References:
                     f" got {model.reference.where} ({name}) of type {theirs.type}",
                     key,
                 )
-            columns.append(theirs.read(_whole(reference)))
+            columns.append(joined([theirs.read(batch) for batch in batches]))
         self._known = Known(columns)
         self._name = ", ".join(model.names)
         self._message = f"expected a value that occurs in {model.reference.where} ({', '.join(model.reference.names)})"
@@ -67,8 +69,3 @@ class References:
         if not len(rows):
             return ()
         return (Finding(rows, self._name, found(self._fields, batch, rows), self._message),)
-
-
-def _whole(table: pa.Table) -> pa.RecordBatch:
-    batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
