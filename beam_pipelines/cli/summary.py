@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from beam_pipelines.cli import quantity
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["dead_letters", "mark_text", "write"]
 
+# What is told of rules that are judged as a whole.
+_OF_WHOLE: dict[str, Callable[[Any], str]] = {
+    "measured": str,
+    "holds": lambda holds: {True: "yes", False: "no", None: "nothing to look at"}[holds],
+}
 _BY_RULES = ("rule-violated", "rule-failed")  # codes of rejected rows
 
 
@@ -52,24 +57,18 @@ def _steps(execution: Execution) -> Table:
 def _rules(execution: Execution) -> Table:
     """What each rule of the steps came to."""
     count, several = quantity.count, len({step.table for step in execution.steps}) > 1
-    judged = any("holds" in rule for step in execution.steps for one in step.transformations for rule in one.rules)
-    head = ["rule", "step", "evaluated>", "violated>", "not evaluated>", "rule errors>", *(["measured>", "holds"] if judged else [])]
+    every = [rule for step in execution.steps for one in step.transformations for rule in one.rules]
+    more = {name: show for name, show in _OF_WHOLE.items() if any(name in rule for rule in every)}
+    head = ["rule", "step", "evaluated>", "violated>", "not evaluated>", "rule errors>", *more]
     rows = []
     for step in execution.steps:
         for one in step.transformations:
             for rule in one.rules:
                 numbers = (rule.get("evaluated"), rule.get("violated"), rule["notEvaluated"], rule.get("ruleErrors"))
                 row = [rule["rule"], one.id, *("" if number is None else count(number) for number in numbers)]
-                row += [*_holds(rule)] if judged else []
+                row += [show(rule[name]) if name in rule else "" for name, show in more.items()]
                 rows.append([step.table or "", *row] if several else row)
     return Table(["table", *head] if several else head, rows)
-
-
-def _holds(rule: Mapping[str, Any]) -> tuple[str, str]:
-    """What was measured of a rule of the data set, and whether a rule holds as a whole; nothing of one that is only about rows."""
-    if "holds" not in rule:
-        return "", ""
-    return str(rule.get("measured", "")), {True: "yes", False: "no", None: "nothing to measure"}[rule["holds"]]
 
 
 def _rows(step: Step, incoming: int | None) -> Iterator[list[str]]:
