@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from beam_pipelines.cli.arguments import Parser, add_format, add_log
 from beam_pipelines.cli.session import Session
 from beam_pipelines.errors import Code, PlanError, Problem
-from beam_pipelines.spec.definition import SERVED
 
 if TYPE_CHECKING:
     from beam_pipelines.etl.service import Service
@@ -37,6 +36,8 @@ def check(session: Session, service: Service) -> int:
     Raises:
         PlanError: Steps are not served, or their functions are missing; all of them.
     """
+    from beam_pipelines.spec.definition import SERVED
+
     definition = service.definition
     if definition.kind in SERVED:
         _check_steps(service)

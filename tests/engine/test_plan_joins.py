@@ -96,7 +96,7 @@ def test_rows_of_the_right_side_alone_beside_an_increment(world: World, how: str
             join(source={"table": None, "tables": ["ages", "customers"]}),
             "spec-invalid",
             ".source",
-            "expected one table to join with, got 2",
+            "expected one table as the right side of a join, got 2",
         ),
         ({**join(), "source": {"type": "kafka", "topic": "t"}}, "not-served", ".source", "not served yet"),
         ({**join(), "source": {"type": "api", "endpoint": "https://x.test/"}}, "not-served", ".source", "not served yet"),

@@ -247,7 +247,7 @@ def test_what_cannot_be_asked_is_refused_in_the_plan(people: Desk, api: Api, mor
 def test_a_function_whose_output_would_be_sampled_is_refused_behind_a_lookup(people: Desk) -> None:
     people.functions("def shout(row: dict):\n    return row\n")
     people.etl({"table": "people"}, OUT, [firm(), {"id": "shout", "type": "function"}])
-    with pytest.raises(PlanError, match="behind a join, lookup or union"):
+    with pytest.raises(PlanError, match="behind a join, lookup, union or foreign key"):
         people.service.plan()
 
 

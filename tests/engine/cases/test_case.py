@@ -184,6 +184,7 @@ EACH: dict[str, tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]
     "sort": ({"by": ["plan"], "orderBy": "-n"}, [{"id": 2}, {"id": 1}, {"id": 3}], None),
     "pivot": ({"groupBy": [], "column": "plan", "values": ["free"], "value": "n"}, [{"free": 4}], None),
     "union": ({"source": PLANS}, [{"id": 1}, {"id": 2}, {"id": 3}, {"id": 9}], [{"id": 9, "plan": "pro", "n": 0}]),
+    "validate": ({"rules": [{"id": "once", "type": "unique", "field": "plan"}]}, [{"id": 1}, {"id": 3}], None),
     "enrich": ({"on": ["plan"], "source": PLANS}, [{"id": 1}, {"id": 2}, {"id": 3, "price": 0}], [{"plan": "free", "price": 0}]),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -103,7 +104,8 @@ def test_it_is_older_also_where_another_writer_was_in_between(place: Any, loadin
     def conflict(tx: Any, sql: Any) -> Any:
         raise DataError("duplicate key", code="target-refused", details={"sqlstate": "23505"})
 
-    monkeypatch.setattr("beam_pipelines.io.postgres.target._merge", conflict)
+    # Not by its name: a test that imports it anew may have left the package without it.
+    monkeypatch.setattr(importlib.import_module("beam_pipelines.io.postgres.target"), "_merge", conflict)
     place.sql(KEYED, INSERT, "INSERT INTO customers VALUES (7, 'Gil', NULL)")
     counts = loading.upsert([(1, "none", None), (2, "Bob B.", 11), (3, "Cyd old", 9), (7, "Gil G.", None)], version="version")
     assert (counts.merged.method, counted(counts.merged)) == ("on conflict", {"updated": 2, "stale": 2})
