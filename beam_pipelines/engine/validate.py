@@ -19,6 +19,7 @@ from apache_beam.pvalue import AsIter, AsSingleton, PCollection, TaggedOutput
 
 from beam_pipelines.columnar import hashing, ipc, origin, size
 from beam_pipelines.columnar.compact import joined
+from beam_pipelines.columnar.index import valid_keys
 from beam_pipelines.engine.bundle import FACTS, PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.join import NEAR
@@ -236,15 +237,12 @@ def _names(rows: pa.RecordBatch) -> list[str]:
 
 
 def _column(blocks: Sequence[pa.RecordBatch], name: str, like: pa.RecordBatch) -> pa.Array:
-    return pa.concat_arrays([block.column(name) for block in blocks]) if blocks else pa.nulls(0, like.column(name).type)
+    return joined([block.column(name) for block in blocks]) if blocks else pa.nulls(0, like.column(name).type)
 
 
 def _unknown(rows: pa.RecordBatch, known: Known) -> Positions:
     keys = [rows.column(name) for name in _names(rows)]
-    valid = np.ones(rows.num_rows, dtype=np.bool_)
-    for key in keys:
-        valid &= np.asarray(key.is_valid())
-    return np.flatnonzero(valid & ~known.has(keys)).astype(np.int64)
+    return np.flatnonzero(valid_keys(keys, rows.num_rows) & ~known.has(keys)).astype(np.int64)
 
 
 def _repeated(rows: pa.RecordBatch, keep: Any) -> tuple[Repeats, pa.RecordBatch]:

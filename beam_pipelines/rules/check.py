@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from beam_pipelines.columnar import size
@@ -15,8 +14,8 @@ from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.rules.compiled import Compiled, compile_rules
 from beam_pipelines.rules.dataset.rule import Measures, Verdict
 from beam_pipelines.rules.field import RuleMisfit
-from beam_pipelines.rules.judgement import Judgement
-from beam_pipelines.rules.key.unique import Repeats, repeats
+from beam_pipelines.rules.judgement import Judgement, Positions
+from beam_pipelines.rules.key.unique import repeated
 from beam_pipelines.rules.models import rule_set
 from beam_pipelines.rules.result import Result, RuleResult
 from beam_pipelines.rules.split import MARKS, Split, marked, split
@@ -68,17 +67,18 @@ def _checked(table: pa.Table, compiled: Sequence[Compiled], now: datetime) -> Re
     if schema is None:
         problem = Problem(f"the column {MARKS!r} is where flagged rows say what they violate", hint="rename the column of the table")
         raise PlanError("these rules do not fit the rows", problems=[problem], code="rule-invalid")
-    whole = {at: _repeats(rule, batches) for at, rule in enumerate(compiled) if rule.unique is not None}
+    whole = {at: repeated(rule.unique, batches) for at, rule in enumerate(compiled) if rule.unique is not None}
     before: dict[int, pa.Array | None] = {}  # of rules about the row before, the last value so far
     measures = Measures(compiled)
     measured = measures.nothing()
     violations = Violations(compiled)
-    tallies = [Tally().repeating(whole[at].found) if at in whole else Tally() for at in range(len(compiled))]
+    tallies = [Tally().repeating(whole[at][0]) if at in whole else Tally() for at in range(len(compiled))]
     splits: list[Split] = []
     first = 0
-    for batch in batches:
+    for number, batch in enumerate(batches):
         judgements = [
-            whole[at].judgement(rule, batch, first) if at in whole else _judged(rule, batch, at, before) for at, rule in enumerate(compiled)
+            _told(rule, batch, whole[at][1][number]) if at in whole else _judged(rule, batch, at, before)
+            for at, rule in enumerate(compiled)
         ]
         measured = measures.merge(measured, measures.measure(batch))
         tallies = [tally + Tally.of(judgement, batch.num_rows) for tally, judgement in zip(tallies, judgements, strict=True)]
@@ -131,35 +131,10 @@ def _judged(rule: Compiled, batch: pa.RecordBatch, at: int, before: dict[int, pa
     return Judgement() if rule.row is None else rule.row.judge(batch)
 
 
-@dataclass(frozen=True)
-class _Whole:
-    """What a rule that looks at all rows found, by their numbers in the table."""
-
-    found: Repeats
-    keyed: np.ndarray[Any, np.dtype[np.int64]]
-
-    def judgement(self, rule: Compiled, batch: pa.RecordBatch, first: int) -> Judgement:
-        """Return what it says of one batch, whose first row has the number `first`."""
-        assert rule.unique is not None
-        begin, end = np.searchsorted(self.found.rows, [first, first + batch.num_rows])
-        looked_at = np.searchsorted(self.keyed, [first, first + batch.num_rows])
-        rows = self.found.rows[begin:end] - first
-        return Judgement(tuple(rule.unique.finding(batch, rows)), batch.num_rows - int(looked_at[1] - looked_at[0]))
-
-
-def _repeats(rule: Compiled, batches: Sequence[pa.RecordBatch]) -> _Whole:
+def _told(rule: Compiled, batch: pa.RecordBatch, rows: Positions) -> Judgement:
+    """Return what a rule that looks at all rows says of a batch, of which it is known which rows violate."""
     assert rule.unique is not None
-    columns: list[list[pa.Array]] = []
-    rows = []
-    first = 0
-    for batch in batches:
-        keys, positions = rule.unique.keys(batch)
-        columns.append(keys)
-        rows.append(positions + first)
-        first += batch.num_rows
-    keyed = np.concatenate([np.zeros(0, dtype=np.int64), *rows])
-    found = repeats(list(zip(*columns, strict=True)), rule.unique.keep) if columns else Repeats(keyed)
-    return _Whole(Repeats(keyed[found.rows], found.keys, found.members), keyed)
+    return Judgement(tuple(rule.unique.finding(batch, rows)), rule.unique.unevaluated(batch))
 
 
 def _table(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

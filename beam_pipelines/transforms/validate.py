@@ -16,7 +16,7 @@ from beam_pipelines.rules.compiled import Compiled, compile_rules
 from beam_pipelines.rules.dataset.rule import Measures, Verdict
 from beam_pipelines.rules.judgement import Judgement, Positions
 from beam_pipelines.rules.key.reference import References
-from beam_pipelines.rules.key.unique import Repeats, repeats
+from beam_pipelines.rules.key.unique import repeated
 from beam_pipelines.rules.split import MARKS, marked, split
 from beam_pipelines.rules.tally import Tally, threshold
 from beam_pipelines.runs.facts import add_rules
@@ -153,8 +153,8 @@ class Validate:
         counts: dict[str, Tally] = {}
         for at, rule in enumerate(self._opened()):
             if rule.unique is not None:
-                repeated, found[at] = _repeated(rule, batches)
-                counts[rule.model.id] = Tally().repeating(repeated)
+                keys, found[at] = repeated(rule.unique, [origin.visible(batch) for batch in batches])
+                counts[rule.model.id] = Tally().repeating(keys)
         results = [self.judge(batch, {at: rows[number] for at, rows in found.items()}) for number, batch in enumerate(batches)]
         if results and counts:
             repeated_keys = {rule: asdict(tally) for rule, tally in counts.items()}
@@ -208,17 +208,3 @@ def _reasons(rules: Sequence[Compiled], judgements: Sequence[Judgement], rejects
             said[row].append(f"{rule.model.id}: the rule failed on this row: {why}")
             codes[row] = "rule-failed"
     return [(codes.get(row, "rule-violated"), "; ".join(said[row])) for row in rejects]
-
-
-def _repeated(rule: Compiled, batches: Sequence[pa.RecordBatch]) -> tuple[Repeats, list[Positions]]:
-    """Find the rows that repeat a key, as positions in each batch."""
-    assert rule.unique is not None
-    keyed = [rule.unique.keys(origin.visible(batch)) for batch in batches]
-    sizes = [len(rows) for _, rows in keyed]
-    if not sum(sizes):
-        return Repeats(_NOBODY), [_NOBODY for _ in batches]
-    repeated = repeats(list(zip(*(columns for columns, _ in keyed), strict=True)), rule.unique.keep)
-    ends = np.cumsum(sizes)
-    cuts = np.searchsorted(repeated.rows, ends)
-    parts = np.split(repeated.rows, cuts[:-1])
-    return repeated, [rows[part - (end - size)] for (_, rows), part, end, size in zip(keyed, parts, ends.tolist(), sizes, strict=True)]

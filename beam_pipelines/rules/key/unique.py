@@ -18,7 +18,7 @@ from beam_pipelines.rules.field import Field, found
 from beam_pipelines.rules.judgement import Finding, Positions
 from beam_pipelines.spec.rule.unique import Unique
 
-__all__ = ["Repeats", "UniqueKey", "repeats"]
+__all__ = ["Repeats", "UniqueKey", "repeated", "repeats"]
 
 
 class UniqueKey:
@@ -104,6 +104,27 @@ def repeats(columns: Sequence[Sequence[pa.Array]], keep: Literal["first", "last"
         # Numbered anew from the end, so that they come in the order of their first rows there.
         violating = ~_first(_codes([pa.array(codes[::-1])]))[::-1]
     return Repeats(rows[violating], keys, members)
+
+
+def repeated(key: UniqueKey, batches: Sequence[pa.RecordBatch]) -> tuple[Repeats, list[Positions]]:
+    """Find the rows of batches, which are all there are, that repeat a key.
+
+    Args:
+        key: Of the rule.
+        batches: Rows, in the order of the source.
+
+    Returns:
+        What `repeats` finds among the rows that have a key; and the rows that violate, as positions in each batch.
+    """
+    keyed = [key.keys(batch) for batch in batches]
+    sizes = [len(rows) for _, rows in keyed]
+    nobody: Positions = np.zeros(0, dtype=np.int64)
+    if not sum(sizes):
+        return Repeats(nobody), [nobody for _ in batches]
+    found = repeats(list(zip(*(columns for columns, _ in keyed), strict=True)), key.keep)
+    ends = np.cumsum(sizes)
+    parts = np.split(found.rows, np.searchsorted(found.rows, ends)[:-1])
+    return found, [rows[part - (end - size)] for (_, rows), part, end, size in zip(keyed, parts, ends.tolist(), sizes, strict=True)]
 
 
 def _hashes(columns: Sequence[Sequence[pa.Array]]) -> Words:
