@@ -163,6 +163,8 @@ class BundleFn(PlainFn):
             nulled=fact.nulled + applied.nulled,
             made=fact.made + applied.made,
             rules=add_rules(fact.rules, applied.rules),
+            failed=fact.failed + applied.failed,
+            warned=fact.warned + applied.warned,
             error=error,
         )
 

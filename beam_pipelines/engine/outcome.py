@@ -118,6 +118,12 @@ def _rules(job: Job, step: StepFact) -> tuple[dict[str, Any], ...]:
     return tuple({"rule": rule, **(told[rule] if rule in told else Tally().to_dict())} for rule in ids)
 
 
+def _quality(step: StepFact) -> dict[str, Any]:
+    """What came of the rows of a step of rules."""
+    passed = step.records_in - step.failed
+    return {"total": step.records_in, "passed": passed, "failed": step.failed, "warnings": step.warned}
+
+
 def _measured(said: Mapping[str, Any]) -> dict[str, Any]:
     """What a rule of the data set as a whole came to, as `rules.Result` tells it."""
     names = {"holds": "holds", "measured": "measured", "message": "message", "unevaluated": "notEvaluated"}
@@ -145,7 +151,8 @@ def _steps(job: Job, row: LedgerRow, several: bool) -> list[Step]:
             records_right=step.right,
             bytes_out=step.bytes_out,
             fused_with=step.fused_with,
-            rules=_rules(job, step),
+            rules=(rules := _rules(job, step)),
+            quality=_quality(step) if rules else None,
         )
         for step in tally.steps
     )

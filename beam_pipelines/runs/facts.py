@@ -104,6 +104,8 @@ class StepFact:
         error: First error of a row, code and message without payload.
         fused_with: Ids of the steps that it ran as one with, whose time it shares.
         rules: Counts of each rule of a `validate` step, by its id, as `rules.tally.Tally` names them.
+        failed: Rows that violate one of its rules of severity error, rejected or not.
+        warned: Rows that violate one of severity warning.
         states: What its rules of the data set as a whole measured, of each bundle; nothing once they are judged.
         verdicts: What is said of these rules, by their ids, as `rules.dataset.rule.Verdict` names it, with their `severity`.
     """
@@ -126,6 +128,8 @@ class StepFact:
     error: str | None = None
     fused_with: tuple[str, ...] = ()
     rules: RuleCounts = field(default_factory=dict)
+    failed: int = 0
+    warned: int = 0
     states: tuple[Any, ...] = ()
     verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -162,7 +166,8 @@ def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
 
 def _add(a: StepFact, b: StepFact) -> StepFact:
     numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "absorbed", "right", "right_read")
-    summed = {name: getattr(a, name) + getattr(b, name) for name in (*numbers, "bytes_out", "seconds")}
+    more = ("failed", "warned", "bytes_out", "seconds")
+    summed = {name: getattr(a, name) + getattr(b, name) for name in (*numbers, *more)}
     rules, states = add_rules(a.rules, b.rules), a.states + b.states
     return replace(a, **summed, letters=a.letters + b.letters, error=a.error or b.error, rules=rules, states=states)
 

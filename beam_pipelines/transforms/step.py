@@ -46,6 +46,8 @@ class Applied:
         dead: Rows that failed.
         rejects: Rows that rules refused, with what each violates.
         rules: Counts of each rule, as `rules.tally.Tally` names them.
+        failed: Rows that violate a rule of severity error, rejected or not.
+        warned: Rows that violate one of severity warning.
         kept: Of a filter, which rows of the batch went on; None: all of them, or the step is no filter.
     """
 
@@ -57,6 +59,8 @@ class Applied:
     dead: tuple[DeadRows, ...] = ()
     rejects: tuple[DeadRows, ...] = ()
     rules: RuleCounts = field(default_factory=dict)
+    failed: int = 0
+    warned: int = 0
     kept: pa.Array | None = None
 
     @property

@@ -179,7 +179,9 @@ class Validate:
         rejects = np.flatnonzero(parts.rejects).tolist()
         told = _reasons(rules, judgements, rejects) if rejects else ()
         refused = (DeadRows(batch, rejects, [code for code, _ in told], [why for _, why in told]),) if rejects else ()
-        return Applied((parts.valid,) if parts.valid.num_rows else (), rejects=refused, rules=counts)
+        return Applied(
+            (parts.valid,) if parts.valid.num_rows else (), rejects=refused, rules=counts, failed=parts.failed, warned=parts.warned
+        )
 
 
 def _judgement(rule: Compiled, batch: pa.RecordBatch, rows: Positions | None) -> Judgement:

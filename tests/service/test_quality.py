@@ -39,9 +39,13 @@ def define(desk: Desk, **more: Any) -> None:
     desk.define({"name": "Checker", "validation": {"source": {"type": "file", "path": "rows.parquet"}, "rules": RULES} | more})
 
 
+def step(record: dict[str, Any]) -> dict[str, Any]:
+    (only,) = next(one for one in record["steps"] if one["phase"] == "transform")["transformations"]
+    return dict(only)
+
+
 def counts(record: dict[str, Any]) -> dict[str, Any]:
-    (step,) = next(one for one in record["steps"] if one["phase"] == "transform")["transformations"]
-    return {rule["rule"]: {name: number for name, number in rule.items() if name != "rule"} for rule in step["rules"]}
+    return {rule["rule"]: {name: number for name, number in rule.items() if name != "rule"} for rule in step(record)["rules"]}
 
 
 def test_a_service_says_what_check_says(rows: Desk) -> None:
@@ -50,6 +54,12 @@ def test_a_service_says_what_check_says(rows: Desk) -> None:
     found = check(ROWS, RULES)
     told = {rule.rule.id: rule.tally.to_dict() for rule in found.rules}
     assert counts(record) == told
+    assert step(record)["quality"] == {
+        "total": ROWS.num_rows,
+        "passed": found.passed,
+        "failed": found.failed,
+        "warnings": found.warnings,
+    }
     assert found.rejected.num_rows > 0
     valid = pq.read_table(rows.folder / "valid.parquet")
     assert sorted(valid.to_pylist(), key=lambda row: row["id"]) == found.valid.to_pylist()

@@ -30,6 +30,8 @@ class Transformation:
         records_right: Rows of the right side of a join, after its own steps.
         bytes_out: Canonical size of the rows out; steps that ran as one (`fused_with`) have that of the last.
         rules: Of a `validate` step what each rule came to, as `rules.tally.Tally.to_dict` tells it, with the rule's id as `rule`.
+        quality: Of a `validate` step how many rows it looked at (`total`), how many violate a rule of severity error (`failed`), how many
+            none (`passed`), and how many one of severity warning (`warnings`).
     """
 
     id: str
@@ -48,6 +50,7 @@ class Transformation:
     records_right: int = 0
     bytes_out: int = 0
     rules: tuple[dict[str, Any], ...] = ()
+    quality: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         data = {
@@ -65,7 +68,8 @@ class Transformation:
             "recordsRight": self.records_right,
             "bytesOut": self.bytes_out,
         }
-        return data | _given(error=self.error, fusedWith=list(self.fused_with) or None, rules=list(self.rules) or None)
+        data |= _given(error=self.error, fusedWith=list(self.fused_with) or None)
+        return data | _given(rules=list(self.rules) or None, quality=self.quality)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Transformation:
@@ -86,6 +90,7 @@ class Transformation:
             bytes_out=data.get("bytesOut", 0),
             fused_with=tuple(data.get("fusedWith", ())),
             rules=tuple(data.get("rules", ())),
+            quality=data.get("quality"),
         )
 
 

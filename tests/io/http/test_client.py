@@ -172,8 +172,7 @@ def test_no_token_means_the_end_and_not_a_million_calls_more(api: Api) -> None:
 def test_no_token_means_the_end_of_calls_that_are_tried_again_too(api: Api) -> None:
     api.answer = lambda asked: Reply(401 if asked.target == "/2" else 503)
     with pytest.raises(FatalError, match="answered 401"):
-        Talk(api.url)(Ask("/1"), Ask("/2"), concurrency=2, retries=2000)
-    assert len(api.asked) < 1000  # two or three, were there no other load on the machine
+        Talk(api.url)(Ask("/1"), Ask("/2"), concurrency=2, retries=10**9)  # or this would not end
 
 
 @pytest.mark.parametrize("reply", [Reply(hang=True), Reply(drip=True)], ids=["nothing", "drop by drop"])
