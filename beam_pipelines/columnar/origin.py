@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import hashing
 from beam_pipelines.columnar.compact import take
+from beam_pipelines.columnar.json_text import json_objects, json_texts, json_values
 from beam_pipelines.columnar.plain import plain
 from beam_pipelines.errors import PlanError
 
@@ -32,6 +33,7 @@ __all__ = [
     "describe",
     "hashes",
     "hidden",
+    "json_origins",
     "load_of",
     "names",
     "part_of",
@@ -239,6 +241,15 @@ def describe(batch: pa.RecordBatch, rows: Sequence[int]) -> list[dict[str, Any]]
         elif field.name.startswith(KEY):
             _put(answers, "key", _keys(field, column), known)
     return answers
+
+
+def json_origins(batch: pa.RecordBatch, rows: Sequence[int]) -> pa.Array:
+    """Say where rows came from, each as the JSON text of what `describe` says."""
+    taken = hidden(batch)
+    if taken is None or set(taken.schema.names) != {SOURCE, ROW}:
+        return json_values(describe(batch, rows))
+    taken = take(taken, rows)
+    return json_objects(["source", "row"], [json_texts(taken.column(SOURCE)), json_texts(taken.column(ROW))], len(rows))
 
 
 def _keys(field: pa.Field, column: pa.Array) -> list[dict[str, Any]]:
