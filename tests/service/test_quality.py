@@ -108,6 +108,17 @@ def test_rules_of_a_file_over_a_file(rows: Desk, capsys: pytest.CaptureFixture[s
     assert counts(record) == {rule.rule.id: rule.tally.to_dict() for rule in check(ROWS, RULES).rules}
 
 
+@pytest.mark.parametrize(("rows", "amount"), [(10, "0.10"), (10_000, "10.00"), (12_000, "6.00")])
+def test_rows_are_priced_by_the_tier_that_all_of_them_fall_into(desk: Desk, rows: int, amount: str) -> None:
+    desk.people(1, rows)
+    tiers = [{"min": 0, "max": 10_000, "rate": 0.001}, {"min": 10_001, "max": 100_000, "rate": 0.0005}, {"min": 100_001, "rate": 0.0001}]
+    pricing = {"model": "per-record", "rate": 0.001, "minimumCharge": 0.1, "volume": tiers}
+    rule = {"id": "young", "type": "numeric-range", "field": "age", "max": 2}  # rows that are rejected are looked at as well
+    source = {"type": "database", "connection": "source", "table": "people"}
+    desk.define({"name": "Record Validator", "validation": {"source": source, "rules": [rule]}, "pricing": pricing})
+    assert desk.ran()["charge"]["amount"] == amount
+
+
 @pytest.mark.no_bundle
 def test_a_mistake_in_a_file_of_rules_is_shown_at_its_place(rows: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     file: Path = rows.folder / "rules.yaml"
