@@ -31,7 +31,8 @@ class Transformation:
         records_absorbed: Rows that went on only as a part of another one: of a group all but one.
         records_right: Rows of the right side of a join, after its own steps.
         bytes_out: Canonical size of the rows out; steps that ran as one (`fused_with`) have that of the last.
-        rules: Of a `validate` step what each rule came to, as `rules.tally.Tally.to_dict` tells it, with the rule's id as `rule`.
+        rules: Of a `validate` step what each rule came to, as `rules.tally.Tally.to_dict` tells it, with the rule's id as `rule`, and
+            what it is: `type`, `severity`, `action`, `fields`, `mostly`, `maxFailures` and `description`, as far as they are set.
         quality: Of a `validate` step how many rows it looked at (`total`), how many violate a rule of severity error (`failed`), how many
             none (`passed`), and how many one of severity warning (`warnings`); where they are known, `examples` of rows that violate, and
             the `profile` of its columns.
