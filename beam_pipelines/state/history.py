@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, true
 
 from beam_pipelines.state.record import Outcome, QualityRecord, without_rows
 from beam_pipelines.state.tables import execution_steps, quality_history
@@ -40,18 +40,18 @@ def _told(outcome: Outcome) -> Iterator[dict[str, Any]]:
 
 
 def find_quality(
-    connection: Connection, *, service: str, step: str | None, until: datetime | None, limit: int | None
+    connection: Connection, *, service: str | None, step: str | None, until: datetime | None, limit: int | None
 ) -> list[QualityRecord]:
-    """Records of a service, newest run first (by time, then run id), in the order of the steps.
+    """Records, newest run first (by time, then run id), in the order of the steps.
 
     Args:
         connection: Of the store.
-        service: Service id.
+        service: Only of this service.
         step: Only of this step.
         until: Only of runs that ended then or before.
         limit: Of at most so many runs.
     """
-    mine = quality_history.c.service == service
+    mine: ColumnElement[bool] = true() if service is None else quality_history.c.service == service
     if step is not None:
         mine &= quality_history.c.step == step
     if until is not None:

@@ -241,9 +241,9 @@ class StateStore:
             return query.find_metrics(connection, service=service, limit=limit)
 
     def quality_history(
-        self, service: str, step: str | None = None, *, until: datetime | None = None, limit: int | None = 100
+        self, service: str | None = None, step: str | None = None, *, until: datetime | None = None, limit: int | None = 100
     ) -> list[QualityRecord]:
-        """What the rules of a service came to, newest run first; of at most `limit` runs, which ended at `until` or before."""
+        """What the rules of services came to, newest run first; of at most `limit` runs, which ended at `until` or before."""
         with self._database.read() as connection:
             return find_quality(connection, service=service, step=step, until=until, limit=limit)
 
