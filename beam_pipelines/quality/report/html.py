@@ -196,6 +196,7 @@ def _rule(rule: Mapping[str, Any], trend: Sequence[Mapping[str, Any]], name: str
         "verdict_text": _VERDICTS[rule["verdict"]],
         "fields_text": ", ".join(rule.get("fields") or ()),
         "whole": whole,
+        "nested": isinstance(rule.get("measured"), (dict, list)),
         "measured_text": _measured(rule.get("measured")) if whole else "",
         "part": part,
         "looked_at": looked_at(rule),
@@ -209,6 +210,7 @@ def _rule(rule: Mapping[str, Any], trend: Sequence[Mapping[str, Any]], name: str
 
 
 def _measured(value: Any) -> str:
+    """A figure; what has parts, such as a schema, as JSON."""
     return _plain(value) if isinstance(value, (dict, list)) else figure(value)
 
 
@@ -228,7 +230,8 @@ def _spark(values: Sequence[float | None]) -> dict[str, Any] | None:
     there = [value for value in values if value is not None]
     if len(there) < 2:
         return None
-    points, path = charts.line(values, 0.0, max(there) or 1.0)
+    # What never changes runs through the middle: at an edge it would look like a greatest or least.
+    points, path = charts.line(values, 0.0, max(there) * (2 if max(there) == min(there) else 1) or 1.0)
     x, y = next(point for point in reversed(points) if point is not None)
     told = f"rows that violate over {many(len(there), 'run')}: from {percent(there[0])} to {percent(there[-1])}"
     return {"path": path, "x": x, "y": y, "told": told}
