@@ -271,6 +271,7 @@ def _column(column: Mapping[str, Any]) -> dict[str, Any]:
         "least": _end(column, "min"),
         "greatest": _end(column, "max"),
         "mean": figure(column.get("mean")),
+        "withheld": bool(column.get("withheld")),
         "box": box,
         "top": []
         if box

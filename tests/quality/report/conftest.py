@@ -88,6 +88,7 @@ PROFILE = {
             "length": {"min": 3, "max": 4, "mean": 3.8},
         },
         "born": {"type": "date32[day]", "count": 400, "nulls": 600, "distinct": 300, "top": [], "min": "1931-02-03", "max": "2008-12-31"},
+        "password": {"type": "string", "count": 1000, "nulls": 0, "distinct": 900, "withheld": True},
         "tags": {"type": "list<item: string>", "count": 10, "nulls": 990},
     },
 }

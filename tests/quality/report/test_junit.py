@@ -100,6 +100,8 @@ def test_a_run_that_failed_for_a_reason_of_its_own_is_an_error(samples: Any) -> 
     root = checked(make(well))
     assert outcomes(root) == {"r": "", "run": "error"}
     assert next(root.iter("error")).attrib["type"] == "unreachable"
+    violated = samples.run(samples.rule("r", 3), status="failed", error="too many dead letters", error_code="budget-exceeded")
+    assert outcomes(checked(make(violated))) == {"r": "failure", "run": "error"}
     before = checked(make(replace(well, steps=())))
     assert outcomes(before) == {"run": "error"}
 

@@ -32,7 +32,7 @@ def test_a_report_has_the_counts_of_the_record(samples: Any) -> None:
     assert (made["errorCode"], made["durationSeconds"], made["recordsRejected"]) == ("rule-broken", 3.0, 12)
     (step,) = made["steps"]
     assert (step["step"], step["total"], step["durationSeconds"]) == ("rules", 1000, 0.041)
-    assert [column["column"] for column in step["profile"]] == ["id", "email", "plan", "born", "tags"]
+    assert [column["column"] for column in step["profile"]] == ["id", "email", "plan", "born", "password", "tags"]
     json.dumps(made, allow_nan=False)
 
 
