@@ -187,3 +187,6 @@ def test_on_paper_examples_are_unfolded_and_on_white(browser: Browser, folder: P
         assert page.locator(".offending").first.is_visible()
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert page.evaluate("getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
+        page.set_viewport_size({"width": 688, "height": 900})  # A4 less its margins
+        assert page.evaluate("document.documentElement.scrollWidth") == 688
+        assert page.evaluate("getComputedStyle(document.querySelector('.rules tr')).display") == "table-row"
