@@ -130,10 +130,14 @@ Kept = Annotated[Duration | None, AfterValidator(_kept_an_hour)]
 
 
 class Retention(Model):
-    """How long things are kept that runs leave behind; what is not named is kept for ever."""
+    """How long things are kept that runs leave behind; what is not named is kept for ever, but for `qualityHistory`."""
 
     dead_letters: Kept = Field(default=None, description="Dead letters of runs that ended longer ago are deleted, such as 30d.")
     events: Kept = Field(default=None, description="Events of the outbox that are older are deleted, delivered or not, such as 30d.")
+    quality_history: Kept = Field(
+        default=None,
+        description="What rules came to in runs that ended longer ago is forgotten, such as 90d; default: all but the last 100.",
+    )
 
 
 def _automation(value: Any) -> Any:

@@ -131,4 +131,6 @@ def _added(parts: Iterable[Applied]) -> Applied:
         dead=tuple(dead for one in every for dead in one.dead),
         rejects=tuple(rows for one in every for rows in one.rejects),
         rules=add_rules(*(one.rules for one in every)),
+        failed=sum(one.failed for one in every),
+        warned=sum(one.warned for one in every),
     )

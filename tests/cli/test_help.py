@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-HEAVY = ("apache_beam", "pyarrow", "sqlalchemy", "duckdb", "psycopg", "pydantic", "rich", "ruamel", "orjson", "sqlglot")
+HEAVY = ("apache_beam", "pyarrow", "sqlalchemy", "duckdb", "psycopg", "pydantic", "rich", "ruamel", "orjson", "sqlglot", "jinja2")
 COMMANDS = [
     [],
     ["run"],
@@ -17,6 +17,7 @@ COMMANDS = [
     ["schema"],
     ["runs"],
     ["runs", "show"],
+    ["runs", "report"],
     ["dead-letters"],
     ["dead-letters", "show"],
     ["state"],

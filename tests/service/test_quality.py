@@ -44,8 +44,36 @@ def step(record: dict[str, Any]) -> dict[str, Any]:
     return dict(only)
 
 
+ABOUT = {"rule", "type", "severity", "action", "fields", "mostly", "maxFailures", "description"}  # what a rule is, not what it came to
+
+
 def counts(record: dict[str, Any]) -> dict[str, Any]:
-    return {rule["rule"]: {name: number for name, number in rule.items() if name != "rule"} for rule in step(record)["rules"]}
+    return {rule["rule"]: {name: number for name, number in rule.items() if name not in ABOUT} for rule in step(record)["rules"]}
+
+
+def test_the_record_says_what_each_rule_is(rows: Desk) -> None:
+    told = [
+        {"id": "there", "type": "required-fields", "fields": ["email", "age"], "mostly": 0.5, "description": "Who we write to."},
+        {"id": "young", "type": "numeric-range", "field": "age", "max": 90, "severity": "warning", "maxFailures": "20%"},
+        {"id": "old", "type": "numeric-range", "field": "age", "min": 1, "severity": "info", "action": "flag"},
+        {"id": "many", "type": "row-count", "min": 1},
+    ]
+    define(rows, rules=told, actions={"warning": "reject"})
+    found = [{name: value for name, value in rule.items() if name in ABOUT} for rule in step(rows.ran())["rules"]]
+    assert found == [
+        {
+            "rule": "there",
+            "type": "required-fields",
+            "severity": "error",
+            "action": "reject",
+            "fields": ["email", "age"],
+            "mostly": 0.5,
+            "description": "Who we write to.",
+        },
+        {"rule": "young", "type": "numeric-range", "severity": "warning", "action": "reject", "fields": ["age"], "maxFailures": "20%"},
+        {"rule": "old", "type": "numeric-range", "severity": "info", "action": "flag", "fields": ["age"]},
+        {"rule": "many", "type": "row-count", "severity": "error"},
+    ]
 
 
 def test_a_service_says_what_check_says(rows: Desk) -> None:
