@@ -88,8 +88,8 @@ def _text(column: ColumnProfile, unique: bool) -> Iterator[dict[str, Any]]:
     assert column.distinct is not None
     texts = column.texts
     some = column.count - texts.empty
-    for form, matched in texts.forms.items():
-        if some and matched == some:
+    for form in FORMS:
+        if some and form in texts.forms:
             yield {"type": form} if form in _TYPES else {"type": "regex", "pattern": FORMS[form]}
             return
     short = texts.longest is not None and texts.longest <= CHARACTERS
