@@ -1,4 +1,4 @@
-"""What is said of the rules of the data set as a whole: judged once, by all that every bundle measured."""
+"""What is said of the data set as a whole, its rules and its profile: once, by all that every bundle measured."""
 
 from __future__ import annotations
 
@@ -29,16 +29,19 @@ def judged(job: Job, window: Window, tally: Tally) -> Tally:
 
 def _of(job: Job, window: Window, place: int, fact: StepFact) -> StepFact:
     model = job.definition.steps[place]
-    if model.type != "validate" or not _judges(model) or model.id not in window.schemas:
+    if model.type != "validate" or not (_judges(model) or getattr(model, "profile", False)) or model.id not in window.schemas:
         return fact
     from beam_pipelines.engine.opening import open_steps
 
     (opened,) = open_steps(job, [place], window)
     with contextlib.closing(opened):
-        verdicts = cast("Validate", opened).verdicts(fact.states, datetime.fromisoformat(window.started_at))
+        step = cast("Validate", opened)
+        state = step.measured(fact.states)
+        verdicts = step.verdicts(state, datetime.fromisoformat(window.started_at))
+        profile = tuple(step.measures.profile(state))
     severity = {rule.id: rule.severity for rule in getattr(model, "rules", ())}
     told = {rule: {**asdict(verdict), "severity": severity[rule]} for rule, verdict in verdicts.items()}
-    return replace(fact, states=(), verdicts=told)
+    return replace(fact, states=(), verdicts=told, profile=profile)
 
 
 def _judges(model: StepBase) -> bool:

@@ -7,19 +7,12 @@ import re
 
 __all__ = ["keeps_secrets"]
 
-_WORDS = frozenset(
-    ["password", "passwd", "pwd", "passphrase", "passcode", "secret", "secrets", "token", "credential", "credentials", "apikey", "otp"]
-    + ["pin", "cvv", "cvc", "ssn", "iban", "privatekey", "accesskey", "creditcard", "cardnumber"]
-)
-_PAIRS = {
-    ("api", "key"),
-    ("private", "key"),
-    ("access", "key"),
-    ("card", "number"),
-    ("credit", "card"),
-    ("pass", "word"),
-    ("pass", "phrase"),
+_WORDS = {"password", "passwd", "pwd", "passphrase", "passcode", "secret", "secrets", "token", "credential", "credentials", "apikey"} | {
+    *("privatekey", "accesskey", "creditcard", "cardnumber", "otp", "pin", "cvv", "cvc", "ssn", "iban")
 }
+_PAIRS = frozenset(
+    [("api", "key"), ("private", "key"), ("access", "key"), ("card", "number"), ("credit", "card"), ("pass", "word"), ("pass", "phrase")]
+)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
