@@ -147,14 +147,17 @@ class Validate:
             state = self.measures.merge(state, part)
         return state
 
-    def verdicts(self, state: Any, now: datetime) -> dict[str, Verdict]:
+    def verdicts(self, state: Any, now: datetime, past: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Verdict]:
         """Judge the rules of the data set as a whole; by their ids.
 
         Args:
             state: Of all rows.
             now: When the run started.
+            past: What each rule told in earlier runs, the last one first, by its id.
         """
-        return {self._opened()[at].model.id: verdict for at, verdict in self.measures.verdicts(state, now).items()}
+        ids = [rule.model.id for rule in self._opened()]
+        known = {at: past[rule] for at, rule in enumerate(ids) if rule in past}
+        return {ids[at]: verdict for at, verdict in self.measures.verdicts(state, now, known).items()}
 
     def apply(self, batch: pa.RecordBatch) -> Applied:
         """Carry the step out on one batch, as if it held every row."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from beam_pipelines.rules.compiled import Compiled
     from beam_pipelines.rules.profiling.profiler import Profiler
 
-__all__ = ["Bounds", "Measures", "SetRule", "Verdict", "plain_integer"]
+__all__ = ["Bounds", "ByPast", "Measures", "Past", "SetRule", "Verdict", "plain_integer"]
+
+Past = Mapping[int, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,14 @@ class SetRule(Protocol):
         """
 
 
+@runtime_checkable
+class ByPast(Protocol):
+    """A rule of a data set that looks at what it measured before."""
+
+    def judge_by(self, state: Any, now: datetime, past: Sequence[Mapping[str, Any]]) -> Verdict:
+        """Say whether the rule holds of all rows, by what it told in earlier runs, the last one first."""
+
+
 class Measures:
     """All rules of a data set, measured in one state: that of each, in their order, and the profile of its columns if that is asked for.
 
@@ -87,9 +97,19 @@ class Measures:
         """Return the state of the rows of two states."""
         return tuple(part.merge(mine, theirs) for part, mine, theirs in zip(self._parts, one, other, strict=True))
 
-    def verdicts(self, state: tuple[Any, ...], now: datetime) -> dict[int, Verdict]:
-        """Judge all rules; by their place among all rules, those that look at rows included."""
-        return {at: rule.judge(mine, now) for (at, rule), mine in zip(self._rules, state[: len(self._rules)], strict=True)}
+    def verdicts(self, state: tuple[Any, ...], now: datetime, past: Past | None = None) -> dict[int, Verdict]:
+        """Judge all rules; by their place among all rules, those that look at rows included.
+
+        Args:
+            state: Of all rows.
+            now: When the check started, with a zone.
+            past: What each rule told in earlier runs, the last one first, by its place.
+        """
+        known, states = past or {}, zip(self._rules, state[: len(self._rules)], strict=True)
+        return {
+            at: rule.judge_by(mine, now, known.get(at, ())) if isinstance(rule, ByPast) else rule.judge(mine, now)
+            for (at, rule), mine in states
+        }
 
     def profile(self, state: tuple[Any, ...]) -> Sequence[dict[str, Any]]:
         """Return what is told of the columns, as `rules.profiling.columns.Profile.told` does; nothing where they were not measured."""
