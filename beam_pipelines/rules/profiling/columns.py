@@ -23,12 +23,14 @@ from beam_pipelines.rules.dataset.quantiles import Quantiles
 from beam_pipelines.rules.dataset.statistic import plain_figure
 from beam_pipelines.rules.profiling.discreet import keeps_secrets
 from beam_pipelines.rules.profiling.frequent import Frequent
+from beam_pipelines.rules.profiling.once import KEYS
 from beam_pipelines.rules.profiling.room import WHOLE, Room
 from beam_pipelines.rules.profiling.text_profile import TextProfile, readable
 
 __all__ = ["ColumnProfile", "Profile", "profile"]
 
 CHARACTERS = 100  # of a text that count among the top values
+_NEARLY = 0.975  # three standard errors of an estimate
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _NUMBERS = ("int", "float", "decimal")
 _TIMES = ("date", "timestamp", "time")
@@ -79,13 +81,14 @@ class ColumnProfile:
         if name not in _COUNTED or pa.types.is_float16(kind) or (name == "decimal" and kind.scale < 0):
             return made
         values = array.drop_null() if array.null_count else array
+        broken = False
         if is_text(kind):
-            values = readable(values)
+            values, broken = readable(values)
         encoded = reduced(values).dictionary_encode()
         different, counts = encoded.dictionary, np.bincount(np.asarray(encoded.indices), minlength=len(encoded.dictionary))
         made = replace(made, distinct=Distinct.among(different, room.distinct))
         if is_text(kind):
-            texts = TextProfile.of(different, counts, forms=room.forms)
+            texts = replace(TextProfile.of(different, counts, forms=room.forms), broken=broken)
             top = Frequent.counted(different, counts)
             if texts.longest is not None and texts.longest > CHARACTERS:
                 top = top.cut(CHARACTERS)
@@ -107,6 +110,18 @@ class ColumnProfile:
     def count(self) -> int:
         """How many values are not null."""
         return self.rows - self.nulls
+
+    @property
+    def nearly_unique(self) -> bool:
+        """Whether each value may occur once, as far as an estimate tells, and no value is known to occur twice."""
+        if self.distinct is None or self.top is None:
+            return False
+        return self.distinct.count >= _NEARLY * self.count and not bool((self.top.counts > 1).any())
+
+    @property
+    def perhaps_key(self) -> bool:
+        """Whether an estimate alone says that the values, of a type that keys have, may each occur once."""
+        return family(self.type) in KEYS and self.distinct is not None and self.distinct.approximate and self.nearly_unique
 
     def to_dict(self, top: int = 10, *, discreet: bool = False) -> dict[str, Any]:
         """Return plain values.

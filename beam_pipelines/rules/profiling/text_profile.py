@@ -29,6 +29,7 @@ class TextProfile:
         characters: Of all texts together.
         shapes: As `rules.shape` says, of those that are not empty.
         forms: Those of `rules.profiling.shape.FORMS` that all have which are not empty, as far as they were looked for.
+        broken: Whether there are bytes that are no UTF-8.
     """
 
     empty: int = 0
@@ -37,6 +38,7 @@ class TextProfile:
     characters: int = 0
     shapes: Frequent = field(default_factory=lambda: Frequent.nothing(pa.string()))
     forms: frozenset[str] = frozenset(FORMS)
+    broken: bool = False
 
     @classmethod
     def of(cls, different: pa.Array, counts: Longs, *, forms: bool = True) -> TextProfile:
@@ -69,13 +71,14 @@ class TextProfile:
             self.characters + other.characters,
             self.shapes + other.shapes,
             self.forms & other.forms,
+            self.broken or other.broken,
         )
 
 
-def readable(texts: pa.Array) -> pa.Array:
-    """Return texts with replacement characters for bytes that are no UTF-8."""
+def readable(texts: pa.Array) -> tuple[pa.Array, bool]:
+    """Return texts with replacement characters for bytes that are no UTF-8, and whether there are such."""
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid:
-        return pa.array(plain(texts), texts.type)
-    return texts
+        return pa.array(plain(texts), texts.type), True
+    return texts, False
