@@ -13,7 +13,8 @@ class Room:
 
     Args:
         distinct: Different values that are counted exactly, 8 bytes each; above them 16 KiB of registers.
-        numbers: Numbers that are kept for quantiles, 8 bytes each; above them a count for each size, 128 sizes an octave.
+        numbers: Numbers that are kept for quantiles, 8 bytes each; above them 16 bytes for each size there is, 128 an octave:
+            of ten octaves 20 KiB, of all that doubles have 8 MiB.
         forms: Whether the forms of texts (e-mail, UUID) are looked for, from which rules are suggested.
     """
 
