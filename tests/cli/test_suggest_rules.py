@@ -228,3 +228,9 @@ def test_every_character_comes_back_from_a_file_as_it_was(here: Path) -> None:
     (here / "rules.yaml").write_text(rules_text(["from somewhere"], [(rule, "because\nso")]))
     (read,) = by_id("rules.yaml").values()
     assert (list(read.values), read.field) == (values, "x\ny")
+    ends = [(-1e308, 1.5e-7), (2**63, 2**64), (1e16, 1e22), (-0.5, 0)]
+    ranges = [
+        ({"id": f"r{at}", "type": "numeric-range", "field": "x", "min": low, "max": high}, "so") for at, (low, high) in enumerate(ends)
+    ]
+    (here / "rules.yaml").write_text(rules_text([], ranges))
+    assert [(rule.min, rule.max) for rule in by_id("rules.yaml").values()] == ends

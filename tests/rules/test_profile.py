@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from beam_pipelines.rules import check, profile, suggest
 from beam_pipelines.rules.profiling.columns import Profile
 from beam_pipelines.rules.profiling.frequent import COUNTERS, Frequent
+from beam_pipelines.rules.profiling.profiler import Profiler
 from beam_pipelines.rules.profiling.room import BUNDLE
 from beam_pipelines.rules.profiling.shape import of_form, pattern, shapes
 from tests.rules.tables import cut, found
@@ -104,6 +105,47 @@ def test_values_of_columns_that_keep_secrets_are_not_told() -> None:
     }
     numbers = profile(pa.table({"PIN": [1234, 9999]})).told()[0]
     assert not {"min", "max", "mean", "quantiles", "top"} & numbers.keys()
+
+
+def test_columns_of_every_type_are_told_and_added_up() -> None:
+    keys = [bytes([at]) * 16 for at in range(6)]
+    table = pa.table(
+        {
+            "uuid": pa.array(keys, pa.uuid()),
+            "flag": [True, False, True, True, None, True],
+            "time": pa.array([5, 3, 4, 5, 5, 5], pa.time64("us")),
+            "span": pa.array([1, 1, 2, 1, 1, 1], pa.duration("s")),
+            "huge": pa.array([2**64 - 1, 1, 1, 1, 1, 1], pa.uint64()),
+            "none": pa.nulls(6),
+            "half": pa.array([1.0] * 6, pa.float16()),
+            "many": pa.array([[("k", 1)]] * 6, pa.map_(pa.string(), pa.int64())),
+            "bytes": keys,
+            "view": pa.array(list("aabbbb"), pa.string_view()),
+        }
+    )
+    profiler = Profiler(table.schema)
+    state = profiler.nothing()
+    for batch in table.to_batches(max_chunksize=4):
+        state = profiler.merge(state, pickle.loads(pickle.dumps(profiler.measure(batch))))
+    told = {one.pop("name"): one for one in profiler.told(state)}
+    orjson.dumps(told)
+    assert told["uuid"]["distinct"] == 6
+    assert told["uuid"]["top"][0] == {"value": "00000000-0000-0000-0000-000000000000", "count": 1}
+    assert (told["flag"]["nulls"], told["flag"]["top"]) == (1, [{"value": True, "count": 4}, {"value": False, "count": 1}])
+    assert (told["time"]["min"], told["time"]["max"]) == ("00:00:00.000003", "00:00:00.000005")
+    assert told["span"]["top"][0] == {"value": "PT1S", "count": 5}
+    assert (told["huge"]["max"], told["huge"]["top"][0]) == (2**64 - 1, {"value": 1, "count": 5})
+    assert told["view"]["top"] == [{"value": "b", "count": 4}, {"value": "a", "count": 2}]
+    for name in ("half", "many", "bytes"):  # whose values are not compared
+        assert told[name] == {"type": str(table.schema.field(name).type), "count": 6, "nulls": 0}
+    assert told["none"] == {"type": "null", "count": 0, "nulls": 6}
+
+
+def test_of_texts_that_are_no_text_no_rule_follows() -> None:
+    broken = pa.array([b"ok", b"\xff"] * 20).view(pa.string())
+    table = pa.table({"t": broken})
+    assert profile(table).to_dict()["columns"]["t"]["top"] == [{"value": "ok", "count": 20}, {"value": "\ufffd", "count": 20}]
+    assert [rule["type"] for rule in suggest(profile(table))] == ["required-fields"]
 
 
 def test_long_texts_are_cut_off_among_the_top_values() -> None:

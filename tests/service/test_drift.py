@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,11 @@ def write(desk: Desk, rows: int) -> None:
     pq.write_table(pa.table({"id": range(rows), "age": [at % 50 for at in range(rows)]}), desk.folder / "rows.parquet")
 
 
-def define(desk: Desk, *rules: dict[str, Any], destination: dict[str, Any] | None = None, **more: Any) -> None:
-    section = {
-        "source": {"type": "file", "path": "rows.parquet"},
-        "rules": list(rules),
-        **({"destination": destination} if destination else {}),
-    }
-    desk.define({"name": "Checker", "validation": section, **more})
+def define(desk: Desk, *rules: dict[str, Any], destination: dict[str, Any] | None = None, profiled: bool = False) -> None:
+    section: dict[str, Any] = {"source": {"type": "file", "path": "rows.parquet"}, "rules": list(rules), "profile": profiled}
+    if destination is not None:
+        section["destination"] = destination
+    desk.define({"name": "Checker", "validation": section})
 
 
 def said(record: dict[str, Any], rule: str = "steady") -> dict[str, Any]:
@@ -47,6 +47,7 @@ def destination(request: pytest.FixtureRequest, desk: Desk) -> dict[str, Any] | 
     }[request.param]
 
 
+@pytest.mark.long
 def test_a_jump_after_stable_runs_stops_the_run_and_is_not_remembered(desk: Desk, destination: dict[str, Any] | None) -> None:
     define(desk, {**COUNT, "minRuns": 2}, destination=destination)
     for number, rows in enumerate((98, 102)):
@@ -121,6 +122,42 @@ def test_a_second_attempt_of_a_commit_says_the_same(desk: Desk, monkeypatch: pyt
     assert said(record)["runs"] == 1
     assert len(judgements) >= 2
     assert [json.dumps(one) for one in judgements] == [json.dumps(judgements[0])] * len(judgements)
+
+
+DIES = """
+import os, signal
+from beam_pipelines.etl.service import Service
+from beam_pipelines.io.duckdb.target import DuckDbTarget
+
+commit = DuckDbTarget.commit
+
+def dies(*given):
+    if {after}:
+        commit(*given)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+DuckDbTarget.commit = dies
+Service.load("service.json").run(options={options!r})
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("after", [False, True])
+def test_a_run_that_is_killed_counts_as_far_as_it_committed(desk: Desk, after: bool) -> None:
+    define(desk, COUNT, destination={"type": "database", "connection": "target", "table": "valid", "mode": "replace"}, profiled=True)
+    write(desk, 100)
+    code = DIES.format(after=after, options=list(desk.options))
+    assert subprocess.run([sys.executable, "-c", code], cwd=desk.folder, check=False).returncode == -9
+    result = desk.run()
+    assert said(result.to_json())["runs"] == int(after)
+    (settled,) = result.settled
+    with desk.store() as store:
+        killed = store.execution(settled).to_json()
+    assert killed["status"] == ("success" if after else "lost")
+    if after:  # the record of the run that died is made of what its ledger row holds
+        (step,) = next(one for one in killed["steps"] if one["phase"] == "transform")["transformations"]
+        assert (said(killed)["measured"], said(killed)["holds"]) == (100, None)
+        assert [(one["name"], one["count"]) for one in step["quality"]["profile"]] == [("id", 100), ("age", 100)]
 
 
 def test_a_ledger_that_is_away_fails_the_run_and_passes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,7 @@ def define(desk: Desk, **more: Any) -> None:
     desk.define({"name": "Checker", "validation": {"source": {"type": "file", "path": "rows.parquet"}, "rules": RULES, **more}})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [(), TWO])
 def test_the_record_tells_what_the_rows_that_came_are_like(rows: Desk, workers: tuple[str, ...]) -> None:
     define(rows, profile=True)

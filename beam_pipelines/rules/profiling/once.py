@@ -25,7 +25,7 @@ class Once:
         most: Hashes that are kept of all columns together, 8 bytes each; where there are more, nothing is known of any column.
     """
 
-    def __init__(self, schema: pa.Schema, most: int = 50_000_000) -> None:
+    def __init__(self, schema: pa.Schema, most: int = 30_000_000) -> None:
         names = [field.name for field in schema if family(field.type) in KEYS and not field.name.startswith(PREFIX)]
         self._hashes: dict[str, list[Words]] = {name: [] for name in names}
         self._most, self._left = most, most
@@ -47,11 +47,15 @@ class Once:
 
     def known(self) -> dict[str, bool]:
         """Return of the columns of which it is known whether they hold each value once; null is no value."""
-        return {**dict.fromkeys(self._out, False), **{name: not _twice(np.sort(_joined(parts))) for name, parts in self._hashes.items()}}
+        return {**dict.fromkeys(self._out, False), **{name: not _twice(_joined(parts)) for name, parts in self._hashes.items()}}
 
 
 def _joined(parts: list[Words]) -> Words:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64)
+    """Join hashes in ascending order, in the place of their parts: they are most of what a process holds then."""
+    whole = np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64)
+    whole.sort()
+    parts[:] = [whole]
+    return whole
 
 
 def _twice(ascending: Words) -> bool:
