@@ -6,7 +6,21 @@ import sys
 from collections.abc import Sequence
 
 from beam_pipelines import __version__
-from beam_pipelines.cli import command, connections, dead_letters, plan, preview, process, run, runs, schema, state, test, validate
+from beam_pipelines.cli import (
+    command,
+    connections,
+    dead_letters,
+    plan,
+    preview,
+    process,
+    run,
+    runs,
+    schema,
+    state,
+    suggest_rules,
+    test,
+    validate,
+)
 from beam_pipelines.cli.arguments import Parser
 from beam_pipelines.engine.start import choose_allocator, spare_the_collector
 
@@ -33,6 +47,6 @@ def _parser() -> Parser:
     parser = Parser(prog="beam-pipelines", description="Run data-pipeline services, and look at what they did.")
     parser.add_argument("--version", action="version", version=f"beam-pipelines {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (run, validate, test, plan, preview, schema, runs, dead_letters, state, connections):
+    for module in (run, validate, test, plan, preview, schema, suggest_rules, runs, dead_letters, state, connections):
         module.add(commands)
     return parser

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from beam_pipelines.cli import command, run
 from beam_pipelines.cli.arguments import Parser
+from beam_pipelines.cli.given import INPUT, source_of
 from beam_pipelines.cli.session import Session
 from beam_pipelines.errors import SpecError
 
 if TYPE_CHECKING:
     from beam_pipelines.etl.service import Service
-    from beam_pipelines.spec import DatabaseSource, FileSource
 
 __all__ = ["main"]
 
@@ -30,9 +30,7 @@ def main(argv: Sequence[str]) -> int:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--service", metavar="FILE", help="a definition with a section `validation`; without it, the packaged example is run")
     what.add_argument("--rules", metavar="FILE", help="a list of rules, or `rules` and `actions`, YAML or JSON; rows come from --input")
-    parser.add_argument(
-        "--input", metavar="FILE|CONNECTION:TABLE", help="where rows come from, whatever the definition says: a Parquet file, or a table"
-    )
+    parser.add_argument("--input", metavar=INPUT, help="where rows come from, whatever the definition says: a Parquet file, or a table")
     parser.add_argument("--example-dir", metavar="DIR", help="folder of the example's files; default: beam_pipelines_example/quality")
     run.add_options(parser)
     parser.set_defaults(handler=_run, parser=parser, beam=[])
@@ -48,7 +46,7 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
             code="option-invalid",
         )
     if rows is not None:
-        service = replace(service, definition=service.definition.reading(_source(rows)))
+        service = replace(service, definition=service.definition.reading(source_of(rows)))
     return run.carry_out(arguments, session, service)
 
 
@@ -56,11 +54,11 @@ def _asked(arguments: argparse.Namespace, session: Session) -> tuple[Service, st
     """Return the service that is asked for, and where its rows come from, if the definition does not say."""
     if not (arguments.service or arguments.rules):
         from beam_pipelines.cli import example
-        from beam_pipelines.examples.quality import INPUT
+        from beam_pipelines.examples import quality as packaged
 
         if arguments.input:
             raise SpecError("--input goes with --service or --rules: the packaged example has its own", code="option-invalid")
-        return example.load(arguments, session, "quality"), INPUT
+        return example.load(arguments, session, "quality"), packaged.INPUT
     if arguments.example_dir:
         raise SpecError("--example-dir is where the packaged example goes: it has no meaning beside another service", code="option-invalid")
     if arguments.service:
@@ -69,13 +67,3 @@ def _asked(arguments: argparse.Namespace, session: Session) -> tuple[Service, st
 
     session.definition = Path(arguments.rules)
     return session.opened(load_rules(arguments.rules), arguments.rules, arguments.connections, arguments.state), arguments.input
-
-
-def _source(text: str) -> DatabaseSource | FileSource:
-    """Return the source that a text names: a connection and a table, else a file."""
-    from beam_pipelines.spec import DatabaseSource, FileSource
-
-    connection, colon, table = text.partition(":")
-    if connection and colon and table and not Path(text).exists():
-        return DatabaseSource(connection=connection, table=table)
-    return FileSource(path=str(Path(text).absolute()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from beam_pipelines.cli import quantity
@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["dead_letters", "mark_text", "write"]
 
-# What is told of rules that are judged as a whole.
-_OF_WHOLE: dict[str, Callable[[Any], str]] = {
-    "measured": str,
-    "holds": lambda holds: {True: "yes", False: "no", None: "nothing to look at"}[holds],
-}
+_OF_WHOLE = ("measured", "holds")  # what is told of rules that are judged as a whole
 _BY_RULES = ("rule-violated", "rule-failed")  # codes of rejected rows
 
 
@@ -58,7 +54,7 @@ def _rules(execution: Execution) -> Table:
     """What each rule of the steps came to."""
     count, several = quantity.count, len({step.table for step in execution.steps}) > 1
     every = [rule for step in execution.steps for one in step.transformations for rule in one.rules]
-    more = {name: show for name, show in _OF_WHOLE.items() if any(name in rule for rule in every)}
+    more = [name for name in _OF_WHOLE if any(name in rule for rule in every)]
     head = ["rule", "step", "evaluated>", "violated>", "not evaluated>", "rule errors>", *more]
     rows = []
     for step in execution.steps:
@@ -66,9 +62,18 @@ def _rules(execution: Execution) -> Table:
             for rule in one.rules:
                 numbers = (rule.get("evaluated"), rule.get("violated"), rule["notEvaluated"], rule.get("ruleErrors"))
                 row = [rule["rule"], one.id, *("" if number is None else count(number) for number in numbers)]
-                row += [show(rule[name]) if name in rule else "" for name, show in more.items()]
+                row += [_of_whole(name, rule) for name in more]
                 rows.append([step.table or "", *row] if several else row)
     return Table(["table", *head] if several else head, rows)
+
+
+def _of_whole(name: str, rule: dict[str, Any]) -> str:
+    if name not in rule:
+        return ""
+    if name == "holds":
+        nothing = "nothing to look at" if rule.get("measured") is None else "not judged"
+        return {True: "yes", False: "no", None: nothing}[rule[name]]
+    return str(rule[name])
 
 
 def _rows(step: Step, incoming: int | None) -> Iterator[list[str]]:

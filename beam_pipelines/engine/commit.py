@@ -60,8 +60,8 @@ def commit_loads(
     failure: BeamPipelinesError | None = None
     policy, windows = job.policy(context), windows_of(texts)
     for load, window in windows.items():
-        tally = judged(job, window, Tally.of(load, facts, job.step_ids))
         try:
+            tally = judged(job, window, Tally.of(load, facts, job.step_ids), target)
             yield load, target.commit(window, policy, window.schema(TARGET), tally)
         except BeamPipelinesError as error:
             # One that fails does not hold up the others.

@@ -1,13 +1,14 @@
-"""What is said of the rules of the data set as a whole: judged once, by all that every bundle measured."""
+"""What is said of the data set as a whole, its rules and its profile: once, by all that every bundle measured."""
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from beam_pipelines.engine.job import Job
+from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.counts import Tally
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.runs.window import Window
@@ -19,26 +20,52 @@ if TYPE_CHECKING:
 __all__ = ["judged"]
 
 
-def judged(job: Job, window: Window, tally: Tally) -> Tally:
+def judged(job: Job, window: Window, tally: Tally, target: Target) -> Tally:
     """Return the facts of a load with the verdicts of its rules in the place of what was measured.
 
     Of a load without a row nothing was measured, and its rules are judged all the same: that there are too few rows is a verdict.
+
+    Args:
+        job: The service.
+        window: Of the load.
+        tally: Its facts.
+        target: Whose ledger knows what earlier runs measured.
     """
-    return replace(tally, steps=tuple(_of(job, window, place, fact) for place, fact in enumerate(tally.steps)))
+    return replace(tally, steps=tuple(_of(job, window, place, fact, target) for place, fact in enumerate(tally.steps)))
 
 
-def _of(job: Job, window: Window, place: int, fact: StepFact) -> StepFact:
+def _of(job: Job, window: Window, place: int, fact: StepFact, target: Target) -> StepFact:
     model = job.definition.steps[place]
-    if model.type != "validate" or not _judges(model) or model.id not in window.schemas:
+    if model.type != "validate" or not (_judges(model) or getattr(model, "profile", False)) or model.id not in window.schemas:
         return fact
     from beam_pipelines.engine.opening import open_steps
 
     (opened,) = open_steps(job, [place], window)
     with contextlib.closing(opened):
-        verdicts = cast("Validate", opened).verdicts(fact.states, datetime.fromisoformat(window.started_at))
+        step = cast("Validate", opened)
+        state = step.measured(fact.states)
+        verdicts = step.verdicts(state, datetime.fromisoformat(window.started_at), _past(model, window, target))
+        profile = tuple(step.measures.profile(state))
     severity = {rule.id: rule.severity for rule in getattr(model, "rules", ())}
     told = {rule: {**asdict(verdict), "severity": severity[rule]} for rule, verdict in verdicts.items()}
-    return replace(fact, states=(), verdicts=told)
+    return replace(fact, states=(), verdicts=told, profile=profile)
+
+
+def _past(model: StepBase, window: Window, target: Target) -> dict[str, list[dict[str, Any]]]:
+    """What each drift rule of a step told in the last runs of the load that committed before this one, the last first.
+
+    Runs that read what is new are told from those that read everything: they are not to be compared.
+    """
+    runs = [rule.runs for rule in getattr(model, "rules", ()) if rule.type == "drift"]
+    if not runs:
+        return {}
+    rows = target.committed(window.service, window.load, window.generation, max(runs))
+    steps = [step for row in rows if row.counts is not None and row.window.full == window.full for step in row.counts.tally.steps]
+    past: dict[str, list[dict[str, Any]]] = {}
+    for step in steps:
+        for rule, said in step.verdicts.items() if step.step == model.id else ():
+            past.setdefault(rule, []).append({**said["details"], "measured": said["measured"]})
+    return past
 
 
 def _judges(model: StepBase) -> bool:

@@ -76,12 +76,12 @@ def sums_up(step: Any) -> bool:
 
 
 def takes_others(step: Any) -> bool:
-    """Whether a step holds rows against rules that take other rows to tell, or those of another source, so that they come in any order."""
+    """Whether a step tells of rows what takes other rows to tell, or those of another source, so that they come in any order."""
     if step.type != "validate":
         return False
     from beam_pipelines.spec.rule.dataset import SetRule  # few services have rules
 
-    return any(rule.type in ("unique", "foreign-key") or isinstance(rule, SetRule) for rule in step.rules)
+    return step.profile or any(rule.type in ("unique", "foreign-key") or isinstance(rule, SetRule) for rule in step.rules)
 
 
 def _groups(step: Any) -> Mapping[str, str]:

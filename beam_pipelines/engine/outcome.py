@@ -141,7 +141,8 @@ def _about(rule: RuleBase, actions: Actions) -> dict[str, Any]:
 def _quality(step: StepFact) -> dict[str, Any]:
     """What came of the rows of a step of rules."""
     passed = step.records_in - step.failed
-    return {"total": step.records_in, "passed": passed, "failed": step.failed, "warnings": step.warned}
+    told: dict[str, Any] = {"total": step.records_in, "passed": passed, "failed": step.failed, "warnings": step.warned}
+    return {**told, "profile": list(step.profile)} if step.profile else told
 
 
 def _measured(said: Mapping[str, Any]) -> dict[str, Any]:

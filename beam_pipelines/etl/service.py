@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from beam_pipelines.engine.launch import Result
     from beam_pipelines.engine.plan import Plan
     from beam_pipelines.engine.preview import Preview
+    from beam_pipelines.engine.profiled import Profiled
     from beam_pipelines.engine.progress import Progress
 
 __all__ = ["Service"]
@@ -79,6 +80,17 @@ class Service:
 
         with self.placing():
             return preview(self._job, self._context(False, False), step, limit)
+
+    def profile(self, rows: int | None = None) -> Profiled:
+        """Read the source, and tell what its rows are like, before any step; writes nothing.
+
+        Args:
+            rows: The first so many alone; None: all.
+        """
+        from beam_pipelines.engine.profiled import profiled
+
+        with self.placing():
+            return profiled(self._job, self._context(False, False), rows)
 
     def test(self, name: str | None = None) -> tuple[Verdict, ...]:
         """Carry out the definition's `tests:`. It connects to nothing, and writes nothing.

@@ -370,6 +370,17 @@ class Target(Protocol):
     def rows(self, service: str, run: str) -> list[LedgerRow]:
         """The ledger rows of a run, one a load, ordered by load."""
 
+    def committed(self, service: str, load: str, before: int, most: int) -> list[LedgerRow]:
+        """The last runs of a load that committed, the last one first.
+
+        Args:
+            service: Service id.
+            load: Ledger key of the load.
+            before: Generation of a run, as its Prepare saw it: only what committed before it, so that a second attempt of its Commit finds
+                the same.
+            most: How many. There are fewer where the ledger is young or was pruned.
+        """
+
     def give_up(self, service: str, run: str) -> list[LedgerRow]:
         """Mark what a dead run has not committed as `lost`, so that it is refused should it wake; give back its rows."""
 

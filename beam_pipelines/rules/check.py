@@ -12,7 +12,7 @@ import pyarrow as pa
 from beam_pipelines.columnar import size
 from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.rules.compiled import Compiled, compile_rules
-from beam_pipelines.rules.dataset.rule import Measures, Verdict
+from beam_pipelines.rules.dataset.rule import Measures, Past, Verdict
 from beam_pipelines.rules.field import RuleMisfit
 from beam_pipelines.rules.judgement import Judgement, Positions
 from beam_pipelines.rules.key.unique import repeated
@@ -34,6 +34,7 @@ def check(
     actions: Actions | Mapping[str, Any] | None = None,
     references: Mapping[str, pa.Table] | None = None,
     now: datetime | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
 ) -> Result:
     """Check every row of a table.
 
@@ -43,6 +44,7 @@ def check(
         actions: What becomes of a row by the severity of its violation, as a definition has it; default: reject, flag, log.
         references: Tables that foreign keys refer to, by the name in `reference.table`, of another source its path.
         now: The run's start, UTC where it has no zone, by which expressions, `notInFuture` and freshness go; default: the time of the call.
+        history: What earlier checks came to, as `Result.to_dict` gives it, the last one last; drift goes by it, and is not judged without.
 
     Returns:
         Every violation, and the rows told apart; nothing is capped.
@@ -55,13 +57,22 @@ def check(
     now = _zoned(now)
     compiled = compile_rules(models, table.schema, chosen, lambda rule: _referred(rule, references or {}), now=now)
     try:
-        return _checked(table, compiled, now)
+        return _checked(table, compiled, now, _past(compiled, history))
     finally:
         for rule in compiled:
             rule.close()
 
 
-def _checked(table: pa.Table, compiled: Sequence[Compiled], now: datetime) -> Result:
+def _past(compiled: Sequence[Compiled], history: Sequence[Mapping[str, Any]]) -> Past:
+    """What each rule of the data set told in earlier checks, the last one first."""
+    return {
+        at: [one for result in reversed(history) for one in result["rules"] if one["rule"] == rule.model.id]
+        for at, rule in enumerate(compiled)
+        if rule.dataset is not None
+    }
+
+
+def _checked(table: pa.Table, compiled: Sequence[Compiled], now: datetime, past: Past) -> Result:
     batches = [part for batch in table.to_batches() for part in size.split(batch) if part.num_rows]
     schema = marked(table.schema, compiled)
     if schema is None:
@@ -85,7 +96,7 @@ def _checked(table: pa.Table, compiled: Sequence[Compiled], now: datetime) -> Re
         violations.add(judgements, first)
         splits.append(split(compiled, batch, judgements))
         first += batch.num_rows
-    verdicts = measures.verdicts(measured, now)
+    verdicts = measures.verdicts(measured, now, past)
     return Result(
         valid=_table([part.valid for part in splits], schema),
         rejected=pa.Table.from_batches([part.rejected for part in splits if part.rejected.num_rows], table.schema),

@@ -55,6 +55,7 @@ _WHOLE = {
     "distinct-ratio": "dataset.volume:Differences",
     "statistic": "dataset.statistic:Figure",
     "freshness": "dataset.freshness:Newest",
+    "drift": "dataset.drift:Drifting",
     "schema": "dataset.columns:Columns",
 }
 

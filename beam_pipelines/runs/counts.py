@@ -188,7 +188,8 @@ class LoadCounts:
 
 def _step(data: dict[str, Any]) -> StepFact:
     # Ledger rows of runs before steps were fused do not say with which.
-    return StepFact(**{**data, "letters": _letters(data["letters"]), "fused_with": tuple(data.get("fused_with", ())), "states": ()})
+    made = {"letters": _letters(data["letters"]), "fused_with": tuple(data.get("fused_with", ())), "states": ()}
+    return StepFact(**{**data, **made, "profile": tuple(data.get("profile", ()))})
 
 
 def _letters(data: Iterable[dict[str, Any]]) -> tuple[Dead, ...]:

@@ -106,8 +106,9 @@ class StepFact:
         rules: Counts of each rule of a `validate` step, by its id, as `rules.tally.Tally` names them.
         failed: Rows that violate one of its rules of severity error, rejected or not.
         warned: Rows that violate one of severity warning.
-        states: What its rules of the data set as a whole measured, of each bundle; nothing once they are judged.
+        states: What its rules of the data set as a whole measured, and its profile, of each bundle; nothing once they are judged.
         verdicts: What is said of these rules, by their ids, as `rules.dataset.rule.Verdict` names it, with their `severity`.
+        profile: What the columns of the rows that came are like, as `rules.profiling.columns.Profile.told` tells it.
     """
 
     load: str
@@ -132,6 +133,7 @@ class StepFact:
     warned: int = 0
     states: tuple[Any, ...] = ()
     verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    profile: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from beam_pipelines.spec.rule.columns import SchemaRule
     from beam_pipelines.spec.rule.compare import CompareColumns
     from beam_pipelines.spec.rule.dataset import SetRule
+    from beam_pipelines.spec.rule.drift import Drift
     from beam_pipelines.spec.rule.expression import ExpressionRule
     from beam_pipelines.spec.rule.form import Email, Ip, Url, Uuid
     from beam_pipelines.spec.rule.freshness import Freshness
@@ -125,6 +126,7 @@ __all__ = [
     "Destination",
     "DistinctCount",
     "DistinctRatio",
+    "Drift",
     "Email",
     "EnrichStep",
     "ErrorBudget",
@@ -261,6 +263,7 @@ _NAMES = {
     "beam_pipelines.spec.rule": ("Action", "Actions", "Rule", "RuleBase", "Severity"),
     "beam_pipelines.spec.rule.columns": ("SchemaRule",),
     "beam_pipelines.spec.rule.dataset": ("SetRule",),
+    "beam_pipelines.spec.rule.drift": ("Drift",),
     "beam_pipelines.spec.rule.freshness": ("Freshness",),
     "beam_pipelines.spec.rule.order": ("Monotonic",),
     "beam_pipelines.spec.rule.ratio": ("DistinctRatio", "NullRatio"),

@@ -88,6 +88,10 @@ class Validation(Model):
     source: Source | None = Field(default=None, description="Where rows come from; default: --input.")
     rules: tuple[Rule, ...] = Field(min_length=1, description="What must hold.")
     actions: Actions = Field(default_factory=Actions, description="What becomes of a row, by the severity of its violation.")
+    profile: bool = Field(
+        default=False,
+        description="Tell in the record what the columns are like: counts, least and greatest values, quantiles, values that occur often.",
+    )
     destination: Destination | None = Field(default=None, description="Where valid rows go; default: nowhere, they are counted.")
 
     @classmethod
@@ -100,7 +104,7 @@ class Validation(Model):
         """The rules as the one step of an ETL service between source and destination."""
         from beam_pipelines.spec.step.validate import ValidateStep  # services without rules start without it
 
-        return ValidateStep(id=RULES, rules=self.rules, actions=self.actions)
+        return ValidateStep(id=RULES, rules=self.rules, actions=self.actions, profile=self.profile)
 
 
 class ErrorBudget(Model):

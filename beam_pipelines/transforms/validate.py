@@ -17,6 +17,7 @@ from beam_pipelines.rules.dataset.rule import Measures, Verdict
 from beam_pipelines.rules.judgement import Judgement, Positions
 from beam_pipelines.rules.key.reference import References
 from beam_pipelines.rules.key.unique import repeated
+from beam_pipelines.rules.profiling.profiler import Profiler
 from beam_pipelines.rules.split import MARKS, marked, split
 from beam_pipelines.rules.tally import Tally, threshold
 from beam_pipelines.runs.facts import add_rules
@@ -93,6 +94,9 @@ class Validate:
                 for at, rule in enumerate(rules)
                 if rule.dataset is not None or threshold(rule.model) is not None
             ]
+            if self._model.profile:
+                message = "expected no profile in the source of a join, lookup, union or foreign key, whose steps are not recorded"
+                problems.append(Problem(message, f"{self._path}.profile", hint="profile its rows in a service of their own"))
         if problems:
             raise PlanError(f"step {self.id!r} cannot be carried out", problems=problems, code="rule-invalid")
 
@@ -105,7 +109,8 @@ class Validate:
     def open(self, schema_in: pa.Schema, schema_out: pa.Schema, now: datetime) -> None:  # noqa: ARG002 (it follows from the other)
         self.close()
         self._rules, self._schema = self._compiled(schema_in, now), schema_in
-        self.measures = Measures(self._rules)
+        profiler = Profiler(schema_in) if self._model.profile else None
+        self.measures = Measures(self._rules, profiler)
 
     def close(self) -> None:
         for rule in self._rules or ():
@@ -135,12 +140,24 @@ class Validate:
             raise FatalError(f"step {self.id!r} was not opened", code="internal")
         return self._rules
 
-    def verdicts(self, states: Iterable[Any], now: datetime) -> dict[str, Verdict]:
-        """Judge the rules of the data set as a whole, by the states of all its parts; by their ids."""
+    def measured(self, states: Iterable[Any]) -> Any:
+        """Return the state of all rows, of the states of all parts of the data set."""
         state = self.measures.nothing()
         for part in states:
             state = self.measures.merge(state, part)
-        return {self._opened()[at].model.id: verdict for at, verdict in self.measures.verdicts(state, now).items()}
+        return state
+
+    def verdicts(self, state: Any, now: datetime, past: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Verdict]:
+        """Judge the rules of the data set as a whole; by their ids.
+
+        Args:
+            state: Of all rows.
+            now: When the run started.
+            past: What each rule told in earlier runs, the last one first, by its id.
+        """
+        ids = [rule.model.id for rule in self._opened()]
+        known = {at: past[rule] for at, rule in enumerate(ids) if rule in past}
+        return {ids[at]: verdict for at, verdict in self.measures.verdicts(state, now, known).items()}
 
     def apply(self, batch: pa.RecordBatch) -> Applied:
         """Carry the step out on one batch, as if it held every row."""

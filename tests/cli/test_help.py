@@ -15,6 +15,7 @@ COMMANDS = [
     ["plan"],
     ["preview"],
     ["schema"],
+    ["suggest-rules"],
     ["runs"],
     ["runs", "show"],
     ["runs", "report"],

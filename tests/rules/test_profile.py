@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import statistics
 from collections import Counter
 from datetime import date
 from decimal import Decimal
@@ -17,7 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_pipelines.rules import check, profile, suggest
+from beam_pipelines.rules.profiling.columns import Profile
 from beam_pipelines.rules.profiling.frequent import COUNTERS, Frequent
+from beam_pipelines.rules.profiling.profiler import Profiler
+from beam_pipelines.rules.profiling.room import BUNDLE
 from beam_pipelines.rules.profiling.shape import of_form, pattern, shapes
 from tests.rules.tables import cut, found
 
@@ -51,6 +55,7 @@ def test_columns_are_told_as_the_eye_sees_them() -> None:
         "min": 1,
         "max": 2,
         "mean": 5 / 3,
+        "stddev": pytest.approx(math.sqrt(1 / 3)),
         "quantiles": {"0.05": pytest.approx(1.1), "0.25": 1.5, "0.5": 2.0, "0.75": 2.0, "0.95": 2.0},
     }
     assert {key: columns["x"][key] for key in ("count", "nan", "min", "max", "distinct")} == {
@@ -83,6 +88,97 @@ def test_a_profile_of_no_rows_has_all_columns() -> None:
     assert suggest(profile(TABLE.slice(0, 0))) == []
     with pytest.raises(ValueError, match="at least one batch"):
         profile([])
+
+
+def test_values_of_columns_that_keep_secrets_are_not_told() -> None:
+    (state, password) = profile(pa.table({"state": ["ok", "ok"], "db_password": ["hunter2", "Tr0ub4dor"]})).told()
+    assert (state["name"], state["top"]) == ("state", [{"value": "ok", "count": 2}])
+    assert password == {
+        "name": "db_password",
+        "type": "string",
+        "count": 2,
+        "nulls": 0,
+        "distinct": 2,
+        "empty": 0,
+        "length": {"min": 7, "max": 9, "mean": 8.0},
+        "withheld": True,
+    }
+    numbers = profile(pa.table({"PIN": [1234, 9999]})).told()[0]
+    assert not {"min", "max", "mean", "quantiles", "top"} & numbers.keys()
+
+
+def test_columns_of_every_type_are_told_and_added_up() -> None:
+    keys = [bytes([at]) * 16 for at in range(6)]
+    table = pa.table(
+        {
+            "uuid": pa.array(keys, pa.uuid()),
+            "flag": [True, False, True, True, None, True],
+            "time": pa.array([5, 3, 4, 5, 5, 5], pa.time64("us")),
+            "span": pa.array([1, 1, 2, 1, 1, 1], pa.duration("s")),
+            "huge": pa.array([2**64 - 1, 1, 1, 1, 1, 1], pa.uint64()),
+            "none": pa.nulls(6),
+            "half": pa.array([1.0] * 6, pa.float16()),
+            "many": pa.array([[("k", 1)]] * 6, pa.map_(pa.string(), pa.int64())),
+            "bytes": keys,
+            "view": pa.array(list("aabbbb"), pa.string_view()),
+        }
+    )
+    profiler = Profiler(table.schema)
+    state = profiler.nothing()
+    for batch in table.to_batches(max_chunksize=4):
+        state = profiler.merge(state, pickle.loads(pickle.dumps(profiler.measure(batch))))
+    told = {one.pop("name"): one for one in profiler.told(state)}
+    orjson.dumps(told)
+    assert told["uuid"]["distinct"] == 6
+    assert told["uuid"]["top"][0] == {"value": "00000000-0000-0000-0000-000000000000", "count": 1}
+    assert (told["flag"]["nulls"], told["flag"]["top"]) == (1, [{"value": True, "count": 4}, {"value": False, "count": 1}])
+    assert (told["time"]["min"], told["time"]["max"]) == ("00:00:00.000003", "00:00:00.000005")
+    assert told["span"]["top"][0] == {"value": "PT1S", "count": 5}
+    assert (told["huge"]["max"], told["huge"]["top"][0]) == (2**64 - 1, {"value": 1, "count": 5})
+    assert told["view"]["top"] == [{"value": "b", "count": 4}, {"value": "a", "count": 2}]
+    for name in ("half", "many", "bytes"):  # whose values are not compared
+        assert told[name] == {"type": str(table.schema.field(name).type), "count": 6, "nulls": 0}
+    assert told["none"] == {"type": "null", "count": 0, "nulls": 6}
+
+
+def test_of_texts_that_are_no_text_no_rule_follows() -> None:
+    broken = pa.array([b"ok", b"\xff"] * 20).view(pa.string())
+    table = pa.table({"t": broken})
+    assert profile(table).to_dict()["columns"]["t"]["top"] == [{"value": "ok", "count": 20}, {"value": "\ufffd", "count": 20}]
+    assert [rule["type"] for rule in suggest(profile(table))] == ["required-fields"]
+
+
+def test_long_texts_are_cut_off_among_the_top_values() -> None:
+    texts = ["ä" * 300 + end for end in "abb"]
+    assert profile(pa.table({"t": texts})).to_dict()["columns"]["t"]["top"] == [{"value": "ä" * 100, "count": 3}]
+
+
+def test_states_of_bundles_are_small_and_say_what_is_about_so() -> None:
+    """Of 60,000 rows of four kinds of columns, cut in any way, one answer; no column takes more than a few hundred kilobytes."""
+    random = np.random.default_rng(5)
+    size = 60_000
+    numbers = random.normal(50, 20, size)
+    table = pa.table(
+        {"n": random.permutation(size), "x": numbers, "t": [f"some text {at}" for at in range(size)], "c": random.integers(0, 9, size)}
+    )
+    whole = Profile.of(table.combine_chunks().to_batches()[0], BUNDLE)
+    parts = [Profile.of(batch, BUNDLE) for batch in cut(table, [1, 7_000, 31_234]).to_batches()]
+    merged = parts[2] + parts[0] + (parts[3] + parts[1])
+    for name, column in merged.columns.items():
+        assert len(pickle.dumps(column)) < 300_000, name
+    told, of_whole = ({one.pop("name"): one for one in made.told()} for made in (merged, whole))
+    for name in ("n", "t", "x"):
+        for one in (told[name], of_whole[name]):
+            assert 0 < one.pop("topMissed") <= size / COUNTERS
+            assert one["top"] == []  # none occurs so often that it is known to
+    assert told == of_whole
+    assert told["n"]["distinctApproximate"]
+    assert told["n"]["distinct"] == pytest.approx(size, rel=0.03)
+    assert told["x"]["quantilesApproximate"]
+    assert told["x"]["quantiles"]["0.95"] == pytest.approx(np.quantile(numbers, 0.95), rel=0.004)
+    assert told["x"]["stddev"] == pytest.approx(statistics.stdev(numbers.tolist()), rel=1e-12)
+    assert ("distinctApproximate" in told["c"], told["c"]["distinct"]) == (False, 9)
+    assert told["t"]["patterns"] == [{"value": "a a 9", "count": size}]
 
 
 ROWS = st.lists(

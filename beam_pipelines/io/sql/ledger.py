@@ -104,18 +104,18 @@ class Ledger:
     def rows(self, tx: Session, service: str, run: str) -> list[LedgerRow]:
         """The rows of a run, ordered by load."""
         found = tx.execute(f"SELECT {_COLUMNS} FROM {self.loads} WHERE service = ? AND run = ? ORDER BY {_LOAD}", (service, run))
-        return [
-            LedgerRow(
-                run=run_,
-                load=load,
-                status=status,
-                window=Window.from_text(plan),
-                counts=LoadCounts.from_json(json.loads(counts)) if counts else None,
-                prepared_at=prepared,
-                ended_at=ended,
-            )
-            for run_, load, status, plan, counts, prepared, ended in found.rows
-        ]
+        return [_row(*columns) for columns in found.rows]
+
+    def committed(self, tx: Session, service: str, load: str, before: int, most: int) -> list[LedgerRow]:
+        """The last runs of a load that committed before a generation, the last one first."""
+        where = f"FROM {self.loads} WHERE service = ? AND {_LOAD} = ? AND status = 'committed' AND generation"
+        # Not every database knows LIMIT, and the counts of all runs are many bytes.
+        there = sorted((found for (found,) in tx.execute(f"SELECT generation {where} < ?", (service, load, before)).rows), reverse=True)
+        if not there:
+            return []
+        least = there[min(most, len(there)) - 1]
+        kept = tx.execute(f"SELECT {_COLUMNS}, generation {where} < ? AND generation >= ?", (service, load, before, least)).rows
+        return [_row(*columns[:-1]) for columns in sorted(kept, key=lambda columns: -columns[-1])][:most]
 
     def claim(self, tx: Session, window: Window) -> LoadCounts | None:
         """Take the run's row for this commit; None when it is ours now, else the result of the commit that was there first.
@@ -224,6 +224,11 @@ class Ledger:
         if any(status == "prepared" for status, _ in found.rows):
             return None
         return {name for _, counts in found.rows for name in _letters(counts)}
+
+
+def _row(run: str, load: str, status: str, plan: str, counts: str | None, prepared: str, ended: str | None) -> LedgerRow:
+    known = LoadCounts.from_json(json.loads(counts)) if counts else None
+    return LedgerRow(run, load, status, Window.from_text(plan), known, prepared, ended)
 
 
 def _letters(counts: str | None) -> list[str]:

@@ -121,6 +121,15 @@ class LedgerTarget(ABC):
                 return []
             return self.ledger.rows(tx, service, run)
 
+    def committed(self, service: str, load: str, before: int, most: int) -> list[LedgerRow]:
+        def once() -> list[LedgerRow]:
+            with self.reading() as tx:
+                if tx is None or not self.has_table(tx, self.ledger.loads):
+                    return []
+                return self.ledger.committed(tx, service, load, before, most)
+
+        return self._retrying(once)
+
     def give_up(self, service: str, run: str) -> list[LedgerRow]:
         if self.rows(service, run):
 

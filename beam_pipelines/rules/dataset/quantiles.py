@@ -43,6 +43,14 @@ class Quantiles:
         return cls._kept(np.sort(np.asarray(pc.cast(numbers, pa.float64(), safe=False)) + 0.0), bound)
 
     @classmethod
+    def weighted(cls, numbers: pa.Array, counts: Longs, bound: int = EXACT) -> Quantiles:
+        """Return numbers, each of which occurs as often as `counts` says; none of them is null or NaN."""
+        values = np.asarray(pc.cast(numbers, pa.float64(), safe=False)) + 0.0
+        if int(counts.sum()) <= bound:
+            return cls(np.sort(np.repeat(values, counts)), None, bound)
+        return cls(*_counted(values, counts), bound)
+
+    @classmethod
     def _kept(cls, values: Doubles, bound: int) -> Quantiles:
         if len(values) <= bound:
             return cls(values, None, bound)
@@ -74,7 +82,14 @@ def _counted(values: Doubles, counts: Longs) -> tuple[Doubles, Longs]:
 
     A value that stands for a bucket is in that bucket, so that what is counted already may be counted again.
     """
-    numbers, of = np.unique(buckets(values), return_inverse=True)
-    sums = np.zeros(len(numbers), dtype=np.int64)
-    np.add.at(sums, of, counts)
-    return bucket_values(numbers.astype(np.int64)), sums
+    numbers = buckets(values).astype(np.int64)
+    least = int(numbers.min())
+    span = int(numbers.max()) - least + 1
+    if span > 8 * len(numbers):  # a count for each bucket between them would be mostly zeros
+        found, of = np.unique(numbers, return_inverse=True)
+        sums = np.zeros(len(found), dtype=np.int64)
+        np.add.at(sums, of, counts)
+        return bucket_values(found), sums
+    filled = np.bincount(numbers - least, weights=counts).astype(np.int64)
+    kept = np.flatnonzero(filled)
+    return bucket_values(kept + least), filled[kept]

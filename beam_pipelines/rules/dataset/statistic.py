@@ -1,4 +1,4 @@
-"""A figure of all numbers of a field: mean, least, greatest, sum or quantile."""
+"""A figure of all numbers of a field: mean, least, greatest, sum, quantile or standard deviation."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from beam_pipelines.columnar.convert import family
 from beam_pipelines.rules.dataset.figures import NUMBERS, Figures, numbers, of_type
+from beam_pipelines.rules.dataset.moments import Moments
 from beam_pipelines.rules.dataset.quantiles import Quantiles
 from beam_pipelines.rules.dataset.rule import Bounds, Verdict, plain_integer
 from beam_pipelines.rules.field import Field, RuleMisfit
@@ -28,6 +29,7 @@ class _State:
     rows: int
     figures: Figures
     quantiles: Quantiles
+    moments: Moments
 
 
 class Figure:
@@ -50,14 +52,16 @@ class Figure:
         self._message = f"expected a {name} of {model.field} {Bounds(model.min, model.max)}"
 
     def nothing(self) -> _State:
-        return _State(0, Figures(), Quantiles())
+        return _State(0, Figures(), Quantiles(), Moments())
 
     def measure(self, batch: pa.RecordBatch) -> _State:
         found = numbers(self._field.read(batch))
-        return _State(batch.num_rows, Figures.of(found), Quantiles.of(found) if self._quantile else Quantiles())
+        moments = Moments.of(found) if self._figure == "stddev" else Moments()
+        return _State(batch.num_rows, Figures.of(found), Quantiles.of(found) if self._quantile else Quantiles(), moments)
 
     def merge(self, one: _State, other: _State) -> _State:
-        return _State(one.rows + other.rows, one.figures + other.figures, one.quantiles + other.quantiles)
+        quantiles, moments = one.quantiles + other.quantiles, one.moments + other.moments
+        return _State(one.rows + other.rows, one.figures + other.figures, quantiles, moments)
 
     def judge(self, state: _State, now: datetime) -> Verdict:
         del now
@@ -71,6 +75,8 @@ class Figure:
     def _measured(self, state: _State) -> Fraction | float | None:
         if self._quantile:
             return state.quantiles.at(self._share)
+        if self._figure == "stddev":
+            return state.moments.deviation
         if not state.figures.count:
             return None
         if self._figure in ("mean", "sum"):
@@ -80,7 +86,7 @@ class Figure:
         return end if end is None or isinstance(end, float) else Fraction(end)
 
 
-_NAMES = {"mean": "mean", "min": "least number", "max": "greatest number", "sum": "sum", "median": "median"}
+_NAMES = {"mean": "mean", "min": "least number", "max": "greatest number", "sum": "sum", "median": "median", "stddev": "standard deviation"}
 
 
 def plain_figure(figure: Fraction | float, kind: pa.DataType, name: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_pipelines.columnar.plain import plain
 from beam_pipelines.columnar.stored import reduced, restored
@@ -57,17 +58,26 @@ class Frequent:
         """Return values that are counted, each once, in no more counters than there are."""
         if len(counts) <= COUNTERS:
             return cls(values, counts, missed)
-        less = int(np.partition(counts, -COUNTERS - 1)[-COUNTERS - 1])
+        less = _largest(counts, COUNTERS + 1)
         kept = np.flatnonzero(counts > less)
         return cls(values.take(pa.array(kept)), counts[kept] - less, missed + less)
+
+    def cut(self, characters: int) -> Frequent:
+        """Return texts without what is behind so many characters; those that are then the same are counted together."""
+        return self._together(pc.utf8_slice_codeunits(self.values, 0, characters), self.counts, self.missed)
 
     def __add__(self, other: Frequent) -> Frequent:
         if not len(other.counts):
             return Frequent(self.values, self.counts, self.missed + other.missed)
-        encoded = pa.concat_arrays([self.values, other.values]).dictionary_encode()
+        counts = np.concatenate([self.counts, other.counts])
+        return self._together(pa.concat_arrays([self.values, other.values]), counts, self.missed + other.missed)
+
+    @classmethod
+    def _together(cls, values: pa.Array, counts: Longs, missed: int) -> Frequent:
+        encoded = values.dictionary_encode()
         sums = np.zeros(len(encoded.dictionary), dtype=np.int64)
-        np.add.at(sums, np.asarray(encoded.indices), np.concatenate([self.counts, other.counts]))
-        return self.counted(encoded.dictionary, sums, self.missed + other.missed)
+        np.add.at(sums, np.asarray(encoded.indices), counts)
+        return cls.counted(encoded.dictionary, sums, missed)
 
     def top(self, most: int, kind: pa.DataType) -> list[tuple[Any, int]]:
         """Return the values that occur most often as plain values with their counts; of equal counts the least text comes first.
@@ -83,3 +93,13 @@ class Frequent:
             kept = np.arange(len(self.counts))
         shown = plain(restored(self.values.take(pa.array(kept)), kind))
         return sorted(zip(shown, self.counts[kept].tolist(), strict=True), key=lambda pair: (-pair[1], str(pair[0])))[:most]
+
+
+def _largest(counts: Longs, place: int) -> int:
+    """Return the count that is the `place`-th from the largest, from 1."""
+    most = int(counts.max())
+    if most > 8 * len(counts):
+        return int(np.partition(counts, -place)[-place])
+    # Most are small and many alike: how many there are of each takes a fraction of the time.
+    above = np.cumsum(np.bincount(counts)[::-1])
+    return most - int(np.searchsorted(above, place))

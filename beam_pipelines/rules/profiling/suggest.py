@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from typing import Any, get_args
 
 from beam_pipelines.columnar.convert import family
 from beam_pipelines.rules.profiling.columns import ColumnProfile, Profile
+from beam_pipelines.rules.profiling.discreet import keeps_secrets
+from beam_pipelines.rules.profiling.once import KEYS
 from beam_pipelines.rules.profiling.shape import CHARACTERS, FORMS, pattern
 from beam_pipelines.spec.rule import Rule
 
@@ -17,29 +19,30 @@ __all__ = ["suggest"]
 LEAST = 20  # values from which what they have in common is taken for a rule
 _SET = 20  # different values that a list may have
 _REPEATED = 5  # times that each value of a list occurs, on average
-_KEYS = ("int", "text", "uuid")  # families of types that keys have; figures and times are often different by chance
 _NUMBERS = ("int", "float", "decimal")
-_NEARLY = 0.975  # three standard errors of an estimate
 _WHOLE = 2**53  # up to which each whole number is a double
 _DIGITS = 700  # of the greatest double and the least together
 _TYPES = get_args(Rule)[1].names
 _ESTIMATED = {"severity": "warning", "description": "Suggested by an estimate of how many different values there are."}
 
 
-def suggest(profile: Profile) -> list[dict[str, Any]]:
+def suggest(profile: Profile, once: Mapping[str, bool] | None = None) -> list[dict[str, Any]]:
     """Return rules that hold of the rows of a profile, as a definition has them.
 
-    A rule about different values above the profile's bound rests on an estimate; it says so, and is a warning.
+    A rule about different values above the profile's bound rests on an estimate; it says so, and is a warning. No rule holds a value of a
+    column whose name says that its values are secret.
 
     Args:
         profile: Of at least `LEAST` rows; of fewer no rule but required-fields follows.
+        once: Of columns that may be keys, whether they hold each value once, where that is known better than by the profile.
     """
-    required = [name for name, column in profile.columns.items() if _complete(column)]
+    named = {name: column for name, column in profile.columns.items() if name.strip()}  # a definition cannot name the others
+    required = [name for name, column in named.items() if _complete(column)]
     rules: list[dict[str, Any]] = []
     if required:
         rules.append({"id": "required", "type": "required-fields", "fields": required})
-    for name, column in profile.columns.items():
-        rules += ({"field": name, **rule} for rule in _of(column))
+    for name, column in named.items():
+        rules += ({"field": name, **rule} for rule in _of(column, (once or {}).get(name), discreet=keeps_secrets(name)))
     return [_named(rule, at, rules) for at, rule in enumerate(rules)]
 
 
@@ -62,38 +65,40 @@ def _complete(column: ColumnProfile) -> bool:
     return column.rows > 0 and not (column.nulls or column.nans or empty)
 
 
-def _of(column: ColumnProfile) -> Iterator[dict[str, Any]]:
+def _of(column: ColumnProfile, once: bool | None, *, discreet: bool) -> Iterator[dict[str, Any]]:
     if column.count < LEAST or column.distinct is None:
         return
     name = family(column.type)
-    unique = name in _KEYS and _unique(column)
+    unique = name in KEYS and (_unique(column) if once is None else once)
     if unique:
-        yield {"type": "unique", **(_ESTIMATED if column.distinct.approximate else {})}
+        yield {"type": "unique", **(_ESTIMATED if column.distinct.approximate and once is None else {})}
+    if discreet and name in _NUMBERS:
+        return
     if name in _NUMBERS and not column.nans and not (unique and name == "int"):  # keys go on and on
         yield from _range(column)
     if column.texts is not None:
-        yield from _text(column, unique)
+        yield from _text(column, unique, discreet=discreet)
 
 
 def _unique(column: ColumnProfile) -> bool:
     assert column.distinct is not None
-    if column.distinct.approximate:
-        return column.distinct.count >= _NEARLY * column.count and not (column.top is not None and (column.top.counts > 1).any())
-    return column.distinct.count == column.count
+    return column.nearly_unique if column.distinct.approximate else column.distinct.count == column.count
 
 
-def _text(column: ColumnProfile, unique: bool) -> Iterator[dict[str, Any]]:
+def _text(column: ColumnProfile, unique: bool, *, discreet: bool) -> Iterator[dict[str, Any]]:
     assert column.texts is not None
     assert column.top is not None
     assert column.distinct is not None
     texts = column.texts
+    if texts.broken:  # no rule is sure to read them as they were read here
+        return
     some = column.count - texts.empty
-    for form, matched in texts.forms.items():
-        if some and matched == some:
+    for form in FORMS:
+        if some and form in texts.forms:
             yield {"type": form} if form in _TYPES else {"type": "regex", "pattern": FORMS[form]}
             return
     short = texts.longest is not None and texts.longest <= CHARACTERS
-    if not unique and short and column.distinct.count <= min(_SET, column.count // _REPEATED):
+    if not unique and not discreet and short and column.distinct.count <= min(_SET, column.count // _REPEATED):
         yield {"type": "in-set", "values": sorted(value for value, _ in column.top.top(_SET, column.type))}
         return
     shapes = texts.shapes.top(2, texts.shapes.values.type)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar.plain import plain
 from beam_pipelines.rules.profiling.frequent import Frequent
-from beam_pipelines.rules.profiling.shape import FORMS, of_form, shapes
+from beam_pipelines.rules.profiling.shape import FORMS, all_of_form, shapes
 
 __all__ = ["TextProfile", "readable"]
+
+Longs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class TextProfile:
         longest: Most characters.
         characters: Of all texts together.
         shapes: As `rules.shape` says, of those that are not empty.
-        forms: How many have each of `rules.shape.FORMS`.
+        forms: Those of `rules.profiling.shape.FORMS` that all have which are not empty, as far as they were looked for.
+        broken: Whether there are bytes that are no UTF-8.
     """
 
     empty: int = 0
@@ -33,26 +37,30 @@ class TextProfile:
     longest: int | None = None
     characters: int = 0
     shapes: Frequent = field(default_factory=lambda: Frequent.nothing(pa.string()))
-    forms: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FORMS, 0))
+    forms: frozenset[str] = frozenset(FORMS)
+    broken: bool = False
 
     @classmethod
-    def of(cls, texts: pa.Array) -> TextProfile:
-        """Return what texts, without null, are like: each different one is looked at once."""
-        encoded = texts.dictionary_encode()
-        different, counts = encoded.dictionary, np.bincount(np.asarray(encoded.indices), minlength=len(encoded.dictionary))
+    def of(cls, different: pa.Array, counts: Longs, *, forms: bool = True) -> TextProfile:
+        """Return what texts are like.
+
+        Args:
+            different: Each of them once, none of them null.
+            counts: How often each occurs.
+            forms: Whether their forms are looked for.
+        """
         lengths = np.asarray(pc.utf8_length(different)).astype(np.int64)
         full = np.flatnonzero(lengths)
-        some, often = different.take(pa.array(full)), counts[full]
+        some, often = (different, counts) if len(full) == len(lengths) else (different.take(pa.array(full)), counts[full])
         shaped = shapes(some).dictionary_encode()
-        sums = np.zeros(len(shaped.dictionary), dtype=np.int64)
-        np.add.at(sums, np.asarray(shaped.indices), often)
+        sums = np.bincount(np.asarray(shaped.indices), weights=often, minlength=len(shaped.dictionary)).astype(np.int64)
         return cls(
-            empty=len(texts) - int(often.sum()),
+            empty=int(counts.sum() - often.sum()),
             shortest=int(lengths.min()) if len(lengths) else None,
             longest=int(lengths.max()) if len(lengths) else None,
             characters=int((lengths * counts).sum()),
             shapes=Frequent.counted(shaped.dictionary, sums),
-            forms={name: int(often[of_form(some, name)].sum()) for name in FORMS},
+            forms=frozenset(name for name in FORMS if forms and all_of_form(some, name)),
         )
 
     def __add__(self, other: TextProfile) -> TextProfile:
@@ -62,14 +70,15 @@ class TextProfile:
             max((one for one in (self.longest, other.longest) if one is not None), default=None),
             self.characters + other.characters,
             self.shapes + other.shapes,
-            {name: count + other.forms[name] for name, count in self.forms.items()},
+            self.forms & other.forms,
+            self.broken or other.broken,
         )
 
 
-def readable(texts: pa.Array) -> pa.Array:
-    """Return texts with replacement characters for bytes that are no UTF-8."""
+def readable(texts: pa.Array) -> tuple[pa.Array, bool]:
+    """Return texts with replacement characters for bytes that are no UTF-8, and whether there are such."""
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid:
-        return pa.array(plain(texts), texts.type)
-    return texts
+        return pa.array(plain(texts), texts.type), True
+    return texts, False

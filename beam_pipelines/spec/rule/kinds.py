@@ -36,6 +36,7 @@ _HOMES = {
     "distinct-ratio": "beam_pipelines.spec.rule.ratio:DistinctRatio",
     "statistic": "beam_pipelines.spec.rule.statistic:Statistic",
     "freshness": "beam_pipelines.spec.rule.freshness:Freshness",
+    "drift": "beam_pipelines.spec.rule.drift:Drift",
     "schema": "beam_pipelines.spec.rule.columns:SchemaRule",
 }
 

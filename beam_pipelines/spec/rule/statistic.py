@@ -18,11 +18,11 @@ __all__ = ["Statistic"]
 class Statistic(FieldSetRule):
     """A figure of all numbers of a field within bounds; null, NaN and what is no number are left out and counted as not evaluated.
 
-    A sum, a mean, a least and a greatest number are exact; a quantile is so up to 65,536 numbers, and above within 0.4 %.
+    A sum, a mean, a standard deviation, a least and a greatest number are exact; a quantile is so up to 65,536 numbers, above within 0.4 %.
     """
 
     type: Literal["statistic"] = Field(default="statistic", description="A figure of all numbers of a field within bounds.")
-    statistic: Literal["mean", "min", "max", "sum", "median", "quantile"] = Field(description="Which figure.")
+    statistic: Literal["mean", "min", "max", "sum", "median", "quantile", "stddev"] = Field(description="Which figure.")
     quantile: Ratio | None = Field(default=None, description="Of `statistic: quantile`, the share of the numbers below it, from 0 to 1.")
     min: Number | None = Field(default=None, description="Least figure allowed.")
     max: Number | None = Field(default=None, description="Greatest figure allowed.")

@@ -23,6 +23,11 @@ class ValidateStep(WholeStep):
     rules: tuple[Rule, ...] = Field(min_length=1, description="What must hold.")
     actions: Actions = Field(default_factory=Actions, description="What becomes of a row, by the severity of its violation.")
 
+    profile: bool = Field(
+        default=False,
+        description="Tell in the record what the columns are like: counts, least and greatest values, quantiles, values that occur often.",
+    )
+
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
         """Rules have names of their own."""

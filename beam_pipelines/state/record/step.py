@@ -35,7 +35,7 @@ class Transformation:
             what it is: `type`, `severity`, `action`, `fields`, `mostly`, `maxFailures` and `description`, as far as they are set.
         quality: Of a `validate` step how many rows it looked at (`total`), how many violate a rule of severity error (`failed`), how many
             none (`passed`), and how many one of severity warning (`warnings`); where they are known, `examples` of rows that violate, and
-            the `profile` of its columns.
+            the `profile` of the columns, as `rules.profiling.columns.Profile.told` tells it.
     """
 
     id: str

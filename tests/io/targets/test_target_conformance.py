@@ -262,6 +262,32 @@ def test_a_second_commit_of_a_run_gives_back_the_first_ones_result(place: Any, l
 
 
 @pytest.mark.files_too
+def test_the_last_runs_that_committed_are_told_the_last_first(loading: Any) -> None:
+    assert loading.target.committed("shop", "customers", 9, 5) == []  # there is no ledger
+    runs = [loading.begin().stage([ADA]) for _ in range(1)]
+    runs[0].commit()
+    for at in range(3):
+        run = loading.begin(low=Mark.of(at)).stage([ADA] * (at + 2))
+        run.commit()
+        runs.append(run)
+    loading.load([BOB], load="others")
+    loading.load([BOB], service="another")
+    failing = loading.begin(budget=Budget(rows=0)).stage([CYD]).lose(1)
+    assert failing.commit().code == "budget-exceeded"
+    waiting = loading.begin().stage([CYD])  # prepared, and not committed
+
+    def told(before: int, most: int) -> list[Any]:
+        return [(row.run, row.counts.tally.read, row.window.low) for row in loading.target.committed("shop", "customers", before, most)]
+
+    every = [(run.window.run, at + 1, run.window.low) for at, run in enumerate(runs)][::-1]
+    assert told(waiting.window.generation, 10) == every
+    assert told(waiting.window.generation, 2) == every[:2]
+    assert told(runs[2].window.generation, 10) == every[2:]  # neither that run itself nor what came after it
+    assert waiting.commit().code == ""
+    assert told(waiting.window.generation, 10) == every
+
+
+@pytest.mark.files_too
 def test_two_commits_of_a_run_at_once_load_once(place: Any, loading: Any) -> None:
     run = loading.begin(mode="upsert", keys=("id",)).stage([ADA, BOB])
     other = replace(run, target=place.target())
