@@ -28,7 +28,7 @@ class Unique(RuleBase):
     )
     horizon: Span | None = Field(
         default=None,
-        description="How long a value is remembered, in event time; for rows without an end, which only a pipeline of yours has.",
+        description="How long a value is remembered, in event time; for rows without an end, in a pipeline of yours.",
     )
 
     @classmethod
