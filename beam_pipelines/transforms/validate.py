@@ -16,6 +16,7 @@ from beam_pipelines.rules.compiled import Compiled, compile_rules
 from beam_pipelines.rules.dataset.rule import Measures, Verdict
 from beam_pipelines.rules.judgement import Judgement, Positions
 from beam_pipelines.rules.key.reference import References
+from beam_pipelines.rules.key.scope import stream_keys
 from beam_pipelines.rules.key.unique import repeated
 from beam_pipelines.rules.profiling.profiler import Profiler
 from beam_pipelines.rules.split import MARKS, marked, split
@@ -84,6 +85,7 @@ class Validate:
             for at, rule in enumerate(rules)
             if rule.order is not None
         ]
+        problems += stream_keys([rule.model for rule in rules], f"{self._path}.rules")
         if _ASIDE in self._path:
             problems += [
                 Problem(
