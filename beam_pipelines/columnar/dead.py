@@ -14,7 +14,7 @@ from beam_pipelines.columnar.compact import take
 from beam_pipelines.columnar.plain import plain
 from beam_pipelines.columnar.size import MAX_CELL_BYTES, cell_sizes
 
-__all__ = ["HEAD_BYTES", "SCHEMA", "TRUNCATED", "letters"]
+__all__ = ["HEAD_BYTES", "SCHEMA", "TRUNCATED", "letters", "payloads"]
 
 SCHEMA = pa.schema(
     [
@@ -70,12 +70,13 @@ def letters(
         pa.array(list(codes), pa.string()),
         pa.array(list(messages), pa.string()),
         pa.array(told, pa.string()),
-        pa.array(_payloads(take(origin.visible(batch), rows), max_cell_bytes), pa.string()),
+        pa.array(payloads(take(origin.visible(batch), rows), max_cell_bytes), pa.string()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
-def _payloads(taken: pa.RecordBatch, max_cell_bytes: int) -> list[str]:
+def payloads(taken: pa.RecordBatch, max_cell_bytes: int = MAX_CELL_BYTES) -> list[str]:
+    """Write rows as JSON objects, without hidden columns; a cell above `max_cell_bytes` as `letters` says."""
     columns = [_cells(column, max_cell_bytes) for column in taken.columns]
     names = taken.schema.names
     rows = zip(*columns, strict=True) if columns else ((),) * taken.num_rows

@@ -332,7 +332,7 @@ def _clean(target: Target, service: str, run: str, rows: list[Any], *, everythin
 
 
 def _kept(rows: list[Any]) -> set[str]:
-    return {letter.staged.name for row in rows if row.counts for letter in row.counts.letters}
+    return {name for row in rows if row.counts for name in row.counts.kept}
 
 
 def _exit_code(outcome: Outcome, rows: list[Any], error: BaseException | None) -> int:

@@ -118,10 +118,12 @@ def _rules(job: Job, step: StepFact) -> tuple[dict[str, Any], ...]:
     return tuple({"rule": rule, **(told[rule] if rule in told else Tally().to_dict())} for rule in ids)
 
 
-def _quality(step: StepFact) -> dict[str, Any]:
-    """What came of the rows of a step of rules."""
+def _quality(step: StepFact, rules: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    """What came of the rows of a step of rules, and some that violate them."""
     passed = step.records_in - step.failed
-    return {"total": step.records_in, "passed": passed, "failed": step.failed, "warnings": step.warned}
+    told: dict[str, Any] = {"total": step.records_in, "passed": passed, "failed": step.failed, "warnings": step.warned}
+    examples = step.examples.listed([rule["rule"] for rule in rules])
+    return {**told, "examples": examples} if examples else told
 
 
 def _measured(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +154,7 @@ def _steps(job: Job, row: LedgerRow, several: bool) -> list[Step]:
             bytes_out=step.bytes_out,
             fused_with=step.fused_with,
             rules=(rules := _rules(job, step)),
-            quality=_quality(step) if rules else None,
+            quality=_quality(step, rules) if rules else None,
         )
         for step in tally.steps
     )

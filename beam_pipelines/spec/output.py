@@ -16,7 +16,7 @@ from beam_pipelines.spec.values import ConnectionName, Count, Text
 __all__ = ["EXAMPLES", "Examples", "FileOutput", "Output", "TableOutput", "WarehouseOutput"]
 
 EXAMPLES = 5  # violations of each rule that a record shows, where nothing else is said
-_ADDED = Field(default="insert", description="insert: add those of each run; replace: keep those of the last run alone.")
+_MODE = "insert: add those of each run; replace: keep those of the last run alone."
 
 
 def _refused(raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
@@ -29,7 +29,7 @@ def _refused(raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
 class _Table(Model):
     connection: ConnectionName = Field(description="Name of the target among the connections.")
     table: Text = Field(description="Table, with its schema if wanted; `{table}` stands for the source's when it has several.")
-    mode: Literal["insert", "replace"] = _ADDED
+    mode: Literal["insert", "replace"] = Field(default="insert", description=_MODE)
     batch_size: Count = Field(default=1000, description="Rows a statement, where the target takes statements.")
     ledger_schema: Text | None = Field(
         default=None, description="Schema of the ledger tables (PostgreSQL, DuckDB), as that of a destination."
@@ -67,7 +67,7 @@ class FileOutput(Model):
     prefix: str = Field(default="", description="What the names of the files begin with.")
     format: FileFormat | None = Field(default=None, description="Default: by the path's name.")
     compression: Compression | None = Field(default=None, description="Default: the format's own (snappy for Parquet).")
-    mode: Literal["insert", "replace"] = _ADDED
+    mode: Literal["insert", "replace"] = Field(default="insert", description=_MODE)
 
     ledger_schema: ClassVar[None] = None
 

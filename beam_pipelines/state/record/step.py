@@ -31,7 +31,7 @@ class Transformation:
         bytes_out: Canonical size of the rows out; steps that ran as one (`fused_with`) have that of the last.
         rules: Of a `validate` step what each rule came to, as `rules.tally.Tally.to_dict` tells it, with the rule's id as `rule`.
         quality: Of a `validate` step how many rows it looked at (`total`), how many violate a rule of severity error (`failed`), how many
-            none (`passed`), and how many one of severity warning (`warnings`).
+            none (`passed`), and how many one of severity warning (`warnings`); and some violations of each rule (`examples`).
     """
 
     id: str
