@@ -45,6 +45,11 @@ class _Table(Model):
         """Name to look up among the connections."""
         return self.connection
 
+    @property
+    def place(self) -> str:
+        """Where it is, in one text."""
+        return self.table
+
 
 class TableOutput(_Table):
     """A table of a database."""
@@ -81,6 +86,11 @@ class FileOutput(Model):
     def connection_name(self) -> str | None:
         """Name to look up among the connections: the bucket's."""
         return self.bucket
+
+    @property
+    def place(self) -> str:
+        """Where it is, in one text."""
+        return self.path if self.path is not None else f"{self.bucket}/{self.prefix}"
 
 
 Output = Annotated[TableOutput | WarehouseOutput | FileOutput, OneOf(TableOutput, WarehouseOutput, FileOutput)]
