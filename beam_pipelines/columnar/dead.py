@@ -15,7 +15,7 @@ from beam_pipelines.columnar.json_text import json_objects, json_texts, json_val
 from beam_pipelines.columnar.plain import plain
 from beam_pipelines.columnar.size import MAX_CELL_BYTES, cell_sizes
 
-__all__ = ["HEAD_BYTES", "SCHEMA", "TRUNCATED", "letters"]
+__all__ = ["HEAD_BYTES", "SCHEMA", "TRUNCATED", "letters", "payloads"]
 
 SCHEMA = pa.schema(
     [
@@ -70,12 +70,13 @@ def letters(
         pa.array(list(codes), pa.string()),
         pa.array(list(messages), pa.string()),
         origin.json_origins(batch, rows) if origins is None else json_values(origins),
-        _payloads(take(origin.visible(batch), rows), max_cell_bytes),
+        payloads(take(origin.visible(batch), rows), max_cell_bytes),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
-def _payloads(taken: pa.RecordBatch, max_cell_bytes: int) -> pa.Array:
+def payloads(taken: pa.RecordBatch, max_cell_bytes: int = MAX_CELL_BYTES) -> pa.Array:
+    """Write rows as JSON objects, without hidden columns; a cell above `max_cell_bytes` as `letters` says."""
     return json_objects(taken.schema.names, [_cells(column, max_cell_bytes) for column in taken.columns], taken.num_rows)
 
 

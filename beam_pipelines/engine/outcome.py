@@ -138,10 +138,13 @@ def _about(rule: RuleBase, actions: Actions) -> dict[str, Any]:
     return {name: value for name, value in about.items() if value is not None}
 
 
-def _quality(step: StepFact) -> dict[str, Any]:
-    """What came of the rows of a step of rules."""
+def _quality(step: StepFact, rules: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    """What came of the rows of a step of rules, and some that violate them."""
     passed = step.records_in - step.failed
     told: dict[str, Any] = {"total": step.records_in, "passed": passed, "failed": step.failed, "warnings": step.warned}
+    examples = step.examples.listed([rule["rule"] for rule in rules])
+    if examples:
+        told["examples"] = examples
     return {**told, "profile": list(step.profile)} if step.profile else told
 
 
@@ -173,7 +176,7 @@ def _steps(job: Job, row: LedgerRow, several: bool) -> list[Step]:
             bytes_out=step.bytes_out,
             fused_with=step.fused_with,
             rules=(rules := _rules(job, step)),
-            quality=_quality(step) if rules else None,
+            quality=_quality(step, rules) if rules else None,
         )
         for step in tally.steps
     )

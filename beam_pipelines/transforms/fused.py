@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_pipelines.columnar import cast, size
+from beam_pipelines.runs.example import Examples
 from beam_pipelines.runs.facts import add_rules
 from beam_pipelines.spec.step import StepBase
 from beam_pipelines.spec.step.filter import FilterStep
@@ -133,4 +134,6 @@ def _added(parts: Iterable[Applied]) -> Applied:
         rules=add_rules(*(one.rules for one in every)),
         failed=sum(one.failed for one in every),
         warned=sum(one.warned for one in every),
+        asides=tuple(aside for one in every for aside in one.asides),
+        examples=sum((one.examples for one in every), Examples()),
     )

@@ -82,7 +82,7 @@ def test_a_service_says_what_check_says(rows: Desk) -> None:
     found = check(ROWS, RULES)
     told = {rule.rule.id: rule.tally.to_dict() for rule in found.rules}
     assert counts(record) == told
-    assert step(record)["quality"] == {
+    assert {name: number for name, number in step(record)["quality"].items() if name != "examples"} == {
         "total": ROWS.num_rows,
         "passed": found.passed,
         "failed": found.failed,
