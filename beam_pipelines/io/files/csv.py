@@ -180,7 +180,7 @@ class _Parser:
         """Rows of a block; records with another number of fields, or with bytes that are no characters, are told apart."""
         if is_text(block.data):
             table, whole = self._read(block.data)
-            count = block.lines() + (not block.data.endswith((b"\n", b"\r")))
+            count = block.breaks + (not block.data.endswith((b"\n", b"\r")))
             if whole and table.num_rows == count:
                 # A record a line, for each has one at least.
                 return Rows(table, pa.array(np.arange(block.line, block.line + count, dtype=np.int64)))

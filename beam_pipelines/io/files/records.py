@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -80,13 +81,14 @@ class Block:
     dialect: Dialect
     quotes: tuple[Positions, Positions] = field(default=(_NONE, _NONE))
 
-    def lines(self) -> int:
-        """How many lines it has; a record with line breaks in it has several."""
+    @cached_property
+    def breaks(self) -> int:
+        """How many lines end in it; a record with line breaks in it has several."""
         return _count_lines(self.data, self.dialect)
 
     def starts(self) -> Positions:
         """Where its records start, empty ones included, and behind them where the last one ends."""
-        ends = self._line_ends()
+        ends = self._line_ends
         opens, closes = self.quotes
         if len(opens):
             before = np.searchsorted(opens, ends) - 1
@@ -96,7 +98,7 @@ class Block:
 
     def lines_of(self, starts: Positions) -> Positions:
         """The lines in which records start."""
-        return self.line + np.searchsorted(self._line_ends(), starts)
+        return self.line + np.searchsorted(self._line_ends, starts)
 
     def fields(self, starts: Positions) -> Positions:
         """How many fields each record has."""
@@ -108,6 +110,7 @@ class Block:
         found: Positions = np.diff(np.searchsorted(places, starts)) + 1
         return found
 
+    @cached_property
     def _line_ends(self) -> Positions:
         return _line_ends(np.frombuffer(self.data, np.uint8), self.dialect)
 
@@ -141,13 +144,14 @@ def blocks(read: Callable[[int], bytes], dialect: Dialect, size: int = BLOCK_BYT
         found = _scan(buffer, dialect, last=not more)
         at = 0
         for piece in found.pieces:
-            text = buffer[piece.start : piece.end]
+            text = buffer if piece.end - piece.start == len(buffer) else buffer[piece.start : piece.end]
             if piece.reason:
                 yield _misread(text, line, piece.reason)
-            else:
-                block = Block(text, line, dialect, found.within(piece.start, piece.end))
-                yield from _bounded(block)
-            count = _count_lines(text, dialect)
+                line, at = line + _count_lines(text, dialect), piece.end
+                continue
+            block = Block(text, line, dialect, found.within(piece.start, piece.end))
+            count = block.breaks
+            yield from _bounded(block)
             line, at = line + count, piece.end
             wanted = int(min(size, max(_SMALLEST, len(text) / max(count, 1) * _ROWS)))
         buffer = buffer[at:]
@@ -269,10 +273,10 @@ def _closing(data: bytes, quote: bytes, at: int) -> int:
 def _last_end(data: bytes, dialect: Dialect, start: int = 0, stop: int | None = None) -> int:
     """Behind the last end of a line within bounds, 0: there is none. A carriage return at the very end may be the half of one."""
     stop = len(data) if stop is None else stop
-    end = data.rfind(b"\n", start, stop) + 1
-    if not end and dialect.returns:
-        end = data.rfind(b"\r", start, max(stop - 1, start)) + 1
-    return end
+    end = data.rfind(b"\n", start, stop)
+    if dialect.returns:
+        end = max(end, data.rfind(b"\r", start, max(stop - 1, start)))
+    return end + 1
 
 
 def _line_ends(array: npt.NDArray[np.uint8], dialect: Dialect) -> Positions:
@@ -287,7 +291,7 @@ def _line_ends(array: npt.NDArray[np.uint8], dialect: Dialect) -> Positions:
 
 
 def _count_lines(data: bytes, dialect: Dialect) -> int:
-    count = data.count(b"\n")
+    count = data.count(b"\n") if len(data) < 1000 else int(np.count_nonzero(np.frombuffer(data, np.uint8) == _LF))
     if dialect.returns and b"\r" in data:
         count += data.count(b"\r") - data.count(b"\r\n")
     return count
