@@ -55,7 +55,7 @@ class CsvSource(TextSource):
                 if count >= limit:
                     break
         table = pa.Table.from_batches(batches, parser.schema).slice(0, limit)
-        return names, {name: table[name].combine_chunks() for name in names}, table.num_rows
+        return names, {name: table[name].combine_chunks() for name in names}, count
 
     def inferred(self, name: str, samples: Sequence[Any]) -> pa.DataType:
         return column_type([sample[name] for sample in samples])
@@ -181,7 +181,7 @@ class _Parser:
         if is_text(block.data):
             table, whole = self._read(block.data)
             count = block.breaks + (not block.data.endswith((b"\n", b"\r")))
-            if whole and table.num_rows == count:
+            if whole and table.num_rows == count and not len(block.gaps[0]):
                 # A record a line, for each has one at least.
                 return Rows(table, pa.array(np.arange(block.line, block.line + count, dtype=np.int64)))
             if whole:

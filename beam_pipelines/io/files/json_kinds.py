@@ -13,7 +13,7 @@ from beam_pipelines.io.files.json_text import Number
 
 __all__ = ["as_text", "as_written", "finished", "kind_of", "merged"]
 
-_EXACT, _LONGEST = 15, 18  # digits that a double holds exactly, and that any int64 does
+_EXACT, _LONGEST = 15, 19  # digits that a double holds exactly, and those of the largest int64
 _SMALL = pa.int32()  # stands for a whole number of at most 15 digits, until all of a sample is known
 
 
@@ -35,7 +35,7 @@ def kind_of(value: Any) -> pa.DataType:
 def _number(text: str) -> pa.DataType:
     digits = sum(map(str.isdigit, text.lower().partition("e")[0].lstrip("-0.")))
     if text.removeprefix("-").isdigit():
-        return _SMALL if digits <= _EXACT else pa.int64() if digits <= _LONGEST else pa.string()
+        return _SMALL if digits <= _EXACT else pa.int64() if digits <= _LONGEST and abs(int(text)) < 2**63 else pa.string()
     return pa.float64() if digits <= _EXACT + 2 and abs(float(text)) < float("inf") else pa.string()
 
 

@@ -24,6 +24,7 @@ __all__ = ["JsonLinesSource"]
 
 # Arrow takes these for numbers; JSON has no such words.
 _NO_JSON = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
+_FEW, _PARTS = 2000, 8  # lines of a block that is not cut again, and parts of one that is
 _OPEN, _CLOSED, _LF, _CR = b"{}\n\r"
 
 
@@ -44,8 +45,9 @@ class JsonLinesSource(TextSource):
 
     def head(self, path: Path, pieces: Iterator[Block | Misread], limit: int) -> tuple[tuple[str, ...], Any, int]:  # noqa: ARG002
         kinds: dict[str, list[pa.DataType]] = {}
-        count = 0
+        count = seen = 0
         for piece in pieces:
+            seen += piece.breaks if isinstance(piece, Block) else 0
             for line in piece.data.split(b"\n") if isinstance(piece, Block) else ():
                 if count == limit:
                     break
@@ -58,7 +60,7 @@ class JsonLinesSource(TextSource):
                     kinds.setdefault(name, []).append(kind_of(value))
             if count == limit:
                 break
-        return tuple(kinds), {name: merged(found) for name, found in kinds.items()}, count
+        return tuple(kinds), {name: merged(found) for name, found in kinds.items()}, seen if count == limit else count
 
     def inferred(self, name: str, samples: Sequence[Any]) -> pa.DataType:
         return finished(merged(sample[name] for sample in samples))
@@ -72,7 +74,7 @@ class JsonLinesSource(TextSource):
             if isinstance(piece, Misread):
                 yield Rows(reader.nothing, pa.array([], pa.int64()), [self.misread(piece)])
             else:
-                yield reader.read(piece)
+                yield from reader.read(piece)
 
 
 class _MisfitError(ValueError):
@@ -96,11 +98,21 @@ class _Lines:
         self._kinds = {field.name: field.type for field in schema}
         self.nothing = pa.RecordBatch.from_pylist([], self._slow)
 
-    def read(self, block: Block) -> Rows:
+    def read(self, block: Block) -> Iterator[Rows]:
         batch = self._at_once(block)
         if batch is not None:
-            return Rows(batch, pa.array(np.arange(block.line, block.line + batch.num_rows, dtype=np.int64)))
-        return self._by_line(block)
+            yield Rows(batch, pa.array(np.arange(block.line, block.line + batch.num_rows, dtype=np.int64)))
+        elif block.breaks < _FEW:
+            yield self._by_line(block)
+        else:
+            # A bad line costs those around it the way of many at once, not the whole block.
+            starts = block.starts()
+            edges = starts[np.linspace(0, len(starts) - 1, _PARTS + 1).astype(np.int64)]
+            for start, end, line in zip(edges[:-1].tolist(), edges[1:].tolist(), block.lines_of(edges[:-1]).tolist(), strict=True):
+                part = block.part(start, end, line)
+                batch = self._at_once(part)
+                lines = np.arange(line, line + (batch.num_rows if batch is not None else 0), dtype=np.int64)
+                yield self._by_line(part) if batch is None else Rows(batch, pa.array(lines))
 
     def _at_once(self, block: Block) -> pa.RecordBatch | None:
         """All rows of a block; None when one may be none.

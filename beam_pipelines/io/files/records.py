@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 
 import numpy as np
 import numpy.typing as npt
@@ -74,12 +75,14 @@ class Block:
         line: Of the first, from 1.
         dialect: Of the file.
         quotes: Where quoted parts begin and end.
+        gaps: Where lines are left out that stand in the file, and how many up to there.
     """
 
     data: bytes
     line: int
     dialect: Dialect
     quotes: tuple[Positions, Positions] = field(default=(_NONE, _NONE))
+    gaps: tuple[Positions, Positions] = field(default=(_NONE, _NONE))
 
     @cached_property
     def breaks(self) -> int:
@@ -98,7 +101,9 @@ class Block:
 
     def lines_of(self, starts: Positions) -> Positions:
         """The lines in which records start."""
-        return self.line + np.searchsorted(self._line_ends, starts)
+        lines: Positions = self.line + np.searchsorted(self._line_ends, starts)
+        places, left_out = self.gaps
+        return lines + np.append(0, left_out)[np.searchsorted(places, starts, side="right")] if len(places) else lines
 
     def fields(self, starts: Positions) -> Positions:
         """How many fields each record has."""
@@ -118,7 +123,11 @@ class Block:
         """Some of its records, given where they start and end."""
         opens, closes = self.quotes
         low, high = np.searchsorted(opens, [start, end])
-        return Block(self.data[start:end], line, self.dialect, (opens[low:high] - start, closes[low:high] - start))
+        quotes = opens[low:high] - start, closes[low:high] - start
+        places, left_out = self.gaps
+        first, last = np.searchsorted(places, start, side="right"), np.searchsorted(places, end)
+        gaps = places[first:last] - start, left_out[first:last] - (left_out[first - 1] if first else 0)
+        return Block(self.data[start:end], line, self.dialect, quotes, gaps)
 
 
 def blocks(read: Callable[[int], bytes], dialect: Dialect, size: int = BLOCK_BYTES) -> Iterator[Block | Misread]:
@@ -133,7 +142,8 @@ def blocks(read: Callable[[int], bytes], dialect: Dialect, size: int = BLOCK_BYT
         size: Bytes of a block, about; more when a record is longer.
 
     Yields:
-        Blocks of at most about 60,000 records, and between them what is no record.
+        Blocks of at most about 60,000 records, and what is no record: before the block of the lines around it where it stands before all
+        of its records, else behind it.
     """
     buffer, line, wanted = b"", 1, min(size, _SMALLEST)
     while True:
@@ -142,25 +152,22 @@ def blocks(read: Callable[[int], bytes], dialect: Dialect, size: int = BLOCK_BYT
         if not buffer:
             return
         found = _scan(buffer, dialect, last=not more)
-        at = 0
-        for piece in found.pieces:
-            text = buffer if piece.end - piece.start == len(buffer) else buffer[piece.start : piece.end]
-            if piece.reason:
-                yield _misread(text, line, piece.reason)
-                line, at = line + _count_lines(text, dialect), piece.end
-                continue
-            block = Block(text, line, dialect, found.within(piece.start, piece.end))
-            count = block.breaks
+        at = found.pieces[-1].end if found.pieces else 0
+        block, told = _assembled(buffer, line, dialect, found)
+        leading = sum(1 for _ in takewhile(lambda piece: piece.reason, found.pieces))
+        yield from told[:leading]  # so that nobody takes the first row for the header that one of these was to be
+        if block.data:
             yield from _bounded(block)
-            line, at = line + count, piece.end
-            wanted = int(min(size, max(_SMALLEST, len(text) / max(count, 1) * _ROWS)))
+            wanted = int(min(size, max(_SMALLEST, len(block.data) / max(block.breaks, 1) * _ROWS)))
+        yield from told[leading:]
+        line += block.breaks + (int(block.gaps[1][-1]) if told else 0)
         buffer = buffer[at:]
         if not more:
             return
         if len(buffer) > dialect.longest:
             count = _count_lines(buffer, dialect) + 1
-            told, buffer = _skipped(buffer, read, line)
-            yield told
+            skipped, buffer = _skipped(buffer, read, line)
+            yield skipped
             line += count
         elif not found.pieces:
             wanted = max(wanted, len(buffer))  # twice as much, so that a long record is not looked through for each little piece
@@ -179,9 +186,49 @@ class _Scan:
     opens: Positions = field(default_factory=lambda: _NONE)
     closes: Positions = field(default_factory=lambda: _NONE)
 
-    def within(self, start: int, end: int) -> tuple[Positions, Positions]:
-        low, high = np.searchsorted(self.opens, [start, end])
-        return self.opens[low:high] - start, self.closes[low:high] - start
+
+def _assembled(buffer: bytes, line: int, dialect: Dialect, found: _Scan) -> tuple[Block, list[Misread]]:
+    """The records of a buffer in one block, and what is none: few rows at a time would cost more than all of them."""
+    if len(found.pieces) == 1 and not found.pieces[0].reason:
+        end = found.pieces[0].end
+        return Block(buffer if end == len(buffer) else buffer[:end], line, dialect, _within(found, end)), []
+    parts: list[bytes] = []
+    told: list[Misread] = []
+    places: list[int] = []
+    counts: list[int] = []
+    size = lines = left_out = 0
+    for piece in found.pieces:
+        text = buffer[piece.start : piece.end]
+        count = _count_lines(text, dialect)
+        if piece.reason:
+            told.append(_misread(text, line + lines, piece.reason))
+            left_out += count
+            places.append(size)
+            counts.append(left_out)
+        else:
+            parts.append(text)
+            size += len(text)
+        lines += count
+    gaps = np.array(places, dtype=np.int64), np.array(counts, dtype=np.int64)
+    return Block(b"".join(parts), line, dialect, _moved(found), gaps), told
+
+
+def _within(found: _Scan, end: int) -> tuple[Positions, Positions]:
+    high = int(np.searchsorted(found.opens, end))
+    return found.opens[:high], found.closes[:high]
+
+
+def _moved(found: _Scan) -> tuple[Positions, Positions]:
+    """Quoted parts of the pieces that are records, where these stand one after the other."""
+    starts = np.array([piece.start for piece in found.pieces], dtype=np.int64)
+    good = np.array([not piece.reason for piece in found.pieces], dtype=bool)
+    sizes = np.array([piece.end - piece.start for piece in found.pieces], dtype=np.int64)
+    before = np.cumsum(np.where(good, 0, sizes)) - np.where(good, 0, sizes)
+    if not len(starts) or not len(found.opens):
+        return _NONE, _NONE
+    of = np.searchsorted(starts, found.opens, side="right") - 1
+    kept = good[of] & (found.opens < starts[-1] + sizes[-1])
+    return (found.opens - before[of])[kept], (found.closes - before[of])[kept]
 
 
 def _scan(data: bytes, dialect: Dialect, *, last: bool) -> _Scan:
@@ -249,7 +296,11 @@ def _walk(data: bytes, dialect: Dialect, *, last: bool) -> _Scan:
             break
         if record > good:
             pieces.append(_Piece(good, record))
-        at = good = match.end() if match else length
+        at = match.end() if match else length
+        # Empty lines go with it: behind a carriage return that ends the row before, a line feed would end no line of its own.
+        while data.startswith(b"\n", at):
+            at += 1
+        good = at
         reason = "a quoted field that is not closed" if close < 0 else "a quoted field that goes on behind its closing quote"
         pieces.append(_Piece(record, good, reason))
         record = good

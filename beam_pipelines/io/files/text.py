@@ -77,7 +77,7 @@ class Head:
         path: The file.
         names: Its columns.
         sample: What the format's own `types` reads.
-        rows: Rows of the sample.
+        rows: Rows that were read for it.
         taken: Bytes of the file that they took.
         whole: There are no others.
     """
@@ -174,7 +174,7 @@ class TextSource(ABC):
 
     @abstractmethod
     def head(self, path: Path, pieces: Iterator[Block | Misread], limit: int) -> tuple[tuple[str, ...], Any, int]:
-        """The columns of a file, a sample of at most `limit` rows, and how many it has."""
+        """The columns of a file, a sample of at most `limit` rows, and how many were read for it."""
 
     @abstractmethod
     def inferred(self, name: str, samples: Sequence[Any]) -> pa.DataType:

@@ -30,7 +30,7 @@ def cut(data: bytes, piece: int, dialect: Dialect = CSV) -> list[tuple[int, byte
         for start, end, line, fields in zip(starts[:-1], starts[1:], one.lines_of(starts[:-1]), one.fields(starts), strict=True):
             if text := one.data[start:end].rstrip(b"\r\n"):
                 found.append((int(line), text, int(fields), ""))
-    return found
+    return sorted(found)
 
 
 def by_hand(data: bytes) -> list[tuple[int, bytes, int, str]]:
