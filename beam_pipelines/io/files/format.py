@@ -51,7 +51,8 @@ def compression_of(path: Path, given: str | None) -> str | None:
     if given is None:
         return _PACKED.get(path.suffix.lower())
     if given != "none" and given not in _PACKED.values():
-        raise PlanError(f"source.compression: expected gzip, bz2, zstd or none, got {given!r}, which is not served", code="not-served")
+        message = f"expected gzip, bz2, zstd or none, got {given!r}, which is not served"
+        raise PlanError(message, code="not-served", details={"sourceKey": "compression"})
     return None if given == "none" else given
 
 
@@ -64,4 +65,4 @@ def refuse_keys(model: FileSource, keys: Sequence[str], shown: str) -> None:
     aliases = {name: str(field.alias or name) for name, field in type(model).model_fields.items()}
     given = [aliases[name] for name in keys if name in model.model_fields_set]
     if given:
-        raise PlanError(f"source.{given[0]}: says nothing of {shown} files; leave it out", code="option-invalid")
+        raise PlanError(f"{given[0]!r} says nothing of {shown} files; leave it out", code="option-invalid", details={"sourceKey": given[0]})

@@ -113,7 +113,7 @@ class TextSource(ABC):
         self.model, self.longest = model, longest
         self.place = Place.of(model, connection, folder)
         self.traits = SourceTraits(self.format, incremental=False)
-        self.declared = {name: parse_name(kind) for name, kind in (model.columns or {}).items()}
+        self.declared = {name: _declared(name, kind) for name, kind in (model.columns or {}).items()}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.place.name!r})"
@@ -223,10 +223,10 @@ class TextSource(ABC):
         missing = [name for name in self.declared if name not in samples]
         if missing and not self.may_lack(heads):
             raise PlanError(
-                f"source.columns: expected columns of {self.place.name!r}, got {', '.join(map(repr, missing))}, which it has not;"
+                f"expected columns of {self.place.name!r}, got {', '.join(map(repr, missing))}, which it has not;"
                 f" it has {', '.join(map(repr, samples))}",
                 code="column-missing",
-                details={"columns": missing},
+                details={"sourceKey": f"columns.{missing[0]}", "columns": missing},
             )
         kinds = {name: self.declared.get(name) or self.inferred(name, found) for name, found in samples.items()}
         kinds |= {name: self.declared[name] for name in missing}
@@ -261,6 +261,13 @@ class TextSource(ABC):
                     yield from split(batch)
             if bad:
                 yield _unread(bad, label)
+
+
+def _declared(name: str, kind: str) -> pa.DataType:
+    try:
+        return parse_name(kind)
+    except PlanError as bad:
+        raise PlanError(bad.message, code=bad.code, details={"sourceKey": f"columns.{name}"}) from bad
 
 
 def _unread(bad: Sequence[Bad], label: str) -> Unread:

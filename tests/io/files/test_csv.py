@@ -380,7 +380,7 @@ def test_check_and_sample(tmp_path: Path) -> None:
 
 
 def test_keys_of_text_beside_parquet_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match=r"source\.sampleRows: says nothing of Parquet files"):
+    with pytest.raises(PlanError, match="'sampleRows' says nothing of Parquet files"):
         ParquetSource(FileSource(path="a.parquet", sample_rows=5), None, tmp_path)
 
 
