@@ -61,7 +61,7 @@ def _holds(texts: pa.Array, kind: pa.DataType) -> bool:
 
 
 def altered(texts: pa.Array, kind: pa.DataType) -> npt.NDArray[np.bool_] | None:
-    """Texts that read as a number, but would not be written so again: a zero before others, a plus sign. The sample had none of them.
+    """Texts that read as a value, but are written as none of the sample is: a zero before others, a plus sign, `yes`.
 
     Args:
         texts: `pa.string()`.
@@ -70,7 +70,13 @@ def altered(texts: pa.Array, kind: pa.DataType) -> npt.NDArray[np.bool_] | None:
     Returns:
         True where a text is one; None where none is.
     """
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)) or texts.null_count == len(texts):
+    if texts.null_count == len(texts):
+        return None
+    if pa.types.is_boolean(kind):
+        lengths = np.asarray(pc.fill_null(pc.binary_length(texts), 4))
+        odd: npt.NDArray[np.bool_] = (lengths != 4) & (lengths != 5)  # neither true nor false
+        return odd if odd.any() else None
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return None
     _, offsets, data = texts.buffers()
     ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]

@@ -170,7 +170,8 @@ def blocks(read: Callable[[int], bytes], dialect: Dialect, size: int = BLOCK_BYT
             yield skipped
             line += count
         elif not found.pieces:
-            wanted = max(wanted, len(buffer))  # twice as much, so that a long record is not looked through for each little piece
+            # Twice as much, so that a long record is not looked through for each little piece.
+            wanted = max(_SMALLEST, min(max(wanted, len(buffer)), dialect.longest + 1 - len(buffer)))
 
 
 @dataclass(frozen=True)

@@ -150,10 +150,16 @@ class TextSource(ABC):
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
         paths = self._files()
         schema = self._schema([self._head(path) for path in paths])
+        found: list[pa.RecordBatch] = []
         for path in paths:
             for rows in self._labelled(path, self.place.label(path), schema):
-                if isinstance(rows, pa.RecordBatch) and rows.num_rows:
-                    return rows.slice(0, limit)
+                # Blocks of JSON may come in other types than the first; those are enough.
+                if isinstance(rows, pa.RecordBatch) and (not found or rows.schema.equals(found[0].schema)):
+                    found.append(rows.slice(0, limit - sum(one.num_rows for one in found)))
+                if sum(one.num_rows for one in found) >= limit:
+                    return pa.concat_batches(found)
+        if found:
+            return pa.concat_batches(found)
         return origin.attach(pa.RecordBatch.from_pylist([], schema), table, lines=pa.array([], pa.int64()))
 
     def check(self) -> str:

@@ -101,6 +101,13 @@ def test_a_value_after_the_sample_that_is_no_such_one_costs_its_row(tmp_path: Pa
     assert (declared.column("n"), declared.unread) == ([1, 2, 7, 5, 3], [])
 
 
+@pytest.mark.parametrize(("text", "stays"), [("FALSE", True), ("", True), ("yes", False), ("1", False), ("on", False), ("maybe", False)])
+def test_only_true_and_false_are_booleans_where_the_sample_has_them(tmp_path: Path, reading: Any, text: str, stays: bool) -> None:
+    write(tmp_path, f"b,v\ntrue,a\n{text},b\n")
+    read = reading.poll(source(tmp_path, sample_rows=1), "t")
+    assert (len(read.rows), len(read.unread) + len(read.reasons)) == ((2, 0) if stays else (1, 1))
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "10", "", "105", "0.5", "-0.5"])
 def test_numbers_as_they_are_written_are_no_codes(tmp_path: Path, reading: Any, text: str) -> None:
     write(tmp_path, f"n,v\n1.5,a\n{text},b\n")
@@ -124,6 +131,12 @@ def test_an_empty_field_is_null_and_quotes_are_empty_text(tmp_path: Path, readin
         {"a": None, "b": "", "n": 1},
         {"a": None, "b": "NA", "n": None},
     ]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_last_field_is_null_with_and_without_an_end_of_line(tmp_path: Path, reading: Any, end: str) -> None:
+    write(tmp_path, 'a,b\n"x",' + end)
+    assert reading.poll(source(tmp_path), "t").rows == [{"a": "x", "b": None}]
 
 
 # Records.
@@ -251,6 +264,7 @@ def test_a_column_without_a_name_is_named_by_its_place(tmp_path: Path, reading: 
         ),
         (b"a,\xff\n1,2\n", {}, FatalError, "read-failed", r"a\.csv' cannot be read, its header \(line 1\) is none"),
         ("a,b\n1,2\n".encode("utf-16"), {}, FatalError, "read-failed", "say encoding: utf-16"),
+        ("a;b\n1;2\n", {}, PlanError, "option-invalid", "one column, with ';' in its name: say delimiter: ';'"),
         ("a,b\n", {"compression": "snappy"}, PlanError, "not-served", "gzip, bz2, zstd or none"),
     ],
 )
@@ -377,6 +391,9 @@ def test_check_and_sample(tmp_path: Path) -> None:
     path = write(tmp_path, "n,v\n1,a\nbad\n2,b\n3,c\n")
     assert source(tmp_path).check() == f"1 CSV file, 2 columns, {path.stat().st_size} bytes, a.csv"
     assert origin.visible(source(tmp_path).sample("t", 2)).to_pylist() == [{"n": "1", "v": "a"}, {"n": "2", "v": "b"}]
+    write(tmp_path, "n,v\n" + "1,a\n" * 50_000)
+    write(tmp_path, "n,v\n" + "2,b\n" * 50_000, "b.csv")
+    assert source(tmp_path, "*.csv").sample("t", 60_000)["n"].to_pylist() == ["1"] * 50_000 + ["2"] * 10_000
 
 
 def test_keys_of_text_beside_parquet_are_refused(tmp_path: Path) -> None:
