@@ -92,7 +92,10 @@ def as_written(kind: pa.DataType) -> pa.DataType | None:
         return None
     if what == "int":
         return pa.uint64() if kind == pa.uint64() else pa.int64()
-    return {"bool": pa.bool_(), "float": pa.float64(), "decimal": kind}.get(what, pa.string())
+    if what == "decimal":
+        # Arrow (25) looks for the digits behind the point alone, and would make 12345.1 a decimal(6,2): the cast that follows does not.
+        return pa.decimal128(38, kind.scale) if kind.scale >= 0 else None
+    return {"bool": pa.bool_(), "float": pa.float64()}.get(what, pa.string())
 
 
 def as_text(kind: pa.DataType) -> pa.DataType:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beam_pipelines.columnar import origin
@@ -248,6 +248,53 @@ def test_a_file_that_changed_stops_the_run(tmp_path: Path, reading: Any) -> None
     write(tmp_path, {"a": 1}, {"a": 2})
     with pytest.raises(FatalError, match=r"a\.jsonl' changed"):
         reading.read(reader, window)
+
+
+COLUMNS = {
+    "n": "bigint",
+    "f": "double",
+    "m": "decimal(6,2)",
+    "b": "bool",
+    "t": "text",
+    "d": "date",
+    "s": "struct<x: bigint>",
+    "l": "text[]",
+}
+PIECES = {
+    "n": ["1", '"7"', "9223372036854775808", "1.0", "true", "x"],
+    "f": ["0.5", "1", "1e400", "NaN", '"2"', "1e-400"],
+    "m": ["1.10", '"1.1"', "12345.1", "0.001", "1e2"],
+    "b": ["true", '"yes"', "1", '"maybe"'],
+    "t": ['"x"', "1.50", '{"a":[1.0,null]}', '"\\u00e9"', '"\\ud800"', '"NaN"'],
+    "d": ['"2026-01-31"', '"2026-02-30"', "1"],
+    "s": ["{}", '{"x":1}', '{"x":null}', '{"x":"y"}', '{"z":1}', "[]"],
+    "l": ["[]", '["a",null]', '["a",1]', '"a"'],
+    "z": ["1"],
+}
+LINES = st.lists(st.sampled_from([(key, value) for key, values in PIECES.items() for value in values]), max_size=3).map(
+    lambda parts: "{" + ",".join(f'"{key}":{value}' for key, value in parts) + "}"
+)
+
+
+@given(st.lists(LINES, min_size=1, max_size=3))
+@example(['{"m":12345.1}'])
+def test_lines_come_to_the_same_whatever_is_in_their_block(tmp_path_factory: Any, told: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("j")
+    found = []
+    for number, odd in enumerate(([], ["odd"])):
+        write(folder, *told, *odd, name=f"{number}.jsonl")
+        reader = source(folder, f"{number}.jsonl", columns=COLUMNS)
+        schema = pa.schema([(name, reader.declared[name]) for name in COLUMNS])
+        rows: dict[int, Any] = {}
+        for batch in reader.read(
+            reader.fix("t", None, None, False, 1).ranges[0], Window("s", "l", "t", "r", 0).with_schema("", schema), None
+        ):
+            if not isinstance(batch, Unread):
+                good = conform(batch, schema).batch
+                numbers = [told["line"] for told in origin.describe(good, range(good.num_rows))]
+                rows |= dict(zip(numbers, origin.visible(good).to_pylist(), strict=True))
+        found.append(repr(rows))
+    assert found[0] == found[1]
 
 
 VALUES = st.recursive(
