@@ -163,7 +163,8 @@ class Job:
 
     def open_source(self, context: RunContext | None) -> Source:
         """Open the source; the caller closes it."""
-        return registry.open_source(self.definition.source, self.connections(context), self._folder, context)
+        limit = self.definition.max_cell_bytes
+        return registry.open_source(self.definition.source, self.connections(context), self._folder, context, limit)
 
     def open_target(self, context: RunContext | None) -> Target:
         """Open the target; the caller closes it."""
