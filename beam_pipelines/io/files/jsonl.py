@@ -24,7 +24,7 @@ __all__ = ["JsonLinesSource"]
 
 # Arrow takes these for numbers; JSON has no such words.
 _NO_JSON = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
-_FEW, _PARTS = 2000, 8  # lines of a block that is not cut again, and parts of one that is
+_FEW, _PARTS = 500, 8  # lines of a block that is not cut again, and parts of one that is
 _OPEN, _CLOSED, _LF, _CR = b"{}\n\r"
 
 
@@ -101,18 +101,28 @@ class _Lines:
     def read(self, block: Block) -> Iterator[Rows]:
         batch = self._at_once(block)
         if batch is not None:
-            yield Rows(batch, pa.array(np.arange(block.line, block.line + batch.num_rows, dtype=np.int64)))
-        elif block.breaks < _FEW:
-            yield self._by_line(block)
+            yield _numbered(batch, block)
         else:
-            # A bad line costs those around it the way of many at once, not the whole block.
-            starts = block.starts()
-            edges = starts[np.linspace(0, len(starts) - 1, _PARTS + 1).astype(np.int64)]
-            for start, end, line in zip(edges[:-1].tolist(), edges[1:].tolist(), block.lines_of(edges[:-1]).tolist(), strict=True):
-                part = block.part(start, end, line)
-                batch = self._at_once(part)
-                lines = np.arange(line, line + (batch.num_rows if batch is not None else 0), dtype=np.int64)
-                yield self._by_line(part) if batch is None else Rows(batch, pa.array(lines))
+            yield from self._apart(block)
+
+    def _apart(self, block: Block) -> Iterator[Rows]:
+        """Read a block in which a line is no row: by its parts, so that the line costs those around it alone the way of many at once."""
+        if block.breaks < _FEW:
+            yield self._by_line(block)
+            return
+        starts = block.starts()
+        edges = starts[np.linspace(0, len(starts) - 1, _PARTS + 1).astype(np.int64)]
+        places = zip(edges[:-1].tolist(), edges[1:].tolist(), block.lines_of(edges[:-1]).tolist(), strict=True)
+        parts = [block.part(start, end, line) for start, end, line in places]
+        batches = [self._at_once(part) for part in parts]
+        if all(batch is None for batch in batches):
+            yield self._by_line(block)
+            return
+        for part, batch in zip(parts, batches, strict=True):
+            if batch is None:
+                yield from self._apart(part)
+            else:
+                yield _numbered(batch, part)
 
     def _at_once(self, block: Block) -> pa.RecordBatch | None:
         """All rows of a block; None when one may be none.
@@ -176,6 +186,11 @@ class _Lines:
             except _MisfitError as no:
                 raise _MisfitError(f"column {name!r}: {no}") from None
         return row
+
+
+def _numbered(batch: pa.RecordBatch, block: Block) -> Rows:
+    """Rows of a block that has one in each of its lines."""
+    return Rows(batch, pa.array(np.arange(block.line, block.line + batch.num_rows, dtype=np.int64)))
 
 
 _OTHER_KEY = "expected the keys that the sample has, got another: declare it in `columns`, or raise sampleRows"
