@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import decimal
 import json
@@ -152,3 +153,9 @@ def test_long_rows_are_cut_and_say_so() -> None:
     assert one["record"]["name"] == "x" * 1000
     assert one["record"]["$truncated"] == {"columns": 7}
     assert len(json.dumps(one["record"])) < RECORD_CHARACTERS + 100
+
+
+def test_examples_are_read_back_from_a_ledger() -> None:
+    found = judged(origin.attach(whole(), "a", first_row=0)).examples
+    assert Examples.from_json(json.loads(json.dumps(dataclasses.asdict(found)))) == found
+    assert Examples.from_json({}) == Examples()
