@@ -29,7 +29,9 @@ __all__ = ["RECORD_CHARACTERS", "examples"]
 RECORD_CHARACTERS = 4_000  # of a row that are shown, about
 
 
-def examples(batch: pa.RecordBatch, rules: Sequence[Compiled], judgements: Sequence[Judgement], most: int) -> Examples:
+def examples(
+    batch: pa.RecordBatch, rules: Sequence[Compiled], judgements: Sequence[Judgement], most: int, known: Examples | None = None
+) -> Examples:
     """Return the first violations of each rule in a batch.
 
     Args:
@@ -37,10 +39,11 @@ def examples(batch: pa.RecordBatch, rules: Sequence[Compiled], judgements: Seque
         rules: In the order of the definition.
         judgements: What each rule says of the batch.
         most: How many of each rule.
+        known: Those of batches before: what comes behind them is not looked at.
     """
     if not most:
         return Examples()
-    rows = _Rows(batch)
+    rows = _Rows(batch, known or Examples())
     told = {}
     for rule, judgement in zip(rules, judgements, strict=True):
         found = [example for finding, severity in _findings(rule, judgement) for example in rows.told(rule, finding, severity, most)]
@@ -59,8 +62,8 @@ def _findings(rule: Compiled, judgement: Judgement) -> Iterator[tuple[Finding, s
 class _Rows:
     """The rows of a batch in the order of their source."""
 
-    def __init__(self, batch: pa.RecordBatch) -> None:
-        self._batch = batch
+    def __init__(self, batch: pa.RecordBatch, known: Examples) -> None:
+        self._batch, self._known = batch, known
 
     @cached_property
     def _sources(self) -> tuple[npt.NDArray[np.int64], list[str]]:
@@ -114,6 +117,8 @@ class _Rows:
 
     def told(self, rule: Compiled, found: Finding, severity: str, most: int) -> Iterator[dict[str, Any]]:
         """Yield the first rows of a finding as examples."""
+        if self._late(rule, found.rows, most):
+            return
         places, numbers, ties = self._first(found.rows, most)
         rows = found.rows[places]
         values = [None] * len(rows) if found.values is None else texts(found.values.take(pa.array(places))).to_pylist()
@@ -132,6 +137,15 @@ class _Rows:
                 "record": records[at],
                 ORDER: [names[sources[row]], int(numbers[at]), int(ties[at])],
             }
+
+    def _late(self, rule: Compiled, rows: Positions, most: int) -> bool:
+        """Whether all of some rows come behind as many as are wanted, as in all but the first batches of a file."""
+        known = self._known.told.get(rule.model.id, ())
+        _, names = self._sources
+        if len(known) < most or len(names) > 1 or not len(rows):
+            return False
+        source, number, _ = known[-1][ORDER]
+        return names[0] > source or (names[0] == source and int(self._numbers(rows).min()) > number)
 
     def _ties(self, rows: Positions) -> hashing.Words:
         shown = origin.visible(take(self._batch, rows))

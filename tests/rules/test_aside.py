@@ -21,6 +21,7 @@ from beam_pipelines.spec.step.validate import ValidateStep
 from beam_pipelines.transforms.step import Applied
 from beam_pipelines.transforms.validate import Validate
 
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
 RULES: list[dict[str, Any]] = [
     {"id": "there", "type": "required-fields", "fields": ["name"]},
     {"id": "low", "type": "numeric-range", "field": "n", "max": 70, "severity": "warning"},
@@ -40,7 +41,7 @@ ROWS = pa.table(
 def judged(batch: pa.RecordBatch, **keys: Any) -> Applied:
     step = Validate(ValidateStep.model_validate({"id": "check", "type": "validate", "rules": RULES, **keys}), "steps[0]")
     schema = origin.visible_schema(batch.schema)
-    step.open(schema, step.plan(schema, None), dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc))
+    step.open(schema, step.plan(schema, None), NOW)
     try:
         return step.judge(batch, {})
     finally:
@@ -119,6 +120,20 @@ def test_examples_are_the_same_however_rows_are_cut(kind: str) -> None:
             said.shuffle(rows)
             found = found + judged(batch.take(pa.array(rows)), examples=4).examples
         assert found == wanted
+
+
+@pytest.mark.parametrize("kind", ["rows", "numbers", "texts", "sources", "nothing"])
+def test_examples_of_a_bundle_are_those_of_all_its_batches(kind: str) -> None:
+    """A step that knows what it has shown looks at less, and shows the same."""
+    batch, said = attached(kind), random.Random(6)
+    step = Validate(ValidateStep.model_validate({"id": "check", "type": "validate", "rules": RULES, "examples": 3}), "steps[0]")
+    schema = origin.visible_schema(batch.schema)
+    step.open(schema, step.plan(schema, None), NOW)
+    places = said.sample(range(0, 100, 10), 10)
+    parts = [step.judge(batch.slice(place, 10), {}).examples for place in places]
+    step.close()
+    assert sum(parts, Examples()) == judged(batch, examples=3).examples
+    assert all(len(told) <= 3 for part in parts for told in part.told.values())
 
 
 def test_examples_are_the_first_rows_of_each_rule() -> None:
