@@ -164,7 +164,7 @@ class _Delivery:
             return  # whatever the target is up to
         context = replace(self.context, full_refresh=False, keep_watermark=False)
         with contextlib.closing(self.output.open(self.job, context)) as target:
-            schema = self._stored(target)
+            schema = target.stored(self._schema(staging))
             window = self._window(target, schema)
             if window is None or (replaces and self._overtaken(target)):
                 return
@@ -186,10 +186,13 @@ class _Delivery:
     def _run(self) -> str:
         return self.rows[0].run
 
-    def _stored(self, target: Target) -> pa.Schema:
-        """The columns as the target keeps them; those of the first load, for all that go to one place have the same."""
+    def _schema(self, staging: _Staging) -> pa.Schema:
+        """The columns of the rows; those that were rejected have what they had in that run, whatever the definition says now."""
+        first = next(staging.batches(), None) if self.output.kind == "rejected" else None
+        if first is not None:
+            return self._completed(first).schema
         window = next((row.window for row in self.rows if row.counts and row.counts.tally.read), self.rows[0].window)
-        return target.stored(self.output.schema(self.job, window))
+        return self.output.schema(self.job, window)
 
     def _window(self, target: Target, schema: pa.Schema) -> Window | None:
         """The window of this load in the output's ledger; None: it is committed.

@@ -29,7 +29,9 @@ __all__ = ["RECORD_CHARACTERS", "examples"]
 RECORD_CHARACTERS = 4_000  # of a row that are shown, about
 
 
-def examples(batch: pa.RecordBatch, rules: Sequence[Compiled], judgements: Sequence[Judgement], most: int) -> Examples:
+def examples(
+    batch: pa.RecordBatch, rules: Sequence[Compiled], judgements: Sequence[Judgement], most: int, known: Examples | None = None
+) -> Examples:
     """Return the first violations of each rule in a batch.
 
     Args:
@@ -37,10 +39,11 @@ def examples(batch: pa.RecordBatch, rules: Sequence[Compiled], judgements: Seque
         rules: In the order of the definition.
         judgements: What each rule says of the batch.
         most: How many of each rule.
+        known: Those of batches before: what comes behind them is not looked at.
     """
     if not most:
         return Examples()
-    rows = _Rows(batch)
+    rows = _Rows(batch, known or Examples())
     told = {}
     for rule, judgement in zip(rules, judgements, strict=True):
         found = [example for finding, severity in _findings(rule, judgement) for example in rows.told(rule, finding, severity, most)]
@@ -59,8 +62,8 @@ def _findings(rule: Compiled, judgement: Judgement) -> Iterator[tuple[Finding, s
 class _Rows:
     """The rows of a batch in the order of their source."""
 
-    def __init__(self, batch: pa.RecordBatch) -> None:
-        self._batch = batch
+    def __init__(self, batch: pa.RecordBatch, known: Examples) -> None:
+        self._batch, self._known = batch, known
 
     @cached_property
     def _sources(self) -> tuple[npt.NDArray[np.int64], list[str]]:
@@ -70,58 +73,59 @@ class _Rows:
         column = self._batch.column(origin.SOURCE)
         encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
         known = encoded.dictionary.to_pylist()
+        if len(known) == 1 and not encoded.null_count:  # as of most batches
+            return np.zeros(self._batch.num_rows, dtype=np.int64), known
         ordered = sorted({"", *known})
         ranks = np.array([*(ordered.index(name) for name in known), 0], dtype=np.int64)
         return ranks[np.asarray(encoded.indices.cast(pa.int64()).fill_null(len(known)))], ordered
 
-    @cached_property
-    def _numbers(self) -> npt.NDArray[Any]:
-        """What the rows of a source are ordered by: int64; uint64, where it is the hash of a key; else Python's numbers."""
+    def _numbers(self, rows: Positions) -> npt.NDArray[Any]:
+        """What some rows of a source are ordered by: int64; uint64, where it is the hash of a key; else Python's numbers."""
         names = self._batch.schema.names
-        if origin.IDENTITY not in names and origin.ROW in names:
-            return np.asarray(self._batch.column(origin.ROW))
         keys = [name for name in names if name.startswith(origin.KEY) and _whole(self._batch.schema.field(name).type)]
-        if not keys and origin.ROW not in names:
-            return origin.hashes(self._batch)
+        keys += [origin.ROW] if origin.ROW in names else []
         # Where there are several sources each has columns of its own.
-        found = np.array(origin.hashes(self._batch).tolist(), dtype=object)
-        for name in [*keys, *([origin.ROW] if origin.ROW in names else [])]:
-            column = self._batch.column(name)
-            if not column.null_count:
-                return np.asarray(column).astype(np.int64)
-            there = np.flatnonzero(np.asarray(column.is_valid()))
-            found[there] = column.take(pa.array(there)).to_pylist()
+        columns = [self._batch.column(name) for name in keys]
+        whole = next((column for column in columns if not column.null_count), None)
+        if whole is not None:
+            return np.asarray(whole)[rows].astype(np.int64)
+        hashes = origin.hashes(take(self._batch.select([name for name in names if name.startswith(origin.PREFIX)]), rows))
+        if not keys:
+            return hashes
+        found = np.array(hashes.tolist(), dtype=object)
+        for column in columns:
+            taken = column.take(pa.array(rows))
+            there = np.flatnonzero(np.asarray(taken.is_valid()))
+            found[there] = taken.take(pa.array(there)).to_pylist()
         return found
 
-    def _first(self, rows: Positions, most: int) -> Positions:
-        """Which of some rows come first, and those that come as early as the last of these."""
-        ranks, numbers = self._sources[0][rows], self._numbers[rows]
-        places = np.arange(len(rows))
-        if len(rows) <= most:
-            return places
-        if numbers.dtype == object:
-            numbers = np.unique(numbers, return_inverse=True)[1]
-        if len(self._sources[1]) <= 2 and (ranks == ranks[0]).all():
-            # Of most batches every row is of one source: no need to sort them all.
-            places = np.flatnonzero(numbers <= np.partition(numbers, most - 1)[most - 1])
-        order = places[np.lexsort((numbers[places], ranks[places]))]
-        last = order[most - 1]
-        alike = (ranks[order] == ranks[last]) & (numbers[order] == numbers[last])
-        return order[: np.flatnonzero(alike)[-1] + 1]
+    def _first(self, rows: Positions, most: int) -> tuple[Positions, npt.NDArray[Any], hashing.Words]:
+        """Which of some rows come first, with their numbers and ties."""
+        ranks, numbers, places = self._sources[0][rows], self._numbers(rows), np.arange(len(rows))
+        codes = np.unique(numbers, return_inverse=True)[1] if numbers.dtype == object else numbers
+        if len(rows) > most:
+            if (ranks == ranks[0]).all():
+                # Of most batches every row is of one source: no need to sort them all.
+                places = np.flatnonzero(codes <= np.partition(codes, most - 1)[most - 1])
+            order = places[np.lexsort((codes[places], ranks[places]))]
+            last = order[most - 1]
+            alike = (ranks[order] == ranks[last]) & (codes[order] == codes[last])
+            places = order[: np.flatnonzero(alike)[-1] + 1]
+        ties = self._ties(rows[places])
+        order = np.lexsort((ties, codes[places], ranks[places]))[:most]
+        return places[order], numbers[places[order]], ties[order]
 
     def told(self, rule: Compiled, found: Finding, severity: str, most: int) -> Iterator[dict[str, Any]]:
         """Yield the first rows of a finding as examples."""
-        places = self._first(found.rows, most)
-        ties = self._ties(found.rows[places])
-        if len(places) > most:
-            ranks, numbers = self._sources[0][found.rows[places]], self._numbers[found.rows[places]]
-            order = np.lexsort((ties, np.unique(numbers, return_inverse=True)[1], ranks))[:most]
-            places, ties = places[order], ties[order]
+        if self._late(rule, found.rows, most):
+            return
+        places, numbers, ties = self._first(found.rows, most)
         rows = found.rows[places]
         values = [None] * len(rows) if found.values is None else texts(found.values.take(pa.array(places))).to_pylist()
         taken = take(self._batch, rows)
         records = _records(origin.visible(taken))
-        for at, (row, place) in enumerate(zip(rows.tolist(), origin.describe(self._batch, rows.tolist()), strict=True)):
+        sources, names = self._sources
+        for at, (row, place) in enumerate(zip(rows.tolist(), origin.describe(taken, range(len(rows))), strict=True)):
             yield {
                 "rule": rule.model.id,
                 "field": found.field,
@@ -131,8 +135,17 @@ class _Rows:
                 "recordIndex": place.get("row"),
                 "origin": place,
                 "record": records[at],
-                ORDER: [self._sources[1][self._sources[0][row]], int(self._numbers[row]), int(ties[at])],
+                ORDER: [names[sources[row]], int(numbers[at]), int(ties[at])],
             }
+
+    def _late(self, rule: Compiled, rows: Positions, most: int) -> bool:
+        """Whether all of some rows come behind as many as are wanted, as in all but the first batches of a file."""
+        known = self._known.told.get(rule.model.id, ())
+        _, names = self._sources
+        if len(known) < most or len(names) > 1 or not len(rows):
+            return False
+        source, number, _ = known[-1][ORDER]
+        return names[0] > source or (names[0] == source and int(self._numbers(rows).min()) > number)
 
     def _ties(self, rows: Positions) -> hashing.Words:
         shown = origin.visible(take(self._batch, rows))

@@ -23,6 +23,7 @@ from beam_pipelines.rules.key.unique import repeated
 from beam_pipelines.rules.profiling.profiler import Profiler
 from beam_pipelines.rules.split import MARKS, Split, marked, split
 from beam_pipelines.rules.tally import Tally, threshold
+from beam_pipelines.runs.example import Examples
 from beam_pipelines.runs.facts import add_rules
 from beam_pipelines.spec.rule.reference import ForeignKey
 from beam_pipelines.spec.step.validate import ValidateStep
@@ -55,6 +56,7 @@ class Validate:
         self._references: dict[str, pa.Schema] = {}
         self._rules: list[Compiled] | None = None
         self._schema: pa.Schema | None = None
+        self._examples = Examples()  # those that were shown already
 
     @property
     def foreign_keys(self) -> tuple[ForeignKey, ...]:
@@ -121,7 +123,7 @@ class Validate:
 
     def open(self, schema_in: pa.Schema, schema_out: pa.Schema, now: datetime) -> None:  # noqa: ARG002 (it follows from the other)
         self.close()
-        self._rules, self._schema = self._compiled(schema_in, now), schema_in
+        self._rules, self._schema, self._examples = self._compiled(schema_in, now), schema_in, Examples()
         profiler = Profiler(schema_in) if self._model.profile else None
         self.measures = Measures(self._rules, profiler)
 
@@ -209,6 +211,8 @@ class Validate:
         rejects = np.flatnonzero(parts.rejects).tolist()
         told = _reasons(rules, judgements, rejects) if rejects else ()
         refused = (DeadRows(batch, rejects, [code for code, _ in told], [why for _, why in told]),) if rejects else ()
+        shown = examples(batch, rules, judgements, self._model.examples, self._examples)
+        self._examples += shown
         return Applied(
             (parts.valid,) if parts.valid.num_rows else (),
             rejects=refused,
@@ -216,7 +220,7 @@ class Validate:
             failed=parts.failed,
             warned=parts.warned,
             asides=tuple(self._asides(batch, parts, judgements)),
-            examples=examples(batch, rules, judgements, self._model.examples),
+            examples=shown,
         )
 
     def _asides(self, batch: pa.RecordBatch, parts: Split, judgements: Sequence[Judgement]) -> Iterator[tuple[str, pa.RecordBatch]]:

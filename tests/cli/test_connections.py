@@ -31,6 +31,25 @@ def test_the_sources_of_joins_and_unions_answer_as_well(room):
     ]
 
 
+def test_the_outputs_of_rules_answer_as_well(room):
+    room.change(
+        "transformations: []",
+        """transformations:
+    - id: check
+      type: validate
+      rules: [{id: there, type: required-fields, fields: [name]}]
+      rejected: {type: file, path: bad, format: parquet}
+      violations: {type: database, connection: crm, table: found}""",
+    )
+    answer = room("connections", "test", "service.yaml", "--output", "json")
+    assert [(one["connection"], one["role"], one["ok"]) for one in answer.json()] == [
+        ("crm", "source", True),
+        ("warehouse", "destination", True),
+        ("files", "rejected of check", True),
+        ("crm", "violations of check", True),
+    ]
+
+
 def test_all_of_a_connections_file_or_one_by_name(room):
     answer = room("connections", "test", "connections.yaml")
     assert answer.code == 0

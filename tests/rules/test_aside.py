@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import decimal
 import json
@@ -20,6 +21,7 @@ from beam_pipelines.spec.step.validate import ValidateStep
 from beam_pipelines.transforms.step import Applied
 from beam_pipelines.transforms.validate import Validate
 
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
 RULES: list[dict[str, Any]] = [
     {"id": "there", "type": "required-fields", "fields": ["name"]},
     {"id": "low", "type": "numeric-range", "field": "n", "max": 70, "severity": "warning"},
@@ -39,7 +41,7 @@ ROWS = pa.table(
 def judged(batch: pa.RecordBatch, **keys: Any) -> Applied:
     step = Validate(ValidateStep.model_validate({"id": "check", "type": "validate", "rules": RULES, **keys}), "steps[0]")
     schema = origin.visible_schema(batch.schema)
-    step.open(schema, step.plan(schema, None), dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc))
+    step.open(schema, step.plan(schema, None), NOW)
     try:
         return step.judge(batch, {})
     finally:
@@ -120,6 +122,20 @@ def test_examples_are_the_same_however_rows_are_cut(kind: str) -> None:
         assert found == wanted
 
 
+@pytest.mark.parametrize("kind", ["rows", "numbers", "texts", "sources", "nothing"])
+def test_examples_of_a_bundle_are_those_of_all_its_batches(kind: str) -> None:
+    """A step that knows what it has shown looks at less, and shows the same."""
+    batch, said = attached(kind), random.Random(6)
+    step = Validate(ValidateStep.model_validate({"id": "check", "type": "validate", "rules": RULES, "examples": 3}), "steps[0]")
+    schema = origin.visible_schema(batch.schema)
+    step.open(schema, step.plan(schema, None), NOW)
+    places = said.sample(range(0, 100, 10), 10)
+    parts = [step.judge(batch.slice(place, 10), {}).examples for place in places]
+    step.close()
+    assert sum(parts, Examples()) == judged(batch, examples=3).examples
+    assert all(len(told) <= 3 for part in parts for told in part.told.values())
+
+
 def test_examples_are_the_first_rows_of_each_rule() -> None:
     found = judged(origin.attach(whole(), "a.parquet", first_row=7), examples=2).examples.listed(["there", "low", "even", "few"])
     assert [(one["rule"], one["recordIndex"], one["record"]["n"]) for one in found] == [
@@ -152,3 +168,9 @@ def test_long_rows_are_cut_and_say_so() -> None:
     assert one["record"]["name"] == "x" * 1000
     assert one["record"]["$truncated"] == {"columns": 7}
     assert len(json.dumps(one["record"])) < RECORD_CHARACTERS + 100
+
+
+def test_examples_are_read_back_from_a_ledger() -> None:
+    found = judged(origin.attach(whole(), "a", first_row=0)).examples
+    assert Examples.from_json(json.loads(json.dumps(dataclasses.asdict(found)))) == found
+    assert Examples.from_json({}) == Examples()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from beam_pipelines.errors import BalanceError
 from beam_pipelines.runs.balance import Budget, check_flow, check_merge, violations
 from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
-from beam_pipelines.runs.facts import Dead, ReadFact, Staged, StagedFact, StepFact
+from beam_pipelines.runs.facts import Aside, Dead, ReadFact, Staged, StagedFact, StepFact
 from beam_pipelines.runs.mark import Mark
 
 COUNT = st.integers(0, 1000)
@@ -93,6 +93,21 @@ def test_counts_come_back_from_json(facts: list[ReadFact | StepFact | StagedFact
     tally = Tally.of("t", facts, ["one", "two"])
     counts = LoadCounts(tally, Merged(inserted=tally.staged_rows, letters=dead(2)), Mark.of("x"), True, "m", "c")
     assert counts == LoadCounts.from_json(json.loads(json.dumps(counts.to_json())))
+
+
+def test_rejected_rows_are_put_aside_as_many_as_there_are() -> None:
+    def tally(rejected: int, aside: int, made: int = 0) -> Tally:
+        letters = (Dead(Staged("d", rejected)),)
+        asides = (Aside("rejected", Staged("a", 1), aside), Aside("violations", Staged("b", 1), 99))
+        step = StepFact("t", "one", 9, 9 + made - rejected, rejected=rejected, made=made, letters=letters, asides=asides)
+        return Tally.of("t", [ReadFact("t", 9), step, StagedFact("t", step.records_out, (Staged("s", step.records_out),))], ["one"])
+
+    check_flow(tally(3, 3))
+    check_flow(tally(5, 3, made=2))  # two of them in the source of a reference
+    for wrong in (tally(3, 2), tally(3, 4), tally(5, 2, made=2)):
+        with pytest.raises(BalanceError, match=r"step 'one' rejected \d rows, but \d are put aside"):
+            check_flow(wrong)
+    assert LoadCounts.from_json(LoadCounts(tally(3, 3), Merged()).to_json()).kept == ("d", "a", "b")
 
 
 def test_a_share_is_judged_only_after_a_thousand_rows() -> None:

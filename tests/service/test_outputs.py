@@ -386,6 +386,21 @@ def test_staging_that_somebody_removed_costs_its_rows_and_is_said(
     assert (rejected(rows).num_rows, len(violations(rows))) == (FOUND.rejected.num_rows, len(wanted()))
 
 
+def test_a_run_that_died_is_written_as_it_was_though_the_definition_has_changed(rows: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step before the rules drops columns now; the rows that were rejected before have them."""
+    step = {"id": "rules", "type": "validate", "rules": RULES, "rejected": REJECTED, "violations": VIOLATIONS}
+    pipeline = {"source": {"type": "file", "path": "rows.parquet"}, "transformations": [step], "destination": {"type": "none"}}
+    rows.define({"name": "Checker", "pipeline": pipeline})
+    died(rows, monkeypatch)
+    drop = {"id": "narrow", "type": "map", "mappings": {name: {"source": name} for name in ("id", "email", "age")}}
+    again = {**step, "rejected": {**REJECTED, "path": "later"}}
+    rows.define({"name": "Checker", "pipeline": {**pipeline, "transformations": [drop, again]}})
+    rows.ran()
+    found = [pq.read_table(file) for file in sorted((rows.folder / "later").glob("*.parquet"))]
+    assert sorted(len(one.schema.names) for one in found) == [3 + 3, 6 + 3]
+    assert next(one for one in found if "paid" in one.schema.names).sort_by("id").select(ROWS.schema.names).equals(FOUND.rejected)
+
+
 @pytest.mark.no_bundle
 def test_the_plan_shows_where_they_go(rows: Desk) -> None:
     define(rows)
@@ -432,6 +447,22 @@ def test_columns_that_cannot_go_there_are_refused(rows: Desk) -> None:
     pq.write_table(ROWS, rows.folder / "rows.parquet")
     with pytest.raises(PlanError, match="column 'id' is int32 now, and string in the files that are there"):
         rows.service.plan()
+
+
+@pytest.mark.no_bundle
+def test_a_type_that_the_target_has_not_is_refused_at_the_output(desk: Desk) -> None:
+    desk.duckdb("lake.duckdb", "CREATE TABLE spans (id INTEGER, took INTERVAL)")
+    desk.connect(lake="lake.duckdb")
+    rule = {"id": "low", "type": "numeric-range", "field": "id", "max": 1}
+    desk.define(
+        {
+            "name": "Checker",
+            "validation": {"source": {"type": "database", "connection": "lake", "table": "spans"}, "rules": [rule], "rejected": REJECTED},
+        }
+    )
+    with pytest.raises(PlanError, match="validation.rejected: column 'took': expected a type that Parquet keeps") as refused:
+        desk.service.plan()
+    assert refused.value.code == "type-unsupported"
 
 
 @pytest.mark.no_bundle
