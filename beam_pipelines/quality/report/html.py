@@ -25,7 +25,7 @@ from beam_pipelines.quality.report.verdict import looked_at, violating
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
-__all__ = ["CHARACTERS", "SHOWN", "page", "visible"]
+__all__ = ["CHARACTERS", "SHOWN", "page", "shown", "visible"]
 
 SHOWN = 20  # examples of a rule
 CHARACTERS = 1_000  # of a value
@@ -68,9 +68,16 @@ def visible(value: Any) -> Markup:
     return Markup("").join(parts)
 
 
+def shown(value: Any) -> Markup:
+    """Return a value of a row: what would be seen as nothing, or as another value, is said in words."""
+    if value is None or value == "" or (isinstance(value, str) and value.isspace()):
+        return Markup('<span class="more">{}</span>').format(
+            "null" if value is None else many(len(value), "blank") if value else "empty text"
+        )
+    return visible(value)
+
+
 def _plain(value: Any) -> str:
-    if value is None:
-        return "null"
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -98,6 +105,7 @@ def _environment() -> Environment:
     )
     made.filters |= {
         "visible": visible,
+        "shown": shown,
         "count": count,
         "percent": percent,
         "figure": figure,

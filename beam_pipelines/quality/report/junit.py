@@ -113,7 +113,7 @@ def _lines(rule: Mapping[str, Any]) -> list[str]:
 
 def _example(example: Mapping[str, Any]) -> str:
     value = example.get("value")
-    shown = "null" if value is None else str(value)
+    shown = "null" if value is None else str(value) or "empty text"
     shown = shown if len(shown) <= _CHARACTERS else f"{shown[:_CHARACTERS]}..."
     where = place(example)
     return f"{f'{where}: ' if where else ''}{example.get('field') or 'row'}: {shown}: {example.get('message', '')}"
