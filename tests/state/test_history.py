@@ -39,8 +39,8 @@ def test_a_run_leaves_a_row_for_each_step_of_rules_and_load(store: StateStore, c
         ("r1", "rules", "people", "success", 100, 97, 3, 2),
     ]
     told = found[-1].to_json()
-    assert told["profile"] == {"rows": 100, "columns": {}}
-    assert (told["runId"], told["rules"][0]["violated"], "examples" in told) == ("r1", 3, False)
+    assert (told["runId"], told["rules"][0]["violated"]) == ("r1", 3)
+    assert not {"profile", "examples"} & set(told)
     assert store.quality_history("another") == []
 
 
