@@ -35,7 +35,7 @@ _VERDICTS = {
     "violated": "Rows violate",
     "warned": "Warning",
     "noted": "Noted",
-    "not-evaluated": "Nothing to look at",
+    "not-evaluated": "Not judged",
     "passed": "Passed",
 }
 _STATUSES = {"failed": "Failed", "warned": "Passed with findings", "passed": "Passed", "empty": "Nothing to check"}

@@ -111,7 +111,7 @@ def test_each_load_of_a_run_has_a_step_of_its_own(samples: Any) -> None:
             [("rule", {"violated": 1, "severity": "info"}), ("rule", {"evaluated": 0})],
             {"quality": {"passed": 1000, "failed": 0, "warnings": 0}},
             "passed",
-            "No row violates a rule of severity error or warning; 1 rule found nothing to look at.",
+            "No row violates a rule of severity error or warning; 1 rule was not judged.",
         ),
         (
             [("whole", {"measured": 7, "holds": False, "severity": "warning"})],
