@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from beam_pipelines.quality.report import make
-from beam_pipelines.quality.report.html import CHARACTERS, SHOWN, page, shown, visible
+from beam_pipelines.quality.report.html import CHARACTERS, page, shown, visible
+from beam_pipelines.quality.report.view import SHOWN
 
 
 @pytest.mark.parametrize(
