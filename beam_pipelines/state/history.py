@@ -33,10 +33,7 @@ def _told(outcome: Outcome) -> Iterator[dict[str, Any]]:
             if one.quality is None:
                 continue
             counts = {name: one.quality[name] for name in ("total", "passed", "failed", "warnings")}
-            result: dict[str, Any] = {"rules": list(one.rules)}
-            if one.quality.get("profile"):
-                result["profile"] = one.quality["profile"]
-            yield {"step": one.id, "table": step.table, **counts, "result": result}
+            yield {"step": one.id, "table": step.table, **counts, "result": {"rules": list(one.rules)}}
 
 
 def find_quality(

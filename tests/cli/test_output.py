@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -72,3 +73,8 @@ def test_a_secret_that_json_escapes_is_found_all_the_same(capsys):
 
     Output(sys.stdout, as_json=True, redact=lambda text: text.replace('a"b\\ü', "***")).json({"said": ('it is a"b\\ü', 7)})
     assert capsys.readouterr().out == '{\n  "said": [\n    "it is ***",\n    7\n  ]\n}\n'
+
+
+def test_json_takes_half_a_surrogate_pair_too():
+    done = run("from beam_pipelines.cli.output import Output\nwith Output.opened(as_json=True) as out: out.json(['a\\ud800b', 'ü'])")
+    assert json.loads(done.stdout) == ["a\ud800b", "ü"]

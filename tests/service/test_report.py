@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,6 +17,7 @@ import pytest
 from beam_pipelines.cli.main import main as cli
 from beam_pipelines.cli.quality import main
 from beam_pipelines.quality.report import files
+from beam_pipelines.state.record import Execution
 
 Desk = Any
 LOW = {"id": "low", "type": "numeric-range", "field": "age", "max": 45}
@@ -170,8 +172,11 @@ def test_any_recorded_run_can_be_reported(people: Desk, capsys: pytest.CaptureFi
     assert report(people, runs[1], "--output", "json") == 0
     shown = json.loads(capsys.readouterr().out)
     assert [point["runId"] for point in shown["steps"][0]["trend"]] == runs[:2]
+    with people.store() as store:
+        store.begin(Execution("people", "zzzzzzzzzzzz", datetime.now(timezone.utc)))
     for words, message in (
         ([], "give --report FILE"),
+        (["zzzzzzzzzzzz", "--output", "json"], "run zzzzzzzzzzzz has not ended: its record says running"),
         (["nope", "--output", "json"], "there is none"),
         (["--report", str(people.folder / "x.txt")], "name ends in"),
         (["--report", str(people.folder / "no" / "x.xml")], "is not there"),

@@ -83,7 +83,8 @@ def _case(suite: str, rule: Mapping[str, Any]) -> Element:
         kind = "failure" if verdict == "failed" or (rule.get("violated") and rule["severity"] == "error") else "error"
         _say(case, kind, lines[0], rule["type"], "\n".join(lines))
     elif verdict == "not-evaluated":
-        _say(case, "skipped", "there was nothing to look at")
+        whole = "measured" in rule and rule.get("expected")
+        _say(case, "skipped", f"not judged: {rule['expected'].removeprefix('not judged: ')}" if whole else "there was nothing to look at")
     elif violating(rule) or verdict in ("warned", "noted"):
         ElementTree.SubElement(case, "system-out").text = xml_text("\n".join([f"{rule['severity']}: {lines[0]}", *lines[1:]]))
     return case
@@ -113,7 +114,7 @@ def _lines(rule: Mapping[str, Any]) -> list[str]:
 
 def _example(example: Mapping[str, Any]) -> str:
     value = example.get("value")
-    shown = "null" if value is None else str(value)
+    shown = "null" if value is None else str(value) or "empty text"
     shown = shown if len(shown) <= _CHARACTERS else f"{shown[:_CHARACTERS]}..."
     where = place(example)
     return f"{f'{where}: ' if where else ''}{example.get('field') or 'row'}: {shown}: {example.get('message', '')}"

@@ -19,8 +19,9 @@ def columns_of(profile: Any) -> list[dict[str, Any]]:
         return []
     if isinstance(profile, Mapping):
         return [{"column": name, **column} for name, column in profile.get("columns", profile).items()]
-    return [{"column": _name(column), **column} for column in profile]
+    return [_named(column) for column in profile]
 
 
-def _name(column: Mapping[str, Any]) -> str:
-    return str(next((column[key] for key in ("column", "name", "field") if key in column), ""))
+def _named(column: Mapping[str, Any]) -> dict[str, Any]:
+    key = next((key for key in ("column", "name", "field") if key in column), "")
+    return {"column": str(column.get(key, "")), **{one: value for one, value in column.items() if one != key}}

@@ -1,11 +1,12 @@
-"""Numbers as a reader of a report takes them in."""
+"""Numbers and times as a reader of a report takes them in."""
 
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from typing import Any
 
-__all__ = ["count", "figure", "many", "percent", "share"]
+__all__ = ["count", "day", "figure", "many", "moment", "percent", "rate", "share"]
 
 
 def count(number: int) -> str:
@@ -68,3 +69,24 @@ def figure(value: Any) -> str:
             return count(int(value))
         return f"{value:,.0f}" if 1e6 <= size < 1e15 else f"{value:,.6g}"
     return str(value)
+
+
+def rate(value: float | None) -> str:
+    """Return a share in percent with two decimals always, so that those below each other can be compared; rounded down: 100.00% is all."""
+    return "" if value is None else f"{math.floor(10_000 * value) / 100:.2f}%"
+
+
+def moment(text: str | None) -> str:
+    """Return a moment, which is in UTC, as a reader writes it."""
+    if not text:
+        return ""
+    when = datetime.fromisoformat(text)
+    return f"{when.day} {when:%B %Y, %H:%M} UTC"
+
+
+def day(text: str | None) -> str:
+    """Return a moment in few letters."""
+    if not text:
+        return ""
+    when = datetime.fromisoformat(text)
+    return f"{when.day} {when:%b %Y, %H:%M}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
-__all__ = ["clean", "pieces", "xml_text"]
+__all__ = ["clean", "json_text", "pieces", "xml_text"]
 
 _MARKS = 4  # combining ones on one letter: more, and they pile up over whatever stands around
 
@@ -46,3 +48,8 @@ def clean(text: str) -> str:
 def xml_text(text: str) -> str:
     """Return text as XML can hold it."""
     return _NOT_XML.sub("\ufffd", text)
+
+
+def json_text(value: Any) -> str:
+    """Return a value that is no text as JSON."""
+    return json.dumps(value, ensure_ascii=False, default=str)

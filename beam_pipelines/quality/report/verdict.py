@@ -128,7 +128,7 @@ def _broken(rules: Sequence[Mapping[str, Any]], kind: str = "") -> str:
 
 def _all_well(rules: Sequence[Mapping[str, Any]], total: int) -> str:
     unsaid = sum(rule["verdict"] == "not-evaluated" for rule in rules)
-    left = f"; {many(unsaid, 'rule')} found nothing to look at" if unsaid else ""
+    left = f"; {many(unsaid, 'rule')} {'was' if unsaid == 1 else 'were'} not judged" if unsaid else ""
     noted = any(rule["verdict"] == "noted" for rule in rules)
     what = "No row violates a rule of severity error or warning" if noted else f"All {many(total, 'row')} pass every rule"
     return f"{what if total else 'Every rule of the data set holds'}{left}."

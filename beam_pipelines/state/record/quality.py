@@ -26,7 +26,7 @@ class QualityRecord:
         passed: Rows that violate no rule of severity error.
         failed: The others.
         warnings: Rows that violate a rule of severity warning, whatever else they do.
-        result: `rules`, what each came to, and `profile`, what columns were like, where it is known; no examples of rows.
+        result: `rules`, what each came to; no examples of rows.
     """
 
     service: str

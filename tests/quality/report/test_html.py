@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from beam_pipelines.quality.report import make
-from beam_pipelines.quality.report.html import CHARACTERS, SHOWN, page, visible
+from beam_pipelines.quality.report.html import CHARACTERS, page, shown, visible
+from beam_pipelines.quality.report.view import SHOWN
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "text"),
     [
         ("<b>&'\"", "&lt;b&gt;&amp;&#39;&#34;"),
         ("a\x00b", 'a<span class="unseen">U+0000</span>b'),
@@ -21,19 +22,34 @@ from beam_pipelines.quality.report.html import CHARACTERS, SHOWN, page, visible
         ("e\u0301", "e\u0301"),
         ("Z" + "\u0301" * 60, "Z\u0301\u0301\u0301\u0301" + '<span class="unseen">56 more marks</span>'),
         ("\U0001f468\u200d\U0001f469", "\U0001f468\u200d\U0001f469"),
-        (None, "null"),
+        ("", ""),
         (12.5, "12.5"),
         (True, "true"),
         ({"a": ["<"]}, "{&#34;a&#34;: [&#34;&lt;&#34;]}"),
     ],
 )
-def test_a_value_becomes_text_of_which_everything_can_be_seen(value: Any, shown: str) -> None:
-    assert visible(value) == shown
+def test_a_value_becomes_text_of_which_everything_can_be_seen(value: Any, text: str) -> None:
+    assert visible(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, '<span class="more">null</span>'),
+        ("null", "null"),
+        ("", '<span class="more">empty text</span>'),
+        ("   ", '<span class="more">3 blanks</span>'),
+        (0, "0"),
+        (" a", " a"),
+    ],
+)
+def test_what_would_be_seen_as_nothing_is_said(value: Any, words: str) -> None:
+    assert shown(value) == words
 
 
 def test_a_long_value_is_cut_and_says_so() -> None:
-    shown = visible("x" * (CHARACTERS + 1200))
-    assert shown == "x" * CHARACTERS + '<span class="more"> … 1,200 characters more</span>'
+    text = visible("x" * (CHARACTERS + 1200))
+    assert text == "x" * CHARACTERS + '<span class="more"> … 1,200 characters more</span>'
     assert visible("x" * CHARACTERS) == "x" * CHARACTERS
 
 

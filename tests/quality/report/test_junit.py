@@ -88,6 +88,17 @@ def test_a_suite_a_step_and_a_case_a_rule(samples: Any) -> None:
     ]
 
 
+def test_a_rule_that_was_not_judged_says_why(samples: Any) -> None:
+    few = "not judged: expected at least 3 earlier runs, got 1"
+    rules = (samples.rule("gone", 0, 0), samples.whole("fresh", None, None), samples.whole("drift", 7, None, message=few))
+    root = checked(make(samples.run(*rules)))
+    assert [one.attrib["message"] for one in root.iter("skipped")] == [
+        "there was nothing to look at",
+        "not judged: expected a number of rows of at least 100",
+        few,
+    ]
+
+
 def test_a_rule_that_fails_itself_is_an_error(samples: Any) -> None:
     rules = (samples.rule("mine", ruleErrors=3), samples.rule("both", 2, ruleErrors=3), samples.rule("kept", 2, mostly=0.5, holds=True))
     root = checked(make(samples.run(*rules)))

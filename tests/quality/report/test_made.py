@@ -111,7 +111,7 @@ def test_each_load_of_a_run_has_a_step_of_its_own(samples: Any) -> None:
             [("rule", {"violated": 1, "severity": "info"}), ("rule", {"evaluated": 0})],
             {"quality": {"passed": 1000, "failed": 0, "warnings": 0}},
             "passed",
-            "No row violates a rule of severity error or warning; 1 rule found nothing to look at.",
+            "No row violates a rule of severity error or warning; 1 rule was not judged.",
         ),
         (
             [("whole", {"measured": 7, "holds": False, "severity": "warning"})],
@@ -167,4 +167,4 @@ def test_rows_that_could_not_be_read_are_told(samples: Any) -> None:
 def test_a_profile_may_be_a_list_of_columns(samples: Any, name: str) -> None:
     columns = [{name: "id", "type": "int64", "count": 3, "nulls": 0}]
     (step,) = make(samples.run(samples.rule("r"), profile=columns))["steps"]
-    assert step["profile"][0].items() >= {"column": "id", "type": "int64", "count": 3}.items()
+    assert step["profile"] == [{"column": "id", "type": "int64", "count": 3, "nulls": 0}]
