@@ -11,11 +11,11 @@ VENV := .venv$(if $(MADE),$(if $(filter $(GIVEN),$(MADE)),,-$(GIVEN)))
 BIN := $(VENV)/bin
 PEERS := .cache/bench-venv
 
-.PHONY: help demo test lint types unit soak bench schema clean
+.PHONY: help demo test lint types unit chromium soak bench schema clean
 
 help:
 	@echo "make demo    set up, run the customer ETL twice (full, then an increment), and show what happened"
-	@echo "make test    set up, lint, check types, run the tests (real PostgreSQL included)"
+	@echo "make test    set up, lint, check types, run the tests (real PostgreSQL and Chromium included)"
 	@echo "make soak    the long fault and load runs"
 	@echo "make bench   compare with the peers, in one run; writes benchmarks/results.json and docs/benchmarks.md"
 	@echo "make clean   remove the environment and everything that was made"
@@ -44,8 +44,15 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-unit: $(VENV)/.test
+unit: $(VENV)/.test chromium
 	$(BIN)/python -m pytest -m "not soak" -n auto --maxprocesses 4 --dist worksteal
+
+# The tests of the HTML report look at it in a browser; screenshots are in .cache/reports.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	  || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \
+	    && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+	  || { echo "the tests need Chromium: apt-get install --no-install-recommends chromium"; exit 1; }
 
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak --timeout 7200

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from benchmarks import machine, report
-from benchmarks.cases import files, memory, merge, quality, start, tpch, transform
+from benchmarks.cases import files, memory, merge, quality, start, tpch, transform, unique
 from benchmarks.process import BenchmarkError
 from benchmarks.result import Line, Results
 from benchmarks.servers import Databases, databases
@@ -34,6 +34,7 @@ _ALONE: dict[str, Callable[[Settings], list[Line]]] = {
     "large": transform.large,
     "tpch": tpch.tpch,
     "quality": quality.quality,
+    "unique": unique.unique,
 }
 _WITH_SERVER: dict[str, Callable[[Settings, Databases], list[Line]]] = {
     "fixed": start.fixed,

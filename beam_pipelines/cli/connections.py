@@ -140,6 +140,10 @@ def _of_definition(path: Path, connections: str | None, session: Session) -> Ite
             yield _Probe(name, f"API of {step.id}", _where(name, known), partial(_check_api, name, known))
     for model in service.definition.destinations:
         yield probe("destination", model, registry.open_target)
+    for step in service.definition.steps:
+        for kind in ("rejected", "violations"):
+            if (output := getattr(step, kind, None)) is not None:
+                yield probe(f"{kind} of {step.id}", output, registry.open_target)
 
 
 def _where(name: str | None, known: Connections) -> str:

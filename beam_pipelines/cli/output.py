@@ -61,7 +61,9 @@ class Output:
         """Write the answer as JSON."""
         # Before they are escaped: a password with a quote in it would not be found any more.
         safe = self._redacted(value)
-        self._write(json.dumps(safe, indent=2, ensure_ascii=False, default=lambda one: self.redact(str(one)), allow_nan=False) + "\n")
+        text = json.dumps(safe, indent=2, ensure_ascii=False, default=lambda one: self.redact(str(one)), allow_nan=False)
+        # A lone surrogate, which UTF-8 has not, becomes the escape that JSON has for it.
+        self._write(text.encode("utf-8", "backslashreplace").decode() + "\n")
 
     def _redacted(self, value: Any) -> Any:
         if isinstance(value, str):

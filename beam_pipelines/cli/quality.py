@@ -30,7 +30,11 @@ def main(argv: Sequence[str]) -> int:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--service", metavar="FILE", help="a definition with a section `validation`; without it, the packaged example is run")
     what.add_argument("--rules", metavar="FILE", help="a list of rules, or `rules` and `actions`, YAML or JSON; rows come from --input")
-    parser.add_argument("--input", metavar=INPUT, help="where rows come from, whatever the definition says: a Parquet file, or a table")
+    parser.add_argument(
+        "--input",
+        metavar=INPUT,
+        help="where rows come from, whatever the definition says: a Parquet, CSV or JSON Lines file, or a table",
+    )
     parser.add_argument("--example-dir", metavar="DIR", help="folder of the example's files; default: beam_pipelines_example/quality")
     run.add_options(parser)
     parser.set_defaults(handler=_run, parser=parser, beam=[])

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from beam_pipelines.cli import failure, log, progress, quantity, summary, workers
+from beam_pipelines.cli import failure, log, progress, quantity, report, summary, workers
 from beam_pipelines.cli.arguments import Parser, add_format, add_log
 from beam_pipelines.cli.process import CANCELLED, interruptible
 from beam_pipelines.cli.session import Session
@@ -29,7 +29,7 @@ Options of Beam follow, as --name=value: --runner=DirectRunner, --direct_num_wor
 An unknown one is an error.
 
 exit codes: 0 success, 1 failed, 2 the definition or command is wrong, 3 success above an error budget that only warns,
-4 another run of the service is active, 130 cancelled"""
+4 another run of the service is active, 130 cancelled; 1 also when a run succeeded and a --report could not be written"""
 
 
 def add(commands: Any) -> None:
@@ -59,6 +59,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--yes", action="store_true", help="a full refresh with mode: insert may replace the whole table")
     parser.add_argument("--customer", metavar="ID", help="who pays: customerId in record, charge and events")
     parser.add_argument("--request", metavar="ID", help="what asked for the run: requestId in record and events")
+    report.add_option(parser)
     add_format(parser)
     add_log(parser)
 
@@ -79,6 +80,7 @@ def carry_out(arguments: argparse.Namespace, session: Session, service: Service)
     Returns:
         The exit code.
     """
+    report.check(arguments, service)
     if arguments.validate:
         from beam_pipelines.cli import validate
 
@@ -112,8 +114,10 @@ def _run_once(arguments: argparse.Namespace, session: Session, service: Service)
             listener=listener,
             run=run,
         )
-    _show(session, service, result, options_text(session.definition, arguments.state, arguments.connections))
-    return result.exit_code
+    written = report.write_all(arguments.report, session, service, result)
+    _show(session, service, result, options_text(session.definition, arguments.state, arguments.connections), written.paths)
+    report.tell(written, session)
+    return written.exit_code(result.exit_code)
 
 
 def _name_engine(parser: Parser, beam: Sequence[str]) -> str:
@@ -131,13 +135,13 @@ def _name_engine(parser: Parser, beam: Sequence[str]) -> str:
         raise
 
 
-def _show(session: Session, service: Service, result: Result, found_by: str) -> None:
+def _show(session: Session, service: Service, result: Result, found_by: str, reports: Sequence[str]) -> None:
     """Answer with the record of a run that was begun, however it ended."""
     if session.out.as_json:
         session.out.json(result.to_json())
     else:
         failed, settled = _remembered(service, result)
-        notes = [("settled", line) for line in settled] + _schedule(service)
+        notes = [("settled", line) for line in settled] + _schedule(service) + [("report", path) for path in reports]
         summary.write(session.out, result.execution, failed, notes)
         session.out.line()
         session.out.line(f"beam-pipelines runs show {result.execution.run}{found_by}")

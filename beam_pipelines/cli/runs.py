@@ -1,11 +1,11 @@
-"""`beam-pipelines runs` lists runs; `runs show ID` shows one with its steps."""
+"""`beam-pipelines runs` lists runs; `runs show ID` shows one with its steps, `runs report` what its rules came to."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from beam_pipelines.cli import quantity, summary
+from beam_pipelines.cli import quantity, report, summary
 from beam_pipelines.cli.arguments import Parser, add_store
 from beam_pipelines.cli.session import Session
 from beam_pipelines.cli.store import locate
@@ -23,7 +23,7 @@ _STATUSES = ("queued", "running", "committing", "success", "failed", "cancelled"
 
 def add(commands: Any) -> None:
     """Add the command."""
-    parser: Parser = commands.add_parser("runs", help="list runs, or show one")
+    parser: Parser = commands.add_parser("runs", help="list runs, show one, or report what its rules came to")
     _add_list(parser)
     which = parser.add_subparsers(title="commands", metavar="COMMAND")
     listed: Parser = which.add_parser("list", help="list runs, newest first (the default)")
@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
     shown: Parser = which.add_parser("show", help="show a run with its steps")
     shown.add_argument("run", metavar="ID", help="run id, or the beginning of one")
     add_store(shown, default=argparse.SUPPRESS)
+    report.add(which, find_run)
     for one, handler in ((parser, _list), (listed, _list), (shown, _show)):
         one.set_defaults(handler=handler, parser=one)
 

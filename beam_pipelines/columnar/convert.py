@@ -62,9 +62,10 @@ _FAMILIES: tuple[tuple[str, tuple[Callable[[pa.DataType], bool], ...]], ...] = (
 
 
 def decoded(array: pa.Array) -> pa.Array:
-    """The values themselves: dictionaries and runs written out, unknown extension types as what they are stored as, text views as text.
+    """The values themselves, of types that Arrow computes with.
 
-    ADBC gives PostgreSQL's NUMERIC as text in an `arrow.opaque` extension type.
+    Dictionaries and runs are written out, unknown extension types are what they are stored as, views of text are text, and decimals have
+    128 bits at least and no scale below 0. ADBC gives PostgreSQL's NUMERIC as text in an `arrow.opaque` extension type.
     """
     kind = array.type
     if pa.types.is_dictionary(kind):
@@ -77,6 +78,9 @@ def decoded(array: pa.Array) -> pa.Array:
         return array.cast(pa.large_string())
     if pa.types.is_binary_view(kind):
         return array.cast(pa.large_binary())
+    if pa.types.is_decimal(kind) and (kind.bit_width < 128 or kind.scale < 0):
+        digits, scale = kind.precision - min(kind.scale, 0), max(kind.scale, 0)
+        return array.cast(pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale))
     return array
 
 

@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.compact import take
+from beam_pipelines.columnar.json_text import json_objects, json_texts, json_values
 from beam_pipelines.columnar.plain import plain
 from beam_pipelines.columnar.size import MAX_CELL_BYTES, cell_sizes
 
-__all__ = ["HEAD_BYTES", "SCHEMA", "TRUNCATED", "letters"]
+__all__ = ["HEAD_BYTES", "SCHEMA", "TRUNCATED", "letters", "payloads"]
 
 SCHEMA = pa.schema(
     [
@@ -61,7 +62,6 @@ def letters(
     """
     if not len(rows) == len(codes) == len(messages):
         raise ValueError(f"expected one code and one message a row, got {len(rows)} rows, {len(codes)} codes and {len(messages)} messages")
-    told = [orjson.dumps(place).decode() for place in (origin.describe(batch, rows) if origins is None else origins)]
     count = len(rows)
     columns = [
         pa.repeat(pa.scalar(load, pa.string()), count),
@@ -69,28 +69,28 @@ def letters(
         pa.repeat(pa.scalar(at, SCHEMA.field("at").type), count),
         pa.array(list(codes), pa.string()),
         pa.array(list(messages), pa.string()),
-        pa.array(told, pa.string()),
-        pa.array(_payloads(take(origin.visible(batch), rows), max_cell_bytes), pa.string()),
+        origin.json_origins(batch, rows) if origins is None else json_values(origins),
+        payloads(take(origin.visible(batch), rows), max_cell_bytes),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
-def _payloads(taken: pa.RecordBatch, max_cell_bytes: int) -> list[str]:
-    columns = [_cells(column, max_cell_bytes) for column in taken.columns]
-    names = taken.schema.names
-    rows = zip(*columns, strict=True) if columns else ((),) * taken.num_rows
-    return [orjson.dumps(dict(zip(names, row, strict=True))).decode() for row in rows]
+def payloads(taken: pa.RecordBatch, max_cell_bytes: int = MAX_CELL_BYTES) -> pa.Array:
+    """Write rows as JSON objects, without hidden columns; a cell above `max_cell_bytes` as `letters` says."""
+    return json_objects(taken.schema.names, [_cells(column, max_cell_bytes) for column in taken.columns], taken.num_rows)
 
 
-def _cells(column: pa.Array, max_cell_bytes: int) -> list[Any]:
+def _cells(column: pa.Array, max_cell_bytes: int) -> pa.Array:
     sizes = cell_sizes(column)
     if not len(sizes) or sizes.max() <= max_cell_bytes:
-        return plain(column)
+        return json_texts(column)
     # One row at a time: only the rows that are too large are cut, and only one of them is in memory twice.
-    return [
-        _head(column.slice(row, 1), int(size)) if size > max_cell_bytes else plain(column.slice(row, 1))[0]
-        for row, size in enumerate(sizes)
-    ]
+    return json_values(
+        [
+            _head(column.slice(row, 1), int(size)) if size > max_cell_bytes else plain(column.slice(row, 1))[0]
+            for row, size in enumerate(sizes)
+        ]
+    )
 
 
 def _head(cell: pa.Array, size: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Where each row came from: hidden columns beside the data, and the load (target table) a batch belongs to.
 
-A batch carries `SOURCE` and one of `KEY` and `ROW`, so that "customer 17" or "row 17 of file x" is known when the row fails, many steps
-later, and whatever the data was cut into. Users never see these columns: kernels work on `visible(batch)` and put the rest back with
+A batch carries `SOURCE` and one of `KEY`, `ROW` and `LINE`, so that "customer 17" or "row 17 of file x" is known when the row fails, many
+steps later, and whatever the data was cut into. Users never see these columns: kernels work on `visible(batch)` and put the rest back with
 `carry`.
 """
 
@@ -16,12 +16,14 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import hashing
 from beam_pipelines.columnar.compact import take
+from beam_pipelines.columnar.json_text import json_objects, json_texts, json_values
 from beam_pipelines.columnar.plain import plain
 from beam_pipelines.errors import PlanError
 
 __all__ = [
     "IDENTITY",
     "KEY",
+    "LINE",
     "LOAD",
     "PREFIX",
     "ROW",
@@ -32,6 +34,7 @@ __all__ = [
     "describe",
     "hashes",
     "hidden",
+    "json_origins",
     "load_of",
     "names",
     "part_of",
@@ -46,6 +49,7 @@ PREFIX = "__bp_"
 SOURCE = f"{PREFIX}source"
 KEY = f"{PREFIX}key"
 ROW = f"{PREFIX}row"
+LINE = f"{PREFIX}line"
 IDENTITY = f"{PREFIX}identity"
 LOAD = b"bp:load"
 _PART = b"bp:part"
@@ -68,7 +72,9 @@ def refuse_reserved(columns: Iterable[str]) -> None:
         )
 
 
-def attach(batch: pa.RecordBatch, source: str, *, key: Sequence[str] = (), first_row: int | None = None) -> pa.RecordBatch:
+def attach(
+    batch: pa.RecordBatch, source: str, *, key: Sequence[str] = (), first_row: int | None = None, lines: pa.Array | None = None
+) -> pa.RecordBatch:
     """Put the origin beside the rows: zero-copy for the data, 12 bytes a row or less for the rest.
 
     Args:
@@ -76,20 +82,23 @@ def attach(batch: pa.RecordBatch, source: str, *, key: Sequence[str] = (), first
         source: Table, file or query; with the range where there is neither key nor file position.
         key: Columns that identify a row in the source; their values are shared, not copied.
         first_row: Position of the first row in the file or range, where there is no key.
+        lines: Of a file of text, the line in which each row begins, int64, from 1.
 
     Returns:
-        The batch with `SOURCE` and `KEY` (the column itself, or a struct of several) or `ROW` (int64).
+        The batch with `SOURCE` and `KEY` (the column itself, or a struct of several), `ROW` (int64) or `LINE` (int64).
 
     Raises:
         PlanError: A column's name is reserved.
-        ValueError: Neither or both of `key` and `first_row` were given.
+        ValueError: Not one of `key`, `first_row` and `lines` was given.
     """
     refuse_reserved(batch.schema.names)
-    if bool(key) == (first_row is not None):
-        raise ValueError(f"expected either key columns or a first row, got key={tuple(key)!r} and first_row={first_row!r}")
+    if bool(key) + (first_row is not None) + (lines is not None) != 1:
+        raise ValueError(f"expected key columns, a first row or lines, got key={tuple(key)!r} and first_row={first_row!r}")
     rows = batch.num_rows
     sources = pa.DictionaryArray.from_arrays(_zeros(rows), pa.array([source], pa.string()))
-    if first_row is not None:
+    if lines is not None:
+        identity, field = lines, pa.field(LINE, pa.int64())
+    elif first_row is not None:
         identity, field = _counting(first_row, rows), pa.field(ROW, pa.int64())
     else:
         columns = [batch.column(name) for name in key]
@@ -169,7 +178,7 @@ def part_of(batch: pa.RecordBatch) -> int | None:
 
 def hashes(batch: pa.RecordBatch) -> hashing.Words:
     """A hash of where each row came from, the same whatever other rows it is in one batch with; of rows without an origin one for all."""
-    found = hashing.row_hashes(batch, [name for name in (SOURCE, KEY, ROW) if name in batch.schema.names], one_type=True)
+    found = hashing.row_hashes(batch, [name for name in (SOURCE, KEY, ROW, LINE) if name in batch.schema.names], one_type=True)
     if IDENTITY not in batch.schema.names:
         return found
     known = batch.column(IDENTITY)
@@ -221,7 +230,8 @@ def describe(batch: pa.RecordBatch, rows: Sequence[int]) -> list[dict[str, Any]]
         rows: Positions in the batch.
 
     Returns:
-        For each row `{"source": "customers", "key": {"id": 17}}` or `{"source": "a.csv", "row": 17}`; `{}` where the origin is unknown.
+        For each row `{"source": "customers", "key": {"id": 17}}`, `{"source": "a.parquet", "row": 17}` or `{"source": "a.csv",
+        "line": 17}`; `{}` where the origin is unknown.
     """
     taken = hidden(batch)
     if taken is None:
@@ -236,9 +246,20 @@ def describe(batch: pa.RecordBatch, rows: Sequence[int]) -> list[dict[str, Any]]
             _put(answers, "source", plain(column), known)
         elif field.name == ROW:
             _put(answers, "row", plain(column), known)
+        elif field.name == LINE:
+            _put(answers, "line", plain(column), known)
         elif field.name.startswith(KEY):
             _put(answers, "key", _keys(field, column), known)
     return answers
+
+
+def json_origins(batch: pa.RecordBatch, rows: Sequence[int]) -> pa.Array:
+    """Say where rows came from, each as the JSON text of what `describe` says."""
+    taken = hidden(batch)
+    if taken is None or set(taken.schema.names) != {SOURCE, ROW}:
+        return json_values(describe(batch, rows))
+    taken = take(taken, rows)
+    return json_objects(["source", "row"], [json_texts(taken.column(SOURCE)), json_texts(taken.column(ROW))], len(rows))
 
 
 def _keys(field: pa.Field, column: pa.Array) -> list[dict[str, Any]]:

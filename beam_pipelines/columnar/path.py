@@ -81,7 +81,8 @@ def find_path(text: str, schema: pa.Schema) -> FieldPath:
     Raises:
         PathProblem: There is no such field, or the path is not well formed.
     """
-    whole = _named(text, schema.names)
+    # Of one that is written as it is called the schema knows where it stands: there may be thousands, and a path to each.
+    whole = text if schema.get_field_index(text) >= 0 else _named(text, schema.names)
     if whole is not None:
         field = schema.field(schema.get_field_index(whole))
         return FieldPath(whole, (), field.type, field.nullable)

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from beam_pipelines.columnar import interval
 from beam_pipelines.columnar.kinds import is_list, is_text, is_uuid
 
-__all__ = ["plain"]
+__all__ = ["iso_texts", "plain"]
 
 # Seconds from 1970 to the years that Arrow's cast can write, 0001 to 9999.
 _FIRST, _END = -62_135_596_800, 253_402_300_800
@@ -43,10 +43,8 @@ def plain(array: pa.Array) -> list[Any]:
         return plain(array.dictionary.take(array.indices))
     if is_text(kind):
         return _texts(array)
-    if pa.types.is_timestamp(kind):
-        return _timestamps(array)
-    if pa.types.is_date(kind):
-        return list(array.cast(pa.string()).to_pylist())  # Arrow's own formatting knows the years that `date` cannot hold
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return list(iso_texts(array).to_pylist())
     if pa.types.is_struct(kind):
         return _structs(array)
     if pa.types.is_map(kind):
@@ -112,11 +110,14 @@ def _texts(array: pa.Array) -> list[str | None]:
     return texts
 
 
-def _timestamps(array: pa.Array) -> list[str | None]:
-    # Arrow's own formatting knows nanoseconds and the years that `datetime` cannot hold; it writes UTC with a Z for columns with a zone.
+def iso_texts(array: pa.Array) -> pa.Array:
+    """Write dates or instants as ISO 8601, with an offset where the column has a zone."""
+    # Arrow's own formatting knows nanoseconds and the years that Python cannot hold; it writes UTC with a Z for columns with a zone.
+    if pa.types.is_date(array.type):
+        return array.cast(pa.string())
     zone, unit = array.type.tz, array.type.unit
     utc = array.cast(pa.timestamp(unit, "UTC")) if zone else array
-    return _iso(utc.cast(pa.timestamp(unit)), "+00:00" if zone else "").to_pylist()
+    return _iso(utc.cast(pa.timestamp(unit)), "+00:00" if zone else "")
 
 
 def _iso(naive: pa.Array, zone: str) -> pa.Array:

@@ -99,6 +99,7 @@ class _ApplyFn(BundleFn):
             for fact in one.facts:
                 letters = self.close_letters(load, fact.step)
                 told = replace(fact, letters=letters, bytes_out=self._bytes_out.get(load, 0), seconds=self._seconds.get(load, 0.0))
+                told = replace(told, asides=self.close_asides(load, fact.step))
                 yield TaggedOutput(FACTS, in_global_window(told))
         self._open = {}
         for report in (*self._earlier, self._report):

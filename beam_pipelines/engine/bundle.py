@@ -16,11 +16,12 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_pipelines.columnar import dead
 from beam_pipelines.columnar.size import canonical_bytes
+from beam_pipelines.engine.aside import AsideBox
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.io.connector import Stager, Target
 from beam_pipelines.runs.context import RunContext
-from beam_pipelines.runs.facts import Dead, StepFact, add_rules
+from beam_pipelines.runs.facts import Aside, Dead, StepFact, add_rules
 from beam_pipelines.runs.names import StagingName, new_attempt
 from beam_pipelines.runs.window import Window
 from beam_pipelines.transforms.step import Applied
@@ -95,9 +96,10 @@ class BundleFn(PlainFn):
 
     def _drop_letters(self) -> None:
         """Drop what a bundle that failed left open: nothing of it counts."""
-        for box in getattr(self, "_letters", {}).values():
+        for box in (*getattr(self, "_letters", {}).values(), *getattr(self, "_asides", {}).values()):
             box.abort()
         self._letters: dict[tuple[str, str], LetterBox] = {}
+        self._asides: dict[tuple[str, str, str], AsideBox] = {}
 
     def teardown(self) -> None:
         self._drop_letters()
@@ -152,6 +154,8 @@ class BundleFn(PlainFn):
             error = error or f"{rows.codes[0]}: {rows.messages[0]}"
         for rows in applied.rejects:
             self.letter(rows.batch, rows.rows, fact.load, fact.step, rows.codes, rows.messages)
+        for output, put in applied.asides:
+            self._put_aside(fact.load, fact.step, output, put)
         return replace(
             fact,
             records_in=fact.records_in + rows_in,
@@ -165,8 +169,19 @@ class BundleFn(PlainFn):
             rules=add_rules(fact.rules, applied.rules),
             failed=fact.failed + applied.failed,
             warned=fact.warned + applied.warned,
+            examples=fact.examples + applied.examples,
             error=error,
         )
+
+    def _put_aside(self, load: str, step: str, output: str, rows: pa.RecordBatch) -> None:
+        key = (load, step, output)
+        if key not in self._asides:
+            self._asides[key] = AsideBox(self.target, self._job.service, self.context.run, *key)
+        self._asides[key].add(rows)
+
+    def close_asides(self, load: str, step: str) -> tuple[Aside, ...]:
+        """End what a step has put aside of a load."""
+        return tuple(self._asides.pop(key).finish() for key in list(self._asides) if key[:2] == (load, step))
 
     def weigh(self, load: str, batches: Iterable[pa.RecordBatch]) -> None:
         """Add the size of what goes on: that of the values, which is the same however rows are cut into batches.

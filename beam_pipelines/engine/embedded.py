@@ -105,7 +105,7 @@ class _Run:
 
     def end(self, store: StateStore, target: Target, error: BaseException | None) -> Execution:
         """Write the record, and let the next run begin."""
-        execution = finish(self.launch, store, target, self.archive, self.context.run, (), error).execution
+        execution = finish(self.launch, store, target, self.archive, replace(self.context, store=store.id), (), error).execution
         with contextlib.suppress(ActiveRunError):  # another run has it already
             store.release(store.acquire(self.job.service, self.context.run, ttl_seconds=1, holder=this_process()))
         presence.end(self.asked.runner, self.context.run)
@@ -163,7 +163,7 @@ class _BeginFn(PlainFn):
         plan = make_plan(run.job, run.context)
         check_refresh(run.launch, plan)
         accepted = run.context.full_refresh or run.context.keep_watermark
-        recover.roll_forward(run.job, store, target, run.archive, run.context.run, accepted=accepted)
+        recover.roll_forward(run.job, store, target, run.archive, replace(run.context, store=store.id), accepted=accepted)
         recover.check_ahead(run.job, store, target, accepted=accepted)
         record_schedule(store, run.job)
         store.begin(beginning(run.launch, run.context.run, datetime.fromisoformat(run.context.started_at), plan, target.place))

@@ -138,7 +138,10 @@ class Job:
         To these belongs what they import from the definition's folder. The schemas that were planned or sampled of the steps belong to
         the digest, and the expressions that were compiled.
         """
-        digest = hashlib.sha256(json.dumps([step.model_dump(mode="json", by_alias=True) for step in self.definition.steps]).encode())
+        # Where rejected rows and violations go changes nothing of what comes out.
+        aside = {"rejected", "violations", "examples"}
+        steps = [step.model_dump(mode="json", by_alias=True, exclude=aside) for step in self.definition.steps]
+        digest = hashlib.sha256(json.dumps(steps).encode())
         digest.update(f"{__version__} {importlib.metadata.version('duckdb')}".encode())
         handlers = [(step.id, getattr(step, "handler", None)) for step in self.definition.steps if step.type == "function"]
         codes = [self.functions.find(step_id, handler).code for step_id, handler in handlers]
@@ -160,7 +163,8 @@ class Job:
 
     def open_source(self, context: RunContext | None) -> Source:
         """Open the source; the caller closes it."""
-        return registry.open_source(self.definition.source, self.connections(context), self._folder, context)
+        limit = self.definition.max_cell_bytes
+        return registry.open_source(self.definition.source, self.connections(context), self._folder, context, limit)
 
     def open_target(self, context: RunContext | None) -> Target:
         """Open the target; the caller closes it."""

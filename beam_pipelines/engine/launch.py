@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from beam_pipelines.engine import letters, notebook, recover, retention
+from beam_pipelines.engine import deliver, letters, notebook, recover, retention
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outcome import exceeds_budget, outcome_of
 from beam_pipelines.engine.plan import Plan, make_plan
@@ -142,12 +142,12 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
         check_refresh(ask, plan)
         with StateStore(url) as store, _leased(store, job.service, run), contextlib.closing(job.open_target(context)) as target:
             accepted = ask.full_refresh or ask.keep_watermark
-            settled = recover.roll_forward(job, store, target, archive, run, accepted=accepted)
+            settled = recover.roll_forward(job, store, target, archive, replace(context, store=store.id), accepted=accepted)
             recover.check_ahead(job, store, target, accepted=accepted)
             record_schedule(store, job)
             store.begin(beginning(ask, run, started, plan, target.place))
             error = _run_pipeline(ask, replace(context, store=store.id), store, listener)
-            return finish(ask, store, target, archive, run, tuple(settled), error)
+            return finish(ask, store, target, archive, replace(context, store=store.id), tuple(settled), error)
 
 
 def check_refresh(ask: Launch, plan: Plan) -> None:
@@ -298,15 +298,23 @@ def finish(
     store: StateStore,
     target: Target,
     archive: letters.Archive,
-    run: str,
+    context: RunContext,
     settled: tuple[str, ...],
     error: BaseException | None,
 ) -> Result:
-    """End a run by what the ledger says of it: dead letters, record, charge, events; then clean up behind it."""
-    job = ask.job
+    """End a run by what the ledger says of it: dead letters, outputs of steps, record, charge, events; then clean up behind it.
+
+    Raises:
+        FatalError: Dead letters or an output cannot be written: the run is not recorded, and the next one writes the rest.
+    """
+    job, run = ask.job, context.run
     cancelled = isinstance(error, KeyboardInterrupt)
     rows = target.rows(job.service, run)
     failures = letters.export(target, archive, job.service, rows)
+    try:
+        deliver.deliver(job, context, target, rows)
+    except FatalError as undelivered:
+        raise undelivered from error
     outcome = outcome_of(job, rows, failures, error, "cancelled" if cancelled else None)
     if outcome.status == "failed" and error is None and not any(row.status == "failed" for row in rows):
         error = FatalError("the pipeline ended without a commit")
@@ -327,12 +335,13 @@ def _clean(target: Target, service: str, run: str, rows: list[Any], *, everythin
         if everything:
             target.drop_staged([name for name in target.staging(service) if f"_{run}_" in name and name not in _kept(rows)])
         letters.drop(target, rows)
+        deliver.drop(target, rows)
     except (OSError, BeamPipelinesError) as failed:
         _LOG.warning("staging of this run is left for the next run to drop: %s", failed)
 
 
 def _kept(rows: list[Any]) -> set[str]:
-    return {letter.staged.name for row in rows if row.counts for letter in row.counts.letters}
+    return {name for row in rows if row.counts for name in row.counts.kept}
 
 
 def _exit_code(outcome: Outcome, rows: list[Any], error: BaseException | None) -> int:

@@ -12,6 +12,7 @@ from beam_pipelines.io.connector import LedgerRow
 from beam_pipelines.pricing import Charge, Usage, charge
 from beam_pipelines.runs.counts import LoadCounts
 from beam_pipelines.runs.facts import StepFact
+from beam_pipelines.spec.rule import Actions, RuleBase
 from beam_pipelines.state.record import Failure, Incident, Metrics, Outcome, Step, Transformation, Watermark
 
 _TITLES: dict[str, str] = {"etl": "ETL Pipeline", "quality": "Data Quality"}  # of charges, by the kind of the service
@@ -102,9 +103,9 @@ def _metrics(counts: Sequence[LoadCounts]) -> Metrics:
 
 def _rules(job: Job, step: StepFact) -> tuple[dict[str, Any], ...]:
     """What each rule of a step came to, in the order of the definition."""
-    model = next((one for one in job.definition.steps if one.id == step.step), None)
-    ids = [rule.id for rule in getattr(model, "rules", ())]
-    if not ids:
+    model: Any = next((one for one in job.definition.steps if one.id == step.step), None)
+    rules = getattr(model, "rules", ())
+    if not rules:
         return ()
     from beam_pipelines.rules.tally import Tally  # few services have rules
 
@@ -115,13 +116,35 @@ def _rules(job: Job, step: StepFact) -> tuple[dict[str, Any], ...]:
         told[rule]["holds"] = limits[rule].passed(looked_at, violated) is None if looked_at else None
     told |= {rule: _measured(said) for rule, said in step.verdicts.items()}
     # Where no row came, no rule was held against one.
-    return tuple({"rule": rule, **(told[rule] if rule in told else Tally().to_dict())} for rule in ids)
+    return tuple({**_about(rule, model.actions), **(told[rule.id] if rule.id in told else Tally().to_dict())} for rule in rules)
 
 
-def _quality(step: StepFact) -> dict[str, Any]:
-    """What came of the rows of a step of rules."""
+def _about(rule: RuleBase, actions: Actions) -> dict[str, Any]:
+    """What a rule is, as far as a reader of the record has to know; what is not set is left out."""
+    from beam_pipelines.spec.rule.dataset import SetRule
+
+    action = None if isinstance(rule, SetRule) else rule.action or actions.of(rule.severity)
+    field, fields = getattr(rule, "field", None), getattr(rule, "fields", None)
+    about = {
+        "rule": rule.id,
+        "type": rule.type,
+        "severity": rule.severity,
+        "action": action,
+        "fields": [field] if field else list(fields or ()) or None,
+        "mostly": None if rule.least_share is None else float(rule.least_share),
+        "maxFailures": rule.max_failures,
+        "description": rule.description or None,
+    }
+    return {name: value for name, value in about.items() if value is not None}
+
+
+def _quality(step: StepFact, rules: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    """What came of the rows of a step of rules, and some that violate them."""
     passed = step.records_in - step.failed
     told: dict[str, Any] = {"total": step.records_in, "passed": passed, "failed": step.failed, "warnings": step.warned}
+    examples = step.examples.listed([rule["rule"] for rule in rules])
+    if examples:
+        told["examples"] = examples
     return {**told, "profile": list(step.profile)} if step.profile else told
 
 
@@ -153,7 +176,7 @@ def _steps(job: Job, row: LedgerRow, several: bool) -> list[Step]:
             bytes_out=step.bytes_out,
             fused_with=step.fused_with,
             rules=(rules := _rules(job, step)),
-            quality=_quality(step) if rules else None,
+            quality=_quality(step, rules) if rules else None,
         )
         for step in tally.steps
     )

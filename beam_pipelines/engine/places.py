@@ -49,12 +49,13 @@ class Places:
 
 
 def _order_of_origins(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
-    """Places by file and row, else by the hash of source and key of a row or group; all alike of what has neither, which is one row."""
+    """Places by file and row or line, else by the hash of source and key of a row or group; what has neither is one row."""
     if origin.SOURCE not in batch.schema.names:
         return np.zeros(batch.num_rows, dtype=np.int64)
     places = (origin.hashes(batch) >> np.uint64(1)).astype(np.int64)
-    if origin.ROW not in batch.schema.names:
-        return places
-    rows = batch.column(origin.ROW)
-    files = (hashing.row_hashes(batch, [origin.SOURCE]) >> np.uint64(_PART + 1)).astype(np.int64)
-    return np.where(np.asarray(rows.is_null()), places, (files << _PART) + np.asarray(rows.fill_null(0)))
+    for name in (origin.ROW, origin.LINE):
+        if name in batch.schema.names:
+            rows = batch.column(name)
+            files = (hashing.row_hashes(batch, [origin.SOURCE]) >> np.uint64(_PART + 1)).astype(np.int64)
+            places = np.where(np.asarray(rows.is_null()), places, (files << _PART) + np.asarray(rows.fill_null(0)))
+    return places

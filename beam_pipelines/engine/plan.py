@@ -14,6 +14,7 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.engine import calls, notebook
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import snake, sums_up, trace
+from beam_pipelines.engine.outputs import check_outputs, check_rows
 from beam_pipelines.engine.prepare import with_sides
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import acquainted, added_without, joins_of
@@ -24,7 +25,7 @@ from beam_pipelines.io.sql.swap import obstructed
 from beam_pipelines.pricing import metered_steps
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee, Promise, derive, promises, require, weakest
-from beam_pipelines.runs.window import Window
+from beam_pipelines.runs.window import Window, schema_to_text
 from beam_pipelines.spec.definition import SERVED
 from beam_pipelines.spec.order import terms
 from beam_pipelines.spec.step import StepBase
@@ -167,11 +168,13 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
             if not guarantees:
                 sides = _check_joins(job, context, source, about, steps)
             if every_step:
-                _try(job, steps, about.schema)
+                planned = _try(job, steps, about.schema)
+                check_rows(job, context, Window(job.service, load, table, context.run, 0, schemas=planned))
             cursor = _decided(source, policy, table, about.schema)
             # Derived at once: what a source assumes of a cursor is about the table that was described last.
             guarantees[load] = _guarantee(job, context, policy, source, target, cursor, about.schema, steps, sides)
             _check_deduplicates(job, cursor, policy, _versioned(job, cursor, about.schema, steps, sides) is True)
+        outputs = check_outputs(job, context, target, list(described), [table for table, _ in described.values()])
         made = promises(guarantees)
         if policy.swap:
             _check_swap(target, described)
@@ -181,7 +184,7 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
         _check_price(job)
         return Plan(
             service=job.service,
-            graph=tuple(_graph(job, source, target, joins_of(job, context))),
+            graph=(*_graph(job, source, target, joins_of(job, context)), *outputs),
             guarantee=weakest(made),
             readings=readings,
             mode=job.destination.mode,
@@ -291,17 +294,20 @@ def _check_joins(job: Job, context: RunContext, source: Source, described: Descr
     return window
 
 
-def _try(job: Job, steps: Sequence[Step], schema: pa.Schema) -> None:
-    """Plan steps one behind the other, up to one that needs a sample."""
+def _try(job: Job, steps: Sequence[Step], schema: pa.Schema) -> dict[str, str]:
+    """Plan steps one behind the other, up to one that needs a sample; gives their schemas as a window has them."""
     schema = origin.visible_schema(schema)
+    planned = {"": schema_to_text(schema)}
     for place, step in enumerate(steps):
         if step.needs_sample:
-            return
+            break
         schema = step.plan(schema, None)
+        planned[step.id] = schema_to_text(schema)
         try:
             origin.refuse_reserved(schema.names)
         except PlanError as error:
             raise refusal(f"{job.definition.steps_path}[{place}]", error.message, error.code) from error
+    return planned
 
 
 def _check_swap(target: Target, loads: Iterable[str]) -> None:

@@ -81,6 +81,10 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         # There is no row, so there is nothing to plan either: the run ends empty, and makes no table.
         return target.prepare(window.with_schema("", described.schema).with_schema(TARGET, pa.schema([])), context)
     window = window.with_schema(TARGET, target.stored(window.schema(TARGET)))
+    if any(step.type == "validate" for step in job.definition.steps):
+        from beam_pipelines.engine.outputs import check_rows  # few services have rules
+
+        check_rows(job, context, window)
     there = target.describe(load)
     if target.traits.keeps:
         _same_target(context, head, there, load)

@@ -16,7 +16,7 @@ from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.engine.bundle import FACTS, BundleFn, PlainFn, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import windows_of
-from beam_pipelines.io.connector import CursorSpec, Source
+from beam_pipelines.io.connector import CursorSpec, Source, Unread
 from beam_pipelines.io.sql.relation import match_column
 from beam_pipelines.runs.facts import ReadFact
 from beam_pipelines.runs.mark import Mark
@@ -54,15 +54,28 @@ class _ReadFn(BundleFn):
         window = self.window(load, texts)
         fact = self._facts.get(load, ReadFact(load))
         self._facts[load] = replace(fact, bytes=fact.bytes + int(window.ranges[index].bounds.get("billed", 0)))
+        self._unshown = int(window.ranges[index].bounds.get("billed", 0))
         batches = self._source.read(window.ranges[index], window, self._source.cursor)
         while True:
             with self.timed(load):
                 batch = next(batches, None)
+                if isinstance(batch, Unread):
+                    self._bury(batch, load)
+                    continue
                 read = self._take(batch, window, window.ranges[index]) if batch is not None else None
             if read is None:
+                self._report.add(0, self._unshown)
                 return
             if read.num_rows:
                 yield read
+
+    def _bury(self, rows: Unread, load: str) -> None:
+        """Count rows that the source could not read, and make them dead letters."""
+        count = rows.batch.num_rows
+        fact = self._facts.get(load, ReadFact(load))
+        self._facts[load] = replace(fact, rows=fact.rows + count)
+        self._report.add(count)
+        self.letter(rows.batch, range(count), load, self._step, rows.codes, rows.messages)
 
     def _take(self, batch: pa.RecordBatch, window: Window, part: Range) -> pa.RecordBatch:
         """Note what was read, cast it to the planned schema, and split off what does not fit."""
@@ -72,8 +85,11 @@ class _ReadFn(BundleFn):
         newest = _newest(batch, window, self._source.cursor if self._source else None)
         newest = newest.later(fact.newest) if newest else fact.newest
         self._facts[window.load] = replace(fact, rows=fact.rows + batch.num_rows, bytes=fact.bytes + billed, newest=newest)
-        # The screen shows a file's bytes as they are read.
-        shown = int(part.bounds["billed"]) * batch.num_rows // max(part.rows, 1) if "billed" in part.bounds else billed
+        shown = billed
+        if "billed" in part.bounds:
+            # The screen shows a file's bytes as they are read; of a file of text the number of its rows is a guess.
+            shown = min(self._unshown, int(part.bounds["billed"]) * batch.num_rows // max(part.rows, 1))
+            self._unshown -= shown
         self._report.add(batch.num_rows, shown)
         batch = self._without_huge_cells(batch, window.load)
         conformed = cast.conform(batch, window.schema())

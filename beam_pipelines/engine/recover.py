@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from beam_pipelines.engine import letters
+from beam_pipelines.engine import deliver, letters
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outcome import all_committed, outcome_of
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import Target
+from beam_pipelines.runs.context import RunContext
 from beam_pipelines.state.record import Execution
 from beam_pipelines.state.store import StateStore
 
@@ -17,8 +18,10 @@ __all__ = ["check_ahead", "roll_forward"]
 _LOG = logging.getLogger(__name__)
 
 
-def roll_forward(job: Job, store: StateStore, target: Target, archive: letters.Archive, run: str, *, accepted: bool) -> list[str]:
-    """Write what runs that died did not live to write: record, events, charge and dead letters of those that committed.
+def roll_forward(
+    job: Job, store: StateStore, target: Target, archive: letters.Archive, context: RunContext, *, accepted: bool
+) -> list[str]:
+    """Write what runs that died did not live to write: record, events, charge, dead letters and outputs of those that committed.
 
     The others are `lost`. The caller holds the service's lease, so no other run of this store is alive.
 
@@ -27,7 +30,7 @@ def roll_forward(job: Job, store: StateStore, target: Target, archive: letters.A
         store: Where the records are.
         target: Whose ledger is the truth.
         archive: Where dead letters go.
-        run: The caller's own run, left alone.
+        context: Of the caller; its own run is left alone.
         accepted: The user has chosen (`--full-refresh` or `--keep-watermark`): a run whose ledger is elsewhere is given up.
 
     Returns:
@@ -35,10 +38,11 @@ def roll_forward(job: Job, store: StateStore, target: Target, archive: letters.A
 
     Raises:
         PlanError: `ledger-behind`: a run that died wrote to another target than this one, so nobody here knows whether it committed.
+        FatalError: Dead letters or an output of a run that died cannot be written.
     """
     settled = []
     for execution in store.unfinished(job.service):
-        if execution.run == run:
+        if execution.run == context.run:
             continue
         unknown = _elsewhere(job, execution, target)
         if unknown is not None and not accepted:
@@ -46,6 +50,7 @@ def roll_forward(job: Job, store: StateStore, target: Target, archive: letters.A
         rows = target.give_up(job.service, execution.run)
         # What somebody removed from staging must not keep the service from ever starting again.
         failures = letters.export(target, archive, job.service, rows, missing_ok=True)
+        deliver.deliver(job, context, target, rows, missing_ok=True)
         status = "failed" if any(row.status == "failed" for row in rows) else "lost"
         outcome = outcome_of(job, rows, failures, unknown, status)
         if store.finish(execution.run, outcome):
@@ -54,6 +59,7 @@ def roll_forward(job: Job, store: StateStore, target: Target, archive: letters.A
                 "run %s had %s, and is recorded as %s now", execution.run, "committed" if all_committed(rows) else "died", outcome.status
             )
         letters.drop(target, rows)
+        deliver.drop(target, rows)
     return settled
 
 

@@ -1,4 +1,4 @@
-"""Retention: dead letters and events go when their time is over, at the end of a run.
+"""Retention: dead letters, events and the history of quality go when their time is over, at the end of a run.
 
 Of dead letters the file goes first, and the entry of the index after it. Should the process die in between, the next run finds the entry,
 and no file, and forgets the entry. The other way round a file could stay for ever, and nobody would know of it. A file without an entry
@@ -47,7 +47,7 @@ def keep_to(retention: Retention, store: StateStore, archive: Archive, service: 
 
     Args:
         retention: Of the definition.
-        store: Where index and outbox are.
+        store: Where index, outbox and history are.
         archive: Where dead letters are.
         service: Service id.
         run: The caller's run: its letters stay, whatever their age.
@@ -61,6 +61,9 @@ def keep_to(retention: Retention, store: StateStore, archive: Archive, service: 
             deleted, waiting = store.forget_events(service, retention.events)
             if deleted:
                 _LOG.info("deleted %d events older than %s, %d of them undelivered", deleted, retention.events, waiting)
+        forgotten = store.forget_quality(service, retention.quality_history)
+        if forgotten:
+            _LOG.info("forgot the quality of %d runs", forgotten)
     except (OSError, BeamPipelinesError) as failed:
         _LOG.warning("what is older than `retention` allows is left for the next run to delete: %s", failed)
 

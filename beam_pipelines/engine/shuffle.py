@@ -73,6 +73,7 @@ class ShuffleFn(BundleFn, Generic[_Step]):
         for load, fact in self._facts.items():
             spent, size_out = self._seconds.get(load, 0.0), self._bytes_out.get(load, 0)
             told = replace(fact, letters=self.close_letters(load), bytes_out=size_out, seconds=spent)
+            told = replace(told, asides=self.close_asides(load, fact.step))
             yield TaggedOutput(FACTS, in_global_window(told))
         self._leave()
         self._report.flush()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import apache_beam as beam
@@ -20,11 +20,12 @@ from apache_beam.pvalue import AsIter, AsSingleton, PCollection, TaggedOutput
 from beam_pipelines.columnar import hashing, ipc, origin, size
 from beam_pipelines.columnar.compact import joined
 from beam_pipelines.columnar.index import valid_keys
-from beam_pipelines.engine.bundle import FACTS, PlainFn
+from beam_pipelines.engine.ahead import Ahead
+from beam_pipelines.engine.bundle import FACTS, PlainFn, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.join import NEAR
 from beam_pipelines.engine.places import Places
-from beam_pipelines.engine.shuffle import SHARDS, ShuffleFn, cut
+from beam_pipelines.engine.shuffle import COMPRESSION, SHARDS, ShuffleFn, cut
 from beam_pipelines.rules.field import Field
 from beam_pipelines.rules.judgement import Positions
 from beam_pipelines.rules.key.known import Known
@@ -32,6 +33,7 @@ from beam_pipelines.rules.key.reference import References
 from beam_pipelines.rules.key.unique import Repeats, repeats
 from beam_pipelines.rules.tally import Tally
 from beam_pipelines.runs.facts import StepFact, add_rules
+from beam_pipelines.transforms.step import Applied
 from beam_pipelines.transforms.validate import Validate
 
 if TYPE_CHECKING:
@@ -44,8 +46,6 @@ _ROWS, _REFERENCE = 0, 1
 _BATCH, _ROW, _PLACE, _TIE = "batch", "row", "place", "tie"
 _NOTE = pa.schema([(_BATCH, pa.string()), (_ROW, pa.int32())])
 _RULE = b"bp:rule"
-# Every row is packed and opened twice here, once as a key: zstd takes half the room of lz4, and twice as long.
-_COMPRESSION = "lz4"
 
 Shard = tuple[str, int, int]  # load, place of the rule, number
 _KEYS_TYPE = tuple[tuple[str, int, int], tuple[int, bytes]]
@@ -62,6 +62,14 @@ class _SizeFn(PlainFn):
 
 
 class _ValidateFn(ShuffleFn[Validate]):
+    def setup(self) -> None:
+        super().setup()
+        self._ahead: Ahead[Any] = Ahead()
+
+    def _leave(self) -> None:
+        self._ahead.leave()  # it uses what is closed next
+        super()._leave()
+
     def start_bundle(self) -> None:
         super().start_bundle()
         self._sizes: dict[tuple[str, str], int] | None = None
@@ -85,6 +93,24 @@ class _ValidateFn(ShuffleFn[Validate]):
             for rule, batches in rows.items():
                 step.refer(rule, pa.Table.from_batches(batches))
         return self._steps[load]
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What came of a batch: judged, or held back with its keys sent to the shards."""
+
+    load: str
+    rows: int
+    state: Any
+    applied: Applied | None = None
+    outputs: Sequence[TaggedOutput] = ()
+
+
+def _late(output: Any) -> Any:
+    """Wrap what a bundle gives when it ends."""
+    if isinstance(output, TaggedOutput):
+        return TaggedOutput(output.tag, in_global_window(output.value))
+    return in_global_window(output)
 
 
 def _told_of(rule: str, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -130,22 +156,33 @@ class _JudgeFn(_ValidateFn):
         step = self.opened(load, texts, held)
         apart = [at for at, rule in enumerate(step.rules) if rule.unique is not None]
         apart += [step.place(rule.id) for rule in step.foreign_keys if not self.near(load, rule.id, sizes)]
+        places = self._places.of(load, batch) if apart else 0
+        for one in self._ahead.put(lambda: self._looked_at(load, step, sorted(apart), batch, places)):
+            yield from self._told(one)
+
+    def _looked_at(self, load: str, step: Validate, apart: Sequence[int], batch: pa.RecordBatch, places: int | Positions) -> _Looked:
         with self.timed(load):
             state = step.measures.measure(origin.visible(batch))
-            self._measured[load] = step.measures.merge(self._measured[load], state) if load in self._measured else state
             if not apart:
-                applied = step.judge(batch, {})
-                self.count(load, applied, batch.num_rows)
-                yield from applied.batches
-                return
-            self._facts[load] = replace(self._facts[load], records_in=self._facts[load].records_in + batch.num_rows)
+                return _Looked(load, batch.num_rows, state, step.judge(batch, {}))
             name = uuid.uuid4().hex
-            places = self._places.of(load, batch)
-            keyed = [part for at in sorted(apart) for part in self._keys(load, step, at, batch, name, places)]
-        yield from keyed
-        yield TaggedOutput(_HELD, (load, name, ipc.encode(batch, _COMPRESSION)))
+            outputs = [part for at in apart for part in self._keys(load, step, at, batch, name, places)]
+            outputs.append(TaggedOutput(_HELD, (load, name, ipc.encode(batch, COMPRESSION))))
+            return _Looked(load, batch.num_rows, state, outputs=outputs)
+
+    def _told(self, one: _Looked) -> Iterator[Any]:
+        measures = self._steps[one.load].measures
+        self._measured[one.load] = measures.merge(self._measured[one.load], one.state) if one.load in self._measured else one.state
+        if one.applied is None:
+            self._facts[one.load] = replace(self._facts[one.load], records_in=self._facts[one.load].records_in + one.rows)
+            yield from one.outputs
+            return
+        self.count(one.load, one.applied, one.rows)
+        yield from one.applied.batches
 
     def finish_bundle(self) -> Iterator[Any]:
+        for one in self._ahead.rest():
+            yield from map(_late, self._told(one))
         for load, state in self._measured.items():
             if state:
                 self._facts[load] = replace(self._facts[load], states=(state,))
@@ -186,7 +223,7 @@ def _sharded(
     if not keys.num_rows:
         return
     for number, part in cut(keys, hashing.shard(keys, names, SHARDS, one_type=one_type)):
-        yield TaggedOutput(_KEYS, ((load, at, number), (side, ipc.encode(part, _COMPRESSION))))
+        yield TaggedOutput(_KEYS, ((load, at, number), (side, ipc.encode(part, COMPRESSION))))
 
 
 def _told_whole(rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -282,11 +319,21 @@ class _SplitFn(_ValidateFn):
             step = self.opened(load, texts, references)
             nobody = np.zeros(0, dtype=np.int64)
             found = {step.place(rule.id): nobody for rule in step.foreign_keys if not self.near(load, rule.id, sizes)}
-            applied = step.judge(ipc.decode(packed), {**found, **self._told.get((load, name), {})})
-            self.count(load, applied)
+            found |= self._told.get((load, name), {})
+        for judged in self._ahead.put(lambda: (load, self._judged(load, step, packed, found))):
+            yield from self._counted(*judged)
+
+    def _judged(self, load: str, step: Validate, packed: bytes, found: Mapping[int, Positions]) -> Applied:
+        with self.timed(load):
+            return step.judge(ipc.decode(packed), found)
+
+    def _counted(self, load: str, applied: Applied) -> Iterator[pa.RecordBatch]:
+        self.count(load, applied)
         yield from applied.batches
 
     def finish_bundle(self) -> Iterator[Any]:
+        for judged in self._ahead.rest():
+            yield from map(in_global_window, self._counted(*judged))
         self._told = None
         yield from super().finish_bundle()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beam_pipelines.errors import SpecError
+from beam_pipelines.errors import Problem, SpecError
 from beam_pipelines.spec import Definition, Loaded, load
 
 if TYPE_CHECKING:
@@ -226,6 +226,8 @@ class Service:
         """Say where in the definition's file the problems of an error are: what raised it knew the keys alone."""
         if self.loaded is None or not isinstance(error, SpecError):
             return
+        if not error.problems and "sourceKey" in error.details:
+            error.problems = (Problem(error.message, f"pipeline.source.{error.details['sourceKey']}"),)
         error.problems = tuple(
             self.loaded.problem(self.definition.written_path(problem.path), problem.message, problem.hint)
             if problem.path and not problem.file

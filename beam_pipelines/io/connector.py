@@ -34,6 +34,7 @@ __all__ = [
     "Standing",
     "Target",
     "TargetTraits",
+    "Unread",
 ]
 
 
@@ -117,6 +118,21 @@ class SourceTraits:
     columnar: bool = False
 
 
+@dataclass(frozen=True)
+class Unread:
+    """Rows of a range that cannot be rows of the planned schema: they count as read, and become dead letters.
+
+    Args:
+        batch: What is known of them, in any columns, with origin columns.
+        codes: One a row.
+        messages: One a row, without values of it.
+    """
+
+    batch: pa.RecordBatch
+    codes: Sequence[Code]
+    messages: Sequence[str]
+
+
 class Source(Protocol):
     """One connection to what a definition's `source` names.
 
@@ -150,7 +166,7 @@ class Source(Protocol):
         excluded, and counted by nobody: the guarantee says so. Overlap has been taken off `low` by the caller.
         """
 
-    def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch]:
+    def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch | Unread]:
         """Yield the rows of one range, in an order that a second read repeats, in batches within `columnar.size`, with origin columns.
 
         Batches have the columns of `window.schema()` but perhaps the database's own types: the caller casts them and splits off rows

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_pipelines.errors import PlanError, Problem, SpecError
 from beam_pipelines.io.connections import Connection, Connections
+from beam_pipelines.io.files.format import format_of
 
 if TYPE_CHECKING:
     from beam_pipelines.io.connector import Source, Target
@@ -20,6 +21,8 @@ _SOURCES = {
     "sqlite": "beam_pipelines.io.sqlite.source:SqliteSource",
     "duckdb": "beam_pipelines.io.duckdb.source:DuckDbSource",
     "parquet": "beam_pipelines.io.files.source:ParquetSource",
+    "csv": "beam_pipelines.io.files.csv:CsvSource",
+    "jsonl": "beam_pipelines.io.files.jsonl:JsonLinesSource",
 }
 _TARGETS = {
     "postgresql": "beam_pipelines.io.postgres.target:PostgresTarget",
@@ -28,6 +31,8 @@ _TARGETS = {
     "parquet": "beam_pipelines.io.files.target:ParquetTarget",
     "nowhere": "beam_pipelines.io.files.nowhere:NowhereTarget",
 }
+_MAX_CELL_BYTES = 32 << 20  # the default of a definition
+_FILES = ("parquet", "csv", "jsonl")
 _PORTABLE_SOURCE = "beam_pipelines.io.sql.portable_source:PortableSource"
 _PORTABLE_TARGET = "beam_pipelines.io.sql.portable_target:PortableTarget"
 # Modules of optional clients, and the extra that brings them.
@@ -43,7 +48,7 @@ _LATER = {
 
 
 def system_of(model: Any, connections: Connections) -> str:
-    """The system behind a source or destination: `postgresql`, `sqlite`, `duckdb`, `parquet`, or a SQLAlchemy dialect's name.
+    """The system behind a source or destination: `postgresql`, `sqlite`, `duckdb`, a format of files, or a SQLAlchemy dialect's name.
 
     Args:
         model: A source or destination of `beam_pipelines.spec`.
@@ -56,7 +61,7 @@ def system_of(model: Any, connections: Connections) -> str:
     kind = str(model.type)
     if kind in _LATER:
         raise PlanError(
-            f"type {kind!r}: {_LATER[kind]} are not served yet; this version serves database, data-warehouse and file (local Parquet)",
+            f"type {kind!r}: {_LATER[kind]} are not served yet; this version serves database, data-warehouse and file",
             code="not-served",
         )
     if kind == "none":
@@ -76,6 +81,7 @@ def open_source(
     connections: Connections,
     folder: Path | None = None,
     context: RunContext | None = None,
+    max_cell_bytes: int = _MAX_CELL_BYTES,
 ) -> Source:
     """Open what a definition's `source` names; the caller closes it.
 
@@ -84,6 +90,7 @@ def open_source(
         connections: Where its connection is looked up.
         folder: The definition's, for relative paths.
         context: The run, None outside of one; ranges of a local run can share a snapshot.
+        max_cell_bytes: Of the definition; no record of a file of text is longer.
 
     Raises:
         PlanError: See `system_of`; or the client of an extra is not installed (`extra-missing`).
@@ -94,6 +101,8 @@ def open_source(
     source: Source
     if system == "parquet":
         source = made(model, connection, folder)
+    elif system in _FILES:
+        source = made(model, connection, folder, max_cell_bytes)
     elif system == "postgresql":
         source = made(model, connection, context=context)
     else:
@@ -114,6 +123,8 @@ def open_target(model: Any, connections: Connections, folder: Path | None = None
         PlanError: See `system_of`; or the client of an extra is not installed (`extra-missing`).
     """
     system = system_of(model, connections)
+    if system in _FILES and system not in _TARGETS:
+        raise PlanError(f"files of format {system!r} are not written yet; this version writes parquet", code="not-served")
     made = _load(_TARGETS.get(system, _PORTABLE_TARGET), system)
     connection = _connection(model, connections)
     ledger_schema = getattr(model, "ledger_schema", None)
@@ -148,7 +159,7 @@ def _connection(model: Any, connections: Connections) -> Connection | None:
 
 def _file_format(model: Any, connections: Connections) -> str:
     names = [text for text in (model.path, getattr(model, "pattern", None), model.prefix) if text]
-    given = model.format or next((found for found in map(_format_of, names) if found), None)
+    given = model.format or next((found for found in map(format_of, names) if found), None)
     if model.bucket is not None:
         connection = connections.get(model.bucket)
         if connection.kind != "bucket":
@@ -159,26 +170,11 @@ def _file_format(model: Any, connections: Connections) -> str:
                 code="not-served",
             )
     if given is None:
-        raise PlanError("expected format: parquet, for the names of the files do not say it", code="spec-incomplete")
-    if given != "parquet":
-        raise PlanError(f"files of format {given!r} are not served yet; this version serves parquet", code="not-served")
-    return "parquet"
-
-
-def _format_of(name: str) -> str | None:
-    suffixes = {
-        ".parquet": "parquet",
-        ".pq": "parquet",
-        ".csv": "csv",
-        ".json": "json",
-        ".jsonl": "jsonl",
-        ".ndjson": "jsonl",
-        ".avro": "avro",
-    }
-    stem = name
-    for packed in (".gz", ".bz2", ".zst"):
-        stem = stem.removesuffix(packed)
-    return suffixes.get(Path(stem).suffix.lower())
+        raise PlanError(f"expected format: {' or '.join(_FILES)}, for the names of the files do not say it", code="spec-incomplete")
+    if given not in _FILES:
+        hint = ": of JSON, files with an object a line are (format: jsonl)" if given == "json" else ""
+        raise PlanError(f"files of format {given!r} are not served yet; this version serves {', '.join(_FILES)}{hint}", code="not-served")
+    return str(given)
 
 
 def _load(place: str, system: str) -> Any:

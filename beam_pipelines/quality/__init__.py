@@ -1,6 +1,7 @@
 """The quality service: the rows of a source against rules.
 
-`Service` runs it on its own, `Quality` inside a pipeline of the user's. Names are loaded on first use.
+`Service` runs it on its own, `Quality` inside a pipeline of the user's; `CheckRows` holds the batches of such a pipeline against rules.
+Names are loaded on first use.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from beam_pipelines.engine.checking.transform import CheckRows
     from beam_pipelines.etl.service import Service
     from beam_pipelines.quality.transform import Quality
 
-__all__ = ["Quality", "Service"]
+__all__ = ["CheckRows", "Quality", "Service"]
 
-_LAZY = {"Quality": "beam_pipelines.quality.transform", "Service": "beam_pipelines.etl.service"}
+_LAZY = {
+    "CheckRows": "beam_pipelines.engine.checking.transform",
+    "Quality": "beam_pipelines.quality.transform",
+    "Service": "beam_pipelines.etl.service",
+}
 
 
 def __getattr__(name: str) -> Any:

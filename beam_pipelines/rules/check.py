@@ -15,6 +15,7 @@ from beam_pipelines.rules.compiled import Compiled, compile_rules
 from beam_pipelines.rules.dataset.rule import Measures, Past, Verdict
 from beam_pipelines.rules.field import RuleMisfit
 from beam_pipelines.rules.judgement import Judgement, Positions
+from beam_pipelines.rules.key.scope import stream_keys
 from beam_pipelines.rules.key.unique import repeated
 from beam_pipelines.rules.models import rule_set
 from beam_pipelines.rules.result import Result, RuleResult
@@ -54,6 +55,8 @@ def check(
         PlanError: Rules do not fit the table, or references are missing; says which, all at once.
     """
     models, chosen = rule_set(rules, actions)
+    if problems := stream_keys(models):
+        raise PlanError("these rules are not for a table", problems=problems, code="rule-invalid")
     now = _zoned(now)
     compiled = compile_rules(models, table.schema, chosen, lambda rule: _referred(rule, references or {}), now=now)
     try:

@@ -14,7 +14,8 @@ def violations(tally: Tally) -> list[str]:
     """Each broken law between the read and the staging, in words with its numbers; empty when all hold.
 
     Laws: a step gets what the one before it gave; `in + made = out + filtered + rejected + absorbed + dead`; staging gets what the last
-    step gave; `stage in = staged + dead`; dead letters staged = dead and rejected rows counted.
+    step gave; `stage in = staged + dead`; dead letters staged = dead and rejected rows counted; rows put aside
+    as rejected = rows rejected.
     """
     broken: list[str] = []
     giver, given = "the read", tally.read - tally.read_dead
@@ -27,6 +28,10 @@ def violations(tally: Tally) -> list[str]:
                 f"step {step.step!r}: {step.records_in} in + {step.made} made != {step.records_out} out + {step.filtered} filtered"
                 f" + {step.rejected} rejected + {step.absorbed} absorbed + {step.dead} dead"
             )
+        aside = sum(one.rows for one in step.asides if one.output == "rejected")
+        # Rows that were rejected in the source of a reference are made and rejected in this step, which puts none of them aside.
+        if aside and not step.rejected - step.made <= aside <= step.rejected:
+            broken.append(f"step {step.step!r} rejected {step.rejected} rows, but {aside} are put aside")
         giver, given = f"step {step.step!r}", step.records_out
     if tally.stage_in != given:
         broken.append(f"the staging got {tally.stage_in} rows, {giver} gave {given}")

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from beam_pipelines.runs.facts import Dead, ReadFact, Staged, StagedFact, StepFact, merge_steps
+from beam_pipelines.runs.example import Examples
+from beam_pipelines.runs.facts import Aside, Dead, ReadFact, Staged, StagedFact, StepFact, merge_steps
 from beam_pipelines.runs.mark import Mark
 
 __all__ = ["LoadCounts", "Merged", "Tally"]
@@ -169,6 +170,12 @@ class LoadCounts:
     def letters(self) -> tuple[Dead, ...]:
         return self.tally.letters + self.merged.letters
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Names of the staging objects that are still to be taken out when the load has ended: dead letters, and what was put aside."""
+        asides = [aside.staged.name for step in self.tally.steps for aside in step.asides]
+        return (*(letter.staged.name for letter in self.letters), *asides)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, as the ledger keeps them."""
         return asdict(self)
@@ -187,9 +194,16 @@ class LoadCounts:
 
 
 def _step(data: dict[str, Any]) -> StepFact:
-    # Ledger rows of runs before steps were fused do not say with which.
-    made = {"letters": _letters(data["letters"]), "fused_with": tuple(data.get("fused_with", ())), "states": ()}
-    return StepFact(**{**data, **made, "profile": tuple(data.get("profile", ()))})
+    # Ledger rows of runs before steps were fused do not say with which, nor do those before it was kept what was put aside.
+    more = {
+        "letters": _letters(data["letters"]),
+        "fused_with": tuple(data.get("fused_with", ())),
+        "states": (),
+        "profile": tuple(data.get("profile", ())),
+        "asides": tuple(Aside(**{**aside, "staged": Staged(**aside["staged"])}) for aside in data.get("asides", ())),
+        "examples": Examples.from_json(data.get("examples", {})),
+    }
+    return StepFact(**{**data, **more})
 
 
 def _letters(data: Iterable[dict[str, Any]]) -> tuple[Dead, ...]:

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from beam_pipelines.runs.example import Examples
 from beam_pipelines.runs.mark import Mark
 
-__all__ = ["Dead", "ReadFact", "RuleCounts", "Staged", "StagedFact", "StepFact", "add_rules", "merge_steps"]
+__all__ = ["Aside", "Dead", "ReadFact", "RuleCounts", "Staged", "StagedFact", "StepFact", "add_rules", "merge_steps"]
 
 RuleCounts = dict[str, dict[str, int]]  # counts of each rule, by its id
 
@@ -52,6 +53,21 @@ class Dead:
 
     staged: Staged
     codes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Aside:
+    """What one attempt has put aside for an output of a step, which is written when the run has ended.
+
+    Args:
+        output: `rejected` or `violations`.
+        staged: The staging object, in the schema `columnar.dead.SCHEMA`: one row for each block of rows.
+        rows: Rows in all blocks.
+    """
+
+    output: str
+    staged: Staged
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -109,6 +125,8 @@ class StepFact:
         states: What its rules of the data set as a whole measured, and its profile, of each bundle; nothing once they are judged.
         verdicts: What is said of these rules, by their ids, as `rules.dataset.rule.Verdict` names it, with their `severity`.
         profile: What the columns of the rows that came are like, as `rules.profiling.columns.Profile.told` tells it.
+        asides: What is put aside for outputs of its own.
+        examples: Some violations of each rule of a `validate` step.
     """
 
     load: str
@@ -134,6 +152,8 @@ class StepFact:
     states: tuple[Any, ...] = ()
     verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
     profile: tuple[dict[str, Any], ...] = ()
+    asides: tuple[Aside, ...] = ()
+    examples: Examples = field(default_factory=Examples)
 
 
 @dataclass(frozen=True)
@@ -170,8 +190,16 @@ def _add(a: StepFact, b: StepFact) -> StepFact:
     numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "absorbed", "right", "right_read")
     more = ("failed", "warned", "bytes_out", "seconds")
     summed = {name: getattr(a, name) + getattr(b, name) for name in (*numbers, *more)}
-    rules, states = add_rules(a.rules, b.rules), a.states + b.states
-    return replace(a, **summed, letters=a.letters + b.letters, error=a.error or b.error, rules=rules, states=states)
+    return replace(
+        a,
+        **summed,
+        letters=a.letters + b.letters,
+        error=a.error or b.error,
+        rules=add_rules(a.rules, b.rules),
+        states=a.states + b.states,
+        asides=a.asides + b.asides,
+        examples=a.examples + b.examples,
+    )
 
 
 def add_rules(*counts: RuleCounts) -> RuleCounts:

@@ -15,6 +15,7 @@ from beam_pipelines.spec.limit import Limit, limit_rows, limit_share
 from beam_pipelines.spec.model import Model, mistake, nearest
 from beam_pipelines.spec.named import Named, identified, repeated
 from beam_pipelines.spec.one_of import Met
+from beam_pipelines.spec.output import EXAMPLES, Examples, Output
 from beam_pipelines.spec.pricing import Pricing
 from beam_pipelines.spec.rule import Actions, Rule
 from beam_pipelines.spec.schedule import Schedule
@@ -93,6 +94,13 @@ class Validation(Model):
         description="Tell in the record what the columns are like: counts, least and greatest values, quantiles, values that occur often.",
     )
     destination: Destination | None = Field(default=None, description="Where valid rows go; default: nowhere, they are counted.")
+    rejected: Output | None = Field(default=None, description="Where rejected rows go, beside the dead letters; default: nowhere else.")
+    violations: Output | None = Field(
+        default=None, description="Where every violation goes, as a table; default: nowhere, they are counted."
+    )
+    examples: Examples = Field(
+        default=EXAMPLES, description="Violations of each rule that the record of a run shows; 0: no value of a row."
+    )
 
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
@@ -104,7 +112,15 @@ class Validation(Model):
         """The rules as the one step of an ETL service between source and destination."""
         from beam_pipelines.spec.step.validate import ValidateStep  # services without rules start without it
 
-        return ValidateStep(id=RULES, rules=self.rules, actions=self.actions, profile=self.profile)
+        return ValidateStep(
+            id=RULES,
+            rules=self.rules,
+            actions=self.actions,
+            profile=self.profile,
+            rejected=self.rejected,
+            violations=self.violations,
+            examples=self.examples,
+        )
 
 
 class ErrorBudget(Model):
@@ -134,10 +150,14 @@ Kept = Annotated[Duration | None, AfterValidator(_kept_an_hour)]
 
 
 class Retention(Model):
-    """How long things are kept that runs leave behind; what is not named is kept for ever."""
+    """How long things are kept that runs leave behind; what is not named is kept for ever, but for `qualityHistory`."""
 
     dead_letters: Kept = Field(default=None, description="Dead letters of runs that ended longer ago are deleted, such as 30d.")
     events: Kept = Field(default=None, description="Events of the outbox that are older are deleted, delivered or not, such as 30d.")
+    quality_history: Kept = Field(
+        default=None,
+        description="What rules came to in runs that ended longer ago is forgotten, such as 90d; default: all but the last 100.",
+    )
 
 
 def _automation(value: Any) -> Any:
@@ -294,6 +314,8 @@ class Definition(Model):
         names += [step.connection for step in every_step(self.steps) if hasattr(step, "connection")]
         rules = [rule for step in every_step(self.steps) for rule in getattr(step, "rules", ()) if hasattr(rule, "reference")]
         names += [getattr(rule.reference.source, "connection_name", None) or rule.reference.connection for rule in rules]
+        outputs = [getattr(step, key, None) for step in every_step(self.steps) for key in ("rejected", "violations")]
+        names += [output.connection_name for output in outputs if output is not None]
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
 

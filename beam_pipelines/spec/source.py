@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from pydantic_core import InitErrorDetails
 
 from beam_pipelines.spec.model import Model, mistake
 from beam_pipelines.spec.one_of import OneOf
-from beam_pipelines.spec.values import ConnectionName, Duration, Flag, SecretReference, Text, parse_duration, shown
+from beam_pipelines.spec.values import ConnectionName, Count, Duration, Flag, SecretReference, Text, parse_duration, shown
 
 __all__ = [
     "ApiSource",
@@ -173,6 +174,26 @@ def file_location(raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
                 yield mistake(f"expected 'path' or {key!r}, got both", key, at="key", hint="a path says the whole place")
 
 
+def _one_character(value: str) -> str:
+    if len(value) == 1 and value.isascii() and value not in "\r\n\0":
+        return value
+    raise ValueError(f"expected one character of ASCII that ends no line, got {shown(value)}")
+
+
+def _quote(value: str) -> str:
+    return value if not value else _one_character(value)
+
+
+def _encoding(value: str) -> str:
+    try:
+        known = codecs.lookup(value)
+    except (LookupError, ValueError):
+        known = None
+    if known is None or not getattr(known, "_is_text_encoding", True):
+        raise ValueError(f"expected an encoding of text such as utf-8, latin-1 or utf-16, got {shown(value)}")
+    return value
+
+
 class FileSource(Model):
     """Files by path, or by bucket, prefix and pattern."""
 
@@ -183,11 +204,38 @@ class FileSource(Model):
     pattern: Text | None = Field(default=None, description="Pattern of the rest of the name, such as `*.csv`; default: every file.")
     format: FileFormat | None = Field(default=None, description="Default: by the file's name.")
     compression: Compression | None = Field(default=None, description="Default: by the file's name.")
+    columns: dict[Text, Text] | None = Field(
+        default=None,
+        min_length=1,
+        description="CSV, JSON Lines: types of columns, such as {zip: text, paid: 'decimal(10,2)'}; default: inferred over a sample.",
+    )
+    sample_rows: Annotated[Count, Field(le=1_000_000)] = Field(
+        default=1000, description="CSV, JSON Lines: rows at the beginning of each file by which types are inferred."
+    )
+    header: Flag = Field(default=True, description="CSV: the first line names the columns; false: `columns` does, in order.")
+    delimiter: Annotated[str, AfterValidator(_one_character), Field(json_schema_extra={"minLength": 1, "maxLength": 1})] | None = Field(
+        default=None, description="CSV: the character between fields; default: a comma, in .tsv files a tab."
+    )
+    quote: Annotated[str, AfterValidator(_quote), Field(json_schema_extra={"maxLength": 1})] = Field(
+        default='"', description='CSV: the character around fields, doubled within them; "": none.'
+    )
+    encoding: Annotated[Text, AfterValidator(_encoding)] = Field(
+        default="utf-8", description="CSV, JSON Lines: how the text is written, such as latin-1."
+    )
+    null_values: tuple[str, ...] = Field(
+        default=(), description="CSV: texts that stand for null where they are not quoted, beside the empty one, such as NA."
+    )
 
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Path or bucket."""
+        """Path or bucket; names of columns from somewhere; characters that differ."""
         yield from file_location(raw)
+        if raw.get("header") is False and not raw.get("columns"):
+            yield mistake(
+                "expected 'columns' beside header: false, to name the columns", "header", hint="columns: {id: bigint, name: text}"
+            )
+        if raw.get("delimiter") is not None and raw.get("delimiter") == raw.get("quote", '"'):
+            yield mistake(f"expected another character than the quote, got {shown(raw['delimiter'])}", "delimiter")
 
     @property
     def increments(self) -> bool:

@@ -13,7 +13,7 @@ from beam_pipelines.spec.model import Model, mistake
 from beam_pipelines.spec.one_of import OneOf
 from beam_pipelines.spec.values import Duration, parse_duration, shown
 
-__all__ = ["SessionWindow", "SlidingWindow", "TumblingWindow", "Window"]
+__all__ = ["SessionWindow", "SlidingWindow", "Span", "TumblingWindow", "Window"]
 
 
 def _positive(value: timedelta) -> timedelta:
@@ -22,22 +22,22 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
-_Span = Annotated[Duration, AfterValidator(_positive)]
+Span = Annotated[Duration, AfterValidator(_positive)]
 
 
 class TumblingWindow(Model):
     """Windows of one size, one after the other."""
 
     type: Literal["tumbling"] = Field(default="tumbling", description="One after the other.")
-    size: _Span = Field(description="Length, such as 60000 (ms) or 1m.")
+    size: Span = Field(description="Length, such as 60000 (ms) or 1m.")
 
 
 class SlidingWindow(Model):
     """Overlapping windows of one size."""
 
     type: Literal["sliding"] = Field(default="sliding", description="Overlapping.")
-    size: _Span = Field(description="Length, such as 10m.")
-    slide: _Span = Field(description="Distance between the starts of two windows, at most `size`.")
+    size: Span = Field(description="Length, such as 10m.")
+    slide: Span = Field(description="Distance between the starts of two windows, at most `size`.")
 
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
@@ -57,7 +57,7 @@ class SessionWindow(Model):
     """Windows that end when nothing comes for a while."""
 
     type: Literal["session"] = Field(default="session", description="Ends when nothing comes for a while.")
-    gap: _Span = Field(description="How long nothing must come, such as 30m.")
+    gap: Span = Field(description="How long nothing must come, such as 30m.")
 
 
 Window = Annotated[TumblingWindow | SlidingWindow | SessionWindow, OneOf(TumblingWindow, SlidingWindow, SessionWindow)]

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from beam_pipelines.state.record import ChargeLike, Execution, Metrics, Outcome, Step, moment_text
+from beam_pipelines.state.record import ChargeLike, Execution, Metrics, Outcome, Step, moment_text, without_rows
 
 __all__ = [
     "ALERT",
@@ -133,7 +133,7 @@ def deliver_data(request: str | None, metrics: Metrics, duration: int, steps: tu
         "recordsProcessed": metrics.records_loaded,
         "bytesProcessed": metrics.bytes_processed,
         "duration": duration,
-        "steps": [step.to_json() for step in steps],
+        "steps": [without_rows(step.to_json()) for step in steps],
     }
     return {"requestId": request, "outputs": outputs}
 
@@ -143,7 +143,7 @@ def fail_data(request: str | None, outcome: Outcome) -> dict[str, Any]:
     return {
         "requestId": request,
         "error": outcome.error or outcome.status,
-        "execution": [step.to_json() for step in outcome.steps],
+        "execution": [without_rows(step.to_json()) for step in outcome.steps],
         "metrics": outcome.metrics.to_json(),
     }
 

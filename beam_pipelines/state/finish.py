@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, func, select
 from beam_pipelines.errors import FatalError
 from beam_pipelines.state import outbox
 from beam_pipelines.state.event import ALERT, CHARGE, DELIVER, FAIL, alert_data, charge_data, deliver_data, fail_data
+from beam_pipelines.state.history import add_quality
 from beam_pipelines.state.record import ACTIVE, ChargeLike, Incident, Metrics, Outcome, Watermark
 from beam_pipelines.state.tables import (
     alerts,
@@ -46,6 +47,7 @@ def finish(connection: Connection, run: str, outcome: Outcome, now: datetime) ->
         return False
     _add_steps(connection, run, outcome)
     _add_metric(connection, row, outcome.metrics, ended, duration)
+    add_quality(connection, row, outcome, ended)
     quiet_before = _recent_failures(connection, row.service, now) <= ALERT_FAILURES
     _add_failures(connection, row, outcome, ended)
     for watermark in outcome.watermarks:

@@ -79,6 +79,13 @@ STEPS: tuple[tuple[str, ...], ...] = (
         for what in ("inserted", "updated", "unchanged", "stale", "superseded", "deleted")
     ),
     ("ALTER TABLE {s}executions ADD COLUMN place TEXT",),
+    (
+        """CREATE TABLE {s}quality_history (
+            run TEXT NOT NULL, position INTEGER NOT NULL, service TEXT NOT NULL, step TEXT NOT NULL, "table" TEXT,
+            "timestamp" TEXT NOT NULL, status TEXT NOT NULL, total BIGINT NOT NULL, passed BIGINT NOT NULL, failed BIGINT NOT NULL,
+            warnings BIGINT NOT NULL, result TEXT NOT NULL, PRIMARY KEY (run, position))""",
+        'CREATE INDEX quality_history_by_service ON {s}quality_history (service, "timestamp")',
+    ),
 )
 
 _VERSION_TABLE = "CREATE TABLE {s}schema_version (version INTEGER PRIMARY KEY, store TEXT NOT NULL, applied_at TEXT NOT NULL)"

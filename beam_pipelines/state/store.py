@@ -17,6 +17,7 @@ from beam_pipelines.state.database import Database
 from beam_pipelines.state.event import CREATED, Event, PhaseProgress, created_data
 from beam_pipelines.state.finish import finish, put_watermark
 from beam_pipelines.state.forget import forget_events, forget_failed_records, runs_with_letters
+from beam_pipelines.state.history import find_quality, forget_quality, old_quality
 from beam_pipelines.state.migrations import migrate
 from beam_pipelines.state.record import (
     ACTIVE,
@@ -27,6 +28,7 @@ from beam_pipelines.state.record import (
     Lease,
     Outcome,
     PipelineMetric,
+    QualityRecord,
     Schedule,
     ServiceRequest,
     Status,
@@ -47,7 +49,7 @@ def default_url(definition: Path) -> str:
 
 
 class StateStore:
-    """Executions, leases, copies of watermarks, the index of dead letters, metrics, alerts, charges, and the outbox of events.
+    """Executions, leases, copies of watermarks, the index of dead letters, metrics, quality, alerts, charges, and the outbox of events.
 
     Every change is one transaction. Threads may share a store; processes open their own. Opening it creates it, or brings its
     schema up to date.
@@ -164,7 +166,8 @@ class StateStore:
     def finish(self, run: str, outcome: Outcome) -> bool:
         """Record how a run ended, exactly once, in one transaction with all that follows.
 
-        That is: steps, metrics, index of dead letters, copies of watermarks, the answer to the request, charge, events, alert.
+        That is: steps, metrics, the history of quality, the index of dead letters, copies of watermarks, the answer to the request, charge,
+        events, alert.
 
         Returns:
             True if this call did it; False if the run had ended already, and nothing was written.
@@ -237,6 +240,13 @@ class StateStore:
         with self._database.read() as connection:
             return query.find_metrics(connection, service=service, limit=limit)
 
+    def quality_history(
+        self, service: str | None = None, step: str | None = None, *, until: datetime | None = None, limit: int | None = 100
+    ) -> list[QualityRecord]:
+        """What the rules of services came to, newest run first; of at most `limit` runs, which ended at `until` or before."""
+        with self._database.read() as connection:
+            return find_quality(connection, service=service, step=step, until=until, limit=limit)
+
     def alerts(self, service: str | None = None, run: str | None = None) -> list[Alert]:
         """Alerts, oldest first."""
         with self._database.read() as connection:
@@ -288,6 +298,22 @@ class StateStore:
         """Delete events older than `age`, but for those of runs that have not ended; returns (deleted, of which undelivered)."""
         with self._database.write(service) as connection:
             return forget_events(connection, service, self._now(connection) - age)
+
+    def forget_quality(self, service: str, age: timedelta | None) -> int:
+        """Forget the history of quality that is older than `age`, or (None) all but the last hundred runs of each step.
+
+        What the records of these runs hold of the rows themselves goes with it.
+
+        Returns:
+            Of how many runs it was.
+        """
+        with self._database.read() as connection:
+            before = None if age is None else self._now(connection) - age
+            old = old_quality(connection, service, before)
+        if not old:
+            return 0
+        with self._database.write(service) as connection:
+            return forget_quality(connection, service, old)
 
     # Schedules: recorded and shown; nothing here waits for them.
 

@@ -17,6 +17,7 @@ __all__ = [
     "leases",
     "metadata",
     "pipeline_metrics",
+    "quality_history",
     "schedules",
     "schema_version",
     "service_requests",
@@ -135,6 +136,23 @@ pipeline_metrics = Table(
     Column("duration", BigInteger, nullable=False),  # milliseconds
     Column("throughput", Double),  # rows a second
     Column("error_rate", Double),
+)
+
+quality_history = Table(
+    "quality_history",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("service", Text, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("table", Text),  # where a run has several loads
+    Column("timestamp", Moment, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("passed", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("warnings", BigInteger, nullable=False),
+    Column("result", Json, nullable=False),
 )
 
 alerts = Table(

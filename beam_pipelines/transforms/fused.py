@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_pipelines.columnar import cast, size
+from beam_pipelines.runs.example import Examples
 from beam_pipelines.runs.facts import add_rules
 from beam_pipelines.spec.step import StepBase
 from beam_pipelines.spec.step.filter import FilterStep
@@ -131,4 +132,8 @@ def _added(parts: Iterable[Applied]) -> Applied:
         dead=tuple(dead for one in every for dead in one.dead),
         rejects=tuple(rows for one in every for rows in one.rejects),
         rules=add_rules(*(one.rules for one in every)),
+        failed=sum(one.failed for one in every),
+        warned=sum(one.warned for one in every),
+        asides=tuple(aside for one in every for aside in one.asides),
+        examples=sum((one.examples for one in every), Examples()),
     )

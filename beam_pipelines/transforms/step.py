@@ -10,6 +10,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from beam_pipelines.errors import BalanceError, Code
+from beam_pipelines.runs.example import Examples
 from beam_pipelines.runs.facts import RuleCounts
 
 __all__ = ["Applied", "DeadRows", "Step", "check_law", "dead_rows"]
@@ -48,6 +49,8 @@ class Applied:
         rules: Counts of each rule, as `rules.tally.Tally` names them.
         failed: Rows that violate a rule of severity error, rejected or not.
         warned: Rows that violate one of severity warning.
+        asides: Rows for outputs of the step, by the name of the output.
+        examples: Some violations of each rule.
         kept: Of a filter, which rows of the batch went on; None: all of them, or the step is no filter.
     """
 
@@ -61,6 +64,8 @@ class Applied:
     rules: RuleCounts = field(default_factory=dict)
     failed: int = 0
     warned: int = 0
+    asides: tuple[tuple[str, pa.RecordBatch], ...] = ()
+    examples: Examples = field(default_factory=Examples)
     kept: pa.Array | None = None
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -12,13 +12,16 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
+from beam_pipelines.rules.aside import rejected_rows, violation_rows
 from beam_pipelines.rules.compiled import Compiled, compile_rules
 from beam_pipelines.rules.dataset.rule import Measures, Verdict
+from beam_pipelines.rules.examples import examples
 from beam_pipelines.rules.judgement import Judgement, Positions
 from beam_pipelines.rules.key.reference import References
+from beam_pipelines.rules.key.scope import stream_keys
 from beam_pipelines.rules.key.unique import repeated
 from beam_pipelines.rules.profiling.profiler import Profiler
-from beam_pipelines.rules.split import MARKS, marked, split
+from beam_pipelines.rules.split import MARKS, Split, marked, split
 from beam_pipelines.rules.tally import Tally, threshold
 from beam_pipelines.runs.facts import add_rules
 from beam_pipelines.spec.rule.reference import ForeignKey
@@ -84,6 +87,7 @@ class Validate:
             for at, rule in enumerate(rules)
             if rule.order is not None
         ]
+        problems += stream_keys([rule.model for rule in rules], f"{self._path}.rules")
         if _ASIDE in self._path:
             problems += [
                 Problem(
@@ -97,6 +101,15 @@ class Validate:
             if self._model.profile:
                 message = "expected no profile in the source of a join, lookup, union or foreign key, whose steps are not recorded"
                 problems.append(Problem(message, f"{self._path}.profile", hint="profile its rows in a service of their own"))
+            problems += [
+                Problem(
+                    "expected no output of its own in the source of a join, lookup, union or foreign key",
+                    f"{self._path}.{key}",
+                    hint="rejected rows are among the dead letters; a service of its own may have outputs",
+                )
+                for key in ("rejected", "violations")
+                if getattr(self._model, key) is not None
+            ]
         if problems:
             raise PlanError(f"step {self.id!r} cannot be carried out", problems=problems, code="rule-invalid")
 
@@ -197,8 +210,21 @@ class Validate:
         told = _reasons(rules, judgements, rejects) if rejects else ()
         refused = (DeadRows(batch, rejects, [code for code, _ in told], [why for _, why in told]),) if rejects else ()
         return Applied(
-            (parts.valid,) if parts.valid.num_rows else (), rejects=refused, rules=counts, failed=parts.failed, warned=parts.warned
+            (parts.valid,) if parts.valid.num_rows else (),
+            rejects=refused,
+            rules=counts,
+            failed=parts.failed,
+            warned=parts.warned,
+            asides=tuple(self._asides(batch, parts, judgements)),
+            examples=examples(batch, rules, judgements, self._model.examples),
         )
+
+    def _asides(self, batch: pa.RecordBatch, parts: Split, judgements: Sequence[Judgement]) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """Yield the rows for each output that the step has."""
+        if self._model.rejected is not None and parts.rejected.num_rows:
+            yield "rejected", rejected_rows(parts.rejected, parts.rejects, self._opened(), judgements)
+        if self._model.violations is not None and (found := violation_rows(batch, self._opened(), judgements)) is not None:
+            yield "violations", found
 
 
 def _judgement(rule: Compiled, batch: pa.RecordBatch, rows: Positions | None) -> Judgement:

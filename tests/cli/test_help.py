@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-HEAVY = ("apache_beam", "pyarrow", "sqlalchemy", "duckdb", "psycopg", "pydantic", "rich", "ruamel", "orjson", "sqlglot")
+HEAVY = ("apache_beam", "pyarrow", "sqlalchemy", "duckdb", "psycopg", "pydantic", "rich", "ruamel", "orjson", "sqlglot", "jinja2")
 COMMANDS = [
     [],
     ["run"],
@@ -18,6 +18,7 @@ COMMANDS = [
     ["suggest-rules"],
     ["runs"],
     ["runs", "show"],
+    ["runs", "report"],
     ["dead-letters"],
     ["dead-letters", "show"],
     ["state"],

@@ -61,10 +61,20 @@ def test_reserved_names_are_refused() -> None:
     origin.refuse_reserved(["a", "_bp_", "x__bp_"])
 
 
-@pytest.mark.parametrize("choice", [{}, {"key": ["id"], "first_row": 0}])
-def test_an_origin_is_a_key_or_a_position(choice: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="either key columns or a first row"):
+@pytest.mark.parametrize("choice", [{}, {"key": ["id"], "first_row": 0}, {"first_row": 0, "lines": pa.array([1, 2])}])
+def test_an_origin_is_a_key_a_position_or_a_line(choice: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="expected key columns, a first row or lines"):
         origin.attach(CUSTOMERS, "t", **choice)  # type: ignore[arg-type]
+
+
+def test_rows_of_text_are_told_by_their_line() -> None:
+    batch = origin.attach(CUSTOMERS, "a.csv", lines=pa.array(range(2, 2 + CUSTOMERS.num_rows), pa.int64()))
+    assert origin.describe(batch, [1]) == [{"source": "a.csv", "line": 3}]
+    assert len(set(origin.hashes(batch).tolist())) == CUSTOMERS.num_rows
+    other = origin.attach(CUSTOMERS, "t", key=["id"])
+    mixed = pa.concat_batches(origin.alike([batch, other]))
+    assert origin.describe(mixed, [0, CUSTOMERS.num_rows])[0] == {"source": "a.csv", "line": 2}
+    assert origin.hashes(mixed)[: batch.num_rows].tolist() == origin.hashes(batch).tolist()
 
 
 def test_visible_and_hidden_are_the_two_halves() -> None:

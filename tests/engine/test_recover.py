@@ -15,6 +15,7 @@ from beam_pipelines.engine.letters import Archive
 from beam_pipelines.engine.recover import check_ahead, roll_forward
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import LedgerRow, Standing
+from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
 from beam_pipelines.runs.facts import Dead, Staged
 from beam_pipelines.runs.mark import Mark
@@ -104,7 +105,7 @@ def events(store: StateStore, run: str) -> list[str]:
 
 
 def forward(job: Job, store: StateStore, ledger: Any, archive: Archive, *, accepted: bool = False) -> list[str]:
-    return roll_forward(job, store, ledger, archive, MINE, accepted=accepted)
+    return roll_forward(job, store, ledger, archive, RunContext(MINE, AT.isoformat()), accepted=accepted)
 
 
 def test_a_run_that_committed_and_died_gets_its_record_charge_events_and_dead_letters(

@@ -13,8 +13,9 @@ import pytest
 from beam_pipelines.engine import retention
 from beam_pipelines.engine.letters import Archive
 from beam_pipelines.engine.retention import Deleted, delete_letters, keep_to
+from beam_pipelines.errors import TransientError
 from beam_pipelines.spec import Retention
-from beam_pipelines.state import Execution, Failure, Outcome, StateStore
+from beam_pipelines.state import Execution, Failure, Outcome, StateStore, Step, Transformation
 
 MONTH = timedelta(days=30)
 OLD, NEW, MINE, DEAD = "00000000000a", "00000000000b", "00000000000c", "00000000000d"
@@ -181,3 +182,34 @@ def test_old_events_go(store: StateStore, archive: Archive) -> None:
     store._clock = lambda: datetime.now(timezone.utc) + timedelta(days=31)
     keep_to(Retention(events=MONTH), store, archive, "customers", MINE)
     assert store.events() == []
+
+
+def checked(store: StateStore, run: str, days: float) -> None:
+    """A run with rules that ended `days` ago."""
+    at = datetime.now(timezone.utc) - timedelta(days=days)
+    quality = {"total": 9, "passed": 9, "failed": 0, "warnings": 0}
+    store.begin(Execution("customers", run, at))
+    step = Step("transform", transformations=(Transformation("rules", quality=quality),))
+    store.finish(run, Outcome("success", completed_at=at, steps=(step,)))
+
+
+def test_the_history_of_quality_is_kept_as_long_as_asked_for(store: StateStore, archive: Archive) -> None:
+    for run, days in ((OLD, 31), (NEW, 29), (MINE, 0)):
+        checked(store, run, days)
+    keep_to(Retention(), store, archive, "customers", MINE)
+    assert [one.run for one in store.quality_history("customers")] == [MINE, NEW, OLD]
+    keep_to(Retention(quality_history=MONTH), store, archive, "customers", MINE)
+    assert [one.run for one in store.quality_history("customers")] == [MINE, NEW]
+
+
+def test_history_that_cannot_be_forgotten_now_is_told_and_left(
+    store: StateStore, archive: Archive, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    checked(store, OLD, 31)
+
+    def fails(*_: object) -> int:
+        raise TransientError("the store is locked", code="unreachable")
+
+    monkeypatch.setattr(store, "forget_quality", fails)
+    keep_to(Retention(quality_history=MONTH), store, archive, "customers", MINE)
+    assert "left for the next run to delete: the store is locked" in caplog.text

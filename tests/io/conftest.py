@@ -13,7 +13,7 @@ import pytest
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.cast import conform
 from beam_pipelines.io.connections import Connection, Connections, variable
-from beam_pipelines.io.connector import Fixed, Source
+from beam_pipelines.io.connector import Fixed, Source, Unread
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Window
 
@@ -26,6 +26,7 @@ class Read:
         rows: Good rows as dicts, without origin.
         reasons: Of the rows that did not cast.
         batches: As the source gave them.
+        unread: What the source could not read: line, code, message and what is known of the row.
     """
 
     fixed: Fixed
@@ -33,6 +34,7 @@ class Read:
     reasons: list[str] = field(default_factory=list)
     batches: list[pa.RecordBatch] = field(default_factory=list)
     newest: Mark | None = None
+    unread: list[tuple[int, str, str, dict[str, Any]]] = field(default_factory=list)
 
     def column(self, name: str) -> list[Any]:
         return [row[name] for row in self.rows]
@@ -71,6 +73,11 @@ class Reading:
         read = Read(Fixed(window.ceiling, window.ceiling_inclusive, window.ranges))
         for part in window.ranges:
             for batch in source.read(part, window, source.cursor):
+                if isinstance(batch, Unread):
+                    lines = [told["line"] for told in origin.describe(batch.batch, range(batch.batch.num_rows))]
+                    known = origin.visible(batch.batch).to_pylist()
+                    read.unread += zip(lines, batch.codes, batch.messages, known, strict=True)
+                    continue
                 read.batches.append(batch)
                 cast = conform(batch, window.schema())
                 read.reasons += cast.reasons

@@ -13,7 +13,7 @@ import pytest
 from beam_pipelines.errors import PlanError, SpecError
 from beam_pipelines.io import registry
 from beam_pipelines.io.connections import Connections
-from beam_pipelines.spec.destination import DatabaseDestination, WarehouseDestination
+from beam_pipelines.spec.destination import DatabaseDestination, FileDestination, WarehouseDestination
 from beam_pipelines.spec.source import ApiSource, DatabaseSource, FileSource, KafkaSource, S3Source
 
 
@@ -55,18 +55,27 @@ def test_the_system_behind_a_model_is_told(known: Connections, model: Any, syste
         (DatabaseSource(connection="crm", table="t"), "SqliteSource"),
         (DatabaseSource(connection="warehouse", table="t"), "DuckDbSource"),
         (DatabaseSource(connection="pg", table="t"), "PostgresSource"),
-        (FileSource(path="in"), "ParquetSource"),
+        (FileSource(path="in", format="parquet"), "ParquetSource"),
         (FileSource(bucket="in", format="parquet"), "ParquetSource"),
+        (FileSource(path="a.CSV.GZ"), "CsvSource"),
+        (FileSource(path="in/*.tsv"), "CsvSource"),
+        (FileSource(path="a.txt", format="csv"), "CsvSource"),
+        (FileSource(bucket="in", prefix="a", pattern="*.ndjson.zst"), "JsonLinesSource"),
+        (FileSource(path="a.jsonl"), "JsonLinesSource"),
     ],
 )
 def test_sources_are_opened_by_system(known: Connections, tmp_path: Path, model: Any, name: str) -> None:
-    if model.type == "file" and model.path:
-        model = model.model_copy(update={"format": "parquet"})
     source = registry.open_source(model, known, tmp_path)
     assert type(source).__name__ == name
     assert source.cursor is None
     source.close()
     source.close()
+
+
+def test_files_of_text_are_not_written(known: Connections, tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="'csv' are not written yet") as raised:
+        registry.open_target(FileDestination(path="out.csv"), known, tmp_path)
+    assert raised.value.code == "not-served"
 
 
 @pytest.mark.parametrize(("name", "target"), [("crm", "SqliteTarget"), ("warehouse", "DuckDbTarget"), ("pg", "PostgresTarget")])
@@ -82,8 +91,8 @@ def test_targets_are_opened_by_system(known: Connections, name: str, target: str
         (ApiSource(endpoint="https://h/x"), "HTTP APIs"),
         (S3Source(bucket="in"), "S3"),
         (KafkaSource(topic="t"), "Kafka"),
-        (FileSource(path="a.csv"), "'csv'"),
-        (FileSource(path="a.csv.gz"), "'csv'"),
+        (FileSource(path="a.json"), "an object a line"),
+        (FileSource(path="a.avro"), "'avro'"),
         (FileSource(path="a.parquet", format="avro"), "'avro'"),
         (FileSource(bucket="far", format="parquet"), "object stores"),
     ],

@@ -217,3 +217,10 @@ def test_rows_that_have_a_mark_already_are_refused() -> None:
     with pytest.raises(PlanError, match="do not fit"):
         check(table, [{**SEED[2], "action": "flag"}])
     assert check(table, [SEED[2]]).total == 8
+
+
+def test_a_table_has_neither_windows_nor_a_horizon() -> None:
+    once = {"id": "once", "type": "unique", "field": "email"}
+    with pytest.raises(PlanError) as caught:
+        check(PEOPLE, [{**once, "horizon": "1h"}, {**once, "id": "window", "scope": "window"}])
+    assert [problem.path for problem in caught.value.problems] == ["rules[0].horizon", "rules[1].scope"]

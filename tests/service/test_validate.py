@@ -109,7 +109,8 @@ def test_every_row_goes_on_or_is_rejected_with_all_that_it_violates(people: Desk
     metrics = record["metrics"]
     assert (metrics["recordsLoaded"], metrics["recordsRejected"], metrics["recordsDeadLettered"]) == (COUNT - len(bad), len(bad), 0)
     warned = sum("range" in rules for rules in wanted.values())
-    assert check(record)["quality"] == {"total": COUNT, "passed": COUNT - len(bad), "failed": len(bad), "warnings": warned}
+    quality = {name: number for name, number in check(record)["quality"].items() if name != "examples"}
+    assert quality == {"total": COUNT, "passed": COUNT - len(bad), "failed": len(bad), "warnings": warned}
     violations = Counter(rule for rules in wanted.values() for rule in rules)
     counts = {rule["rule"]: (rule["violated"], rule["notEvaluated"]) for rule in check(record)["rules"]}
     without_mail, without_country = sum(mail is None for _, mail, _, _ in PEOPLE), sum(country is None for *_, country in PEOPLE)

@@ -34,6 +34,15 @@ def test_defaults_are_the_contracts() -> None:
         ({"type": "in-set", "field": "x", "values": []}, "expected at least 1 entry, got 0"),
         ({"type": "foreign-key", "field": "x", "reference": {"table": "t"}}, "expected 'field' or 'fields', got neither"),
         ({"type": "unique", "field": "x", "keep": "all"}, "expected 'first', 'last' or 'none', got 'all'"),
+        ({"type": "unique", "field": "x", "horizon": 0}, "expected a duration above zero, got 0"),
+        (
+            {"type": "unique", "field": "x", "horizon": "1h", "keep": "none"},
+            "expected 'keep: first' with a horizon, got 'none': what comes later is not known when a row is judged",
+        ),
+        (
+            {"type": "unique", "field": "x", "horizon": "1h", "scope": "window"},
+            "expected no 'horizon' with 'scope: window': a value is forgotten with its window",
+        ),
         ({"type": "row-count"}, "expected 'min' or 'max', got neither"),
         ({"type": "row-count", "min": -1}, "expected at least 0, got -1"),
         ({"type": "null-ratio", "field": "x", "max": 1.5}, "expected at most 1, got 1.5"),

@@ -112,3 +112,27 @@ def test_a_connection_is_a_name_and_a_url_is_refused_without_showing_it() -> Non
     (message,) = messages({"type": "database", "connection": "postgresql://bob:hunter2@h/db", "table": "t"})
     assert message.startswith("expected the name of a connection, got a URL")
     assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"delimiter": ";;"}, "expected one character of ASCII"),
+        ({"delimiter": "\n"}, "expected one character of ASCII"),
+        ({"quote": "é"}, "expected one character of ASCII"),
+        ({"delimiter": '"'}, "expected another character than the quote"),
+        ({"encoding": "utf-88"}, "expected an encoding of text such as utf-8"),
+        ({"encoding": "base64"}, "expected an encoding of text such as utf-8"),
+        ({"header": False}, "expected 'columns' beside header: false"),
+        ({"columns": {}}, "at least 1 entry"),
+        ({"sampleRows": 0}, "expected at least 1"),
+    ],
+)
+def test_how_text_is_written_is_checked(keys: dict[str, Any], said: str) -> None:
+    assert said in " ".join(messages({"type": "file", "path": "a.csv", **keys}))
+
+
+def test_what_a_file_of_text_may_say() -> None:
+    keys = {"delimiter": "|", "quote": "", "encoding": "latin-1", "header": False, "columns": {"a": "text"}, "nullValues": ["NA"]}
+    source = SOURCE.validate_python({"type": "file", "path": "a.csv", **keys})
+    assert (source.delimiter, source.quote, source.sample_rows, source.null_values) == ("|", "", 1000, ("NA",))

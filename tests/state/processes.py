@@ -42,11 +42,22 @@ def execution(run: str, service: str = "customers") -> Execution:
     return Execution(service, run, START, name="Customer Data ETL", request="q-7", customer="c-9", guarantee="exactly-once effect")
 
 
+QUALITY = {"total": 899, "passed": 890, "failed": 9, "warnings": 4}
+RULE = {"rule": "once", "evaluated": 899, "violated": 9, "notEvaluated": 0, "ruleErrors": 0}
+EXAMPLES = [{"rule": "once", "value": "secret@x.org", "record": {"id": 1, "email": "secret@x.org"}}]
+PROFILE = {"rows": 899, "columns": {"email": {"type": "string", "count": 899, "top": [{"value": "secret@x.org", "count": 2}]}}}
+
+
 def outcome(service: str = "customers", *, failures: int = 101) -> Outcome:
-    """A run that touches every table: steps, a watermark, a charge, dead letters and, with 101 of them, an alert."""
+    """A run that touches every table: steps, rules, a watermark, a charge, dead letters and, with 101 of them, an alert."""
+    told = QUALITY | {"examples": EXAMPLES, "profile": PROFILE}
+    transformations = (
+        Transformation("normalize", True, 12, 1000, 899, records_dead_lettered=101),
+        Transformation("check", True, 5, 899, 899, rules=(RULE,), quality=told),
+    )
     steps = (
         Step("extract", record_count=1000),
-        Step("transform", record_count=899, transformations=(Transformation("normalize", True, 12, 1000, 899, records_dead_lettered=101),)),
+        Step("transform", record_count=899, transformations=transformations),
         Step("load", loaded=899, errors=0, method="merge"),
     )
     return Outcome(

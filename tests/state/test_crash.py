@@ -20,6 +20,7 @@ def trace(store: StateStore, run: str) -> dict[str, Any]:
         "alerts": [one.message for one in store.alerts(run)],
         "watermarks": [one.value for one in store.watermarks(run)],
         "steps": [one.phase for one in store.steps(run)],
+        "quality": [(one.step, one.total, one.failed, one.status) for one in store.quality_history(run)],
         "requests": [one.status for one in store.requests(run)],
     }
 
@@ -32,6 +33,7 @@ BEGUN = {
     "alerts": [],
     "watermarks": [],
     "steps": [],
+    "quality": [],
     "requests": ["created"],
 }
 
@@ -45,6 +47,7 @@ def ended(charge: Any) -> dict[str, Any]:
         "alerts": ["Pipeline Customer Data ETL has 101 failures in last hour"],
         "watermarks": [{"type": "int", "text": "41"}],
         "steps": ["extract", "transform", "load"],
+        "quality": [("check", 899, 9, "success")],
         "requests": ["delivered"],
     }
 

@@ -12,6 +12,7 @@ import pytest
 from beam_pipelines.errors import FatalError
 from beam_pipelines.state import Execution, Failure, Incident, Metrics, Outcome, StateStore, Watermark
 from beam_pipelines.state.finish import charge_key
+from beam_pipelines.state.record import without_rows
 
 
 def run_with(store: StateStore, clock: Any, run: str, failures: int, service: str = "customers") -> list[str]:
@@ -68,6 +69,17 @@ def test_a_finished_run_is_recorded_with_the_seeds_names(store: StateStore, proc
     assert record["charge"]["amount"] == "3.00"
 
 
+def test_events_hold_no_values_of_rows(store: StateStore, processes: ModuleType) -> None:
+    for number, status in enumerate(("success", "failed")):
+        store.begin(processes.execution(f"r{number}"))
+        store.finish(f"r{number}", replace(processes.outcome(), status=status, charge=None))
+        assert "secret" in str(store.steps(f"r{number}"))
+    sent = [one.data for one in store.events() if one.type in ("ServiceResult.deliver", "ServiceRequest.fail")]
+    assert len(sent) == 2
+    assert all("'violated': 9" in str(one) and "'passed': 890" in str(one) for one in sent)
+    assert not any("secret" in str(one) for one in sent)
+
+
 def test_events_of_a_success_carry_the_seeds_data(store: StateStore, processes: ModuleType) -> None:
     store.begin(processes.execution("r1"))
     outcome = processes.outcome()
@@ -87,7 +99,7 @@ def test_events_of_a_success_carry_the_seeds_data(store: StateStore, processes: 
             "recordsProcessed": 899,
             "bytesProcessed": 3 * 1024**3,
             "duration": 2000,
-            "steps": [step.to_json() for step in outcome.steps],
+            "steps": [without_rows(step.to_json()) for step in outcome.steps],
         },
     }
     assert charge.data == {"customerId": "c-9", "amount": "3.00", "currency": "USD", "description": "ETL Pipeline - 3.00 GB processed"}
@@ -107,7 +119,7 @@ def test_a_run_that_did_not_succeed_fails_its_request_and_is_not_charged(store: 
     assert event.data == {
         "requestId": "q-7",
         "error": "the target is away",
-        "execution": [step.to_json() for step in outcome.steps],
+        "execution": [without_rows(step.to_json()) for step in outcome.steps],
         "metrics": outcome.metrics.to_json(),
     }
     assert [one.type for one in store.events(run="r1")] == ["ServiceRequest.created", "ServiceRequest.fail"]

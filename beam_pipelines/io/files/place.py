@@ -68,7 +68,7 @@ class Place:
         if whole.is_file():
             return [whole]
         if whole.is_dir():
-            return sorted(file for file in whole.iterdir() if file.suffix.lower() in suffixes and _shown(file))
+            return sorted(file for file in whole.iterdir() if file.name.lower().endswith(suffixes) and _shown(file))
         return sorted({Path(name) for name in glob.glob(str(whole), recursive=True) if os.path.isfile(name) and _shown(Path(name))})
 
     def _by_prefix(self) -> list[Path]:

@@ -17,7 +17,9 @@ from beam_pipelines.columnar.size import MAX_BYTES, MAX_ROWS, gather
 from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits
+from beam_pipelines.io.files.format import TEXT_KEYS, refuse_keys
 from beam_pipelines.io.files.place import Place
+from beam_pipelines.io.files.stream import unchanged
 from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
@@ -62,6 +64,7 @@ class ParquetSource:
     def __init__(self, model: FileSource, connection: Connection | None, folder: Path | None = None) -> None:
         if model.compression is not None:
             raise PlanError("source.compression: Parquet files say how they are compressed themselves; leave it out", code="option-invalid")
+        refuse_keys(model, TEXT_KEYS, "Parquet")
         self.place = Place.of(model, connection, folder)
         self.traits = SourceTraits("parquet", incremental=False, columnar=True)
 
@@ -94,12 +97,12 @@ class ParquetSource:
     def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
         path = Path(bounds["file"])
-        _unchanged(path, bounds)
+        unchanged(path, bounds)
         first = int(bounds["first_row"])
         for batch in prefetch(lambda: gather(_batches(path, bounds["row_groups"], schema))):
             yield origin.attach(batch, bounds["label"], first_row=first)
             first += batch.num_rows
-        _unchanged(path, bounds)  # while it was read, too
+        unchanged(path, bounds)  # while it was read, too
 
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
         files = self._files()
@@ -218,17 +221,6 @@ def _column(batch: pa.RecordBatch, planned: pa.Field) -> pa.Array:
     column = batch.column(position)
     column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
     return column.cast(plain_type(column.type)) if is_view(column.type) else column
-
-
-def _unchanged(path: Path, bounds: dict[str, Any]) -> None:
-    try:
-        stat = path.stat()
-    except OSError as gone:
-        raise FatalError(
-            f"{str(path)!r} is gone since the run was prepared ({gone.strerror}): start a new run", code="read-failed"
-        ) from gone
-    if (stat.st_size, stat.st_mtime_ns) != (bounds["size"], bounds["mtime"]):
-        raise FatalError(f"{str(path)!r} changed since the run was prepared: start a new run", code="read-failed")
 
 
 def _unreadable(path: Path, error: Exception) -> FatalError:

@@ -134,6 +134,11 @@ class ParquetTarget(HomedTarget):
             )
         return _Place(path, prefix)
 
+    def location(self, load: str) -> tuple[Path, str, Path | None]:
+        """Folder of the files of a load, what their names begin with, and the one file, if it is one."""
+        place = self._place(load)
+        return place.folder, place.prefix, place.file
+
     def _fixed_part(self, name: str) -> Path:
         """The folder that every load of the service is in."""
         fixed, template, _ = name.partition("{table}")

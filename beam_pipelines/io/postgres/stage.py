@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["SMALL_ROWS", "PostgresStager", "copy_rows", "create_statement", "refusal", "staging_type"]
 
 SMALL_ROWS = 20_000  # below this, COPY by psycopg is done before ADBC would be imported (measured in benchmarks/read_postgres.py)
+SMALL_BYTES = 32 * 1024 * 1024  # of what waits for it
 _FIRST = -210_866_803_200_000_000  # microseconds from 1970: 24 November 4714 BC, PostgreSQL's first moment; its last is beyond Arrow's
 _DATA_STATES = ("22", "23", "42804", "54")  # data exceptions, constraint violations, datatype mismatch, row too big
 
@@ -115,7 +116,8 @@ class PostgresStager:
                 details={"rows": bad},
             )
         ready = pa.RecordBatch.from_arrays([_texts(c) if _as_text(c.type) else c for c in batch.columns], names=self._schema.names)
-        if self._bulk is None and self._rows + batch.num_rows <= SMALL_ROWS:
+        small = self._rows + batch.num_rows <= SMALL_ROWS and self._bytes + batch.nbytes <= SMALL_BYTES
+        if self._bulk is None and small:
             self._waiting.append(ready)
         else:
             self._ingest(ready)

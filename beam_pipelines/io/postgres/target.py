@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from beam_pipelines.columnar import types
+from beam_pipelines.columnar.size import MAX_BYTES
 from beam_pipelines.errors import BalanceError, DataError, FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, TargetTraits
@@ -242,14 +243,14 @@ class PostgresTarget(SqlTarget):
             assert session is not None
             assert isinstance(session, PostgresSession)
             columns = ", ".join(map(quote, dead.SCHEMA.names))
-            # By a cursor of the server: letters hold whole rows, and there may be a million of them.
+            # By a cursor of the server: letters hold whole rows, and there may be a million of them, or blocks of many rows.
             with (
                 session.connection.transaction(),
                 session.connection.cursor(name="letters") as cursor,
                 self._server.doing("reading letters"),
             ):
                 cursor.execute(f"SELECT {columns} FROM {quote(staged.name)}")
-                while part := cursor.fetchmany(1000):
+                while part := cursor.fetchmany(_fetched(staged)):
                     yield pa.RecordBatch.from_pylist([dict(zip(dead.SCHEMA.names, row, strict=True)) for row in part], schema=dead.SCHEMA)
 
     def drop_staged(self, names: Sequence[str]) -> None:
@@ -553,3 +554,8 @@ def _on_conflict(sql: MergeSql) -> str:
     return sql.insert().replace(f"INSERT INTO {sql.target} ", f"INSERT INTO {sql.target} AS t ", 1) + (
         f" ON CONFLICT ({keys}) DO UPDATE SET {sets} WHERE {newer}({differs}) RETURNING (xmax = 0)"
     )
+
+
+def _fetched(staged: Staged) -> int:
+    """How many rows of a staging object are fetched at once: about 8 MiB, as far as its size is known."""
+    return min(1000, max(1, MAX_BYTES * staged.rows // staged.bytes)) if staged.bytes else 1000

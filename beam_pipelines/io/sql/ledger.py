@@ -205,10 +205,11 @@ class Ledger:
         return self.standing(tx, service, load)
 
     def living(self, tx: Session, service: str, store: str) -> tuple[set[str], set[str]]:
-        """Runs of a service that may commit yet, and the names of staged dead letters that somebody may come for.
+        """Runs of a service that may commit yet, and the names of what is staged that somebody may come for.
 
         A run has ended when each of its loads committed, failed or was overtaken, or when it belongs to the same state store: whoever
-        asks holds that store's lease. Dead letters of runs of *other* stores are kept, for their launcher has perhaps not taken them yet.
+        asks holds that store's lease. Dead letters of runs of *other* stores are kept, and what is put aside for outputs, for their
+        launcher has perhaps not taken them yet.
         """
         found = tx.execute(
             f"SELECT l.run, l.status, l.counts, h.generation - l.generation FROM {self.loads} l JOIN {self.heads} h"
@@ -219,7 +220,7 @@ class Ledger:
         return runs, {name for _, _, counts, _ in found.rows for name in _letters(counts)}
 
     def letters(self, tx: Session, service: str, run: str) -> set[str] | None:
-        """Names of the staged dead letters of a run whose loads have all ended; None while one has not."""
+        """Names of what is staged of a run, to be taken out, whose loads have all ended; None while one has not."""
         found = tx.execute(f"SELECT status, counts FROM {self.loads} WHERE service = ? AND run = ?", (service, run))
         if any(status == "prepared" for status, _ in found.rows):
             return None
@@ -232,7 +233,7 @@ def _row(run: str, load: str, status: str, plan: str, counts: str | None, prepar
 
 
 def _letters(counts: str | None) -> list[str]:
-    return [letter.staged.name for letter in LoadCounts.from_json(json.loads(counts)).letters] if counts else []
+    return list(LoadCounts.from_json(json.loads(counts)).kept) if counts else []
 
 
 def _now() -> str:

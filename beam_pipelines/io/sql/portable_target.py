@@ -20,6 +20,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import mysql
 
 from beam_pipelines.columnar import dead, types
+from beam_pipelines.columnar.size import MAX_BYTES
 from beam_pipelines.errors import DataError, FatalError, PlanError, TransientError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, Policy, TargetTraits
@@ -219,10 +220,17 @@ class PortableTarget(SqlTarget):
 
     def read_staged(self, staged: Staged) -> Iterable[pa.RecordBatch]:
         table = staging_table(staged.name, dead.SCHEMA, self._database)
-        with self.reading() as tx:
-            rows = tx.run(sa.select(*(table.c[name] for name in dead.SCHEMA.names)).order_by(table.c[ROW])).rows
-        for first in range(0, len(rows), 10_000):
-            yield to_batch(rows[first : first + 10_000], dead.SCHEMA)
+        some = min(10_000, max(1, MAX_BYTES * staged.rows // staged.bytes)) if staged.bytes else 10_000
+        first = 0
+        while True:
+            # A transaction a part: none is open while the rows are written elsewhere, perhaps into this database.
+            with self.reading() as tx:
+                part = (table.c[ROW] >= first) & (table.c[ROW] < first + some)
+                rows = tx.run(sa.select(*(table.c[name] for name in dead.SCHEMA.names)).where(part).order_by(table.c[ROW])).rows
+            if not rows:
+                return
+            yield to_batch(rows, dead.SCHEMA)
+            first += some
 
     def drop_staged(self, names: Sequence[str]) -> None:
         for name in names:

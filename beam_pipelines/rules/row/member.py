@@ -26,6 +26,8 @@ class _Listed:
 
     def __init__(self, model: InSet | NotInSet, schema: pa.Schema, expected: str) -> None:
         self.field = Field.find(model.field, schema)
+        if pa.types.is_union(self.field.type):
+            raise RuleMisfit(f"expected a field whose values are of one type, got {self.field.name!r} of type {self.field.type}", "field")
         values = [(at, value) for at, value in enumerate(model.values) if value is not None]
         listed = [_typed(value, at, self.field.type) for at, value in values]
         self._known = Known([pa.concat_arrays(listed) if listed else pa.nulls(0, self.field.type)])

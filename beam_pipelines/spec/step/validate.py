@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_core import InitErrorDetails
 
 from beam_pipelines.spec.named import identified, repeated
+from beam_pipelines.spec.output import EXAMPLES, Examples, Output
 from beam_pipelines.spec.rule import Actions, Rule
 from beam_pipelines.spec.rule.reference import ForeignKey
 from beam_pipelines.spec.step.base import WholeStep
@@ -22,6 +23,13 @@ class ValidateStep(WholeStep):
     type: Literal["validate"] = Field(default="validate", description="Hold rows against rules.")
     rules: tuple[Rule, ...] = Field(min_length=1, description="What must hold.")
     actions: Actions = Field(default_factory=Actions, description="What becomes of a row, by the severity of its violation.")
+    rejected: Output | None = Field(default=None, description="Where rejected rows go, beside the dead letters; default: nowhere else.")
+    violations: Output | None = Field(
+        default=None, description="Where every violation goes, as a table; default: nowhere, they are counted."
+    )
+    examples: Examples = Field(
+        default=EXAMPLES, description="Violations of each rule that the record of a run shows; 0: no value of a row."
+    )
 
     profile: bool = Field(
         default=False,

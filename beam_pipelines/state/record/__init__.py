@@ -14,9 +14,10 @@ from beam_pipelines.state.record.lease import Lease
 from beam_pipelines.state.record.metrics import Metrics, PipelineMetric
 from beam_pipelines.state.record.moment import aware, moment_text
 from beam_pipelines.state.record.outcome import Outcome
+from beam_pipelines.state.record.quality import QualityRecord
 from beam_pipelines.state.record.request import ServiceRequest
 from beam_pipelines.state.record.schedule import Schedule
-from beam_pipelines.state.record.step import Step, Transformation
+from beam_pipelines.state.record.step import Step, Transformation, without_rows
 from beam_pipelines.state.record.watermark import Watermark
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Metrics",
     "Outcome",
     "PipelineMetric",
+    "QualityRecord",
     "Schedule",
     "ServiceRequest",
     "Status",
@@ -41,4 +43,5 @@ __all__ = [
     "Watermark",
     "aware",
     "moment_text",
+    "without_rows",
 ]

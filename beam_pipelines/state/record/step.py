@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Step", "Transformation"]
+__all__ = ["Step", "Transformation", "without_rows"]
+
+_OF_ROWS = ("examples", "profile")  # of what is told of a step of rules, that which holds values of rows
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,11 @@ class Transformation:
         records_absorbed: Rows that went on only as a part of another one: of a group all but one.
         records_right: Rows of the right side of a join, after its own steps.
         bytes_out: Canonical size of the rows out; steps that ran as one (`fused_with`) have that of the last.
-        rules: Of a `validate` step what each rule came to, as `rules.tally.Tally.to_dict` tells it, with the rule's id as `rule`.
+        rules: Of a `validate` step what each rule came to, as `rules.tally.Tally.to_dict` tells it, with the rule's id as `rule`, and
+            what it is: `type`, `severity`, `action`, `fields`, `mostly`, `maxFailures` and `description`, as far as they are set.
         quality: Of a `validate` step how many rows it looked at (`total`), how many violate a rule of severity error (`failed`), how many
-            none (`passed`), and how many one of severity warning (`warnings`); where it is asked for the `profile` of the columns, as
-            `rules.profiling.columns.Profile.told` tells it.
+            none (`passed`), and how many one of severity warning (`warnings`); where they are known, `examples` of rows that violate, and
+            the `profile` of the columns, as `rules.profiling.columns.Profile.told` tells it.
     """
 
     id: str
@@ -128,6 +131,19 @@ class Step:
         if self.transformations:
             data["transformations"] = [one.to_json() for one in self.transformations]
         return data
+
+
+def without_rows(step: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a phase as `Step.to_json` tells it, without the values of rows."""
+    if "transformations" not in step:
+        return dict(step)
+    return {**step, "transformations": [_without_rows(one) for one in step["transformations"]]}
+
+
+def _without_rows(transformation: dict[str, Any]) -> dict[str, Any]:
+    if not transformation.get("quality"):
+        return transformation
+    return {**transformation, "quality": {name: one for name, one in transformation["quality"].items() if name not in _OF_ROWS}}
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -1,0 +1,127 @@
+"""Hold each batch against all rules, when all is told of it, and tell its rows apart."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.window import BoundedWindow
+from apache_beam.utils.timestamp import Timestamp
+
+from beam_pipelines.columnar import origin
+from beam_pipelines.engine.bundle import PlainFn
+from beam_pipelines.engine.checking.counts import packed
+from beam_pipelines.engine.checking.message import Answer, Stamp, span_of
+from beam_pipelines.rules.checker import Checker, Told
+from beam_pipelines.rules.compiled import Compiled, compile_rules
+from beam_pipelines.spec.rule import Actions, RuleBase
+from beam_pipelines.spec.rule.reference import ForeignKey
+
+__all__ = ["COUNTS", "REJECTED", "VIOLATIONS", "JudgeFn", "RuleSet"]
+
+REJECTED, VIOLATIONS, COUNTS = "rejected", "violations", "counts"
+Held = Iterable[tuple[str, pa.RecordBatch]]
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """Rules, and the rows that they are for.
+
+    Args:
+        models: In their order.
+        actions: What becomes of a row by severity.
+        schema: Of the rows, without hidden columns.
+        references: Schemas of what foreign keys refer to, by the name in `reference.table`.
+        now: By which expressions, `notInFuture` and freshness go.
+    """
+
+    models: tuple[RuleBase, ...]
+    actions: Actions
+    schema: pa.Schema
+    references: dict[str, pa.Schema] = field(default_factory=dict)
+    now: datetime | None = None
+
+    def made(self, held: Held = ()) -> tuple[list[Compiled], Checker]:
+        """Make the rules; the caller closes each.
+
+        Args:
+            held: Rows that foreign keys refer to, by that name.
+
+        Raises:
+            PlanError: Some do not fit.
+        """
+        rows: dict[str, list[pa.RecordBatch]] = {}
+        for name, batch in held:
+            rows.setdefault(name, []).append(origin.visible(batch).replace_schema_metadata(None).cast(self.references[name]))
+
+        def referred(rule: ForeignKey) -> pa.Table:
+            name = rule.reference.where
+            return pa.Table.from_batches(rows.get(name, []), self.references[name])
+
+        rules = compile_rules(self.models, self.schema, self.actions, referred, now=self.now)
+        return rules, Checker(rules, self.schema)
+
+
+class JudgeFn(PlainFn):
+    """Yields the rows that go on, and the others to `REJECTED`; to `VIOLATIONS` what they violate, and to `COUNTS` how many.
+
+    Takes pairs of a batch and what is told of it, and what foreign keys refer to, which is made an index once an instance.
+
+    Args:
+        rules: To hold rows against.
+        every: How long the windows are that counts are of, microseconds, where the rows have none; None: those of the rows.
+    """
+
+    def __init__(self, rules: RuleSet, every: int | None) -> None:
+        self._set, self._every = rules, every
+
+    def setup(self) -> None:
+        self._made: tuple[list[Compiled], Checker] | None = None
+
+    def teardown(self) -> None:
+        for rule in self._made[0] if self._made else ():
+            rule.close()
+
+    def process(
+        self,
+        element: tuple[pa.RecordBatch, list[bytes]],
+        held: Held,
+        time: Timestamp = beam.DoFn.TimestampParam,
+        window: BoundedWindow = beam.DoFn.WindowParam,
+    ) -> Iterator[Any]:
+        if self._made is None:
+            self._made = self._set.made(held)
+        checker = self._made[1]
+        batch, answers = element
+        stamp = Stamp(uuid.uuid4().hex, int(time.micros), span_of(window))
+        if answers:
+            stamp, batch = Stamp.of(batch), Stamp.off(batch)
+        checked = checker.check(checker.fitting(batch), stamp.name, _told(answers))
+        if checked.valid.num_rows:
+            yield checked.valid
+        if checked.rejected.num_rows:
+            yield TaggedOutput(REJECTED, checked.rejected)
+        if checked.violations.num_rows:
+            yield TaggedOutput(VIOLATIONS, checked.violations)
+        yield TaggedOutput(COUNTS, ("", packed(self._span(stamp), checked.counts)))
+
+    def _span(self, stamp: Stamp) -> tuple[int, int]:
+        if self._every is None:
+            return stamp.span
+        start = stamp.time // self._every * self._every
+        return start, start + self._every
+
+
+def _told(answers: Iterable[bytes]) -> dict[int, Told]:
+    """What all shards tell, by the place of the rule."""
+    told: dict[int, Answer] = {}
+    for data in answers:
+        answer = Answer.from_bytes(data)
+        told[answer.place] = told[answer.place] + answer if answer.place in told else answer
+    return {place: answer.told for place, answer in told.items()}

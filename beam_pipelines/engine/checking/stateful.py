@@ -1,0 +1,19 @@
+"""What DoFns with state have in common."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import apache_beam as beam
+
+__all__ = ["StatefulFn"]
+
+
+class StatefulFn(beam.DoFn):
+    """A DoFn with state, which says where its state and timers are asked for."""
+
+    CALLBACKS: ClassVar[tuple[str, ...]] = ()
+
+    def __dir__(self) -> list[str]:
+        # Beam searches every attribute of a DoFn for them, several times a transform, and some runners each bundle: most of what they do.
+        return ["finish_bundle", "process", "setup", "start_bundle", "teardown", *self.CALLBACKS]

@@ -1,0 +1,74 @@
+"""Lines of JSON read one by one, exactly: numbers keep their digits, and what is doubtful is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+__all__ = ["LineError", "Number", "loads", "text", "word"]
+
+
+class LineError(ValueError):
+    """A line that is no row; says why, without any of it."""
+
+
+class Number(str):
+    """A number as it is written."""
+
+    __slots__ = ()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise LineError("expected each key of an object once, got one twice")
+    return made
+
+
+def _constant(_: str) -> Any:
+    raise LineError("expected JSON, got NaN or Infinity, which it has not")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=Number, parse_float=Number, parse_constant=_constant)
+
+
+def loads(line: bytes) -> dict[str, Any]:
+    """The object that a line holds.
+
+    Raises:
+        LineError: It is none.
+    """
+    try:
+        value = _DECODER.decode(line.decode())
+        if b"\\u" in line:
+            text(value).encode()  # half of a surrogate pair is no character
+    except UnicodeDecodeError:
+        raise LineError("expected text, got bytes that are no characters of the file's encoding") from None
+    except UnicodeEncodeError:
+        raise LineError("expected JSON, got half of a surrogate pair") from None
+    except json.JSONDecodeError as bad:
+        raise LineError(f"expected a JSON object, got text that is none ({bad.msg}, column {bad.colno})") from None
+    except RecursionError:
+        raise LineError("expected JSON, got values nested too deep to be read") from None
+    if not isinstance(value, dict):
+        raise LineError(f"expected a JSON object, got {_WORDS[type(value)]}")
+    return value
+
+
+_WORDS: dict[type, str] = {list: "a list", str: "a text", Number: "a number", bool: "a boolean", type(None): "null", dict: "an object"}
+
+
+def word(value: Any) -> str:
+    """What a value is."""
+    return _WORDS[type(value)]
+
+
+def text(value: Any) -> str:
+    """A value as JSON, with the digits of its numbers."""
+    if isinstance(value, Number):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(text, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,299 @@
+"""What files of text have in common, whatever separates their rows: a sample that tells the types, and a range a file."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from beam_pipelines.columnar import origin
+from beam_pipelines.columnar.size import split
+from beam_pipelines.columnar.types.names import parse_name
+from beam_pipelines.errors import Code, PlanError
+from beam_pipelines.io.connections import Connection
+from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits, Unread
+from beam_pipelines.io.files.format import SUFFIXES, compression_of, refuse_keys
+from beam_pipelines.io.files.place import Place
+from beam_pipelines.io.files.records import Block, Dialect, Misread, blocks
+from beam_pipelines.io.files.stream import TextStream, stamp, unchanged
+from beam_pipelines.io.prefetch import prefetch
+from beam_pipelines.runs.mark import Mark
+from beam_pipelines.runs.window import Range, Window
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.source import FileSource
+
+__all__ = ["RAW", "Bad", "Head", "Rows", "TextSource", "is_text"]
+
+RAW = "$raw"  # what a dead letter calls the text of a row that is none
+_LETTERS, _LETTER_BYTES = 1000, 8 << 20  # rows that are none, given at a time, and their bytes
+_HEAD_BYTES = 64 * 1024  # read at a time for a sample: that of a large file is no larger than needed
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A record that is no row.
+
+    Args:
+        line: Where it begins, from 1.
+        text: It, or its beginning.
+        message: Why, without any of it.
+        code: Of the dead letter.
+    """
+
+    line: int
+    text: bytes
+    message: str
+    code: Code = "row-invalid"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What became of a block.
+
+    Args:
+        batch: Its rows, in columns of text or of what they are written as.
+        lines: Where each begins, int64.
+        bad: Records that are none.
+        misfits: Rows that do not fit, by their position in `batch`: they are left out of what goes on.
+    """
+
+    batch: pa.RecordBatch
+    lines: pa.Array
+    bad: Sequence[Bad] = ()
+    misfits: dict[int, str] | None = None
+
+
+@dataclass(frozen=True)
+class Head:
+    """The beginning of a file.
+
+    Args:
+        path: The file.
+        names: Its columns.
+        sample: What the format's own `types` reads.
+        rows: Rows that were read for it.
+        taken: Bytes of the file that they took.
+        whole: There are no others.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    sample: Any
+    rows: int
+    taken: int
+    whole: bool
+
+
+class TextSource(ABC):
+    """Files of text of this machine.
+
+    A file is a range. Files may differ in their columns: they are united by name, and what a file lacks is null in its rows. A file that
+    changes between the preparing of a run and its reading stops the run; a record that is no row costs itself.
+
+    Args:
+        model: The source of the definition.
+        connection: The folder given as bucket, None with `path`.
+        folder: The definition's, that `path` is relative to.
+        longest: Bytes of the longest record.
+    """
+
+    cursor: CursorSpec | None = None
+    format: ClassVar[str]
+    shown: ClassVar[str]
+    foreign: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, model: FileSource, connection: Connection | None, folder: Path | None = None, longest: int = 32 << 20) -> None:
+        refuse_keys(model, self.foreign, self.shown)
+        self.model, self.longest = model, longest
+        self.place = Place.of(model, connection, folder)
+        self.traits = SourceTraits(self.format, incremental=False)
+        self.declared = {name: _declared(name, kind) for name, kind in (model.columns or {}).items()}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.place.name!r})"
+
+    def identity(self, table: str) -> str:
+        return f"{self.format} {table}"
+
+    def tables(self) -> list[str]:
+        self._files()
+        return [self.place.name]
+
+    def describe(self, table: str) -> Described:  # noqa: ARG002 (there is one)
+        heads = [self._head(path) for path in self._files()]
+        sizes = [stamp(head.path)["size"] for head in heads]
+        return Described(self._schema(heads), (), sum(map(_rows, heads, sizes)), sum(sizes))
+
+    def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:  # noqa: ARG002
+        if cursor is not None:
+            raise PlanError("files are read whole: remove the cursor", code="cursor-invalid")
+        ranges = []
+        for index, path in enumerate(self._files()):
+            known = stamp(path)
+            bounds = {"file": str(path), **known, "billed": known["size"], "label": self.place.label(path)}
+            ranges.append(Range("", table, index, bounds, _rows(self._head(path), known["size"]), known["size"]))
+        return Fixed(None, False, tuple(ranges), by="no cursor: every file is read")
+
+    def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch | Unread]:  # noqa: ARG002
+        bounds, schema = part.bounds, origin.visible_schema(window.schema())
+        path = Path(bounds["file"])
+        unchanged(path, bounds)
+        yield from prefetch(lambda: self._labelled(path, bounds["label"], schema))
+        unchanged(path, bounds)  # while it was read, too
+
+    def sample(self, table: str, limit: int) -> pa.RecordBatch:
+        paths = self._files()
+        schema = self._schema([self._head(path) for path in paths])
+        found: list[pa.RecordBatch] = []
+        for path in paths:
+            for rows in self._labelled(path, self.place.label(path), schema):
+                # Blocks of JSON may come in other types than the first; those are enough.
+                if isinstance(rows, pa.RecordBatch) and (not found or rows.schema.equals(found[0].schema)):
+                    found.append(rows.slice(0, limit - sum(one.num_rows for one in found)))
+                if sum(one.num_rows for one in found) >= limit:
+                    return pa.concat_batches(found)
+        if found:
+            return pa.concat_batches(found)
+        return origin.attach(pa.RecordBatch.from_pylist([], schema), table, lines=pa.array([], pa.int64()))
+
+    def check(self) -> str:
+        paths = self._files()
+        columns = len(self._schema([self._head(path) for path in paths]))
+        size = sum(stamp(path)["size"] for path in paths)
+        files = "file" if len(paths) == 1 else "files"
+        return f"{len(paths)} {self.shown} {files}, {columns} {'column' if columns == 1 else 'columns'}, {size:,} bytes, {self.place.name}"
+
+    def close(self) -> None:  # noqa: B027
+        """Nothing is held between calls."""
+
+    # What a format knows of itself.
+
+    @abstractmethod
+    def dialect(self, path: Path) -> Dialect:
+        """How the records of a file are told apart."""
+
+    @abstractmethod
+    def head(self, path: Path, pieces: Iterator[Block | Misread], limit: int) -> tuple[tuple[str, ...], Any, int]:
+        """The columns of a file, a sample of at most `limit` rows, and how many were read for it."""
+
+    @abstractmethod
+    def inferred(self, name: str, samples: Sequence[Any]) -> pa.DataType:
+        """The type of a column that is not declared, by the samples of the files that have it."""
+
+    @abstractmethod
+    def rows(self, path: Path, pieces: Iterator[Block | Misread], schema: pa.Schema) -> Iterator[Rows]:
+        """The rows of a file in the planned columns, a block at a time, with what is no row."""
+
+    # What is the same of all.
+
+    def misread(self, piece: Misread) -> Bad:
+        if piece.reason:
+            return Bad(piece.line, piece.text, f"expected a row, got {piece.reason}")
+        message = f"the row is longer than maxCellBytes ({self.longest} bytes): it has {piece.size} bytes"
+        return Bad(piece.line, piece.text, message, "cell-too-large")
+
+    def _files(self) -> list[Path]:
+        return self.place.files(SUFFIXES[self.format])
+
+    def _opened(self, path: Path) -> TextStream:
+        return TextStream(path, compression_of(path, self.model.compression), self.model.encoding)
+
+    def _head(self, path: Path) -> Head:
+        with self._opened(path) as stream:
+            pieces = blocks(stream.read, self.dialect(path), _HEAD_BYTES)
+            limit = self.model.sample_rows if self.inferring else 1
+            names, sample, rows = self.head(path, pieces, limit)
+            return Head(path, names, sample, rows, stream.taken, rows < limit)
+
+    @property
+    def inferring(self) -> bool:
+        """Whether rows are looked at to tell types."""
+        return True
+
+    def _schema(self, heads: Sequence[Head]) -> pa.Schema:
+        """The columns of all files by name, in the order they first come.
+
+        Raises:
+            PlanError: A declared column is in no file, or there is none at all.
+        """
+        samples: dict[str, list[Any]] = {}
+        for head in heads:
+            for name in head.names:
+                samples.setdefault(name, []).append(head.sample)
+        missing = [name for name in self.declared if name not in samples]
+        if missing and not self.may_lack(heads):
+            raise PlanError(
+                f"expected columns of {self.place.name!r}, got {', '.join(map(repr, missing))}, which it has not;"
+                f" it has {', '.join(map(repr, samples))}",
+                code="column-missing",
+                details={"sourceKey": f"columns.{missing[0]}", "columns": missing},
+            )
+        kinds = {name: self.declared.get(name) or self.inferred(name, found) for name, found in samples.items()}
+        kinds |= {name: self.declared[name] for name in missing}
+        if not kinds:
+            raise PlanError(
+                f"{self.place.name!r} has neither a row nor a header that tells its columns: declare them (columns: {{id: bigint}})",
+                code="column-missing",
+            )
+        return pa.schema(list(kinds.items()))
+
+    def may_lack(self, heads: Sequence[Head]) -> bool:
+        """Whether declared columns may be in no file."""
+        return not any(head.names for head in heads)
+
+    def _labelled(self, path: Path, label: str, schema: pa.Schema) -> Iterator[pa.RecordBatch | Unread]:
+        with self._opened(path) as stream:
+            bad: list[Bad] = []
+            for rows in self.rows(path, blocks(stream.read, self.dialect(path)), schema):
+                bad += rows.bad
+                if len(bad) >= _LETTERS or sum(len(one.text) for one in bad) >= _LETTER_BYTES:
+                    yield _unread(bad, label)
+                    bad = []
+                batch = origin.attach(rows.batch, label, lines=rows.lines)
+                if rows.misfits:
+                    places = np.array(sorted(rows.misfits))
+                    told = [rows.misfits[place] for place in places.tolist()]
+                    yield Unread(batch.take(pa.array(places)), ["cast-failed"] * len(told), told)
+                    keep = np.ones(batch.num_rows, dtype=bool)
+                    keep[places] = False
+                    batch = batch.filter(pa.array(keep))
+                if batch.num_rows:
+                    yield from split(batch)
+            if bad:
+                yield _unread(bad, label)
+
+
+def _declared(name: str, kind: str) -> pa.DataType:
+    try:
+        return parse_name(kind)
+    except PlanError as bad:
+        raise PlanError(bad.message, code=bad.code, details={"sourceKey": f"columns.{name}"}) from bad
+
+
+def _unread(bad: Sequence[Bad], label: str) -> Unread:
+    batch = pa.RecordBatch.from_pydict({RAW: pa.array([one.text.decode("utf-8", "backslashreplace") for one in bad], pa.string())})
+    lines = pa.array([one.line for one in bad], pa.int64())
+    return Unread(origin.attach(batch, label, lines=lines), [one.code for one in bad], [one.message for one in bad])
+
+
+def _rows(head: Head, size: int) -> int:
+    """Rows of a file, about: by the bytes that those of its beginning take."""
+    return head.rows if head.whole or not head.rows else max(head.rows, int(size * head.rows / max(head.taken, 1)))
+
+
+def is_text(data: bytes) -> bool:
+    """Whether bytes are UTF-8."""
+    if data.isascii():
+        return True
+    offsets = pa.py_buffer(np.array([0, len(data)], dtype=np.int32).tobytes())
+    try:
+        pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(data)]).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
