@@ -79,7 +79,8 @@ def _looked(arguments: argparse.Namespace, session: Session) -> tuple[Profiled, 
     from beam_pipelines.rules.profiling.suggest import suggest
     from beam_pipelines.spec import parse
 
-    source = given.source_of(arguments.input).model_dump(mode="json", by_alias=True, exclude_none=True)
+    model = given.source_of(arguments.input)
+    source = {"type": model.type, **model.model_dump(mode="json", by_alias=True, exclude_unset=True)}
     loaded = parse({"id": "suggest-rules", "pipeline": {"source": source, "destination": {"type": "none"}}}, arguments.input)
     service = session.opened(loaded, Path.cwd() / "rules.yaml", arguments.connections)
     seen = service.profile(arguments.rows)
@@ -101,7 +102,8 @@ def _head(name: str, seen: Profiled) -> list[str]:
         "Each of these rows obeys every rule. What has held so far need not hold for ever: look the rules over.",
     ]
     if seen.misfits:
-        head.append(f"{seen.misfits:,} more rows do not fit the types of their columns: a run keeps them as dead letters.")
+        rows = "1 more row" if seen.misfits == 1 else f"{seen.misfits:,} more rows"
+        head.append(f"{rows} cannot be read as the types of their columns: a run keeps them as dead letters.")
     return head
 
 

@@ -12,6 +12,7 @@ from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
 from beam_pipelines.columnar import memory
 from beam_pipelines.engine.bundle import PlainFn
+from beam_pipelines.engine.gathered import gathered
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.judged import judged
 from beam_pipelines.engine.prepare import TARGET, windows_of
@@ -46,7 +47,7 @@ class _CommitFn(PlainFn):
         memory.give_back()  # by now nothing is read any more, and a database in this process may want it
         job = self._job.at(context)
         with contextlib.closing(job.open_target(context)) as target:
-            yield from commit_loads(job, context, target, texts, list(facts))
+            yield from commit_loads(job, context, target, texts, gathered(job, texts, facts))
 
 
 def commit_loads(

@@ -11,7 +11,7 @@ import pyarrow as pa
 from beam_pipelines.columnar import cast, origin, size
 from beam_pipelines.engine.job import Job
 from beam_pipelines.io import keepers
-from beam_pipelines.io.connector import Source
+from beam_pipelines.io.connector import Source, Unread
 from beam_pipelines.rules.profiling.columns import Profile
 from beam_pipelines.rules.profiling.once import Once
 from beam_pipelines.runs.context import RunContext
@@ -29,7 +29,7 @@ class Profiled:
         table: What was read.
         profile: Of its rows.
         once: Of columns that may be keys, whether they hold each value once, as far as that is known.
-        misfits: Rows that do not fit the planned types, and would become dead letters; they are in no profile.
+        misfits: Rows that cannot be read, or do not fit the planned types, and would become dead letters; they are in no profile.
         whole: Every row was read.
     """
 
@@ -60,6 +60,9 @@ def profiled(job: Job, context: RunContext, rows: int | None = None) -> Profiled
             left, misfits, whole = rows, 0, True
             with contextlib.closing(_read(source, window)) as batches:
                 for batch in batches:
+                    if isinstance(batch, Unread):
+                        misfits += batch.batch.num_rows
+                        continue
                     given = batch if left is None else batch.slice(0, left)
                     conformed = cast.conform(given, window.schema())
                     misfits += len(conformed.bad)
@@ -83,7 +86,7 @@ def _window(job: Job, context: RunContext, source: Source, table: str) -> Window
     return replace(window.with_schema("", schema), ranges=ranges, snapshot=fixed.snapshot)
 
 
-def _read(source: Source, window: Window) -> Generator[pa.RecordBatch, None, None]:
+def _read(source: Source, window: Window) -> Generator[pa.RecordBatch | Unread, None, None]:
     for part in window.ranges:
         with contextlib.closing(source.read(part, window, None)) as batches:  # type: ignore[type-var]
             yield from batches

@@ -98,6 +98,22 @@ def test_no_value_of_a_column_that_is_named_like_a_secret_is_written(here: Path,
         assert "1029" not in out
 
 
+@pytest.mark.parametrize("file", ["rows.csv", "rows.jsonl"])
+def test_rows_of_text_that_cannot_be_read_are_counted_and_hinder_nothing(file: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"id": at, "state": ("new", "paid")[at % 2], "price": at / 4} for at in range(40)]
+    if file.endswith("csv"):
+        lines = ["id,state,price", *(f"{row['id']},{row['state']},{row['price']}" for row in rows), "ragged,row"]
+    else:
+        lines = [*map(json.dumps, rows), '{"id": ']
+    (here / file).write_text("\n".join(lines) + "\n")
+    assert main(["suggest-rules", file, "--output", "rules.yaml"]) == 0
+    text = (here / "rules.yaml").read_text()
+    assert "# 1 more row cannot be read as the types of their columns: a run keeps them as dead letters.\n" in text
+    rules = by_id("rules.yaml")
+    assert set(rules) == {"required", "id-unique", "state-in-set", "price-numeric-range"}
+    assert violated("rules.yaml", file, capsys) == dict.fromkeys(rules, 0)
+
+
 @pytest.mark.parametrize("system", ["sqlite", "postgresql"])
 def test_every_row_of_a_table_obeys_the_rules_that_are_suggested_by_it(
     system: str, here: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest

@@ -16,7 +16,7 @@ from typing import TypeVar
 import pyarrow as pa
 import tenacity
 
-from beam_pipelines.errors import BeamPipelinesError, Code, DataError, FatalError, FencedError, TransientError
+from beam_pipelines.errors import BeamPipelinesError, Code, DataError, FatalError, FencedError, PlanError, TransientError
 from beam_pipelines.io.connector import LedgerRow, Policy, Stager, Standing, TargetTraits
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.session import Session
@@ -31,6 +31,7 @@ from beam_pipelines.runs.window import Window
 __all__ = ["Judged", "LedgerTarget", "service_staging"]
 
 _LOG = logging.getLogger(__name__)
+_THERE = ("42P07", "42710")  # PostgreSQL's states of a table, and of the type of its rows, that are there already
 T = TypeVar("T")
 
 
@@ -162,8 +163,10 @@ class LedgerTarget(ABC):
                     self.ledger.insert(tx, window, context.store)
                     row = self.ledger.row(tx, window.service, window.load, window.run)
                     return (row.window if row else window, *self.ledger.living(tx, window.service, context.store))
-            except DataError as other:
-                # PostgreSQL's CREATE TABLE IF NOT EXISTS fails by a unique violation when two come at once.
+            except (DataError, PlanError) as other:
+                # PostgreSQL's CREATE TABLE IF NOT EXISTS fails when two come at once: by a unique violation, or by what is there since.
+                if isinstance(other, PlanError) and other.details.get("sqlstate") not in _THERE:
+                    raise
                 raise TransientError(f"another run made the ledger at the same moment: {other}", code="conflict") from other
 
         standing, alive, keep = self._retrying(once)

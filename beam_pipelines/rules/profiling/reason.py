@@ -26,7 +26,8 @@ def reason(rule: dict[str, Any], profile: Profile) -> str:
     if rule["type"] == "unique":
         return f"{count}, none of them twice"
     if rule["type"] == "in-set":
-        return f"{count}, and these {len(rule['values'])} are all that there are"
+        several = f"and these {len(rule['values'])} are all that there are"
+        return f"{count}, {several if len(rule['values']) > 1 else 'all of them this one'}"
     if rule["type"] == "numeric-range":
         ends = column.to_dict(0)
         return f"{count} from {ends['min']} to {ends['max']}, rounded outwards"

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from beam_pipelines.errors import DataError, FatalError, FencedError, TransientError
+from beam_pipelines.errors import DataError, FatalError, FencedError, PlanError, TransientError
 from beam_pipelines.runs.balance import Budget
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import Merged
@@ -571,3 +571,28 @@ def test_a_ledger_that_another_run_makes_in_between_is_a_conflict(loading: Any, 
             loading.target.ledger.create(tx)
         tx.connection.rollback()
     assert lost.value.code == "conflict"
+
+
+@pytest.mark.only("postgresql")
+@pytest.mark.parametrize("state", ["42710", "42P07"])
+def test_a_ledger_that_is_there_in_between_is_found_when_it_is_tried_again(
+    loading: Any, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, begun = loading.target.ledger.create, []
+
+    def beaten(tx: Any) -> None:
+        begun.append(state)
+        if len(begun) == 1:
+            raise PlanError("there already", code="spec-invalid", details={"sqlstate": state})
+        create(tx)
+
+    monkeypatch.setattr(loading.target.ledger, "create", beaten)
+    assert counted(loading.load([ADA]).merged) == {"inserted": 1}
+    assert len(begun) > 1
+
+    def refused(tx: Any) -> None:
+        raise PlanError("not understood", code="spec-invalid", details={"sqlstate": "42601"})
+
+    monkeypatch.setattr(loading.target.ledger, "create", refused)
+    with pytest.raises(PlanError, match="not understood"):
+        loading.begin()
