@@ -39,6 +39,7 @@ def test_everything_that_does_not_fit_is_said_at_once() -> None:
     found = problems(rules, order=["tags", "none"], shards=0, counts_every="0s")
     assert found == ["rules[0].type", "shards", "counts_every", "order[0]", "order[1]", "rules[1].field", "rules[2].reference.table"]
     assert problems([KNOWN], references={"letters": pa.table({"x": [1]})}) == ["rules[0].reference.field"]
+    assert problems([ONCE], counts_every="soon") == ["counts_every"]
     with pytest.raises(SpecError, match="keep"):
         CheckRows([{**HOUR, "keep": "last"}], schema=SCHEMA)
 
