@@ -110,6 +110,16 @@ def test_a_reference_may_come_from_the_pipeline_and_is_made_an_index_once(monkey
     assert made.count(2) == 1  # the others are those of nobody's rows: where only counts are added up
 
 
+@pytest.mark.parametrize("batch", [pa.record_batch({"y": ["a"]}), pa.record_batch({"x": [b"secret\xff"]})], ids=["column", "value"])
+def test_a_reference_of_another_schema_stops_the_pipeline_and_says_so(batch: pa.RecordBatch) -> None:
+    pipeline = beam.Pipeline(runner="FnApiRunner")
+    letters = pipeline | "Letters" >> beam.Create([batch])
+    pipeline | beam.Create([ROWS]) | CheckRows([KNOWN], schema=SCHEMA, references={"letters": (letters, LETTERS.schema)})
+    with pytest.raises(Exception, match="expected the reference 'letters' in the schema that was given with it, x string; got") as caught:
+        pipeline.run()
+    assert "secret" not in str(caught.value)
+
+
 def test_a_batch_of_another_schema_stops_the_pipeline_and_says_so() -> None:
     other = ROWS.set_column(0, "id", ROWS["id"].cast(pa.int32()))
     with pytest.raises(Exception, match="expected batches of the schema that the rules were made for") as caught:
