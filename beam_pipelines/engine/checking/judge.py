@@ -14,10 +14,10 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import BoundedWindow
 from apache_beam.utils.timestamp import Timestamp
 
-from beam_pipelines.columnar import origin
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.checking.counts import packed
 from beam_pipelines.engine.checking.message import Answer, Stamp, span_of
+from beam_pipelines.errors import FatalError
 from beam_pipelines.rules.checker import Checker, Told
 from beam_pipelines.rules.compiled import Compiled, compile_rules
 from beam_pipelines.spec.rule import Actions, RuleBase
@@ -58,7 +58,7 @@ class RuleSet:
         """
         rows: dict[str, list[pa.RecordBatch]] = {}
         for name, batch in held:
-            rows.setdefault(name, []).append(origin.visible(batch).replace_schema_metadata(None).cast(self.references[name]))
+            rows.setdefault(name, []).append(_referred(name, batch, self.references[name]))
 
         def referred(rule: ForeignKey) -> pa.Table:
             name = rule.reference.where
@@ -116,6 +116,20 @@ class JudgeFn(PlainFn):
             return stamp.span
         start = stamp.time // self._every * self._every
         return start, start + self._every
+
+
+def _referred(name: str, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return rows of a reference in the schema that was given with it; other columns are left out.
+
+    Raises:
+        FatalError: They do not fit it.
+    """
+    try:
+        return batch.select(schema.names).replace_schema_metadata(None).cast(schema)
+    except (KeyError, pa.ArrowException):  # what Arrow says may hold a value
+        wanted, found = (", ".join(f"{one.name} {one.type}" for one in some) for some in (schema, batch.schema))
+        message = f"expected the reference {name!r} in the schema that was given with it, {wanted}; got {found}"
+        raise FatalError(message, code="schema-changed") from None
 
 
 def _told(answers: Iterable[bytes]) -> dict[int, Told]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
-from apache_beam.transforms.window import FixedWindows, SlidingWindows
+from apache_beam.transforms.window import FixedWindows, SlidingWindows, TimestampedValue
 
 from beam_pipelines.quality import CheckRows
 from beam_pipelines.rules import Result, check
@@ -222,6 +222,20 @@ def _spans(times: list[float], window: Any) -> dict[tuple[float, float], list[in
     starts = range(0, 300, step)
     inside = {(float(s), float(s + size)): [at for at, time in enumerate(times) if s <= time < s + size] for s in starts}
     return {span: numbers for span, numbers in inside.items() if numbers}
+
+
+def test_rows_behind_it_are_grouped_in_the_windows_that_they_came_in() -> None:
+    times = [100.0 + 7 * at for at in range(10)]
+    batches = PEOPLE.to_batches(max_chunksize=10)
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        made = pipeline | beam.Create(list(zip(batches, times, strict=True)), reshuffle=False)
+        rows = made | beam.MapTuple(TimestampedValue).with_output_types(pa.RecordBatch) | beam.WindowInto(SlidingWindows(40, 20))
+        checked = rows | CheckRows([{**ONCE, "scope": "window"}], schema=PEOPLE.schema)
+        both = (checked.valid, checked.rejected) | beam.Flatten()
+        counted = both | beam.Map(lambda batch: batch.num_rows) | beam.CombineGlobally(sum).without_defaults()
+        found = counted | beam.Map(lambda rows, window=beam.DoFn.WindowParam: (float(window.start), rows))
+        spans = _spans(times, SlidingWindows(40, 20))
+        assert_that(found, equal_to([(start, sum(batches[at].num_rows for at in inside)) for (start, _), inside in spans.items()]))
 
 
 def test_the_data_set_is_all_windows_together() -> None:

@@ -86,7 +86,7 @@ SCRIPTS: dict[str, tuple[Script, list[int], list[int]]] = {
     "just within the horizon": ([[(0, "a")], [(159, "a")]], [1], []),
     "just at the horizon": ([[(0, "a")], [(160, "a")]], [], []),
     "at the horizon, forgotten": ([[(0, "a")], 160, [(160, "a")]], [], []),
-    "within it, while the watermark is at it": ([[(1, "a")], 160, [(160, "a")]], [1], []),
+    "within it, when another key is forgotten": ([[(0, "b"), (1, "a")], 160, [(160, "ab")]], [2], []),
     "a key that is seen again is remembered for longer": ([[(0, "a")], 100, [(100, "a")], 200, [(250, "a")]], [1, 2], []),
     "an early row does not shorten the memory": ([[(100, "a")], [(10, "a")], 200, [(255, "a")]], [1, 2], []),
     "a key that was forgotten is new": ([[(0, "a")], 500, [(500, "aa")]], [2], []),

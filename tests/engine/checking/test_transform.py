@@ -39,6 +39,7 @@ def test_everything_that_does_not_fit_is_said_at_once() -> None:
     found = problems(rules, order=["tags", "none"], shards=0, counts_every="0s")
     assert found == ["rules[0].type", "shards", "counts_every", "order[0]", "order[1]", "rules[1].field", "rules[2].reference.table"]
     assert problems([KNOWN], references={"letters": pa.table({"x": [1]})}) == ["rules[0].reference.field"]
+    assert problems([ONCE], counts_every="soon") == ["counts_every"]
     with pytest.raises(SpecError, match="keep"):
         CheckRows([{**HOUR, "keep": "last"}], schema=SCHEMA)
 
@@ -107,6 +108,16 @@ def test_a_reference_may_come_from_the_pipeline_and_is_made_an_index_once(monkey
     made.clear()
     pipeline.run().wait_until_finish()
     assert made.count(2) == 1  # the others are those of nobody's rows: where only counts are added up
+
+
+@pytest.mark.parametrize("batch", [pa.record_batch({"y": ["a"]}), pa.record_batch({"x": [b"secret\xff"]})], ids=["column", "value"])
+def test_a_reference_of_another_schema_stops_the_pipeline_and_says_so(batch: pa.RecordBatch) -> None:
+    pipeline = beam.Pipeline(runner="FnApiRunner")
+    letters = pipeline | "Letters" >> beam.Create([batch])
+    pipeline | beam.Create([ROWS]) | CheckRows([KNOWN], schema=SCHEMA, references={"letters": (letters, LETTERS.schema)})
+    with pytest.raises(Exception, match="expected the reference 'letters' in the schema that was given with it, x string; got") as caught:
+        pipeline.run()
+    assert "secret" not in str(caught.value)
 
 
 def test_a_batch_of_another_schema_stops_the_pipeline_and_says_so() -> None:
