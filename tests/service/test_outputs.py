@@ -460,7 +460,7 @@ def test_a_type_that_the_target_has_not_is_refused_at_the_output(desk: Desk) -> 
             "validation": {"source": {"type": "database", "connection": "lake", "table": "spans"}, "rules": [rule], "rejected": REJECTED},
         }
     )
-    with pytest.raises(PlanError, match="validation.rejected: column 'took': expected a type that Parquet keeps") as refused:
+    with pytest.raises(PlanError, match=r"validation.rejected: column 'took': expected a type that Parquet keeps") as refused:
         desk.service.plan()
     assert refused.value.code == "type-unsupported"
 
