@@ -152,7 +152,10 @@ _opened = _Opened
 
 
 def _columns(path: Path, header: Header) -> pa.Schema:
-    return columns_of(header.schema, Known(str(path)))
+    try:
+        return columns_of(header.schema, Known(str(path)))
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as bad:
+        raise unreadable(path, bad, "its schema is none of Avro's") from bad
 
 
 def _looked_at(path: Path) -> _File:

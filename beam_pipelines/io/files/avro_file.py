@@ -137,7 +137,7 @@ class _Whole:
         self._file, self._size = file, int(file.size())
 
     def read(self, size: int) -> bytes:
-        if size > self._size - self._file.tell():
+        if not 0 <= size <= self._size - self._file.tell():
             raise AvroError("it ends within a block or its header")
         return bytes(self._file.read(size))
 
