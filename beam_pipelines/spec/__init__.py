@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from beam_pipelines.spec.mapping import Converter, FieldMapping
     from beam_pipelines.spec.model import Model
+    from beam_pipelines.spec.output import FileOutput, Output, TableOutput, WarehouseOutput
     from beam_pipelines.spec.position import Position, Positions
     from beam_pipelines.spec.pricing import MeteredPricing, PerGbPricing, PerHourPricing, PerRecordPricing, Pricing, Tier, TierMode
     from beam_pipelines.spec.rule import Action, Actions, Rule, RuleBase, Severity
@@ -135,6 +136,7 @@ __all__ = [
     "FieldMapping",
     "FileDestination",
     "FileFormat",
+    "FileOutput",
     "FileSource",
     "FilterStep",
     "ForeignKey",
@@ -165,6 +167,7 @@ __all__ = [
     "NullRatio",
     "NumericRange",
     "Operator",
+    "Output",
     "PerGbPricing",
     "PerHourPricing",
     "PerRecordPricing",
@@ -199,6 +202,7 @@ __all__ = [
     "Stream",
     "StreamSource",
     "TableDestination",
+    "TableOutput",
     "Tier",
     "TierMode",
     "TopStep",
@@ -213,6 +217,7 @@ __all__ = [
     "ValidateStep",
     "Validation",
     "WarehouseDestination",
+    "WarehouseOutput",
     "Window",
     "WindowStep",
     "every_step",
@@ -256,6 +261,7 @@ _NAMES = {
     ),
     "beam_pipelines.spec.mapping": ("Converter", "FieldMapping"),
     "beam_pipelines.spec.model": ("Model",),
+    "beam_pipelines.spec.output": ("FileOutput", "Output", "TableOutput", "WarehouseOutput"),
     "beam_pipelines.spec.position": ("Position", "Positions"),
     "beam_pipelines.spec.pricing": ("MeteredPricing", "PerGbPricing", "PerHourPricing", "PerRecordPricing", "Pricing", "Tier", "TierMode"),
     "beam_pipelines.spec.rule": ("Action", "Actions", "Rule", "RuleBase", "Severity"),
