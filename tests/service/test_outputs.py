@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_pipelines.engine import deliver, letters, shuffle, validate
+from beam_pipelines.engine.delivery import Delivery
 from beam_pipelines.errors import FatalError, PlanError, TransientError
 from beam_pipelines.io.duckdb.target import DuckDbTarget
 from beam_pipelines.quality import Quality
@@ -182,8 +183,8 @@ def after(method: Any, time: int = 1) -> Any:
 def places() -> dict[str, tuple[Any, str, Any]]:
     """Where a run dies: what is called there, and what stands in its place."""
     return {
-        "before the first is committed": (deliver._Delivery, "_commit", dies),
-        "after the first is committed": (deliver._Delivery, "_commit", after(deliver._Delivery._commit)),
+        "before the first is committed": (Delivery, "_commit", dies),
+        "after the first is committed": (Delivery, "_commit", after(Delivery._commit)),
         "after both, before the record": (deliver, "deliver", after(deliver.deliver)),
         "after the record, before the staging is dropped": (letters, "drop", dies),
         "when the staging is half dropped": (deliver, "drop", dies),
@@ -460,7 +461,7 @@ def test_a_type_that_the_target_has_not_is_refused_at_the_output(desk: Desk) -> 
             "validation": {"source": {"type": "database", "connection": "lake", "table": "spans"}, "rules": [rule], "rejected": REJECTED},
         }
     )
-    with pytest.raises(PlanError, match=r"validation.rejected: column 'took': expected a type that Parquet keeps") as refused:
+    with pytest.raises(PlanError, match=r"validation\.rejected: column 'took': expected a type that Parquet keeps") as refused:
         desk.service.plan()
     assert refused.value.code == "type-unsupported"
 
