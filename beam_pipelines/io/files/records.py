@@ -157,8 +157,8 @@ def blocks(read: Callable[[int], bytes], dialect: Dialect, size: int = BLOCK_BYT
         leading = sum(1 for _ in takewhile(lambda piece: piece.reason, found.pieces))
         yield from told[:leading]  # so that nobody takes the first row for the header that one of these was to be
         if block.data:
-            yield from _bounded(block)
             wanted = int(min(size, max(_SMALLEST, len(block.data) / max(block.breaks, 1) * _ROWS)))
+            yield from _bounded(block, wanted)
         yield from told[leading:]
         line += block.breaks + (int(block.gaps[1][-1]) if told else 0)
         buffer = buffer[at:]
@@ -349,23 +349,25 @@ def _count_lines(data: bytes, dialect: Dialect) -> int:
     return count
 
 
-def _bounded(block: Block) -> Iterator[Block | Misread]:
-    """A block without records that are too long."""
+def _bounded(block: Block, size: int) -> Iterator[Block | Misread]:
+    """A block without records that are too long, in several where it is large: much is behind a quote that was waited for in vain."""
     longest = block.dialect.longest
-    if len(block.data) <= longest:
+    if len(block.data) <= min(longest, 2 * size + _SMALLEST):
         yield block
         return
     starts = block.starts()
     lines = block.lines_of(starts)
+    end = len(starts) - 1
     good = 0
-    for place in np.flatnonzero(np.diff(starts) > longest).tolist():
-        if place > good:
-            yield block.part(int(starts[good]), int(starts[place]), int(lines[good]))
-        text = block.data[int(starts[place]) : int(starts[place + 1])]
-        yield _misread(text, int(lines[place]), "", long=True)
+    for place in [*np.flatnonzero(np.diff(starts) > longest).tolist(), end]:
+        wanted = np.arange(starts[good], starts[place], size)
+        edges = np.unique(np.append(good + np.searchsorted(starts[good:place], wanted), place))
+        for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            yield block.part(int(starts[low]), int(starts[high]), int(lines[low]))
+        if place < end:
+            text = block.data[int(starts[place]) : int(starts[place + 1])]
+            yield _misread(text, int(lines[place]), "", long=True)
         good = place + 1
-    if good < len(starts) - 1:
-        yield block.part(int(starts[good]), len(block.data), int(lines[good]))
 
 
 def _misread(text: bytes, line: int, reason: str, *, long: bool = False) -> Misread:
