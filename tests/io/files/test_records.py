@@ -8,7 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from beam_pipelines.io.files.records import Block, Dialect, Misread, blocks
+from beam_pipelines.io.files.block import Block, Misread
+from beam_pipelines.io.files.dialect import Dialect
+from beam_pipelines.io.files.records import blocks
 
 CSV = Dialect(b",", b'"')
 
