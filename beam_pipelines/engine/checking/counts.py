@@ -30,10 +30,10 @@ class CountFn(UntilEndFn):
 
     Args:
         make: Makes the rules, and what adds up and tells their counts.
-        now: By which rules of the data set go.
+        now: By which rules of the data set go; None: by the clock.
     """
 
-    def __init__(self, make: Callable[[], Made], now: datetime) -> None:
+    def __init__(self, make: Callable[[], Made], now: datetime | None) -> None:
         self._make, self._now = make, now
 
     def setup(self) -> None:
@@ -55,7 +55,11 @@ class CountFn(UntilEndFn):
         given = [pickle.loads(part) for part in parts]
         (start, end), _ = given[0]
         window = None if (start, end) == _ALWAYS else {"start": _text(start), "end": _text(end)}
-        yield {"window": window, "late": late, **self._checker.report(self._checker.total([one for _, one in given]), self._now)}
+        yield {
+            "window": window,
+            "late": late,
+            **self._checker.report(self._checker.total([one for _, one in given]), self._now or datetime.now(timezone.utc)),
+        }
 
 
 def _text(micros: int) -> str:
