@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from apache_beam.transforms.window import GlobalWindow
@@ -62,5 +62,9 @@ class CountFn(UntilEndFn):
         }
 
 
-def _text(micros: int) -> str:
-    return datetime.fromtimestamp(micros / 1e6, timezone.utc).isoformat()
+def _text(micros: int) -> str | None:
+    """Return an instant as text; None: it is before all years, as that of elements which nobody gave a time."""
+    try:
+        return (datetime.fromtimestamp(0, timezone.utc) + timedelta(microseconds=micros)).isoformat()
+    except OverflowError:
+        return None

@@ -254,3 +254,9 @@ def test_no_rows_are_counted_too() -> None:
     (counts,) = came.counts
     assert (counts["total"], counts["rules"][1]["holds"]) == (0, False)
     assert not came.valid
+
+
+def test_rows_that_nobody_gave_a_time_may_be_in_a_window_too() -> None:
+    came = bounded(PEOPLE.to_batches(), CheckRows([{**ONCE, "scope": "window"}], schema=PEOPLE.schema, order="id"), FixedWindows(60))
+    assert came.ids("rejected") == check(PEOPLE, [ONCE]).rejected["id"].to_pylist()
+    assert [(counts["window"], counts["total"]) for counts in came.counts] == [({"start": None, "end": None}, ROWS)]
