@@ -1,7 +1,7 @@
 """Some violations of each rule, with their rows, to be shown: those that come first by where their rows come from.
 
-Rows are ordered by source and by their number in it, or by a key that is a whole number; by any other key in an order that is always the
-same, but not that of the key. What a rule finds in a row that is there several times is told apart by what is in the row.
+Rows are ordered by source and by their number or line in it, or by a key that is a whole number; by any other key in an order that is
+always the same, but not that of the key. What a rule finds in a row that is there several times is told apart by what is in the row.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class _Rows:
         """What some rows of a source are ordered by: int64; uint64, where it is the hash of a key; else Python's numbers."""
         names = self._batch.schema.names
         keys = [name for name in names if name.startswith(origin.KEY) and _whole(self._batch.schema.field(name).type)]
-        keys += [origin.ROW] if origin.ROW in names else []
+        keys += [name for name in (origin.ROW, origin.LINE) if name in names]
         # Where there are several sources each has columns of its own.
         columns = [self._batch.column(name) for name in keys]
         whole = next((column for column in columns if not column.null_count), None)

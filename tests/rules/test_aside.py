@@ -158,6 +158,16 @@ def test_examples_are_the_first_rows_of_each_rule() -> None:
     }
 
 
+def test_examples_of_a_file_of_text_are_the_first_lines() -> None:
+    lines = pa.array([2 * n + 2 for n in range(100)])
+    batch = origin.attach(whole(), "a.csv", lines=lines).take(pa.array(range(99, -1, -1)))
+    found = judged(batch, examples=3).examples.listed(["there", "low"])
+    assert [(one["rule"], one["origin"]) for one in found] == [
+        *(("there", {"source": "a.csv", "line": 2 * n + 2}) for n in (0, 7, 14)),
+        *(("low", {"source": "a.csv", "line": 2 * n + 2}) for n in (71, 72, 73)),
+    ]
+
+
 def test_no_examples_hold_no_value() -> None:
     assert judged(origin.attach(whole(), "a", first_row=0), examples=0).examples == Examples()
 
