@@ -55,8 +55,8 @@ def examples(
 def _findings(rule: Compiled, judgement: Judgement) -> Iterator[tuple[Finding, str]]:
     for found in judgement.findings:
         yield found, rule.model.severity
-    for row, reason in judgement.failed.items():
-        yield Finding(np.array([row], dtype=np.int64), "", None, f"the rule failed on this row: {reason}"), "error"
+    for failed in judgement.failures:
+        yield failed, "error"
 
 
 class _Rows:

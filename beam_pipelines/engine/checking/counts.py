@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from apache_beam.transforms.window import GlobalWindow
@@ -58,5 +58,9 @@ class CountFn(UntilEndFn):
         yield {"window": window, "late": late, **self._checker.report(counts, self._now or datetime.now(timezone.utc))}
 
 
-def _text(micros: int) -> str:
-    return datetime.fromtimestamp(micros / 1e6, timezone.utc).isoformat()
+def _text(micros: int) -> str | None:
+    """Return an instant as text; None: it is before all years, as that of elements which nobody gave a time."""
+    try:
+        return (datetime.fromtimestamp(0, timezone.utc) + timedelta(microseconds=micros)).isoformat()
+    except OverflowError:
+        return None

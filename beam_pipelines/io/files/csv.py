@@ -138,8 +138,7 @@ class CsvSource(TextSource):
                 continue
             texts = parsed.batch.column(planned.name)
             if family(planned.type) not in ("text", "bytes"):
-                empty = pc.equal(pc.binary_length(texts), 0)
-                texts = pc.if_else(empty, None, texts) if pc.any(empty).as_py() else texts
+                texts = _without_empty(texts) if parsed.quoted else texts
                 wrong = None if planned.name in self.declared else altered(texts, planned.type)
                 if wrong is not None:
                     message = _ALTERED.format(name=planned.name, kind=planned.type)
@@ -147,7 +146,7 @@ class CsvSource(TextSource):
                         misfits[place] = f"{misfits[place]}; {message}" if place in misfits else message
             columns.append(texts)
         batch = pa.RecordBatch.from_arrays(columns, names=schema.names)
-        return Rows(batch, parsed.lines, parsed.bad, misfits)
+        return Rows(batch, parsed.lines, parsed.bad, misfits=misfits)
 
 
 _NO_LINES = pa.array([], pa.int64())
@@ -155,6 +154,11 @@ _NO_LINES = pa.array([], pa.int64())
 
 def _nothing(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], pa.string()) for _ in schema], names=schema.names)
+
+
+def _without_empty(texts: pa.Array) -> pa.Array:
+    empty = pc.equal(pc.binary_length(texts), 0)
+    return pc.if_else(empty, None, texts) if pc.any(empty).as_py() else texts
 
 
 def _chained(first: list[Block], rest: Iterator[Block | Misread]) -> Iterator[Block | Misread]:

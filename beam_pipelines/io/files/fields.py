@@ -48,7 +48,8 @@ class Parser:
             count = block.breaks + (not block.data.endswith((b"\n", b"\r")))
             if whole and table.num_rows == count and not len(block.gaps[0]):
                 # A record a line, for each has one at least.
-                return Rows(table, pa.array(np.arange(block.line, block.line + count, dtype=np.int64)))
+                lines = pa.array(np.arange(block.line, block.line + count, dtype=np.int64))
+                return Rows(table, lines, quoted=bool(len(block.quotes[0])))
             if whole:
                 starts = block.starts()
                 lines = block.lines_of(starts[:-1])[~_blank(np.frombuffer(block.data, np.uint8), starts)]

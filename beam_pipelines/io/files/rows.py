@@ -40,12 +40,14 @@ class Rows:
         batch: Its rows, in columns of text or of what they are written as.
         lines: Where each begins, int64.
         bad: Records that are none.
+        quoted: Some of its fields are in quotes.
         misfits: Rows that do not fit, by their position in `batch`: they are left out of what goes on.
     """
 
     batch: pa.RecordBatch
     lines: pa.Array
     bad: Sequence[Bad] = ()
+    quoted: bool = True
     misfits: dict[int, str] | None = None
 
 
