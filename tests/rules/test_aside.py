@@ -181,6 +181,18 @@ def test_rows_on_which_a_rule_fails_are_put_aside_as_well() -> None:
     assert [(one["recordIndex"], one["severity"], one["message"]) for one in examples] == [(i, "error", told["message"]) for i in (1, 2)]
 
 
+def test_examples_hold_no_value_of_a_column_that_is_named_like_a_secret() -> None:
+    rows = whole(pa.table({"id": [1, 2], "apiKey": ["sk-live-1", "sk-live-2"]}))
+    rule = {"id": "form", "type": "regex", "field": "apiKey", "pattern": "^pk"}
+    found = judged(origin.attach(rows, "a", key=["apiKey"]), rules=[rule]).examples
+    assert "sk-" not in json.dumps(dataclasses.asdict(found))
+    told = sorted(found.listed(["form"]), key=lambda one: one["record"]["id"])
+    assert [(one["value"], one["record"]) for one in told] == [
+        ("(withheld)", {"id": 1, "apiKey": "(withheld)"}),
+        ("(withheld)", {"id": 2, "apiKey": "(withheld)"}),
+    ]
+
+
 def test_no_examples_hold_no_value() -> None:
     assert judged(origin.attach(whole(), "a", first_row=0), examples=0).examples == Examples()
 
