@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 
 from beam_pipelines.cli import failure, log
@@ -25,6 +27,7 @@ def execute(parser: Parser, argv: Sequence[str]) -> int:
         SystemExit: `--help` and `--version`, when they are written.
     """
     try:
+        _refuse_bytes(argv)
         arguments = parser.read(argv)
     except SpecError as error:
         with Output.opened(as_json=wants_json(argv)) as out:
@@ -51,3 +54,17 @@ def execute(parser: Parser, argv: Sequence[str]) -> int:
         except Exception as error:  # noqa: BLE001 - the one place where every error ends: it is told, and becomes the exit code
             failure.answer(error, out, session.definition)
             return failure.exit_code_of(error)
+
+
+def _refuse_bytes(argv: Sequence[str]) -> None:
+    """Refuse names that are no text: they are in no record, origin, report or store, all of which are UTF-8.
+
+    Raises:
+        SpecError: `option-invalid`.
+    """
+    words = dict.fromkeys(argv, "on the command line")
+    with contextlib.suppress(FileNotFoundError):  # of a folder that is gone; whoever needs it says so
+        words[os.getcwd()] = "as the working directory"
+    for word, where in words.items():
+        if word != word.encode("utf-8", "replace").decode("utf-8"):
+            raise SpecError(f"expected a name in UTF-8 {where}, got {word!a}: rename it", code="option-invalid")
