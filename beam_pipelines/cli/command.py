@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from beam_pipelines.cli.session import Session
 from beam_pipelines.errors import FatalError, SpecError
 
 __all__ = ["execute"]
+
+_ANSWERED = (0, 3)  # exit codes of what succeeded: the answer is all that is missing
 
 
 def execute(parser: Parser, argv: Sequence[str]) -> int:
@@ -36,24 +39,34 @@ def execute(parser: Parser, argv: Sequence[str]) -> int:
     redact = Redactor()
     log.configure(arguments.log_level, arguments.log_format, redact)
     with Output.opened(as_json=getattr(arguments, "output", "text") == "json", redact=redact) as out:
-        session = Session(out, redact)
-        try:
-            with interruptible(), not_left_early():
-                return int(arguments.handler(arguments, session))
-        except KeyboardInterrupt:
-            failure.say("cancelled: what a run left, if one had begun, the next run of the service settles")
-            if out.as_json:
-                out.json({"error": "cancelled", "errorCode": "cancelled", "exitCode": CANCELLED})
-            return CANCELLED
-        except SystemExit as leave:
-            # A function of the service wanted to end the process where nobody turned that into an error of its own.
-            stopped = FatalError("code of the service ended the process before the command was done", code="function-failed")
-            stopped.__cause__ = leave
-            failure.answer(stopped, out, session.definition)
-            return stopped.exit_code
-        except Exception as error:  # noqa: BLE001 - the one place where every error ends: it is told, and becomes the exit code
-            failure.answer(error, out, session.definition)
-            return failure.exit_code_of(error)
+        code = _carried_out(arguments, Session(out, redact))
+    if out.lost is not None:
+        reason = (out.lost.strerror or str(out.lost)).lower()
+        message = f"the answer cannot be written to stdout: {reason}. A run that it tells of is recorded"
+        failure.tell(FatalError(message, code="option-invalid"))
+        return code if code not in _ANSWERED else 1
+    return code
+
+
+def _carried_out(arguments: argparse.Namespace, session: Session) -> int:
+    out = session.out
+    try:
+        with interruptible(), not_left_early():
+            return int(arguments.handler(arguments, session))
+    except KeyboardInterrupt:
+        failure.say("cancelled: what a run left, if one had begun, the next run of the service settles")
+        if out.as_json:
+            out.json({"error": "cancelled", "errorCode": "cancelled", "exitCode": CANCELLED})
+        return CANCELLED
+    except SystemExit as leave:
+        # A function of the service wanted to end the process where nobody turned that into an error of its own.
+        stopped = FatalError("code of the service ended the process before the command was done", code="function-failed")
+        stopped.__cause__ = leave
+        failure.answer(stopped, out, session.definition)
+        return stopped.exit_code
+    except Exception as error:  # noqa: BLE001 - the one place where every error ends: it is told, and becomes the exit code
+        failure.answer(error, out, session.definition)
+        return failure.exit_code_of(error)
 
 
 def _refuse_bytes(argv: Sequence[str]) -> None:
