@@ -184,9 +184,9 @@ class _Place:
 
     @classmethod
     def of(cls, target: Target, load: str) -> _Place:
-        from beam_pipelines.io.files.target import ParquetTarget
+        from beam_pipelines.io.files.target import FileTarget
 
-        if isinstance(target, ParquetTarget):
+        if isinstance(target, FileTarget):
             folder, prefix, file = target.location(load)
             return cls(str(folder.resolve()), prefix, None if file is None else file.name)
         system, _, _ = target.place.partition("#")  # behind it is where the ledger is
@@ -201,7 +201,7 @@ class _Place:
             return self.file == other.file
         if "://" in self.system:  # tables of one database
             return self.name == other.name
-        # Whatever ends in .parquet in a folder, and begins with the prefix, is the table.
+        # Whatever ends as files of the format do in a folder, and begins with the prefix, is the table.
         if self.file is not None or other.file is not None:
             return (self.file or other.file or "").startswith(self.name or other.name)
         return self.name.startswith(other.name) or other.name.startswith(self.name)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from beam_pipelines.errors import FatalError
-from beam_pipelines.io.files.stage import ParquetStaging
+from beam_pipelines.io.files.stage import RowStaging
 from beam_pipelines.io.staging_files import FilesOfStaging, StagingFolder
 
 SCHEMA = pa.schema([("id", pa.int64())])
@@ -19,7 +19,7 @@ BATCH = pa.record_batch([[1, 2, 3]], schema=SCHEMA)
 NAME = "_bp_00000000_000000000001_0000000000000001"
 
 
-@pytest.fixture(params=[StagingFolder, lambda folder: ParquetStaging(folder, "none")], ids=["ipc", "parquet"])
+@pytest.fixture(params=[StagingFolder, lambda folder: RowStaging(folder)], ids=["ipc", "parquet"])
 def staging(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     make: Callable[[Path], Any] = request.param
     return make(tmp_path / "staging")
