@@ -73,7 +73,7 @@ def _of_whole(name: str, rule: dict[str, Any]) -> str:
     if name == "holds":
         nothing = "nothing to look at" if rule.get("measured") is None else "not judged"
         return {True: "yes", False: "no", None: nothing}[rule[name]]
-    return str(rule[name])
+    return "" if rule[name] is None else str(rule[name])
 
 
 def _rows(step: Step, incoming: int | None) -> Iterator[list[str]]:

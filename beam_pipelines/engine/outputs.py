@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.refusal import refusal
+from beam_pipelines.engine.reread import reads_file, reads_table
 from beam_pipelines.errors import BeamPipelinesError, PlanError, SpecError
 from beam_pipelines.io import registry
 from beam_pipelines.io.connector import Target
@@ -144,13 +145,11 @@ def check_outputs(job: Job, context: RunContext, target: Target, loads: Sequence
 
 
 def _not_the_source(job: Job, output: Output, tables: Sequence[str]) -> None:
-    source: Any = job.definition.source
-    same = (
-        getattr(source, "connection_name", None) == output.model.connection_name and source.type != "file" and output.model.type != "file"
-    )
-    read = next((table for table in tables if same and output.load_of(table).lower() == table.lower()), None)
-    if read is not None:
-        raise refusal(output.path, f"expected a place of its own, got {read!r}, which is read", "mode-refused")
+    source, folder = job.definition.source, Path(job.folder) if job.folder else None
+    for table in tables:
+        load = output.load_of(table)
+        if reads_table(source, table, output.model, load) or reads_file(source, output.model, load, folder):
+            raise refusal(output.path, f"expected a place of its own, got {load!r}, which is read", "mode-refused")
 
 
 @contextlib.contextmanager

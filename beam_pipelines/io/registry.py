@@ -172,7 +172,9 @@ def _file_format(model: Any, connections: Connections) -> str:
                 code="not-served",
             )
     if given is None:
-        raise PlanError(f"expected format: {' or '.join(_FILES)}, for the names of the files do not say it", code="spec-incomplete")
+        shown = repr(model.path) if model.path is not None else "the files"
+        message = f"expected format: {' or '.join(_FILES)}, or a name that ends with it, for that of {shown} does not say it"
+        raise PlanError(message, code="spec-incomplete")
     return str(given)
 
 

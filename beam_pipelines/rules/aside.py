@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
@@ -37,7 +38,7 @@ def rejected_schema(schema: pa.Schema) -> pa.Schema:
 
 def rejected_rows(
     rejected: pa.RecordBatch,
-    rejects: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    rejects: npt.NDArray[np.bool_],
     rules: Sequence[Compiled],
     judgements: Sequence[Judgement],
 ) -> pa.RecordBatch:

@@ -22,7 +22,7 @@ from beam_pipelines.spec.rule.order import Monotonic
 from beam_pipelines.spec.rule.reference import ForeignKey
 from beam_pipelines.spec.rule.unique import Unique
 
-__all__ = ["Compiled", "compile_rules"]
+__all__ = ["TIMED", "Compiled", "compile_rules"]
 
 _HERE = "beam_pipelines.rules"
 # Rules that look at one row and need nothing else, by type.
@@ -43,7 +43,7 @@ _HOMES = {
     "json-schema": "row.json_schema:JsonBySchema",
 }
 # Those that also need the run's start.
-_TIMED = {
+TIMED = {
     "date-range": "row.moment:MomentRange",
     "expression": "row.expression:ConditionRule",
 }
@@ -133,8 +133,8 @@ def _compiled(model: RuleBase, schema: pa.Schema, action: Action, references: Ca
         return Compiled(model, action, order=Order(model, schema))
     if model.type in _WHOLE:
         return Compiled(model, "log", dataset=_made(_WHOLE[model.type], model, schema))
-    if model.type in _TIMED:
-        return Compiled(model, action, _made(_TIMED[model.type], model, schema, now))
+    if model.type in TIMED:
+        return Compiled(model, action, _made(TIMED[model.type], model, schema, now))
     return Compiled(model, action, _made(_HOMES[model.type], model, schema))
 
 

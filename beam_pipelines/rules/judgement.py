@@ -53,6 +53,17 @@ class Judgement:
             return self.findings[0].rows
         return np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *(found.rows for found in self.findings)]))
 
+    @property
+    def failures(self) -> list[Finding]:
+        """The rows on which the rule failed, by the reason, as findings."""
+        by_reason: dict[str, list[int]] = {}
+        for row, reason in self.failed.items():
+            by_reason.setdefault(reason, []).append(row)
+        return [
+            Finding(np.array(sorted(rows), dtype=np.int64), "", None, f"the rule failed on this row: {reason}")
+            for reason, rows in by_reason.items()
+        ]
+
 
 class RowRule(Protocol):
     """A rule that looks at one row at a time, made for batches of one schema."""

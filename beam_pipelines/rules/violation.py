@@ -56,8 +56,7 @@ class Violations:
         for rule, judgement in zip(self._rules, judgements, strict=True):
             for found in judgement.findings:
                 self._add(rule, found, first_row)
-            for row, reason in judgement.failed.items():
-                failed = Finding(np.array([row], dtype=np.int64), "", None, f"the rule failed on this row: {reason}")
+            for failed in judgement.failures:
                 self._add(rule, failed, first_row, failed=True)
 
     def _add(self, rule: Compiled, found: Finding, first_row: int, *, failed: bool = False) -> None:

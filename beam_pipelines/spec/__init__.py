@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from beam_pipelines.spec.mapping import Converter, FieldMapping
     from beam_pipelines.spec.model import Model
+    from beam_pipelines.spec.output import FileOutput, Output, TableOutput, WarehouseOutput
     from beam_pipelines.spec.position import Position, Positions
     from beam_pipelines.spec.pricing import MeteredPricing, PerGbPricing, PerHourPricing, PerRecordPricing, Pricing, Tier, TierMode
     from beam_pipelines.spec.rule import Action, Actions, Rule, RuleBase, Severity
@@ -137,6 +138,7 @@ __all__ = [
     "FieldMapping",
     "FileDestination",
     "FileFormat",
+    "FileOutput",
     "FileSource",
     "FilterStep",
     "ForeignKey",
@@ -167,6 +169,7 @@ __all__ = [
     "NullRatio",
     "NumericRange",
     "Operator",
+    "Output",
     "PerGbPricing",
     "PerHourPricing",
     "PerRecordPricing",
@@ -201,6 +204,7 @@ __all__ = [
     "Stream",
     "StreamSource",
     "TableDestination",
+    "TableOutput",
     "Tier",
     "TierMode",
     "TopStep",
@@ -215,6 +219,7 @@ __all__ = [
     "ValidateStep",
     "Validation",
     "WarehouseDestination",
+    "WarehouseOutput",
     "Window",
     "WindowStep",
     "every_step",
@@ -258,6 +263,7 @@ _NAMES = {
     ),
     "beam_pipelines.spec.mapping": ("Converter", "FieldMapping"),
     "beam_pipelines.spec.model": ("Model",),
+    "beam_pipelines.spec.output": ("FileOutput", "Output", "TableOutput", "WarehouseOutput"),
     "beam_pipelines.spec.position": ("Position", "Positions"),
     "beam_pipelines.spec.pricing": ("MeteredPricing", "PerGbPricing", "PerHourPricing", "PerRecordPricing", "Pricing", "Tier", "TierMode"),
     "beam_pipelines.spec.rule": ("Action", "Actions", "Rule", "RuleBase", "Severity"),

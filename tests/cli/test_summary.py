@@ -160,3 +160,18 @@ def test_what_became_of_the_loaded_rows_is_told_where_there_are_any():
         "- 9 deleted from the table before",
         "filtered       100",
     ]
+
+
+def test_a_rule_of_the_data_set_that_was_not_judged_is_told_from_one_with_nothing_to_look_at() -> None:
+    rules = (
+        {"rule": "many", "holds": True, "measured": 12, "notEvaluated": 0},
+        {"rule": "few", "holds": False, "measured": 12, "notEvaluated": 0},
+        {"rule": "steady", "holds": None, "measured": 12, "notEvaluated": 0},
+        {"rule": "mean", "holds": None, "measured": None, "notEvaluated": 12},
+    )
+    step = Step("transform", record_count=12, transformations=(Transformation("check", records_in=12, records_out=12, rules=rules),))
+    lines = {line.split()[0]: line for line in written(replace(DONE, steps=(step,))) if line.strip()}
+    assert lines["many"].endswith("12        yes")
+    assert lines["few"].endswith("12        no")
+    assert lines["steady"].endswith("12        not judged")
+    assert lines["mean"].endswith("nothing to look at")

@@ -106,6 +106,7 @@ def test_files_whose_names_say_no_format_need_one(known: Connections) -> None:
     with pytest.raises(PlanError, match="format: parquet") as raised:
         registry.system_of(FileSource(path="in/*"), known)
     assert raised.value.code == "spec-incomplete"
+    assert "or a name that ends with it" in raised.value.message
 
 
 @pytest.mark.parametrize(

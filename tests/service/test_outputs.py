@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_pipelines.engine import deliver, letters, shuffle, validate
+from beam_pipelines.engine.delivery import Delivery
 from beam_pipelines.errors import FatalError, PlanError, TransientError
 from beam_pipelines.io.duckdb.target import DuckDbTarget
 from beam_pipelines.quality import Quality
@@ -124,6 +125,33 @@ def test_examples_are_the_first_of_each_rule(rows: Desk) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("system", ["duckdb", "sqlite", "postgresql", "files"])
+def test_the_ledger_shows_rows_of_the_last_run_alone(rows: Desk, system: str, postgres_database: str) -> None:
+    places = {"duckdb": "duckdb:///kept.duckdb", "sqlite": "sqlite:///kept.db", "postgresql": postgres_database}
+    destination = {"type": "file", "path": "valid.parquet", "mode": "replace"}
+    if system != "files":
+        rows.connect(kept=places[system])
+        destination = {"type": "database", "connection": "kept", "table": "valid", "mode": "replace"}
+    define(rows, destination=destination, profile=True)
+    runs = [rows.ran()["runId"], rows.run().execution.run, rows.ran()["runId"]]
+    query = "SELECT run, counts FROM {}_beam_pipelines_loads WHERE service = 'checker'"
+    found = {
+        "duckdb": lambda: rows.duckdb("kept.duckdb", query.format("")),
+        "sqlite": lambda: rows.sqlite("kept.db", query.format("")),
+        "postgresql": lambda: rows.postgres(postgres_database, query.format("")),
+        "files": lambda: rows.sqlite(".beam_pipelines/state.db", query.format("")),
+    }[system]()
+    assert sorted(run for run, _ in found) == sorted(runs)
+    assert {run: ("p20@x.org" in counts or "p2@x.org" in counts) for run, counts in found} == dict(
+        zip(runs, [False, False, True], strict=True)
+    )
+    with rows.store() as store:
+        for run in runs:  # where they are kept as long as somebody wants them
+            execution = store.execution(run)
+            assert execution is not None
+            assert "@x.org" in json.dumps(execution.to_json())
+
+
 def test_insert_adds_and_replace_keeps_the_last_run_alone_also_where_it_found_nothing(rows: Desk) -> None:
     replaced = {
         "rejected": {**VIOLATIONS, "table": "bad", "mode": "replace"},
@@ -182,8 +210,8 @@ def after(method: Any, time: int = 1) -> Any:
 def places() -> dict[str, tuple[Any, str, Any]]:
     """Where a run dies: what is called there, and what stands in its place."""
     return {
-        "before the first is committed": (deliver._Delivery, "_commit", dies),
-        "after the first is committed": (deliver._Delivery, "_commit", after(deliver._Delivery._commit)),
+        "before the first is committed": (Delivery, "_commit", dies),
+        "after the first is committed": (Delivery, "_commit", after(Delivery._commit)),
         "after both, before the record": (deliver, "deliver", after(deliver.deliver)),
         "after the record, before the staging is dropped": (letters, "drop", dies),
         "when the staging is half dropped": (deliver, "drop", dies),
@@ -422,7 +450,7 @@ def test_the_plan_shows_where_they_go(rows: Desk) -> None:
         ),
         ({"rejected": {"type": "file", "path": "./valid.parquet", "mode": "replace"}}, "'./valid.parquet', where the destination goes"),
         ({"rejected": {"type": "file", "path": ".", "format": "parquet"}}, "got '.', where the destination goes"),
-        ({"rejected": {"type": "file", "path": "bad.csv"}}, "validation.rejected: files of format 'csv' are not served yet"),
+        ({"rejected": {"type": "file", "path": "bad.csv"}}, "validation.rejected: files of format 'csv' are not written yet"),
         (
             {"rejected": {"type": "file", "path": "bad.parquet"}},
             "rejected: destination.mode: rows cannot be added to one Parquet file",
@@ -460,7 +488,7 @@ def test_a_type_that_the_target_has_not_is_refused_at_the_output(desk: Desk) -> 
             "validation": {"source": {"type": "database", "connection": "lake", "table": "spans"}, "rules": [rule], "rejected": REJECTED},
         }
     )
-    with pytest.raises(PlanError, match=r"validation.rejected: column 'took': expected a type that Parquet keeps") as refused:
+    with pytest.raises(PlanError, match=r"validation\.rejected: column 'took': expected a type that Parquet keeps") as refused:
         desk.service.plan()
     assert refused.value.code == "type-unsupported"
 
@@ -472,6 +500,17 @@ def test_a_table_that_is_read_is_no_output(desk: Desk) -> None:
     source = {"type": "database", "connection": "source", "table": "people"}
     desk.define({"name": "Checker", "validation": {"source": source, "rules": [rule], "rejected": {**source, "mode": "replace"}}})
     with pytest.raises(PlanError, match="expected a place of its own, got 'people', which is read"):
+        desk.service.plan()
+
+
+@pytest.mark.no_bundle
+def test_files_that_are_read_are_no_output(desk: Desk) -> None:
+    """The next run would hold them against the rules as if they were new."""
+    (desk.folder / "in").mkdir()
+    pq.write_table(ROWS, desk.folder / "in" / "rows.parquet")
+    source = {"type": "file", "path": "in", "format": "parquet"}
+    desk.define({"name": "Checker", "validation": {"source": source, "rules": RULES, "rejected": {**source, "path": "./in"}}})
+    with pytest.raises(PlanError, match=re.escape("validation.rejected: expected a place of its own, got './in', which is read")):
         desk.service.plan()
 
 

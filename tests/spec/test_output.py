@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from beam_pipelines.errors import SpecError
-from beam_pipelines.spec import Definition, parse
+from beam_pipelines.spec import Definition, FileOutput, TableOutput, Validation, WarehouseOutput, parse
 
 RULE = {"id": "there", "type": "required-fields", "fields": ["email"]}
 
@@ -64,3 +64,12 @@ def test_what_an_output_cannot_be_is_refused(output: dict[str, Any], said: str) 
 def test_examples_are_few(many: Any) -> None:
     (found,) = problems(examples=many)
     assert "validation.examples: expected" in found
+
+
+def test_outputs_are_models_as_well() -> None:
+    given = {"rejected": WarehouseOutput(connection="lake", table="bad"), "violations": FileOutput(path="v.parquet", mode="replace")}
+    made = Validation(rules=[RULE], **given)  # type: ignore[arg-type]
+    read = checked(**{key: output.model_dump(mode="json", by_alias=True, exclude_unset=True) for key, output in given.items()}).validation
+    assert read is not None
+    assert (read.rejected, read.violations) == (made.rejected, made.violations)
+    assert isinstance(checked(rejected=TableOutput(connection="c", table="t")).steps[0].rejected, TableOutput)  # type: ignore[attr-defined]

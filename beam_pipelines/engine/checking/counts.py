@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from apache_beam.transforms.window import GlobalWindow
@@ -30,10 +30,10 @@ class CountFn(UntilEndFn):
 
     Args:
         make: Makes the rules, and what adds up and tells their counts.
-        now: By which rules of the data set go.
+        now: By which rules of the data set go; None: by the clock.
     """
 
-    def __init__(self, make: Callable[[], Made], now: datetime) -> None:
+    def __init__(self, make: Callable[[], Made], now: datetime | None) -> None:
         self._make, self._now = make, now
 
     def setup(self) -> None:
@@ -52,11 +52,15 @@ class CountFn(UntilEndFn):
         return span
 
     def together(self, key: Any, parts: Sequence[bytes], *, late: bool) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - there is one key
-        given = [pickle.loads(part) for part in parts]
-        (start, end), _ = given[0]
+        start, end = self.span(parts[0])
         window = None if (start, end) == _ALWAYS else {"start": _text(start), "end": _text(end)}
-        yield {"window": window, "late": late, **self._checker.report(self._checker.total([one for _, one in given]), self._now)}
+        counts = self._checker.total(pickle.loads(part)[1] for part in parts)  # one at a time: each may hold thousands of hashes
+        yield {"window": window, "late": late, **self._checker.report(counts, self._now or datetime.now(timezone.utc))}
 
 
-def _text(micros: int) -> str:
-    return datetime.fromtimestamp(micros / 1e6, timezone.utc).isoformat()
+def _text(micros: int) -> str | None:
+    """Return an instant as text; None: it is before all years, as that of elements which nobody gave a time."""
+    try:
+        return (datetime.fromtimestamp(0, timezone.utc) + timedelta(microseconds=micros)).isoformat()
+    except OverflowError:
+        return None

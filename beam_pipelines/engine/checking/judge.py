@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import apache_beam as beam
@@ -19,7 +19,7 @@ from beam_pipelines.engine.checking.counts import packed
 from beam_pipelines.engine.checking.message import Answer, Stamp, span_of
 from beam_pipelines.errors import FatalError
 from beam_pipelines.rules.checker import Checker, Told
-from beam_pipelines.rules.compiled import Compiled, compile_rules
+from beam_pipelines.rules.compiled import TIMED, Compiled, compile_rules
 from beam_pipelines.spec.rule import Actions, RuleBase
 from beam_pipelines.spec.rule.reference import ForeignKey
 
@@ -27,6 +27,12 @@ __all__ = ["COUNTS", "REJECTED", "VIOLATIONS", "JudgeFn", "RuleSet"]
 
 REJECTED, VIOLATIONS, COUNTS = "rejected", "violations", "counts"
 Held = Iterable[tuple[str, pa.RecordBatch]]
+_RENEWED = timedelta(seconds=1)  # as often, at most, are rules made anew that go by the clock
+
+
+def clock() -> datetime:
+    """Return the time."""
+    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class RuleSet:
         actions: What becomes of a row by severity.
         schema: Of the rows, without hidden columns.
         references: Schemas of what foreign keys refer to, by the name in `reference.table`.
-        now: By which expressions, `notInFuture` and freshness go.
+        now: By which expressions, `notInFuture` and freshness go; None: by the clock, as rows without an end are judged.
     """
 
     models: tuple[RuleBase, ...]
@@ -64,8 +70,18 @@ class RuleSet:
             name = rule.reference.where
             return pa.Table.from_batches(rows.get(name, []), self.references[name])
 
-        rules = compile_rules(self.models, self.schema, self.actions, referred, now=self.now)
+        rules = compile_rules(self.models, self.schema, self.actions, referred, now=self.now or clock())
         return rules, Checker(rules, self.schema)
+
+    def renewed(self, rules: list[Compiled]) -> tuple[list[Compiled], Checker]:
+        """Make those rules anew that go by the clock, and close them as they were; the others stay, with what they hold."""
+        timed = [at for at, rule in enumerate(rules) if rule.model.type in TIMED]
+        made = compile_rules([self.models[at] for at in timed], self.schema, self.actions, _nothing, now=clock())
+        kept = list(rules)
+        for at, rule in zip(timed, made, strict=True):
+            kept[at].close()
+            kept[at] = rule
+        return kept, Checker(kept, self.schema)
 
 
 class JudgeFn(PlainFn):
@@ -83,6 +99,11 @@ class JudgeFn(PlainFn):
 
     def setup(self) -> None:
         self._made: tuple[list[Compiled], Checker] | None = None
+        self._at = clock()
+
+    def start_bundle(self) -> None:
+        if self._made is not None and self._set.now is None and clock() - self._at >= _RENEWED:
+            self._made, self._at = self._set.renewed(self._made[0]), clock()
 
     def teardown(self) -> None:
         for rule in self._made[0] if self._made else ():
@@ -96,7 +117,7 @@ class JudgeFn(PlainFn):
         window: BoundedWindow = beam.DoFn.WindowParam,
     ) -> Iterator[Any]:
         if self._made is None:
-            self._made = self._set.made(held)
+            self._made, self._at = self._set.made(held), clock()
         checker = self._made[1]
         batch, answers = element
         stamp = Stamp(uuid.uuid4().hex, int(time.micros), span_of(window))
@@ -116,6 +137,10 @@ class JudgeFn(PlainFn):
             return stamp.span
         start = stamp.time // self._every * self._every
         return start, start + self._every
+
+
+def _nothing(rule: ForeignKey) -> pa.Table:
+    raise AssertionError(f"{rule.id!r} does not go by the clock")
 
 
 def _referred(name: str, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

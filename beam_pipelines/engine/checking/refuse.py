@@ -83,6 +83,15 @@ def misfits(rules: RuleSet, order: Sequence[str], shards: int, every: int) -> li
         for at, rule in enumerate(rules.models)
         if rule.type == "monotonic"
     ]
+    problems += [
+        Problem(
+            f"expected rules that need no earlier runs, which nobody keeps here, got {rule.id!r} of type {rule.type}",
+            f"rules[{at}].type",
+            hint="a service holds it against the runs in its target's ledger, check against its history",
+        )
+        for at, rule in enumerate(rules.models)
+        if rule.type == "drift"
+    ]
     if not isinstance(shards, int) or not 1 <= shards <= _MOST_SHARDS:
         problems.append(Problem(f"expected a number from 1 to {_MOST_SHARDS}, got {shards!r}", "shards"))
     if not every:

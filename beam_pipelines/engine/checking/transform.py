@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
@@ -59,7 +60,8 @@ class CheckRows(beam.PTransform):
         shards: How many parts the keys of each `unique` rule are told in.
         counts_every: How long the windows of event time are that counts are of, where rows without an end have none of their own; as a
             definition has durations.
-        now: By which expressions, `notInFuture` and freshness go, UTC where it has no zone; default: the time of the call.
+        now: By which expressions, `notInFuture` and freshness go, UTC where it has no zone; default: the time of the call, and for rows
+            without an end the time at which they are judged.
 
     Raises:
         SpecError: A rule is not well formed; every mistake of every rule is listed.
@@ -81,8 +83,8 @@ class CheckRows(beam.PTransform):
         super().__init__()
         models, chosen = rule_set(rules, actions)
         self._references = dict(references or {})
-        now = now or datetime.now(timezone.utc)
-        now = now if now.tzinfo else now.replace(tzinfo=timezone.utc)
+        self._called = datetime.now(timezone.utc)
+        now = now if now is None or now.tzinfo else now.replace(tzinfo=timezone.utc)
         visible, schemas = origin.visible_schema(schema), {name: schema_of(name, one) for name, one in self._references.items()}
         self._set = RuleSet(models, chosen, visible, schemas, now)
         self._order = (order,) if isinstance(order, str) else tuple(order)
@@ -104,10 +106,12 @@ class CheckRows(beam.PTransform):
         else:
             gathered = rows | "Batches" >> beam.FlatMap(_alone).with_output_types(GATHERED)
         every = self._every if not rows.is_bounded and isinstance(rows.windowing.windowfn, GlobalWindows) else None
-        judge = beam.ParDo(JudgeFn(self._set, every), self._held(rows))
+        # Rows with an end are all judged as of one time.
+        rules = replace(self._set, now=self._set.now or self._called) if rows.is_bounded else self._set
+        judge = beam.ParDo(JudgeFn(rules, every), self._held(rows))
         judge = judge.with_output_types(pa.RecordBatch, **{REJECTED: pa.RecordBatch, VIOLATIONS: pa.RecordBatch, COUNTS: _KEYED_TYPE})
         judged = gathered | "Judge" >> judge.with_outputs(REJECTED, VIOLATIONS, COUNTS, main="valid")
-        return CheckedRows(judged.valid, judged[REJECTED], judged[VIOLATIONS], self._counts(rows, judged[COUNTS]))
+        return CheckedRows(judged.valid, judged[REJECTED], judged[VIOLATIONS], self._counts(rows, judged[COUNTS], rules))
 
     def _gathered(self, rows: PCollection) -> PCollection:
         """Batches, each with the answers of all shards."""
@@ -128,18 +132,17 @@ class CheckRows(beam.PTransform):
         gather = GatherFn(len(self._unique) * self._shards, at_end=not rows.is_bounded and bool(together))
         return every | "Gather" >> beam.ParDo(gather).with_output_types(GATHERED)
 
-    def _counts(self, rows: PCollection, counted: PCollection) -> PCollection:
+    def _counts(self, rows: PCollection, counted: PCollection, rules: RuleSet) -> PCollection:
         parts = [_everywhere(counted, "Counted")]
         if rows.is_bounded and isinstance(rows.windowing.windowfn, GlobalWindows):
             # So that there is an answer also where there are no rows: a rule may ask for some.
-            made, checker = self._set.made()
+            made, checker = rules.made()
             for rule in made:
                 rule.close()
             nothing = "", packed(span_of(GlobalWindow()), checker.nothing())
             parts.append(rows.pipeline | "Nothing" >> beam.Create([nothing], reshuffle=False).with_output_types(_KEYED_TYPE))
         keyed = tuple(parts) | "All counts" >> beam.Flatten()
-        assert self._set.now is not None
-        count = beam.ParDo(CountFn(self._set.made, self._set.now))
+        count = beam.ParDo(CountFn(rules.made, rules.now))
         return keyed | "Count" >> count.with_output_types(dict[str, Any])
 
     def _held(self, rows: PCollection) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from apache_beam.coders import BytesCoder, TupleCoder, VarIntCoder
+from apache_beam.coders import BytesCoder, StrUtf8Coder, TupleCoder, VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.utils.timestamp import Timestamp
@@ -35,7 +35,8 @@ class UntilEndFn(StatefulFn):
     """Keeps what comes until the window that it is of has ended, by key; what comes later is told at once."""
 
     CALLBACKS = ("end",)
-    KEPT = BagStateSpec("kept", TupleCoder((VarIntCoder(), VarIntCoder(), BytesCoder())))
+    # Windows as text: of rows that nobody gave a time they may begin before all that 64 bits hold.
+    KEPT = BagStateSpec("kept", TupleCoder((StrUtf8Coder(), BytesCoder())))
     CLOSED = ReadModifyWriteStateSpec("closed", VarIntCoder())
     ENDS = TimerSpec("ends", TimeDomain.WATERMARK)
 
@@ -70,7 +71,7 @@ class UntilEndFn(StatefulFn):
         if reached is not None and due <= reached:
             yield from self.together(key, [data], late=True)
             return
-        kept.add((*span, data))
+        kept.add((f"{span[0]} {span[1]}", data))
         ends.set(Timestamp(micros=due), dynamic_timer_tag=str(due))
 
     @on_timer(ENDS)  # type: ignore[untyped-decorator]
@@ -87,11 +88,12 @@ class UntilEndFn(StatefulFn):
         closed.write(reached)
         ended: dict[tuple[int, int], list[bytes]] = {}
         others = []
-        for start, end, data in kept.read():
+        for text, data in kept.read():
+            start, end = map(int, text.split(" "))
             if self.due((start, end)) <= reached:
                 ended.setdefault((start, end), []).append(data)
             else:
-                others.append((start, end, data))
+                others.append((text, data))
         kept.clear()
         for one in others:
             kept.add(one)

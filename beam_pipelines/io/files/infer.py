@@ -83,6 +83,8 @@ def altered(texts: pa.Array, kind: pa.DataType) -> npt.NDArray[np.bool_] | None:
     raw = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
     starts, lengths, top = ends[:-1], np.diff(ends), max(len(raw) - 1, 0)
     first = raw[np.minimum(starts, top)]
+    if not ((first == _MINUS) | (first == _PLUS) | ((first == _ZERO) & (lengths > 1))).any():
+        return None  # as a rule
     signed = (first == _MINUS) & (lengths > 1)
     at = starts + signed
     one, other = raw[np.minimum(at, top)], raw[np.minimum(at + 1, top)]

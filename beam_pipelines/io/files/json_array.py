@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar import origin
+from beam_pipelines.io.files.block import Block, Misread
 from beam_pipelines.io.files.elements import ArrayError, elements
 from beam_pipelines.io.files.jsonl import JsonLinesSource
-from beam_pipelines.io.files.records import BLOCK_BYTES, Block, Misread
+from beam_pipelines.io.files.records import BLOCK_BYTES
 from beam_pipelines.io.files.stream import TextStream, unreadable
 
 __all__ = ["JsonSource"]

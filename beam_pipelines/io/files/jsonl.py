@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 
-from beam_pipelines.columnar.convert import family
-from beam_pipelines.columnar.kinds import is_list
 from beam_pipelines.errors import Code
+from beam_pipelines.io.files.block import Block, Misread
+from beam_pipelines.io.files.dialect import Dialect
 from beam_pipelines.io.files.json_kinds import as_text, as_written, finished, kind_of, merged
-from beam_pipelines.io.files.json_text import LineError, Number, loads, text, word
-from beam_pipelines.io.files.records import Block, Dialect, Misread
-from beam_pipelines.io.files.text import Bad, Rows, TextSource, is_text
+from beam_pipelines.io.files.json_text import LineError, loads
+from beam_pipelines.io.files.json_values import OTHER_KEY, ShapeError, taker
+from beam_pipelines.io.files.rows import Bad, Rows, is_text
+from beam_pipelines.io.files.text import TextSource
 
 __all__ = ["JsonLinesSource"]
 
@@ -77,10 +77,6 @@ class JsonLinesSource(TextSource):
                 yield from reader.read(piece)
 
 
-class _MisfitError(ValueError):
-    """A value that is not of its column's type."""
-
-
 class _Lines:
     """Makes blocks of lines into the planned columns.
 
@@ -94,7 +90,7 @@ class _Lines:
         parts = [(field.name, as_written(field.type)) for field in schema]
         self._fast = None if any(part is None for _, part in parts) else pa.schema(parts)
         self._slow = pa.schema([(field.name, as_text(field.type)) for field in schema])
-        self._takers = {field.name: _taker(field.type, strict=field.name not in declared) for field in schema}
+        self._takers = {field.name: taker(field.type, strict=field.name not in declared) for field in schema}
         self._kinds = {field.name: field.type for field in schema}
         self.nothing = pa.RecordBatch.from_pylist([], self._slow)
 
@@ -164,7 +160,7 @@ class _Lines:
                 continue
             try:
                 row = self._row(line)
-            except (LineError, _MisfitError) as no:
+            except (LineError, ShapeError) as no:
                 code: Code = "row-invalid" if isinstance(no, LineError) else "cast-failed"
                 bad.append(Bad(number, line.rstrip(b"\r"), str(no), code))
                 continue
@@ -177,72 +173,17 @@ class _Lines:
     def _row(self, line: bytes) -> list[Any]:
         found = loads(line)
         if not found.keys() <= self._takers.keys():
-            raise LineError(_OTHER_KEY)
+            raise LineError(OTHER_KEY)
         row = []
         for name, taken in self._takers.items():
             value = found.get(name)
             try:
                 row.append(None if value is None else taken(value))
-            except _MisfitError as no:
-                raise _MisfitError(f"column {name!r}: {no}") from None
+            except ShapeError as no:
+                raise ShapeError(f"column {name!r}: {no}") from None
         return row
 
 
 def _numbered(batch: pa.RecordBatch, block: Block) -> Rows:
     """Rows of a block that has one in each of its lines."""
     return Rows(batch, pa.array(np.arange(block.line, block.line + batch.num_rows, dtype=np.int64)))
-
-
-_OTHER_KEY = "expected the keys that the sample has, got another: declare it in `columns`, or raise sampleRows"
-
-
-def _taker(kind: pa.DataType, *, strict: bool) -> Callable[[Any], Any]:
-    """What makes a value (never null) of a column into text in the column's shape, for the read step to cast.
-
-    The function raises `_MisfitError` when the value is of another shape, or `LineError` for a key that is no field.
-    """
-    if is_list(kind):
-        item = _taker(kind.value_type, strict=strict)
-        return lambda value: [None if one is None else item(one) for one in _expect(value, list, kind)]
-    if pa.types.is_map(kind):
-        item = _taker(kind.item_type, strict=strict)
-        return lambda value: [(key, None if one is None else item(one)) for key, one in _expect(value, dict, kind).items()]
-    if pa.types.is_struct(kind):
-        return _Struct({field.name: _taker(field.type, strict=strict) for field in kind}, kind)
-    what = family(kind)
-    if what == "json":
-        return text
-    if what == "text":
-        return lambda value: value if type(value) is str else text(value)
-    return _Scalar(kind, what, strict)
-
-
-def _expect(value: Any, shape: type, kind: pa.DataType) -> Any:
-    if not isinstance(value, shape):
-        raise _MisfitError(f"expected {kind}, got {word(value)}")
-    return value
-
-
-@dataclass(frozen=True)
-class _Struct:
-    fields: dict[str, Callable[[Any], Any]]
-    kind: pa.DataType
-
-    def __call__(self, value: Any) -> dict[str, Any]:
-        _expect(value, dict, self.kind)
-        if not value.keys() <= self.fields.keys():
-            raise LineError(_OTHER_KEY)
-        return {name: taken(value[name]) for name, taken in self.fields.items() if value.get(name) is not None}
-
-
-@dataclass(frozen=True)
-class _Scalar:
-    kind: pa.DataType
-    what: str
-    strict: bool
-
-    def __call__(self, value: Any) -> str:
-        own = isinstance(value, bool) if self.what == "bool" else isinstance(value, Number)
-        if isinstance(value, (list, dict)) or (self.strict and not own):
-            raise _MisfitError(f"expected {self.kind}, got {word(value)}")
-        return text(value) if isinstance(value, bool) else str(value)

@@ -52,11 +52,14 @@ class Place:
             suffixes: What files of a folder must end with, where the definition names the folder alone.
 
         Raises:
-            PlanError: There is none.
+            PlanError: There is none, or one whose name is no text: origins and records could not tell it.
         """
         found = self._by_prefix() if self.prefix or self.pattern == "**" else self._by_pattern(suffixes)
         if not found:
             raise PlanError(f"expected files that match {self.name!r}, found none in {str(self.root)!r}", code="table-missing")
+        for file in found:
+            if str(file) != str(file).encode("utf-8", "replace").decode("utf-8"):
+                raise PlanError(f"expected a file name in UTF-8, got {str(file)!a}: rename it", code="option-invalid")
         return found
 
     def label(self, file: Path) -> str:

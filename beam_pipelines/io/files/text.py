@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,12 +13,15 @@ import pyarrow as pa
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.size import split
 from beam_pipelines.columnar.types.names import parse_name
-from beam_pipelines.errors import Code, PlanError
+from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits, Unread
+from beam_pipelines.io.files.block import Block, Misread
+from beam_pipelines.io.files.dialect import Dialect
 from beam_pipelines.io.files.format import SUFFIXES, compression_of, refuse_keys
 from beam_pipelines.io.files.place import Place
-from beam_pipelines.io.files.records import BLOCK_BYTES, Block, Dialect, Misread, blocks
+from beam_pipelines.io.files.records import BLOCK_BYTES, blocks
+from beam_pipelines.io.files.rows import Bad, Head, Rows
 from beam_pipelines.io.files.stream import TextStream, stamp, unchanged
 from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.mark import Mark
@@ -28,66 +30,11 @@ from beam_pipelines.runs.window import Range, Window
 if TYPE_CHECKING:
     from beam_pipelines.spec.source import FileSource
 
-__all__ = ["RAW", "Bad", "Head", "Rows", "TextSource", "is_text"]
+__all__ = ["RAW", "TextSource"]
 
 RAW = "$raw"  # what a dead letter calls the text of a row that is none
 _LETTERS, _LETTER_BYTES = 1000, 8 << 20  # rows that are none, given at a time, and their bytes
 _HEAD_BYTES = 64 * 1024  # read at a time for a sample: that of a large file is no larger than needed
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A record that is no row.
-
-    Args:
-        line: Where it begins, from 1.
-        text: It, or its beginning.
-        message: Why, without any of it.
-        code: Of the dead letter.
-    """
-
-    line: int
-    text: bytes
-    message: str
-    code: Code = "row-invalid"
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What became of a block.
-
-    Args:
-        batch: Its rows, in columns of text or of what they are written as.
-        lines: Where each begins, int64.
-        bad: Records that are none.
-        misfits: Rows that do not fit, by their position in `batch`: they are left out of what goes on.
-    """
-
-    batch: pa.RecordBatch
-    lines: pa.Array
-    bad: Sequence[Bad] = ()
-    misfits: dict[int, str] | None = None
-
-
-@dataclass(frozen=True)
-class Head:
-    """The beginning of a file.
-
-    Args:
-        path: The file.
-        names: Its columns.
-        sample: What the format's own `types` reads.
-        rows: Rows that were read for it.
-        taken: Bytes of the file that they took.
-        whole: There are no others.
-    """
-
-    path: Path
-    names: tuple[str, ...]
-    sample: Any
-    rows: int
-    taken: int
-    whole: bool
 
 
 class TextSource(ABC):
@@ -292,15 +239,3 @@ def _declared(name: str, kind: str) -> pa.DataType:
 def _rows(head: Head, size: int) -> int:
     """Rows of a file, about: by the bytes that those of its beginning take."""
     return head.rows if head.whole or not head.rows else max(head.rows, int(size * head.rows / max(head.taken, 1)))
-
-
-def is_text(data: bytes) -> bool:
-    """Whether bytes are UTF-8."""
-    if data.isascii():
-        return True
-    offsets = pa.py_buffer(np.array([0, len(data)], dtype=np.int32).tobytes())
-    try:
-        pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(data)]).validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True

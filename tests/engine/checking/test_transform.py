@@ -40,6 +40,7 @@ def test_everything_that_does_not_fit_is_said_at_once() -> None:
     assert found == ["rules[0].type", "shards", "counts_every", "order[0]", "order[1]", "rules[1].field", "rules[2].reference.table"]
     assert problems([KNOWN], references={"letters": pa.table({"x": [1]})}) == ["rules[0].reference.field"]
     assert problems([ONCE], counts_every="soon") == ["counts_every"]
+    assert problems([{"id": "near", "type": "drift", "measure": "row-count"}]) == ["rules[0].type"]  # nobody keeps earlier runs
     with pytest.raises(SpecError, match="keep"):
         CheckRows([{**HOUR, "keep": "last"}], schema=SCHEMA)
 

@@ -32,7 +32,8 @@ def with_outputs(made: list[Any]) -> list[Any]:
 
 
 def read(world: Any, query: str) -> list[tuple[Any, ...]]:
-    return duckdb.sql(query.format(files=f"read_parquet('{world.folder / 'found' / '*.parquet'}')")).fetchall()
+    with duckdb.connect() as connection:
+        return connection.execute(query.format(files=f"read_parquet('{world.folder / 'found' / '*.parquet'}')")).fetchall()
 
 
 def recovers(drill: Any, fault: Fault) -> None:

@@ -306,6 +306,15 @@ def test_compressed_files_by_their_name(tmp_path: Path, reading: Any, suffix: st
     assert read.fixed.ranges[0].bounds["billed"] == read.fixed.ranges[0].bytes == path.stat().st_size
 
 
+def test_of_a_folder_the_files_of_the_format_are_read(tmp_path: Path, reading: Any) -> None:
+    write(tmp_path, "n\n1\n", "a.csv")
+    write(tmp_path, gzip.compress(b"n\n2\n"), "b.CSV.gz")
+    write(tmp_path, "n\n3\n", "c.tsv")
+    write(tmp_path, "n\n4\n", "d.txt")
+    write(tmp_path, "n\n5\n", ".e.csv")
+    assert reading.poll(CsvSource(FileSource(path=".", format="csv"), None, tmp_path), "t").column("n") == [1, 2, 3]
+
+
 def test_two_gzip_files_in_one_are_one(tmp_path: Path, reading: Any) -> None:
     write(tmp_path, gzip.compress(b"n\n1\n") + gzip.compress(b"2\n"), "a.gz")
     assert reading.poll(source(tmp_path, "a.gz", format="csv"), "t").column("n") == [1, 2]

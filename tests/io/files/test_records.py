@@ -8,7 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from beam_pipelines.io.files.records import Block, Dialect, Misread, blocks
+from beam_pipelines.io.files.block import Block, Misread
+from beam_pipelines.io.files.dialect import Dialect
+from beam_pipelines.io.files.records import blocks
 
 CSV = Dialect(b",", b'"')
 
@@ -140,3 +142,13 @@ def test_lines_of_json_end_with_a_line_feed_alone() -> None:
     assert isinstance(one, Block)
     assert one.starts().tolist() == [0, 9, 18]
     assert one.lines_of(one.starts()[:-1]).tolist() == [1, 2]
+
+
+def test_what_is_behind_a_quote_that_was_waited_for_comes_in_blocks_as_ever() -> None:
+    data = b'a,"b\n' + b"12345,67\n" * 100_000
+    found = list(blocks(io.BytesIO(data).read, Dialect(b",", b'"', longest=500_000), size=70_000))
+    assert sum(isinstance(one, Misread) for one in found) == 1
+    parts = [one for one in found if isinstance(one, Block)]
+    assert b"".join(one.data for one in parts) == data[5:]
+    assert max(len(one.data) for one in parts) < 210_000
+    assert [one.line for one in parts] == [2 + sum(len(one.data) for one in parts[:n]) // 9 for n in range(len(parts))]
