@@ -19,18 +19,35 @@ from apache_beam.pvalue import AsIter, AsSingleton, PCollection, TaggedOutput
 
 from beam_pipelines.columnar import hashing, ipc, origin, size
 from beam_pipelines.columnar.compact import joined
-from beam_pipelines.columnar.index import valid_keys
 from beam_pipelines.engine.ahead import Ahead
 from beam_pipelines.engine.bundle import FACTS, PlainFn, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.join import NEAR
 from beam_pipelines.engine.places import Places
-from beam_pipelines.engine.shuffle import COMPRESSION, SHARDS, ShuffleFn, cut
+from beam_pipelines.engine.rule_keys import (
+    BATCH,
+    PLACE,
+    REFERENCE,
+    ROW,
+    ROWS,
+    TIE,
+    Shard,
+    by_batch,
+    key_column,
+    key_names,
+    note_of,
+    repeated_rows,
+    rule_of,
+    sharded,
+    told_of,
+    told_whole,
+    unknown,
+)
+from beam_pipelines.engine.shuffle import COMPRESSION, ShuffleFn
 from beam_pipelines.rules.field import Field
 from beam_pipelines.rules.judgement import Positions
 from beam_pipelines.rules.key.known import Known
 from beam_pipelines.rules.key.reference import References
-from beam_pipelines.rules.key.unique import Repeats, repeats
 from beam_pipelines.rules.tally import Tally
 from beam_pipelines.runs.facts import StepFact, add_rules
 from beam_pipelines.transforms.step import Applied
@@ -42,12 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["ValidateRows"]
 
 _KEYS, _HELD = "keys", "held"
-_ROWS, _REFERENCE = 0, 1
-_BATCH, _ROW, _PLACE, _TIE = "batch", "row", "place", "tie"
-_NOTE = pa.schema([(_BATCH, pa.string()), (_ROW, pa.int32())])
-_RULE = b"bp:rule"
 
-Shard = tuple[str, int, int]  # load, place of the rule, number
 _KEYS_TYPE = tuple[tuple[str, int, int], tuple[int, bytes]]
 
 
@@ -89,7 +101,7 @@ class _ValidateFn(ShuffleFn[Validate]):
             rows: dict[str, list[pa.RecordBatch]] = {}
             for one in held:
                 if origin.load_of(one) == load:
-                    rows.setdefault(_rule_of(one), []).append(origin.visible(one).replace_schema_metadata(None))
+                    rows.setdefault(rule_of(one), []).append(origin.visible(one).replace_schema_metadata(None))
             for rule, batches in rows.items():
                 step.refer(rule, pa.Table.from_batches(batches))
         return self._steps[load]
@@ -113,14 +125,6 @@ def _late(output: Any) -> Any:
     return in_global_window(output)
 
 
-def _told_of(rule: str, batch: pa.RecordBatch) -> pa.RecordBatch:
-    return batch.replace_schema_metadata({**(batch.schema.metadata or {}), _RULE: rule.encode()})
-
-
-def _rule_of(batch: pa.RecordBatch) -> str:
-    return str((batch.schema.metadata or {})[_RULE].decode())
-
-
 class _ReferenceFn(_ValidateFn):
     """Rows that a foreign key refers to: held whole, or their keys to the shards."""
 
@@ -133,12 +137,13 @@ class _ReferenceFn(_ValidateFn):
         step = self.step(load, texts)
         self._facts[load] = replace(self._facts[load], right=self._facts[load].right + batch.num_rows)
         if self.near(load, self._rule, sizes):
-            yield _told_of(self._rule, batch)
+            yield told_of(self._rule, batch)
             return
         at = step.place(self._rule)
         (rule,) = (one for one in step.foreign_keys if one.id == self._rule)
         keys = [Field.find(name, batch.schema).read(batch) for name in rule.reference.names]
-        yield from _sharded(load, at, _REFERENCE, keys, {}, {}, one_type=False)
+        for keyed in sharded(load, at, REFERENCE, keys, {}, {}, one_type=False):
+            yield TaggedOutput(_KEYS, keyed)
 
 
 class _JudgeFn(_ValidateFn):
@@ -195,46 +200,17 @@ class _JudgeFn(_ValidateFn):
         else:
             assert isinstance(rule.row, References)
             columns, rows = rule.row.keys(visible), np.arange(batch.num_rows, dtype=np.int64)
-        beside = {_ROW: pa.array(rows.astype(np.int32))}
-        about = {_BATCH: name}
+        beside = {ROW: pa.array(rows.astype(np.int32))}
+        about = {BATCH: name}
         if isinstance(places, int):
-            about[_PLACE] = str(places)
+            about[PLACE] = str(places)
         elif rule.unique is not None:
-            beside[_PLACE] = pa.array(places[rows])
+            beside[PLACE] = pa.array(places[rows])
             # Rows of one place, as a join makes them of one row, are told apart by what is in them: on every run they are in one order.
             ties = hashing.row_hashes(visible, visible.schema.names, one_type=True)[rows]
-            beside[_TIE] = pa.array(ties.astype(np.uint64))
-        yield from _sharded(load, at, _ROWS, columns, beside, about, one_type=rule.unique is not None)
-
-
-def _sharded(
-    load: str,
-    at: int,
-    side: int,
-    columns: Sequence[pa.Array],
-    beside: Mapping[str, pa.Array],
-    about: Mapping[str, str],
-    *,
-    one_type: bool,
-) -> Iterator[TaggedOutput]:
-    """Keys by shard, with columns `beside` them; what is alike for all rows goes `about` them, into the schema's metadata."""
-    names = [f"k{number}" for number in range(len(columns))]
-    keys = pa.RecordBatch.from_arrays([*columns, *beside.values()], names=[*names, *beside], metadata=dict(about))
-    if not keys.num_rows:
-        return
-    for number, part in cut(keys, hashing.shard(keys, names, SHARDS, one_type=one_type)):
-        yield TaggedOutput(_KEYS, ((load, at, number), (side, ipc.encode(part, COMPRESSION))))
-
-
-def _told_whole(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Keys of rows as they came, with what was told about them as columns."""
-    about = rows.schema.metadata or {}
-    name = pa.array([about[_BATCH.encode()].decode()])
-    # With room for the names of all batches, for those of a shard are put together.
-    columns = {_BATCH: pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows.num_rows, dtype=np.int32)), name)}
-    if (first := about.get(_PLACE.encode())) is not None:
-        columns[_PLACE] = pa.array(np.asarray(rows.column(_ROW), dtype=np.int64) + int(first))
-    return pa.RecordBatch.from_arrays([*rows.columns, *columns.values()], names=[*rows.schema.names, *columns])
+            beside[TIE] = pa.array(ties.astype(np.uint64))
+        for keyed in sharded(load, at, ROWS, columns, beside, about, one_type=rule.unique is not None):
+            yield TaggedOutput(_KEYS, keyed)
 
 
 class _ShardFn(ShuffleFn[Validate]):
@@ -248,53 +224,25 @@ class _ShardFn(ShuffleFn[Validate]):
             sides: tuple[list[pa.RecordBatch], list[pa.RecordBatch]] = ([], [])
             for side, packed in blocks:
                 part = ipc.decode(packed)
-                sides[side].append(_told_whole(part) if side == _ROWS else part)
-            if not sides[_ROWS]:
+                sides[side].append(told_whole(part) if side == ROWS else part)
+            if not sides[ROWS]:
                 return
             notes: list[pa.RecordBatch] = []
             if rule.unique is not None:
-                names = sides[_ROWS][0].schema.names
-                columns = [joined([part.column(name) for part in sides[_ROWS]]) for name in names]
+                names = sides[ROWS][0].schema.names
+                columns = [joined([part.column(name) for part in sides[ROWS]]) for name in names]
                 rows = pa.RecordBatch.from_arrays(columns, names=names)
-                found, note = _repeated(rows, rule.unique.keep)
+                found, note = repeated_rows(rows, rule.unique.keep)
                 fact, counts = self._facts[load], {rule.model.id: asdict(Tally().repeating(found))}
                 self._facts[load] = replace(fact, rules=add_rules(fact.rules, counts))
                 notes = [note]
             else:
-                known = Known([_column(sides[_REFERENCE], key, sides[_ROWS][0]) for key in _names(sides[_ROWS][0])])
-                notes = [_note(rows, _unknown(rows, known)) for rows in sides[_ROWS]]
+                known = Known([key_column(sides[REFERENCE], key, sides[ROWS][0]) for key in key_names(sides[ROWS][0])])
+                notes = [note_of(rows, unknown(rows, known)) for rows in sides[ROWS]]
         for note in notes:
             for part in size.split(note):
                 if part.num_rows:
-                    yield _told_of(str(at), part.replace_schema_metadata({origin.LOAD: load.encode()}))
-
-
-def _names(rows: pa.RecordBatch) -> list[str]:
-    return [name for name in rows.schema.names if name.startswith("k")]
-
-
-def _column(blocks: Sequence[pa.RecordBatch], name: str, like: pa.RecordBatch) -> pa.Array:
-    return joined([block.column(name) for block in blocks]) if blocks else pa.nulls(0, like.column(name).type)
-
-
-def _unknown(rows: pa.RecordBatch, known: Known) -> Positions:
-    keys = [rows.column(name) for name in _names(rows)]
-    return np.flatnonzero(valid_keys(keys, rows.num_rows) & ~known.has(keys)).astype(np.int64)
-
-
-def _repeated(rows: pa.RecordBatch, keep: Any) -> tuple[Repeats, pa.RecordBatch]:
-    """Find the rows of a shard that repeat a key, in the order of the source."""
-    by = [np.asarray(rows.column(_PLACE))]
-    if _TIE in rows.schema.names:
-        by.insert(0, np.asarray(rows.column(_TIE)))
-    order = np.lexsort(by).astype(np.int64)
-    found = repeats([[rows.column(name).take(pa.array(order))] for name in _names(rows)], keep)
-    return found, _note(rows, order[found.rows])
-
-
-def _note(rows: pa.RecordBatch, positions: Positions) -> pa.RecordBatch:
-    taken = pa.array(positions)
-    return pa.RecordBatch.from_arrays([rows.column(_BATCH).take(taken).cast(pa.string()), rows.column(_ROW).take(taken)], schema=_NOTE)
+                    yield told_of(str(at), part.replace_schema_metadata({origin.LOAD: load.encode()}))
 
 
 class _SplitFn(_ValidateFn):
@@ -315,7 +263,7 @@ class _SplitFn(_ValidateFn):
         load, name, packed = held
         with self.timed(load):
             if self._told is None:
-                self._told = _by_batch(notes)
+                self._told = by_batch(notes)
             step = self.opened(load, texts, references)
             nobody = np.zeros(0, dtype=np.int64)
             found = {step.place(rule.id): nobody for rule in step.foreign_keys if not self.near(load, rule.id, sizes)}
@@ -336,20 +284,6 @@ class _SplitFn(_ValidateFn):
             yield from map(in_global_window, self._counted(*judged))
         self._told = None
         yield from super().finish_bundle()
-
-
-def _by_batch(notes: Iterable[pa.RecordBatch]) -> dict[tuple[str, str], dict[int, Positions]]:
-    """Positions that violate, by load and batch and by the place of the rule; ascending."""
-    gathered: dict[tuple[str, str], dict[int, list[Positions]]] = {}
-    for note in notes:
-        load, at = origin.load_of(note), int(_rule_of(note))
-        encoded = note.column(_BATCH).dictionary_encode()
-        codes, rows = np.asarray(encoded.indices), np.asarray(note.column(_ROW), dtype=np.int64)
-        order = np.argsort(codes, kind="stable")
-        ends = np.cumsum(np.bincount(codes, minlength=len(encoded.dictionary)))
-        for name, part in zip(encoded.dictionary.to_pylist(), np.split(rows[order], ends[:-1]), strict=True):
-            gathered.setdefault((load, name), {}).setdefault(at, []).append(part)
-    return {batch: {at: np.sort(np.concatenate(parts)) for at, parts in told.items()} for batch, told in gathered.items()}
 
 
 class ValidateRows(beam.PTransform):

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_pipelines.engine import deliver, letters, shuffle, validate
+from beam_pipelines.engine import deliver, letters, shuffle
 from beam_pipelines.engine.delivery import Delivery
 from beam_pipelines.errors import FatalError, PlanError, TransientError
 from beam_pipelines.io.duckdb.target import DuckDbTarget
@@ -83,8 +83,7 @@ def runs(desk: Desk) -> list[tuple[str, str]]:
 def test_rejected_and_loaded_rows_are_the_input_and_violations_those_of_check(
     rows: Desk, shards: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for place in (validate, shuffle):
-        monkeypatch.setattr(place, "SHARDS", shards)
+    monkeypatch.setattr(shuffle, "SHARDS", shards)
     define(rows)
     record = rows.ran()
     found = rejected(rows)

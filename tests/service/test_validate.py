@@ -136,8 +136,7 @@ def test_which_row_of_a_value_goes_on_is_told_by_the_order_of_the_source(people:
 @pytest.mark.parametrize("shards", [1, 2])
 def test_any_number_of_shards_says_the_same(people: Desk, shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "NEAR", -1)
-    for place in (module, shuffle):
-        monkeypatch.setattr(place, "SHARDS", shards)
+    monkeypatch.setattr(shuffle, "SHARDS", shards)
     define(people, *RULES)
     people.ran()
     assert rejected(people) == {i: rules for i, rules in violated().items() if set(rules) - {"range"}}
