@@ -164,11 +164,6 @@ def _file_format(model: Any, connections: Connections) -> str:
         connection = connections.get(model.bucket)
         if connection.kind != "bucket":
             raise PlanError(f"expected a bucket as connection {connection.name!r}, got {connection.display}", code="connection-invalid")
-        if connection.path is None:
-            raise PlanError(
-                f"bucket {connection.name!r}: object stores are not served yet; served are folders of this machine ({{path: ./in}})",
-                code="not-served",
-            )
     if given is None:
         raise PlanError(f"expected format: {' or '.join(_FILES)}, for the names of the files do not say it", code="spec-incomplete")
     if given not in _FILES:

@@ -94,7 +94,6 @@ def test_targets_are_opened_by_system(known: Connections, name: str, target: str
         (FileSource(path="a.json"), "an object a line"),
         (FileSource(path="a.avro"), "'avro'"),
         (FileSource(path="a.parquet", format="avro"), "'avro'"),
-        (FileSource(bucket="far", format="parquet"), "object stores"),
     ],
 )
 def test_what_no_code_serves_is_refused_with_what_is_served(known: Connections, model: Any, says: str) -> None:

@@ -1,4 +1,4 @@
-"""Reads local Parquet files, whole, by row group."""
+"""Reads Parquet files, whole, by row group."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits
 from beam_pipelines.io.files.format import TEXT_KEYS, refuse_keys
 from beam_pipelines.io.files.place import Place
-from beam_pipelines.io.files.stream import unchanged
+from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
@@ -36,11 +36,13 @@ _BUFFER = 1 << 20
 
 @dataclass(frozen=True)
 class _File:
-    path: Path
+    path: Stored
     schema: pa.Schema
     groups: tuple[int, ...]  # rows of each row group
-    size: int
-    mtime: int
+
+    @property
+    def size(self) -> int:
+        return self.path.size
 
     @property
     def rows(self) -> int:
@@ -48,7 +50,7 @@ class _File:
 
 
 class ParquetSource:
-    """Parquet files of this machine.
+    """Parquet files of this machine or of a bucket.
 
     Files may differ in their columns: they are united by name, and what a file lacks is null in its rows. A file that changes between the
     preparing of a run and its reading stops the run. Columns that only the names of folders hold (`year=2026/`) are not made.
@@ -89,20 +91,19 @@ class ParquetSource:
         total = max(1, sum(file.size for file in files))
         cuts = [cut for file in files for cut in _cut(file, max(1, round(parts * file.size / total)))]
         ranges = tuple(
-            Range("", table, index, {**cut.bounds, "label": self.place.label(Path(cut.bounds["file"]))}, cut.rows, cut.bounds["billed"])
+            Range("", table, index, {**cut.bounds, "label": self.place.label(self.place.at(cut.bounds))}, cut.rows, cut.bounds["billed"])
             for index, cut in enumerate(cuts)
         )
         return Fixed(None, False, ranges, by="no cursor: every file is read")
 
     def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
-        path = Path(bounds["file"])
-        unchanged(path, bounds)
+        path = self.place.at(bounds)
         first = int(bounds["first_row"])
         for batch in prefetch(lambda: gather(_batches(path, bounds["row_groups"], schema))):
             yield origin.attach(batch, bounds["label"], first_row=first)
             first += batch.num_rows
-        unchanged(path, bounds)  # while it was read, too
+        path.unchanged()  # while it was read, too
 
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
         files = self._files()
@@ -130,7 +131,7 @@ class ParquetSource:
         Raises:
             PlanError: Two files have a column of one name in different types.
         """
-        known: dict[str, tuple[pa.DataType, Path]] = {}
+        known: dict[str, tuple[pa.DataType, Stored]] = {}
         for file in files:
             if len(set(file.schema.names)) != len(file.schema.names):
                 raise PlanError(f"{self.place.label(file.path)!r} has two columns of one name", code="type-unsupported")
@@ -166,11 +167,9 @@ def _cut(file: _File, parts: int) -> list[_Cut]:
         rows = sum(file.groups[start:end])
         share = file.size if end == len(file.groups) else file.size * (first + rows) // max(1, file.rows)
         bounds = {
-            "file": str(file.path),
+            **file.path.bounds,
             "row_groups": list(range(start, end)),
             "first_row": first,
-            "size": file.size,
-            "mtime": file.mtime,
             "billed": share - billed,
         }
         cuts.append(_Cut(bounds, rows))
@@ -178,23 +177,25 @@ def _cut(file: _File, parts: int) -> list[_Cut]:
     return cuts
 
 
-def _footer(path: Path) -> _File:
+def _footer(path: Stored) -> _File:
     try:
-        stat = path.stat()
-        with pq.ParquetFile(path) as file:
+        with path.open() as opened, pq.ParquetFile(opened) as file:
             groups = tuple(file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups))
             schema = pa.schema([(field.name, plain_type(field.type)) for field in file.schema_arrow])
     except (pa.ArrowException, OSError) as bad:
         raise _unreadable(path, bad) from bad
-    return _File(path, schema, groups, stat.st_size, stat.st_mtime_ns)
+    return _File(path, schema, groups)
 
 
-def _batches(path: Path, groups: Sequence[int], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _batches(path: Stored, groups: Sequence[int], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The planned columns of row groups; columns that the file lacks are null."""
     if not len(groups):
         return
     try:
-        with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True) as file:
+        with (
+            path.open() as opened,
+            pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True) as file,
+        ):
             there = [name for name in schema.names if name in file.schema_arrow.names]
             width = _bytes(file, groups, set(there)) / max(1, _rows(file, groups))
             rows = max(1, min(MAX_ROWS, int(MAX_BYTES / max(1.0, width))))
@@ -223,6 +224,6 @@ def _column(batch: pa.RecordBatch, planned: pa.Field) -> pa.Array:
     return column.cast(plain_type(column.type)) if is_view(column.type) else column
 
 
-def _unreadable(path: Path, error: Exception) -> FatalError:
+def _unreadable(path: Stored, error: Exception) -> FatalError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return FatalError(f"{str(path)!r} cannot be read as Parquet, it may be damaged or cut off: {reason}", code="read-failed")

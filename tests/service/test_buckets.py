@@ -1,0 +1,132 @@
+"""Buckets of S3 and of Google Cloud Storage as sources and destinations of services, on real servers."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_pipelines.testing.buckets import BucketServer
+
+Desk = Any
+
+
+def parquet(first: int, last: int) -> bytes:
+    made = io.BytesIO()
+    pq.write_table(pa.table({"id": range(first, last), "name": [f"n{i}" for i in range(first, last)]}), made, row_group_size=50)
+    return made.getvalue()
+
+
+def csv(first: int, last: int) -> bytes:
+    return ("id,name\n" + "".join(f"{i},n{i}\n" for i in range(first, last))).encode()
+
+
+def jsonl(first: int, last: int) -> bytes:
+    return gzip.compress("".join(json.dumps({"id": i, "name": f"n{i}"}) + "\n" for i in range(first, last)).encode())
+
+
+FILES = {"parquet": ("parquet", parquet), "csv": ("csv", csv), "jsonl.gz": ("jsonl", jsonl)}
+
+
+def command(desk: Desk, *words: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from beam_pipelines.cli.main import main; raise SystemExit(main())", *words],
+        cwd=desk.folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def define(desk: Desk, server: BucketServer, bucket: str, pattern: str, **more: Any) -> None:
+    desk.connect(lake=server.connection(bucket), target="target.duckdb")
+    desk.define(
+        {
+            "name": "Lake",
+            "pipeline": {
+                "source": {"type": "file", "bucket": "lake", "prefix": "in/", "pattern": pattern, **more},
+                "destination": {"type": "database", "connection": "target", "table": "people", "mode": "replace"},
+            },
+        }
+    )
+
+
+@pytest.mark.parametrize("suffix", FILES)
+def test_objects_are_read_like_files(desk: Desk, bucket_server: BucketServer, bucket: str, suffix: str) -> None:
+    _, make = FILES[suffix]
+    bucket_server.put(bucket, f"in/a.{suffix}", make(0, 120))
+    bucket_server.put(bucket, f"in/deep/b.{suffix}", make(120, 200))
+    bucket_server.put(bucket, f"in/_hidden.{suffix}", make(0, 9))
+    bucket_server.put(bucket, f"other/c.{suffix}", make(0, 9))
+    bucket_server.put(bucket, "in/notes.txt", b"no rows")
+    define(desk, bucket_server, bucket, f"**/*.{suffix}")
+    record = desk.ran()
+    assert desk.duckdb("target.duckdb", "SELECT id, name FROM people ORDER BY id") == [(i, f"n{i}") for i in range(200)]
+    assert record["metrics"]["bytesProcessed"] == len(make(0, 120)) + len(make(120, 200))
+
+
+def test_a_line_that_is_no_row_is_named_with_its_object(desk: Desk, bucket_server: BucketServer, bucket: str) -> None:
+    bucket_server.put(bucket, "in/a.csv", csv(0, 50) + b"x,y,z\n")
+    define(desk, bucket_server, bucket, "*.csv")
+    definition = json.loads((desk.folder / "service.json").read_text())
+    desk.define({**definition, "errorBudget": {"max": "50%"}})
+    desk.ran()
+    assert [(one["origin"]["source"], one["origin"]["line"]) for one in desk.letters()] == [("in/a.csv", 52)]
+
+
+@pytest.mark.parametrize("suffix", FILES)
+def test_an_object_that_changes_before_it_is_read_stops_the_run(
+    desk: Desk, bucket_server: BucketServer, bucket: str, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from beam_pipelines.io import registry
+    from beam_pipelines.io.connector import Source
+
+    _, make = FILES[suffix]
+    bucket_server.put(bucket, f"in/a.{suffix}", make(0, 120))
+    define(desk, bucket_server, bucket, f"*.{suffix}")
+    of = registry.open_source
+
+    def opened(*arguments: Any, **more: Any) -> Source:
+        source = of(*arguments, **more)
+        read = source.read
+
+        def late(*given: Any) -> Any:
+            bucket_server.put(bucket, f"in/a.{suffix}", make(1, 121))
+            return read(*given)
+
+        monkeypatch.setattr(source, "read", late)
+        return source
+
+    monkeypatch.setattr("beam_pipelines.io.registry.open_source", opened)
+    result = desk.run()
+    assert result.exit_code == 1
+    assert result.execution.error_code == "read-failed"
+    assert re.search(rf"in/a\.{suffix}' changed since the run was prepared: start a new run", result.execution.error)
+
+
+def test_no_secret_of_a_bucket_is_shown_or_kept(desk: Desk, s3_server: BucketServer, capfd: pytest.CaptureFixture[str]) -> None:
+    s3_server.make("secrets")
+    s3_server.put("secrets", "in/a.csv", csv(0, 5))
+    define(desk, s3_server, "secrets", "*.csv")
+    given = {**s3_server.connection("secrets"), "accessKey": "${env:LAKE_KEY}", "secretKey": "${env:LAKE_SECRET}"}
+    desk.connect(lake=given)
+    environment = {"LAKE_KEY": "AKIA-not-to-be-seen", "LAKE_SECRET": "word-not-to-be-seen"}
+    tested = command(desk, "connections", "test", "service.json", environment=environment)
+    assert (tested.returncode, tested.stdout.count("OK")) == (0, 2), tested.stdout + tested.stderr
+    done = command(desk, "run", "service.json", "--log-level", "debug", *desk.options, environment=environment)
+    assert done.returncode == 0, done.stderr
+    (desk.folder / "connections.yaml").unlink()
+    kept = b"".join(path.read_bytes() for path in desk.folder.rglob("*") if path.is_file())
+    for text in (tested.stdout, tested.stderr, done.stdout, done.stderr, kept.decode("latin-1")):
+        assert "not-to-be-seen" not in text
