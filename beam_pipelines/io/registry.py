@@ -33,6 +33,7 @@ _TARGETS = {
 }
 _MAX_CELL_BYTES = 32 << 20  # the default of a definition
 _FILES = ("parquet", "csv", "jsonl")
+_BUCKET_TARGET = "beam_pipelines.io.objects.target:BucketTarget"
 _PORTABLE_SOURCE = "beam_pipelines.io.sql.portable_source:PortableSource"
 _PORTABLE_TARGET = "beam_pipelines.io.sql.portable_target:PortableTarget"
 # Modules of optional clients, and the extra that brings them.
@@ -137,7 +138,9 @@ def open_target(model: Any, connections: Connections, folder: Path | None = None
             ],
         )
     target: Target
-    if system in ("parquet", "nowhere"):
+    if system == "parquet" and connection is not None and connection.path is None:
+        target = _load(_BUCKET_TARGET, system)(model, connection, folder, context)
+    elif system in ("parquet", "nowhere"):
         target = made(model, connection, folder, context)
     elif system == "duckdb":
         assert connection is not None  # their model names one

@@ -13,6 +13,7 @@ from typing import Any
 
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connections import Connection
+from beam_pipelines.io.files.stage import FOLDER
 from beam_pipelines.io.objects.local import LocalStore
 from beam_pipelines.io.objects.place import store_of
 from beam_pipelines.io.objects.store import Store, Stored
@@ -81,7 +82,9 @@ class Place:
         return self.store.at(bounds)
 
     def _matches(self, key: str) -> bool:
-        fits = key.startswith(self.prefix) and matcher(self.pattern).fullmatch(key[len(self.prefix) :]) is not None
+        # What a target of a run has there that is not committed is nobody's yet.
+        staged = f"/{FOLDER}/" in f"/{key}"
+        fits = not staged and key.startswith(self.prefix) and matcher(self.pattern).fullmatch(key[len(self.prefix) :]) is not None
         return fits and _shown(Path(key))
 
     def _by_pattern(self, root: Path, suffixes: tuple[str, ...]) -> list[Path]:

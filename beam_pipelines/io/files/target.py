@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,8 +95,6 @@ class ParquetTarget(HomedTarget):
                 f"destination.compression: Parquet knows {', '.join(c for c in _COMPRESSIONS if c)}, not {model.compression!r}",
                 code="option-invalid",
             )
-        if connection is not None and connection.path is None:
-            raise PlanError(f"bucket {connection.name!r} is not a folder of this machine: {connection.display}", code="not-served")
         self._model, self._bucket = model, connection.path if connection else None
         self._base = (folder or Path.cwd()).absolute()
         self.traits = TargetTraits("parquet", transactional=False, local=True, folds_case=False, modes=("insert", "replace"))
@@ -110,7 +109,39 @@ class ParquetTarget(HomedTarget):
             )
         self._root = self._fixed_part(str(name))
         self.place = self._root.absolute().as_uri()
-        super().__init__(context, ParquetStaging(self._root / FOLDER, _COMPRESSIONS[model.compression]))
+        super().__init__(context, self._staged(self._root / FOLDER, _COMPRESSIONS[model.compression]))
+
+    # What another kind of place does otherwise.
+
+    def _staged(self, folder: Path, compression: str) -> ParquetStaging:
+        return ParquetStaging(folder, compression)
+
+    def _make(self, folder: Path) -> None:
+        """Have a folder be there."""
+        _make(folder)
+
+    def _identity(self, path: Path) -> str:
+        """What tells a file that is there from another of its name."""
+        return _identity(path) or ""
+
+    def _rows(self, path: Path) -> int:
+        """Rows of a file that goes."""
+        return _rows(path)
+
+    def _promised(self, path: Path) -> str:
+        """How a file is named in a promise."""
+        return str(path)
+
+    def _owns(self, move: Move) -> bool:
+        """Whether this target does what was promised: another of the service may be elsewhere."""
+        return "://" not in move.path
+
+    def _keep(self, moves: Sequence[Move]) -> None:
+        """Do what was promised, in order; each may have been done already."""
+        for move in moves:
+            _keep(move)
+        for folder in {Path(move.path).parent for move in moves}:
+            sync(folder)
 
     # Places.
 
@@ -211,7 +242,7 @@ class ParquetTarget(HomedTarget):
         """The staged files as they will be moved: joined into one where the target is one file, an empty one where the table is emptied."""
         if tally.read or tally.staged_rows:
             # Also when no row arrives: a watermark moves on, and a folder that is not there later was removed by somebody.
-            _make(self._place_of(window).folder)
+            self._make(self._place_of(window).folder)
         parts = tuple(part for part in tally.staged if part.rows)
         for part in parts:
             self._staging.count(part)
@@ -234,28 +265,26 @@ class ParquetTarget(HomedTarget):
         place, ready = self._place_of(window), self._ready[window.load]
         if isinstance(ready, FatalError):
             raise ready
-        for part in ready:
-            self._staging.count(part)
+        self._staging.confirm(ready)
         going = place.files() if policy.whole else []
         paths = [place.file or place.folder / f"{place.prefix}{window.run}-{number:05d}.parquet" for number in range(len(ready))]
-        moves = [Move(str(path), str(self._staging.path(part.name))) for path, part in zip(paths, ready, strict=True)]
-        moves += [Move(str(path), identity=_identity(path) or "") for path in going if path != place.file]
+        moves = [Move(self._promised(path), self._promised(self._staging.path(part.name))) for path, part in zip(paths, ready, strict=True)]
+        moves += [Move(self._promised(path), identity=self._identity(path)) for path in going if path != place.file]
         self.ledger.promise(tx, window, moves)
         if not moves:
             return Merged(method="nothing to load")
         method = "add files" if not policy.whole else "replace the file" if place.file is not None else "replace files"
-        return Merged(inserted=tally.staged_rows, deleted=sum(map(_rows, going)), method=method)
+        return Merged(inserted=tally.staged_rows, deleted=sum(map(self._rows, going)), method=method)
 
     def fulfil(self, service: str) -> None:
         """Do what commits of the service promised; each step may have been done already, by a run that died or by one that goes on."""
         with self.reading() as tx:
             promised = self.ledger.promised(tx, service) if tx is not None and self.has_table(tx, self.ledger.moves) else {}
         for (load, run), moves in promised.items():
+            if not all(map(self._owns, moves)):
+                continue
             try:
-                for move in moves:
-                    _keep(move)
-                for folder in {Path(move.path).parent for move in moves}:
-                    sync(folder)
+                self._keep(moves)
             except OSError as failed:
                 raise FatalError(
                     f"run {run} is committed, but its files could not be moved to {load!r}: {failed.strerror or failed}."

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -83,9 +83,10 @@ class GcsStore(Store):
     def shown(self, key: str) -> str:
         return f"gs://{self.bucket}/{key}"
 
-    def list(self, prefix: str) -> Iterator[Stored]:
+    def list(self, prefix: str, deep: bool = True) -> Iterator[Stored]:
         with self._asking():
-            blobs = self._client.list_blobs(self._bucket, prefix=prefix, retry=_RETRY, timeout=_TIMEOUT)
+            folders = None if deep else "/"
+            blobs = self._client.list_blobs(self._bucket, prefix=prefix, delimiter=folders, retry=_RETRY, timeout=_TIMEOUT)
             found = [self._stored(blob) for blob in blobs if not blob.name.endswith("/")]
         yield from sorted(found, key=lambda file: file.key)
 
@@ -146,8 +147,11 @@ class GcsStore(Store):
                 return False
         return True
 
+    def unfinished(self, prefix: str) -> Sequence[str]:  # noqa: ARG002 (the store does not tell)
+        return ()
+
     def sweep(self, prefix: str) -> None:
-        """An upload that is not finished cannot be seen, costs nothing, and is forgotten after a week."""
+        """Nothing: an upload that is not finished cannot be seen, costs nothing, and is forgotten after a week."""
 
     def check(self) -> str:
         with self._asking():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,12 @@ class LocalStore(Store):
     def shown(self, key: str) -> str:
         return key
 
-    def list(self, prefix: str) -> Iterator[Stored]:
-        within = str(self.root / prefix) + ("/" if prefix.endswith("/") else "")
+    def list(self, prefix: str, deep: bool = True) -> Iterator[Stored]:
+        within = str(self.root / prefix) + ("/" if prefix.endswith("/") or not prefix else "")
         found: list[str] = []
         for folder, _, names in os.walk(self.root):
             paths = (os.path.join(folder, name) for name in names if not name.endswith(_PART))
-            found += [path for path in paths if prefix == "" or path.startswith(within)]
+            found += [path for path in paths if (prefix == "" or path.startswith(within)) and (deep or "/" not in path[len(within) :])]
         for path in sorted(found):
             if (file := self.look(path)) is not None:
                 yield file
@@ -92,10 +92,17 @@ class LocalStore(Store):
         Path(file.key).unlink(missing_ok=True)
         return True
 
+    def unfinished(self, prefix: str) -> Sequence[str]:
+        # Their names are the file's, a random one and the ending.
+        return [str(part.with_name(part.name[: -len(_PART) - 33])) for part in self._parts(prefix)]
+
     def sweep(self, prefix: str) -> None:
+        for part in self._parts(prefix):
+            part.unlink(missing_ok=True)
+
+    def _parts(self, prefix: str) -> Sequence[Path]:
         within = str(self.root / prefix)
-        for path in [path for path in self.root.rglob(f"*{_PART}") if str(path).startswith(within)]:
-            path.unlink(missing_ok=True)
+        return sorted(path for path in self.root.rglob(f"*{_PART}") if str(path).startswith(within))
 
     def check(self) -> str:
         if not self.root.is_dir():

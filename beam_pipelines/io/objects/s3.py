@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
@@ -97,9 +97,10 @@ class S3Store(Store):
     def shown(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
 
-    def list(self, prefix: str) -> Iterator[Stored]:
+    def list(self, prefix: str, deep: bool = True) -> Iterator[Stored]:
+        folders = {} if deep else {"Delimiter": "/"}
         with self._asking():
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **folders):
                 for found in page.get("Contents", ()):
                     if not found["Key"].endswith("/"):  # what consoles make to show a folder
                         yield Stored(self, found["Key"], found["Size"], found["ETag"], found["LastModified"].timestamp())
@@ -152,12 +153,18 @@ class S3Store(Store):
             self._client.delete_object(Bucket=self.bucket, Key=file.key)
         return True
 
+    def unfinished(self, prefix: str) -> Sequence[str]:
+        return sorted({key for key, _ in self._begun(prefix)})
+
     def sweep(self, prefix: str) -> None:
+        for key, upload in self._begun(prefix):
+            with self._asking(), contextlib.suppress(ClientError):  # it has been finished, or given up, by another
+                self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
+
+    def _begun(self, prefix: str) -> Sequence[tuple[str, str]]:
         with self._asking():
-            for page in self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix):
-                for begun in page.get("Uploads", ()):
-                    with contextlib.suppress(ClientError):  # it has been finished, or given up, by another
-                        self._client.abort_multipart_upload(Bucket=self.bucket, Key=begun["Key"], UploadId=begun["UploadId"])
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
+            return [(begun["Key"], begun["UploadId"]) for page in pages for begun in page.get("Uploads", ())]
 
     def check(self) -> str:
         with self._asking():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -94,8 +94,12 @@ class Store(ABC):
         """A file's name for messages, such as `s3://exports/a.csv`."""
 
     @abstractmethod
-    def list(self, prefix: str) -> Iterator[Stored]:
+    def list(self, prefix: str, deep: bool = True) -> Iterator[Stored]:
         """The files whose keys begin with a text, sorted by key.
+
+        Args:
+            prefix: The text.
+            deep: Also those that have a `/` behind it.
 
         Raises:
             FatalError: Nobody may (`authentication-failed`), or there is no such bucket (`read-failed`).
@@ -132,8 +136,12 @@ class Store(ABC):
         """Remove a version of a file; False: there was none, or another had its name and stays."""
 
     @abstractmethod
+    def unfinished(self, prefix: str) -> Sequence[str]:
+        """Keys that begin with a text to which an upload was begun and neither finished nor given up, as far as the store tells."""
+
+    @abstractmethod
     def sweep(self, prefix: str) -> None:
-        """Give up uploads to keys that begin with a text, which nobody finished."""
+        """Give up the uploads of `unfinished`."""
 
     @abstractmethod
     def check(self) -> str:

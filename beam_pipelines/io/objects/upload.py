@@ -19,7 +19,7 @@ class PartedUpload(Upload):
 
     def __init__(self) -> None:
         self._held = bytearray()
-        self._sent = 0
+        self._sent = self._taken = 0
         self.closed = False
 
     @abstractmethod
@@ -41,6 +41,7 @@ class PartedUpload(Upload):
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         self._held += view
+        self._taken += len(view)
         while len(self._held) >= (size := _PART * (1 + self._sent // _STEP)):
             self._send(bytes(self._held[:size]))
             del self._held[:size]
@@ -60,6 +61,9 @@ class PartedUpload(Upload):
         if self._sent:
             with contextlib.suppress(Exception):
                 self.abandon()
+
+    def tell(self) -> int:
+        return self._taken
 
     def flush(self) -> None:
         """Nothing: a part is sent when it is large enough."""
