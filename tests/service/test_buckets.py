@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_pipelines.testing.buckets import BucketServer
+from beam_pipelines.testing.buckets import BucketServer, Proxy
 
 Desk = Any
 
@@ -130,3 +133,107 @@ def test_no_secret_of_a_bucket_is_shown_or_kept(desk: Desk, s3_server: BucketSer
     kept = b"".join(path.read_bytes() for path in desk.folder.rglob("*") if path.is_file())
     for text in (tested.stdout, tested.stderr, done.stdout, done.stderr, kept.decode("latin-1")):
         assert "not-to-be-seen" not in text
+
+
+# As destinations.
+
+
+def out(desk: Desk, server: BucketServer, bucket: str, endpoint: str | None = None, **more: Any) -> None:
+    desk.connect(lake=server.connection(bucket, endpoint))
+    desk.define(
+        {
+            "name": "Out",
+            "pipeline": {
+                "source": {"type": "file", "path": "in/*.parquet"},
+                "destination": {"type": "file", "bucket": "lake", "prefix": "out/", "format": "parquet", **more},
+            },
+        }
+    )
+
+
+def rows(server: BucketServer, bucket: str) -> list[int]:
+    objects = server.objects(bucket)
+    assert all(re.fullmatch(r"out/[0-9a-f]{12}-[0-9]{5}\.parquet", key) for key in objects)  # and nothing of the staging
+    return sorted(i for data in objects.values() for i in pq.read_table(io.BytesIO(data))["id"].to_pylist())
+
+
+def files(desk: Desk, *spans: tuple[int, int]) -> None:
+    (desk.folder / "in").mkdir(exist_ok=True)
+    for first, last in spans:
+        (desk.folder / "in" / f"{first}.parquet").write_bytes(parquet(first, last))
+
+
+def test_services_load_buckets(desk: Desk, bucket_server: BucketServer, bucket: str) -> None:
+    files(desk, (0, 200), (200, 300))
+    out(desk, bucket_server, bucket)
+    record = desk.ran()
+    assert record["metrics"]["recordsLoaded"] == 300
+    assert rows(bucket_server, bucket) == list(range(300))
+    out(desk, bucket_server, bucket, mode="replace")
+    files(desk, (300, 310))
+    desk.ran(full_refresh=True)
+    assert rows(bucket_server, bucket) == list(range(310))
+
+
+def test_a_service_goes_on_where_its_stores_are_busy_now_and_then(desk: Desk, bucket_server: BucketServer, bucket: str) -> None:
+    files(desk, (0, 200))
+    with Proxy(bucket_server.url, lambda number, *_: 503 if number % 5 == 2 else None) as proxy:
+        out(desk, bucket_server, bucket, proxy.url)
+        desk.ran()
+    assert rows(bucket_server, bucket) == list(range(200))
+
+
+def kill(desk: Desk, server: BucketServer, bucket: str, at: int) -> tuple[int, int]:
+    """Run in a process that is killed when it asks the store for the `at`-th change; gives its exit code and how many it asked for."""
+    process: list[subprocess.Popen[str]] = []
+    changes = itertools.count()
+    asked = 0
+
+    def answer(_: int, method: str, path: str) -> int | None:
+        nonlocal asked
+        if method in ("PUT", "POST", "DELETE"):
+            asked += 1
+            if next(changes) == at:
+                process[0].kill()
+                return 500
+        return None
+
+    with Proxy(server.url, answer) as proxy:
+        out(desk, server, bucket, proxy.url, mode="replace")
+        words = [sys.executable, "-m", "beam_pipelines.etl", "--service", "service.json", *desk.options]
+        process.append(subprocess.Popen(words, cwd=desk.folder, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        return process[0].wait(timeout=120), asked
+
+
+def sweep(desk: Desk, server: BucketServer, bucket: str, points: Iterable[int]) -> int:
+    """Kill at each of some changes; the run after it comes to what an undisturbed one comes to."""
+    out(desk, server, bucket, mode="replace")
+    files(desk, (0, 100))
+    desk.ran()
+    assert rows(server, bucket) == list(range(100))
+    died = 0
+    for at in points:
+        last = 110 + at
+        files(desk, (100, last))
+        code, _ = kill(desk, server, bucket, at)
+        if code == 0:
+            break
+        died += 1
+        assert code == -signal.SIGKILL
+        seen = [data for key, data in server.objects(bucket).items() if key.endswith(".parquet")]
+        assert all(pq.read_table(io.BytesIO(data)).num_rows for data in seen)  # what can be seen is whole
+        out(desk, server, bucket, mode="replace")
+        desk.ran()
+        assert rows(server, bucket) == list(range(last))
+    return died
+
+
+@pytest.mark.long
+def test_killed_before_the_promise_and_behind_it(desk: Desk, bucket_server: BucketServer, bucket: str) -> None:
+    # The first change stages rows, the second one copies what is staged to its name.
+    assert sweep(desk, bucket_server, bucket, (0, 1)) == 2
+
+
+@pytest.mark.soak
+def test_killed_at_every_change_of_the_store(desk: Desk, bucket_server: BucketServer, bucket: str) -> None:
+    assert sweep(desk, bucket_server, bucket, itertools.count()) >= 3
