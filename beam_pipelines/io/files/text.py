@@ -14,6 +14,7 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.size import split
 from beam_pipelines.columnar.types.names import parse_name
 from beam_pipelines.errors import PlanError
+from beam_pipelines.io import spares
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits, Unread
 from beam_pipelines.io.files.block import Block, Misread
@@ -76,7 +77,10 @@ class TextSource(ABC):
     def describe(self, table: str) -> Described:  # noqa: ARG002 (there is one)
         heads = [self._head(path) for path in self._files()]
         sizes = [head.path.size for head in heads]
-        return Described(self._schema(heads), (), sum(map(_rows, heads, sizes)), sum(sizes))
+        counts = list(map(_rows, heads, sizes))
+        for head, count in zip(heads, counts, strict=True):
+            spares.note(self._note(head.path), count)
+        return Described(self._schema(heads), (), sum(counts), sum(sizes))
 
     def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:  # noqa: ARG002
         if cursor is not None:
@@ -84,8 +88,16 @@ class TextSource(ABC):
         ranges = []
         for index, path in enumerate(self._files()):
             bounds = {**path.bounds, "billed": path.size, "label": self.place.label(path)}
-            ranges.append(Range("", table, index, bounds, _rows(self._head(path), path.size), path.size))
+            ranges.append(Range("", table, index, bounds, self._about(path), path.size))
         return Fixed(None, False, tuple(ranges), by="no cursor: every file is read")
+
+    def _about(self, path: Stored) -> int:
+        """Rows of a file, about; planning may have looked: a request to a bucket is dear."""
+        known: int | None = spares.noted(self._note(path))
+        return _rows(self._head(path), path.size) if known is None else known
+
+    def _note(self, path: Stored) -> str:
+        return f"rows {self.format} {path} {path.size} {path.tag} {self.model.sample_rows}"
 
     def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch | Unread]:  # noqa: ARG002
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
