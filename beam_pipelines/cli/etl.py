@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
-    if not arguments.service:
+    if arguments.service is None:
         from beam_pipelines.cli import example
 
         return run.carry_out(arguments, session, example.load(arguments, session, _KIND))

@@ -28,6 +28,7 @@ class Output:
         self.as_json = as_json
         self.redact = redact
         self._gone = False
+        self.lost: OSError | None = None  # why the answer, or the rest of it, could not be written
 
     @classmethod
     @contextlib.contextmanager
@@ -36,6 +37,7 @@ class Output:
 
         With `as_json` it is for the answer alone: whatever else prints (a user's function, a driver, a worker) prints to stderr.
         """
+        _stand_in()
         with _reserved() if as_json else contextlib.nullcontext(sys.stdout) as stream:
             output = cls(stream, as_json=as_json, redact=redact)
             try:
@@ -91,7 +93,7 @@ class Output:
                 self.line(f"  {'':<{width}}  {other}")
 
     def flush(self) -> None:
-        """Hand everything to the reader; one that has gone away (`| head`) does not matter."""
+        """Hand everything to the reader; one that has gone away (`| head`) does not matter, and of another failure `lost` tells."""
         self._guarded(self._stream.flush)
 
     def _write(self, text: str) -> None:
@@ -102,7 +104,8 @@ class Output:
             return
         try:
             write()
-        except BrokenPipeError:
+        except OSError as error:
+            self.lost = None if isinstance(error, BrokenPipeError) else error
             # What is left in the buffer must not raise again when the interpreter flushes it.
             self._gone = True
             with contextlib.suppress(OSError, ValueError):
@@ -120,6 +123,13 @@ class Output:
         for row in table.rows:
             grid.add_row(*(Text(self.redact(cell)) for cell in row))
         self._guarded(lambda: Console(file=self._stream).print(grid))
+
+
+def _stand_in() -> None:
+    """Give a process that was started without stdout or stderr (`>&-`) one that leads nowhere, before a file gets its descriptor."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
 
 
 @contextlib.contextmanager

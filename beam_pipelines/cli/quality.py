@@ -56,16 +56,16 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
 
 def _asked(arguments: argparse.Namespace, session: Session) -> tuple[Service, str | None]:
     """Return the service that is asked for, and where its rows come from, if the definition does not say."""
-    if not (arguments.service or arguments.rules):
+    if arguments.service is None and arguments.rules is None:
         from beam_pipelines.cli import example
         from beam_pipelines.examples import quality as packaged
 
-        if arguments.input:
+        if arguments.input is not None:
             raise SpecError("--input goes with --service or --rules: the packaged example has its own", code="option-invalid")
         return example.load(arguments, session, "quality"), packaged.INPUT
     if arguments.example_dir:
         raise SpecError("--example-dir is where the packaged example goes: it has no meaning beside another service", code="option-invalid")
-    if arguments.service:
+    if arguments.service is not None:
         return session.load(arguments.service, arguments.connections, arguments.state), arguments.input
     from beam_pipelines.spec.load import load_rules
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from beam_pipelines.state.record import Execution
     from beam_pipelines.state.store import StateStore
 
-__all__ = ["Written", "add", "add_option", "check", "tell", "write_all"]
+__all__ = ["Written", "add", "add_option", "check", "clear", "tell", "write_all"]
 
 
 def add_option(parser: Parser) -> None:
@@ -47,7 +48,7 @@ def check(arguments: argparse.Namespace, service: Service) -> None:
     """Refuse, before a run, reports that could not be written after it.
 
     Raises:
-        SpecError: There is no run, the service has no rules, or a file cannot be one.
+        SpecError: There is no run, the service has no rules, a file cannot be one, or is one that the command reads.
     """
     if not arguments.report:
         return
@@ -58,6 +59,18 @@ def check(arguments: argparse.Namespace, service: Service) -> None:
     from beam_pipelines.quality.report import files
 
     files.check(arguments.report)
+    given = [word for word in vars(arguments).values() if isinstance(word, str) and os.path.isfile(word)]
+    for path in arguments.report:
+        if any(os.path.exists(path) and os.path.samefile(path, word) for word in given):
+            raise SpecError(f"expected a file of its own for the report, got {path!r}, which the command reads", code="option-invalid")
+
+
+def clear(arguments: argparse.Namespace) -> None:
+    """Remove reports of earlier runs, right before a run: if it dies, or is refused, nobody takes them for its own."""
+    if arguments.report:
+        from beam_pipelines.quality.report import files
+
+        files.clear(arguments.report)
 
 
 @dataclass(frozen=True)

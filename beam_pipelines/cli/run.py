@@ -104,6 +104,7 @@ def _run_once(arguments: argparse.Namespace, session: Session, service: Service)
     _LOG.info("service %s, run %s, on %s", service.id, run, engine)
     stopping = f"stopping run {run}; again, to leave at once"
     with interruptible(stopping), workers.muffled(arguments.beam), progress.shown(log_is_json=arguments.log_format == "json") as listener:
+        report.clear(arguments)
         result = service.run(
             full_refresh=arguments.full_refresh,
             keep_watermark=arguments.keep_watermark,

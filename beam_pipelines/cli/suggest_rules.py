@@ -44,9 +44,9 @@ def add(commands: Any) -> None:
 
 
 def _rows(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, got {text!r}")
-    return int(text)
+    if not text.isdecimal() or not text.strip("0"):
+        raise argparse.ArgumentTypeError(f"expected a number from 1, got {text[:40]!r}")
+    return int(text) if len(text) < 19 else 10**18  # more than there are
 
 
 def _suggest(arguments: argparse.Namespace, session: Session) -> int:

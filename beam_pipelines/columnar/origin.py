@@ -51,6 +51,7 @@ KEY = f"{PREFIX}key"
 ROW = f"{PREFIX}row"
 LINE = f"{PREFIX}line"
 IDENTITY = f"{PREFIX}identity"
+_TOLD = {KEY: "key", ROW: "row", LINE: "line"}  # as `describe` names them
 LOAD = b"bp:load"
 _PART = b"bp:part"
 _METADATA = b"bp:"
@@ -256,16 +257,26 @@ def describe(batch: pa.RecordBatch, rows: Sequence[int]) -> list[dict[str, Any]]
 def json_origins(batch: pa.RecordBatch, rows: Sequence[int]) -> pa.Array:
     """Say where rows came from, each as the JSON text of what `describe` says."""
     taken = hidden(batch)
-    if taken is None or set(taken.schema.names) != {SOURCE, ROW}:
-        return json_values(describe(batch, rows))
+    known = () if taken is None else taken.schema.names
+    told = next((name for name in _TOLD if set(known) == {SOURCE, name}), None)
+    if taken is None or told is None or pa.types.is_struct(taken.schema.field(told).type):
+        return json_values(describe(batch, rows))  # of several sources, of keys of several columns, or of none
     taken = take(taken, rows)
-    return json_objects(["source", "row"], [json_texts(taken.column(SOURCE)), json_texts(taken.column(ROW))], len(rows))
+    place = json_texts(taken.column(told))
+    if told == KEY:
+        place = json_objects(_key_columns(taken.schema.field(KEY)), [place], len(rows))
+    return json_objects(["source", _TOLD[told]], [json_texts(taken.column(SOURCE)), place], len(rows))
 
 
 def _keys(field: pa.Field, column: pa.Array) -> list[dict[str, Any]]:
-    columns = json.loads((field.metadata or {}).get(_KEY_NAMES, b'["key"]'))
+    columns = _key_columns(field)
     values = plain(column)
     return values if len(columns) > 1 else [{columns[0]: value} for value in values]
+
+
+def _key_columns(field: pa.Field) -> list[str]:
+    names: list[str] = json.loads((field.metadata or {}).get(_KEY_NAMES, b'["key"]'))
+    return names
 
 
 def _put(answers: list[dict[str, Any]], name: str, values: list[Any], known: list[bool]) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-from beam_pipelines.engine.delivery import Delivery, PutAside, asides_of
+from beam_pipelines.engine.delivery import Delivery
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outputs import outputs_of
+from beam_pipelines.engine.put_aside import PutAside, asides_of
 from beam_pipelines.errors import BeamPipelinesError, FatalError
 from beam_pipelines.io.connector import LedgerRow, Target
 from beam_pipelines.runs.context import RunContext

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import logging
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,76 +16,23 @@ import pyarrow.compute as pc
 from beam_pipelines.columnar import cast, size
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.columnar.kinds import is_text
-from beam_pipelines.engine.aside import blocks
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outputs import Output
 from beam_pipelines.engine.prepare import TARGET
-from beam_pipelines.errors import BeamPipelinesError, Code, DataError, FatalError, FencedError
+from beam_pipelines.engine.put_aside import PutAside
+from beam_pipelines.errors import Code, DataError, FatalError, FencedError
 from beam_pipelines.io.connector import LedgerRow, Policy, Stager, Target
 from beam_pipelines.runs.balance import Budget
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import Merged, Tally
-from beam_pipelines.runs.facts import Aside, Staged
+from beam_pipelines.runs.facts import Staged
 from beam_pipelines.runs.names import StagingName, new_attempt
 from beam_pipelines.runs.window import Window, schema_to_text
 
-__all__ = ["Delivery", "PutAside", "asides_of"]
+__all__ = ["Delivery"]
 
 _LOG = logging.getLogger(__name__)
-_GONE = ("staging-lost", "table-missing")
 _TRIES = 5  # to commit, while somebody else commits to the same place
-
-
-def asides_of(row: LedgerRow) -> Iterator[tuple[str, Aside]]:
-    """What the steps of a load have put aside, with the step's id."""
-    for step in row.counts.tally.steps if row.counts else ():
-        for aside in step.asides:
-            yield step.step, aside
-
-
-@dataclass(frozen=True)
-class PutAside:
-    """What is staged for one place of an output.
-
-    Args:
-        target: Where.
-        output: What for.
-        rows: Ledger rows that name it.
-        missing_ok: Staging that is gone costs its rows and a line in the log.
-    """
-
-    target: Target
-    output: Output
-    rows: Sequence[LedgerRow]
-    missing_ok: bool
-
-    @property
-    def asides(self) -> list[Aside]:
-        mine = (self.output.step, self.output.kind)
-        found = [aside for row in self.rows for step, aside in asides_of(row) if (step, aside.output) == mine]
-        return sorted(found, key=lambda aside: aside.staged.name)
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Rows, in blocks.
-
-        Raises:
-            FatalError: Staging is gone (`staging-lost`), and not `missing_ok`.
-        """
-        for aside in self.asides:
-            found = 0
-            try:
-                for packed in self.target.read_staged(aside.staged):
-                    for block in blocks(packed):
-                        found += block.num_rows
-                        yield block
-            except BeamPipelinesError as gone:
-                if not self.missing_ok or gone.code not in _GONE:
-                    raise
-                _LOG.error("%d of %s are lost: %s", aside.rows - found, self.output.what, gone)
-                continue
-            if found < aside.rows:
-                # PostgreSQL empties unlogged tables when it recovers from a crash.
-                _LOG.error("%d of %s are lost, though the run's record counts them", aside.rows - found, self.output.what)
 
 
 @dataclass(frozen=True)

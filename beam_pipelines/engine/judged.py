@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["judged"]
 
+_PAGES = 10  # of the ledger that are looked through for runs of one kind: a full refresh stands among many increments
+
 
 def judged(job: Job, window: Window, tally: Tally, target: Target) -> Tally:
     """Return the facts of a load with the verdicts of its rules in the place of what was measured.
@@ -59,12 +61,18 @@ def _past(model: StepBase, window: Window, target: Target) -> dict[str, list[dic
     runs = [rule.runs for rule in getattr(model, "rules", ()) if rule.type == "drift"]
     if not runs:
         return {}
-    rows = target.committed(window.service, window.load, window.generation, max(runs))
-    steps = [step for row in rows if row.counts is not None and row.window.full == window.full for step in row.counts.tally.steps]
     past: dict[str, list[dict[str, Any]]] = {}
-    for step in steps:
-        for rule, said in step.verdicts.items() if step.step == model.id else ():
-            past.setdefault(rule, []).append({**said["details"], "measured": said["measured"]})
+    most, left, before = max(runs), max(runs), window.generation
+    for _ in range(_PAGES):
+        rows = target.committed(window.service, window.load, before, most)
+        alike = [row.counts for row in rows if row.counts is not None and row.window.full == window.full][:left]
+        for step in (step for counts in alike for step in counts.tally.steps if step.step == model.id):
+            for rule, said in step.verdicts.items():
+                past.setdefault(rule, []).append({**said["details"], "measured": said["measured"]})
+        left -= len(alike)
+        if not left or len(rows) < most:
+            break
+        before = rows[-1].window.generation
     return past
 
 

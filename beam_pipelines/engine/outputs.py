@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.refusal import refusal
+from beam_pipelines.engine.reread import reads_file, reads_table
 from beam_pipelines.errors import BeamPipelinesError, PlanError, SpecError
 from beam_pipelines.io import registry
 from beam_pipelines.io.connector import Target
@@ -144,13 +145,11 @@ def check_outputs(job: Job, context: RunContext, target: Target, loads: Sequence
 
 
 def _not_the_source(job: Job, output: Output, tables: Sequence[str]) -> None:
-    source: Any = job.definition.source
-    same = (
-        getattr(source, "connection_name", None) == output.model.connection_name and source.type != "file" and output.model.type != "file"
-    )
-    read = next((table for table in tables if same and output.load_of(table).lower() == table.lower()), None)
-    if read is not None:
-        raise refusal(output.path, f"expected a place of its own, got {read!r}, which is read", "mode-refused")
+    source, folder = job.definition.source, Path(job.folder) if job.folder else None
+    for table in tables:
+        load = output.load_of(table)
+        if reads_table(source, table, output.model, load) or reads_file(source, output.model, load, folder):
+            raise refusal(output.path, f"expected a place of its own, got {load!r}, which is read", "mode-refused")
 
 
 @contextlib.contextmanager
@@ -185,9 +184,9 @@ class _Place:
 
     @classmethod
     def of(cls, target: Target, load: str) -> _Place:
-        from beam_pipelines.io.files.target import ParquetTarget
+        from beam_pipelines.io.files.target import FileTarget
 
-        if isinstance(target, ParquetTarget):
+        if isinstance(target, FileTarget):
             folder, prefix, file = target.location(load)
             return cls(str(folder.resolve()), prefix, None if file is None else file.name)
         system, _, _ = target.place.partition("#")  # behind it is where the ledger is
@@ -202,7 +201,7 @@ class _Place:
             return self.file == other.file
         if "://" in self.system:  # tables of one database
             return self.name == other.name
-        # Whatever ends in .parquet in a folder, and begins with the prefix, is the table.
+        # Whatever ends as files of the format do in a folder, and begins with the prefix, is the table.
         if self.file is not None or other.file is not None:
             return (self.file or other.file or "").startswith(self.name or other.name)
         return self.name.startswith(other.name) or other.name.startswith(self.name)

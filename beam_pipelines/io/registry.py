@@ -23,16 +23,18 @@ _SOURCES = {
     "parquet": "beam_pipelines.io.files.source:ParquetSource",
     "csv": "beam_pipelines.io.files.csv:CsvSource",
     "jsonl": "beam_pipelines.io.files.jsonl:JsonLinesSource",
+    "json": "beam_pipelines.io.files.json_array:JsonSource",
+    "avro": "beam_pipelines.io.files.avro:AvroSource",
 }
 _TARGETS = {
     "postgresql": "beam_pipelines.io.postgres.target:PostgresTarget",
     "sqlite": "beam_pipelines.io.sqlite.target:SqliteTarget",
     "duckdb": "beam_pipelines.io.duckdb.target:DuckDbTarget",
-    "parquet": "beam_pipelines.io.files.target:ParquetTarget",
     "nowhere": "beam_pipelines.io.files.nowhere:NowhereTarget",
 }
 _MAX_CELL_BYTES = 32 << 20  # the default of a definition
-_FILES = ("parquet", "csv", "jsonl")
+_FILES = ("parquet", "csv", "jsonl", "json", "avro")
+_FILE_TARGET = "beam_pipelines.io.files.target:FileTarget"
 _BUCKET_TARGET = "beam_pipelines.io.objects.target:BucketTarget"
 _PORTABLE_SOURCE = "beam_pipelines.io.sql.portable_source:PortableSource"
 _PORTABLE_TARGET = "beam_pipelines.io.sql.portable_target:PortableTarget"
@@ -124,9 +126,7 @@ def open_target(model: Any, connections: Connections, folder: Path | None = None
         PlanError: See `system_of`; or the client of an extra is not installed (`extra-missing`).
     """
     system = system_of(model, connections)
-    if system in _FILES and system not in _TARGETS:
-        raise PlanError(f"files of format {system!r} are not written yet; this version writes parquet", code="not-served")
-    made = _load(_TARGETS.get(system, _PORTABLE_TARGET), system)
+    made = _load(_FILE_TARGET if system in _FILES else _TARGETS.get(system, _PORTABLE_TARGET), system)
     connection = _connection(model, connections)
     ledger_schema = getattr(model, "ledger_schema", None)
     if ledger_schema and system not in ("postgresql", "duckdb"):
@@ -138,9 +138,11 @@ def open_target(model: Any, connections: Connections, folder: Path | None = None
             ],
         )
     target: Target
-    if system == "parquet" and connection is not None and connection.path is None:
-        target = _load(_BUCKET_TARGET, system)(model, connection, folder, context)
-    elif system in ("parquet", "nowhere"):
+    if system in _FILES and connection is not None and connection.path is None:
+        target = _load(_BUCKET_TARGET, system)(model, connection, folder, context, system)
+    elif system in _FILES:
+        target = made(model, connection, folder, context, system)
+    elif system == "nowhere":
         target = made(model, connection, folder, context)
     elif system == "duckdb":
         assert connection is not None  # their model names one
@@ -168,10 +170,9 @@ def _file_format(model: Any, connections: Connections) -> str:
         if connection.kind != "bucket":
             raise PlanError(f"expected a bucket as connection {connection.name!r}, got {connection.display}", code="connection-invalid")
     if given is None:
-        raise PlanError(f"expected format: {' or '.join(_FILES)}, for the names of the files do not say it", code="spec-incomplete")
-    if given not in _FILES:
-        hint = ": of JSON, files with an object a line are (format: jsonl)" if given == "json" else ""
-        raise PlanError(f"files of format {given!r} are not served yet; this version serves {', '.join(_FILES)}{hint}", code="not-served")
+        shown = repr(model.path) if model.path is not None else "the files"
+        message = f"expected format: {' or '.join(_FILES)}, or a name that ends with it, for that of {shown} does not say it"
+        raise PlanError(message, code="spec-incomplete")
     return str(given)
 
 

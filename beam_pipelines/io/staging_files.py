@@ -7,6 +7,7 @@ the name synced too. What is common to all formats is here, with the format of d
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -99,9 +100,10 @@ class StagedFileWriter(ABC):
             yield
         except OSError as failed:
             self.abort()
+            mend = "make the folder writable" if failed.errno in (errno.EROFS, errno.EACCES, errno.EPERM) else "free space"
             raise FatalError(
                 f"staging into {self._home.folder} failed after {self._rows} rows: {failed.strerror or failed};"
-                " nothing of this run counts, free space and run again",
+                f" nothing of this run counts, {mend} and run again",
                 code="stage-failed",
             ) from failed
 

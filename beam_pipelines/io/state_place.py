@@ -56,7 +56,7 @@ def state_url(text: str, known: Connections) -> str:
         known: The connections.
 
     Raises:
-        PlanError: As `connection_of`; or `connection-missing`: a word is neither a connection nor a file.
+        PlanError: As `connection_of`; or `connection-missing`: a word is neither a connection nor a file; or `option-invalid`: a folder.
         SpecError: As `connection_of`.
     """
     if "://" in text:
@@ -72,7 +72,12 @@ def state_url(text: str, known: Connections) -> str:
                 code="connection-missing",
                 details={"connection": text},
             )
-        return f"sqlite:///{Path(text).expanduser().absolute()}"
+        path = Path(text).expanduser().absolute()
+        if path.is_dir():
+            raise PlanError(
+                f"expected a SQLite file as state store, got the folder {str(path)!r}: name a file in it", code="option-invalid"
+            )
+        return f"sqlite:///{path}"
     parsed = DatabaseUrl.parse(connection.url)
     assert parsed is not None  # a connection's URL is one
     return parsed.text(parsed.system)

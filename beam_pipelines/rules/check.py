@@ -14,7 +14,7 @@ from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.rules.compiled import Compiled, compile_rules
 from beam_pipelines.rules.dataset.rule import Measures, Past, Verdict
 from beam_pipelines.rules.field import RuleMisfit
-from beam_pipelines.rules.judgement import Judgement, Positions
+from beam_pipelines.rules.judgement import Judgement
 from beam_pipelines.rules.key.scope import stream_keys
 from beam_pipelines.rules.key.unique import repeated
 from beam_pipelines.rules.models import rule_set
@@ -91,7 +91,7 @@ def _checked(table: pa.Table, compiled: Sequence[Compiled], now: datetime, past:
     first = 0
     for number, batch in enumerate(batches):
         judgements = [
-            _told(rule, batch, whole[at][1][number]) if at in whole else _judged(rule, batch, at, before)
+            _judged(rule, batch, at, before) if rule.unique is None else rule.unique.told(batch, whole[at][1][number])
             for at, rule in enumerate(compiled)
         ]
         measured = measures.merge(measured, measures.measure(batch))
@@ -143,12 +143,6 @@ def _judged(rule: Compiled, batch: pa.RecordBatch, at: int, before: dict[int, pa
         before[at] = before.get(at) if last is None else last
         return judgement
     return Judgement() if rule.row is None else rule.row.judge(batch)
-
-
-def _told(rule: Compiled, batch: pa.RecordBatch, rows: Positions) -> Judgement:
-    """Return what a rule that looks at all rows says of a batch, of which it is known which rows violate."""
-    assert rule.unique is not None
-    return Judgement(tuple(rule.unique.finding(batch, rows)), rule.unique.unevaluated(batch))
 
 
 def _table(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

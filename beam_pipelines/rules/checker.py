@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.errors import FatalError
 from beam_pipelines.rules.compiled import Compiled
 from beam_pipelines.rules.dataset.rule import Measures
-from beam_pipelines.rules.judgement import Judgement, Positions
+from beam_pipelines.rules.judgement import Judgement
 from beam_pipelines.rules.key.unique import Repeats
 from beam_pipelines.rules.result import RuleResult
 from beam_pipelines.rules.split import Split, split
@@ -133,7 +132,7 @@ class Checker:
             )
         return batch
 
-    def total(self, parts: Sequence[Counts]) -> Counts:
+    def total(self, parts: Iterable[Counts]) -> Counts:
         """Add counts up."""
         total = self.nothing()
         for part in parts:
@@ -169,8 +168,7 @@ class Checker:
     def _judged(self, rule: Compiled, batch: pa.RecordBatch, told: Told | None) -> Judgement:
         if rule.unique is not None:
             assert told is not None
-            found = tuple(rule.unique.finding(batch, told.repeats.rows))
-            return Judgement(found, rule.unique.unevaluated(batch) + told.unknown)
+            return rule.unique.told(batch, told.repeats.rows, told.unknown)
         return Judgement() if rule.row is None else rule.row.judge(batch)
 
     def _violations(self, batch: pa.RecordBatch, name: str, judgements: Sequence[Judgement]) -> pa.RecordBatch:
@@ -198,7 +196,4 @@ class Checker:
 
 
 def _origins(batch: pa.RecordBatch, rows: pa.Array) -> pa.Array:
-    if origin.SOURCE not in batch.schema.names or not len(rows):
-        return pa.nulls(len(rows), pa.string())
-    positions: Positions = np.asarray(rows)
-    return pa.array([orjson.dumps(one).decode() for one in origin.describe(batch, positions.tolist())], pa.string())
+    return origin.json_origins(batch, rows.to_pylist()) if origin.SOURCE in batch.schema.names else pa.nulls(len(rows), pa.string())

@@ -1,7 +1,8 @@
 """Some violations of each rule, with their rows, to be shown: those that come first by where their rows come from.
 
-Rows are ordered by source and by their number in it, or by a key that is a whole number; by any other key in an order that is always the
-same, but not that of the key. What a rule finds in a row that is there several times is told apart by what is in the row.
+Rows are ordered by source and by their number or line in it, or by a key that is a whole number; by any other key in an order that is
+always the same, but not that of the key. What a rule finds in a row that is there several times is told apart by what is in the row.
+Records and reports are shown around: of a column that is named like a secret no value is in them.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from beam_pipelines.columnar.dead import TRUNCATED
 from beam_pipelines.columnar.plain import plain
 from beam_pipelines.rules.compiled import Compiled
 from beam_pipelines.rules.judgement import Finding, Judgement, Positions
+from beam_pipelines.rules.profiling.discreet import keeps_secrets
 from beam_pipelines.rules.violation import VALUE_CHARACTERS, texts
 from beam_pipelines.runs.example import ORDER, Examples
 
-__all__ = ["RECORD_CHARACTERS", "examples"]
+__all__ = ["RECORD_CHARACTERS", "WITHHELD", "examples"]
 
+WITHHELD = "(withheld)"  # in the place of a value of a column that is named like a secret
 RECORD_CHARACTERS = 4_000  # of a row that are shown, about
 
 
@@ -83,7 +86,7 @@ class _Rows:
         """What some rows of a source are ordered by: int64; uint64, where it is the hash of a key; else Python's numbers."""
         names = self._batch.schema.names
         keys = [name for name in names if name.startswith(origin.KEY) and _whole(self._batch.schema.field(name).type)]
-        keys += [origin.ROW] if origin.ROW in names else []
+        keys += [name for name in (origin.ROW, origin.LINE) if name in names]
         # Where there are several sources each has columns of its own.
         columns = [self._batch.column(name) for name in keys]
         whole = next((column for column in columns if not column.null_count), None)
@@ -122,6 +125,8 @@ class _Rows:
         places, numbers, ties = self._first(found.rows, most)
         rows = found.rows[places]
         values = [None] * len(rows) if found.values is None else texts(found.values.take(pa.array(places))).to_pylist()
+        if keeps_secrets(found.field):
+            values = [WITHHELD] * len(rows)
         taken = take(self._batch, rows)
         records = _records(origin.visible(taken))
         sources, names = self._sources
@@ -133,7 +138,7 @@ class _Rows:
                 "severity": severity,
                 "message": found.message,
                 "recordIndex": place.get("row"),
-                "origin": place,
+                "origin": _discreet(place),
                 "record": records[at],
                 ORDER: [names[sources[row]], int(numbers[at]), int(ties[at])],
             }
@@ -158,7 +163,10 @@ def _whole(kind: pa.DataType) -> bool:
 
 def _records(rows: pa.RecordBatch) -> list[dict[str, Any]]:
     """Rows as plain values; of a long one the first columns, and how many are left out, and of a long value the first characters."""
-    columns = {name: [_shown(value) for value in plain(column)] for name, column in zip(rows.schema.names, rows.columns, strict=True)}
+    columns = {
+        name: [WITHHELD] * rows.num_rows if keeps_secrets(name) else [_shown(value) for value in plain(column)]
+        for name, column in zip(rows.schema.names, rows.columns, strict=True)
+    }
     records = []
     for at in range(rows.num_rows):
         record: dict[str, Any] = {}
@@ -171,6 +179,12 @@ def _records(rows: pa.RecordBatch) -> list[dict[str, Any]]:
             record[name] = values[at]
         records.append(record)
     return records
+
+
+def _discreet(place: dict[str, Any]) -> dict[str, Any]:
+    if "key" not in place:
+        return place
+    return {**place, "key": {name: WITHHELD if keeps_secrets(name) else value for name, value in place["key"].items()}}
 
 
 def _shown(value: Any) -> Any:

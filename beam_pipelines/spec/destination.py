@@ -122,7 +122,10 @@ class FileDestination(Model):
     bucket: ConnectionName | None = Field(default=None, description="Bucket, looked up by its name among the connections.")
     prefix: str = Field(default="", description="What the names of the files begin with.")
     format: FileFormat | None = Field(default=None, description="Default: by the path's name.")
-    compression: Compression | None = Field(default=None, description="Default: the format's own (snappy for Parquet).")
+    compression: Compression | None = Field(
+        default=None,
+        description="Default: by the name of the one file, or the format's own (snappy for Parquet, deflate for Avro, none for text).",
+    )
     mode: Literal["insert", "replace"] = Field(default="insert", description="insert: add files; replace: exchange what stands there.")
     allow_empty: Flag = Field(default=False, description="Let replace exchange what stands there for nothing when the source is empty.")
     error_handling: ErrorHandling = Field(

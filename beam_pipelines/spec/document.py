@@ -86,6 +86,8 @@ def _json(text: str, name: str) -> Any:
         raise _unreadable(f"expected at most {nesting.MAX_DEPTH} levels", name) from error
     except UnicodeEncodeError as error:
         raise _unreadable("expected text, got one half of a surrogate pair", name) from error
+    except ValueError as error:  # Python reads whole numbers of up to 4,300 digits
+        raise _unreadable("expected numbers of at most 4,300 digits", name) from error
     return value
 
 

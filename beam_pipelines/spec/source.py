@@ -207,10 +207,10 @@ class FileSource(Model):
     columns: dict[Text, Text] | None = Field(
         default=None,
         min_length=1,
-        description="CSV, JSON Lines: types of columns, such as {zip: text, paid: 'decimal(10,2)'}; default: inferred over a sample.",
+        description="CSV, JSON, JSON Lines: types of columns, such as {zip: text, paid: 'decimal(10,2)'}; default: inferred over a sample.",
     )
     sample_rows: Annotated[Count, Field(le=1_000_000)] = Field(
-        default=1000, description="CSV, JSON Lines: rows at the beginning of each file by which types are inferred."
+        default=1000, description="CSV, JSON, JSON Lines: rows at the beginning of each file by which types are inferred."
     )
     header: Flag = Field(default=True, description="CSV: the first line names the columns; false: `columns` does, in order.")
     delimiter: Annotated[str, AfterValidator(_one_character), Field(json_schema_extra={"minLength": 1, "maxLength": 1})] | None = Field(
@@ -220,7 +220,7 @@ class FileSource(Model):
         default='"', description='CSV: the character around fields, doubled within them; "": none.'
     )
     encoding: Annotated[Text, AfterValidator(_encoding)] = Field(
-        default="utf-8", description="CSV, JSON Lines: how the text is written, such as latin-1."
+        default="utf-8", description="CSV, JSON, JSON Lines: how the text is written, such as latin-1."
     )
     null_values: tuple[str, ...] = Field(
         default=(), description="CSV: texts that stand for null where they are not quoted, beside the empty one, such as NA."

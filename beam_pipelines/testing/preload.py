@@ -30,7 +30,8 @@ def _run_once() -> None:
         (folder / "connections.yaml").write_text(json.dumps(connections))
         query = {"type": "database", "connection": "source", "query": "SELECT * FROM t WHERE at > ?", "incremental": True}
         lands = [{"type": "database", "connection": name, "table": "t", "mode": "insert"} for name in ("sqlite", "duckdb")]
-        for number, land in enumerate([*lands, {"type": "file", "path": "out", "format": "parquet", "mode": "insert"}]):
+        lands += [{"type": "file", "path": f"out-{name}", "format": name, "mode": "insert"} for name in ("parquet", "csv")]
+        for number, land in enumerate(lands):
             definition = folder / f"service{number}.json"
             definition.write_text(json.dumps({"name": f"s{number}", "pipeline": {"source": query, "destination": land}}))
             Service.load(definition).run()

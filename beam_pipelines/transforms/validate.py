@@ -233,13 +233,12 @@ class Validate:
 
 def _judgement(rule: Compiled, batch: pa.RecordBatch, rows: Positions | None) -> Judgement:
     if rule.unique is not None:
-        told = _NOBODY if rows is None else rows
-        return Judgement(tuple(rule.unique.finding(batch, told)), rule.unique.unevaluated(batch))
+        return rule.unique.told(batch, _NOBODY if rows is None else rows)
     if rule.row is None:
         return Judgement()  # it is about the data set as a whole
     if rows is not None:
         assert isinstance(rule.row, References)
-        return Judgement(tuple(rule.row.finding(batch, rows)), rule.row.unevaluated(batch))
+        return rule.row.told(batch, rows)
     return rule.row.judge(batch)
 
 

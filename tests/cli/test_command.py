@@ -76,3 +76,16 @@ def test_output_through_a_pipe_is_whole(ran):
         read += part
     process.wait()
     assert len(json.loads(read)) == 12
+
+
+def test_a_name_that_is_no_text_is_refused_with_what_to_do(room, monkeypatch, capsys):
+    monkeypatch.chdir(room.folder)
+    name = os.fsdecode(b"\xff.yaml")
+    for words in (["run", name], ["plan", name, "--output", "json"], ["suggest-rules", name]):
+        assert main(words) == 2
+        assert r"expected a name in UTF-8 on the command line, got '\udcff.yaml': rename it" in capsys.readouterr().err
+    folder = os.fsencode(room.folder) + b"/\xe4"
+    os.mkdir(folder)
+    monkeypatch.chdir(os.fsdecode(folder))
+    assert main(["runs", "list"]) == 2
+    assert "as the working directory" in capsys.readouterr().err

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from beam_pipelines.cli import etl, quality
 from beam_pipelines.examples.example import place
 
 
@@ -60,3 +61,13 @@ def test_the_examples_folder_beside_a_service_is_refused(room):
     answer = room("etl", "--service", "service.yaml", "--example-dir", "x")
     assert answer.code == 2
     assert "--example-dir" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [(etl, ["--service", ""]), (quality, ["--service", ""]), (quality, ["--rules", "", "--input", "x.csv"])]
+)
+def test_a_name_that_is_empty_is_no_wish_for_the_example(command, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert command.main(words) == 2
+    assert "expected a definition at ''" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 PURE = """
 import os, sys
 from beam_pipelines.cli.output import Output
@@ -78,3 +80,40 @@ def test_a_secret_that_json_escapes_is_found_all_the_same(capsys):
 def test_json_takes_half_a_surrogate_pair_too():
     done = run("from beam_pipelines.cli.output import Output\nwith Output.opened(as_json=True) as out: out.json(['a\\ud800b', 'ü'])")
     assert json.loads(done.stdout) == ["a\ud800b", "ü"]
+
+
+FULL = """
+import sys
+from beam_pipelines.cli.main import main
+sys.argv = ["beam-pipelines", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.parametrize("words", [["schema"], ["runs", "list", "--state", "state.db", "--output", "json"]])
+def test_an_answer_that_cannot_be_written_fails_the_command_and_says_why(words, tmp_path):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-c", FULL, *words]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert "error: the answer cannot be written to stdout: no space left on device" in done.stderr
+
+
+def test_a_process_without_stdout_and_stderr_does_what_it_is_told(tmp_path):
+    file = tmp_path / "seen.txt"
+    code = """
+import sys
+from beam_pipelines.cli.output import Output
+for as_json in (False, True):
+    with Output.opened(as_json=as_json) as out:
+        file = open(sys.argv[1], "a")
+        out.line("for people")
+        out.json({"a": 1})
+        print("a function prints", file=sys.stderr)
+        file.write("done\\n")
+        file.close()
+"""
+    done = subprocess.run(["sh", "-c", '"$0" -c "$1" "$2" >&- 2>&-', sys.executable, code, str(file)], check=False)
+    assert done.returncode == 0
+    assert file.read_text() == "done\ndone\n"

@@ -174,6 +174,12 @@ def test_of_the_first_rows_alone_it_says_so(here: Path, capsys: pytest.CaptureFi
     assert by_id("rules.yaml")["weight-numeric-range"].max == 15  # of 44 / 3
 
 
+def test_more_rows_than_any_number_of_a_machine_are_all_of_them(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pq.write_table(TABLE, here / "rows.parquet")
+    assert main(["suggest-rules", "rows.parquet", "--rows", "9" * 5000]) == 0
+    assert f"from all {SIZE} rows" in capsys.readouterr().out
+
+
 def test_nothing_is_overwritten_but_where_that_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pq.write_table(TABLE, here / "rows.parquet")
     (here / "rules.yaml").write_text("mine")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 
+import orjson
 import pyarrow as pa
 import pytest
 
@@ -47,6 +48,21 @@ def test_keys_are_described_in_values_that_json_holds() -> None:
     found = origin.describe(origin.attach(batch, "t", key=["at", "n", "b", "d"]), [0])
 
     assert found == [{"source": "t", "key": {"at": "2024-05-01T12:00:00.000000+00:00", "n": "1.50", "b": "/w==", "d": "2024-01-02"}}]
+
+
+def test_the_text_of_an_origin_is_that_of_its_description() -> None:
+    rows = [2, 0]
+    first, second = (origin.attach(CUSTOMERS, name, key=["id"]) for name in ("a", "b"))
+    for batch in (
+        first,
+        origin.attach(CUSTOMERS, 'the "b"', key=["name"]),
+        origin.attach(CUSTOMERS, "c", key=["name", "id"]),
+        origin.attach(CUSTOMERS, "d.parquet", first_row=7),
+        origin.attach(CUSTOMERS, "e.csv", lines=pa.array([3, 5, 9])),
+        pa.concat_batches(origin.alike([first, second, origin.attach(CUSTOMERS, "f", first_row=0)])),
+        CUSTOMERS,
+    ):
+        assert origin.json_origins(batch, rows).to_pylist() == [orjson.dumps(one).decode() for one in origin.describe(batch, rows)]
 
 
 def test_rows_without_an_origin_are_described_by_nothing() -> None:

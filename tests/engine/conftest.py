@@ -36,6 +36,9 @@ class RepeatingService(Service):
         return super().run(options=[*options, "--direct_runner_bundle_repeat=1"], **run)
 
 
+FILES = ("parquet", "csv")  # systems that are folders of files
+
+
 @dataclass
 class World:
     """A folder with a definition, its connections, a CRM with `customers`, and a target.
@@ -73,8 +76,8 @@ class World:
     @property
     def place(self) -> dict[str, Any]:
         """Where the rows go."""
-        if self.system == "parquet":
-            return {"type": "file", "path": "out", "format": "parquet"}
+        if self.system in FILES:
+            return {"type": "file", "path": "out", "format": self.system}
         return {"type": "database", "connection": "target", "table": "customers"}
 
     def put(self, definition: dict[str, Any]) -> Path:
@@ -131,10 +134,10 @@ class World:
         if self.system == "duckdb":
             with duckdb.connect(str(self.folder / "target.duckdb")) as connection:
                 return connection.execute(statement).fetchall()
-        if self.system == "parquet":
+        if self.system in FILES:
             with duckdb.connect() as memory:
-                if list((self.folder / "out").glob("*.parquet")):
-                    memory.execute(f"CREATE VIEW customers AS SELECT * FROM read_parquet('{self.folder}/out/*.parquet')")
+                if list((self.folder / "out").glob(f"*.{self.system}")):
+                    memory.execute(f"CREATE VIEW customers AS SELECT * FROM '{self.folder}/out/*.{self.system}'")
                 else:
                     memory.execute("CREATE TABLE customers (id BIGINT, name TEXT, email TEXT, age BIGINT, amount DOUBLE)")
                 return memory.execute(statement).fetchall()
@@ -161,7 +164,7 @@ class World:
         if self.system == "portable":
             found = self.target("SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 4) = '_bp_'")
             return [name for (name,) in found]
-        if self.system == "parquet":
+        if self.system in FILES:
             return sorted(entry.name for entry in (self.folder / "out").rglob(".bp_staging/*"))
         folder = self.folder / ("target.duckdb.staging" if self.system == "duckdb" else "target.db.staging")
         return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
@@ -263,7 +266,7 @@ class World:
 
 def make_world(folder: Path, system: str, url: str) -> World:
     folder.mkdir(exist_ok=True)
-    target = {"duckdb": "target.duckdb", "sqlite": "target.db", "portable": "target.db", "parquet": "unused.db", "postgresql": url}[system]
+    target = {"duckdb": "target.duckdb", "sqlite": "target.db", "portable": "target.db", "postgresql": url}.get(system, "unused.db")
     (folder / "connections.yaml").write_text(json.dumps({"crm": "crm.db", "target": target}))
     world = World(folder, system, url, folder / "service.json")
     world.crm(

@@ -74,7 +74,7 @@ class Reading:
         for part in window.ranges:
             for batch in source.read(part, window, source.cursor):
                 if isinstance(batch, Unread):
-                    lines = [told["line"] for told in origin.describe(batch.batch, range(batch.batch.num_rows))]
+                    lines = [told.get("line", told.get("row")) for told in origin.describe(batch.batch, range(batch.batch.num_rows))]
                     known = origin.visible(batch.batch).to_pylist()
                     read.unread += zip(lines, batch.codes, batch.messages, known, strict=True)
                     continue

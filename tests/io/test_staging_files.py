@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -10,15 +11,15 @@ import pyarrow as pa
 import pytest
 
 from beam_pipelines.errors import FatalError
-from beam_pipelines.io.files.stage import ParquetStaging
-from beam_pipelines.io.staging_files import StagingFolder
+from beam_pipelines.io.files.stage import RowStaging
+from beam_pipelines.io.staging_files import FilesOfStaging, StagingFolder
 
 SCHEMA = pa.schema([("id", pa.int64())])
 BATCH = pa.record_batch([[1, 2, 3]], schema=SCHEMA)
 NAME = "_bp_00000000_000000000001_0000000000000001"
 
 
-@pytest.fixture(params=[StagingFolder, lambda folder: ParquetStaging(folder, "none")], ids=["ipc", "parquet"])
+@pytest.fixture(params=[StagingFolder, lambda folder: RowStaging(folder)], ids=["ipc", "parquet"])
 def staging(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     make: Callable[[Path], Any] = request.param
     return make(tmp_path / "staging")
@@ -89,3 +90,12 @@ def test_an_aborted_file_is_gone(staging: Any) -> None:
     stager.abort()
     stager.abort()
     assert staging.names() == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_as_such(staging: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(FilesOfStaging, "part", refused)
+    with pytest.raises(FatalError, match="Read-only file system; nothing of this run counts, make the folder writable and run again"):
+        staging.stager("a", SCHEMA, 0)

@@ -73,3 +73,9 @@ def test_what_no_state_store_can_be_in_is_refused_with_what_to_do(known: Connect
 def test_a_secret_that_is_missing_is_not_a_path(known: Connections) -> None:
     with pytest.raises(SpecError, match="needs the environment variable 'NOT_SET'"):
         state_url("locked", known)
+
+
+def test_a_folder_is_no_state_store(known: Connections, tmp_path: Path) -> None:
+    for folder in ("/", str(tmp_path)):
+        with pytest.raises(PlanError, match=r"expected a SQLite file as state store, got the folder .*: name a file in it"):
+            state_url(folder, known)

@@ -158,6 +158,16 @@ def test_examples_are_the_first_rows_of_each_rule() -> None:
     }
 
 
+def test_examples_of_a_file_of_text_are_the_first_lines() -> None:
+    lines = pa.array([2 * n + 2 for n in range(100)])
+    batch = origin.attach(whole(), "a.csv", lines=lines).take(pa.array(range(99, -1, -1)))
+    found = judged(batch, examples=3).examples.listed(["there", "low"])
+    assert [(one["rule"], one["origin"]) for one in found] == [
+        *(("there", {"source": "a.csv", "line": 2 * n + 2}) for n in (0, 7, 14)),
+        *(("low", {"source": "a.csv", "line": 2 * n + 2}) for n in (71, 72, 73)),
+    ]
+
+
 def test_rows_on_which_a_rule_fails_are_put_aside_as_well() -> None:
     rule = {"id": "whole", "type": "expression", "condition": "CAST(name AS INTEGER) > 0", "severity": "info"}
     found = judged(origin.attach(whole(), "a", first_row=0), rules=[rule], **BOTH, examples=2)
@@ -169,6 +179,18 @@ def test_rows_on_which_a_rule_fails_are_put_aside_as_well() -> None:
     assert told["message"].startswith("the rule failed on this row: ")
     examples = found.examples.listed(["whole"])
     assert [(one["recordIndex"], one["severity"], one["message"]) for one in examples] == [(i, "error", told["message"]) for i in (1, 2)]
+
+
+def test_examples_hold_no_value_of_a_column_that_is_named_like_a_secret() -> None:
+    rows = whole(pa.table({"id": [1, 2], "apiKey": ["sk-live-1", "sk-live-2"]}))
+    rule = {"id": "form", "type": "regex", "field": "apiKey", "pattern": "^pk"}
+    found = judged(origin.attach(rows, "a", key=["apiKey"]), rules=[rule]).examples
+    assert "sk-" not in json.dumps(dataclasses.asdict(found))
+    told = sorted(found.listed(["form"]), key=lambda one: one["record"]["id"])
+    assert [(one["value"], one["record"]) for one in told] == [
+        ("(withheld)", {"id": 1, "apiKey": "(withheld)"}),
+        ("(withheld)", {"id": 2, "apiKey": "(withheld)"}),
+    ]
 
 
 def test_no_examples_hold_no_value() -> None:

@@ -55,6 +55,8 @@ def test_the_length_of_a_map_is_told_in_any_part_of_a_table():
 def test_a_bound_beyond_what_lengths_can_be_holds_of_all_or_none():
     assert checked(pa.array(["a"]), max=2**40).violations.num_rows == 0
     assert checked(pa.array(["a"]), min=2**40).violations.num_rows == 1
+    assert checked(pa.array(["a", None]), max=2**70).violations.num_rows == 0
+    assert checked(pa.array(["a", None]), min=2**70).violations.num_rows == 1
 
 
 @pytest.mark.parametrize("values", [pa.array([1, 2]), pa.array([{"a": 1}]), pa.array([1.5]), pa.array([True])])

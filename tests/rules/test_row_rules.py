@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_pipelines.rules import Result, check
-from beam_pipelines.rules.compiled import _HOMES, _TIMED
+from beam_pipelines.rules.compiled import _HOMES, TIMED
 
 SCHEMA = pa.schema(
     [
@@ -109,7 +109,7 @@ def told(found: Result) -> list[Any]:
 
 
 def test_every_kind_of_row_rule_is_here():
-    assert {rule["type"] for rule in RULES} == {*_HOMES, *_TIMED}
+    assert {rule["type"] for rule in RULES} == {*_HOMES, *TIMED}
 
 
 @settings(max_examples=25, deadline=None)

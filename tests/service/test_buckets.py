@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -37,7 +38,19 @@ def jsonl(first: int, last: int) -> bytes:
     return gzip.compress("".join(json.dumps({"id": i, "name": f"n{i}"}) + "\n" for i in range(first, last)).encode())
 
 
-FILES = {"parquet": ("parquet", parquet), "csv": ("csv", csv), "jsonl.gz": ("jsonl", jsonl)}
+def array(first: int, last: int) -> bytes:
+    return json.dumps([{"id": i, "name": f"n{i}"} for i in range(first, last)]).encode()
+
+
+def avro(first: int, last: int) -> bytes:
+    made = io.BytesIO()
+    fields = [{"name": "id", "type": "long"}, {"name": "name", "type": "string"}]
+    rows = [{"id": i, "name": f"n{i}"} for i in range(first, last)]
+    fastavro.writer(made, {"type": "record", "name": "person", "fields": fields}, rows, sync_interval=500)
+    return made.getvalue()
+
+
+FILES = {"parquet": parquet, "csv": csv, "jsonl.gz": jsonl, "json": array, "avro": avro}
 
 
 def command(desk: Desk, *words: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -67,7 +80,7 @@ def define(desk: Desk, server: BucketServer, bucket: str, pattern: str, **more: 
 
 @pytest.mark.parametrize("suffix", FILES)
 def test_objects_are_read_like_files(desk: Desk, bucket_server: BucketServer, bucket: str, suffix: str) -> None:
-    _, make = FILES[suffix]
+    make = FILES[suffix]
     bucket_server.put(bucket, f"in/a.{suffix}", make(0, 120))
     bucket_server.put(bucket, f"in/deep/b.{suffix}", make(120, 200))
     bucket_server.put(bucket, f"in/_hidden.{suffix}", make(0, 9))
@@ -95,7 +108,7 @@ def test_an_object_that_changes_before_it_is_read_stops_the_run(
     from beam_pipelines.io import registry
     from beam_pipelines.io.connector import Source
 
-    _, make = FILES[suffix]
+    make = FILES[suffix]
     bucket_server.put(bucket, f"in/a.{suffix}", make(0, 120))
     define(desk, bucket_server, bucket, f"*.{suffix}")
     of = registry.open_source

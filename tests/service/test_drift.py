@@ -97,6 +97,17 @@ def test_increments_are_compared_with_increments(desk: Desk) -> None:
     assert (again["measured"], again["runs"], again["holds"]) == (1030, 1, None)
 
 
+def test_runs_that_read_everything_are_found_behind_increments(desk: Desk) -> None:
+    desk.people(1, 1000, seconds_ago=5000)
+    source = {"type": "database", "connection": "source", "table": "people", "cursor": {"column": "updated_at"}}
+    desk.define({"name": "Checker", "validation": {"source": source, "rules": [{**COUNT, "runs": 2, "minRuns": 1}]}})
+    desk.ran()
+    for _ in range(3):
+        desk.ran()
+    again = said(desk.ran(full_refresh=True))
+    assert (again["measured"], again["median"], again["runs"], again["holds"]) == (1000, 1000, 1, True)
+
+
 def test_a_second_attempt_of_a_commit_says_the_same(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first attempt dies behind its commit; the second judges anew, and must not find its own run among the earlier ones."""
     write(desk, 100)

@@ -423,7 +423,7 @@ def test_the_plan_shows_where_they_go(rows: Desk) -> None:
         ),
         ({"rejected": {"type": "file", "path": "./valid.parquet", "mode": "replace"}}, "'./valid.parquet', where the destination goes"),
         ({"rejected": {"type": "file", "path": ".", "format": "parquet"}}, "got '.', where the destination goes"),
-        ({"rejected": {"type": "file", "path": "bad.csv"}}, "validation.rejected: files of format 'csv' are not served yet"),
+        ({"rejected": {"type": "file", "path": "bad.csv"}}, "validation.rejected: files of format 'csv' are not written yet"),
         (
             {"rejected": {"type": "file", "path": "bad.parquet"}},
             "rejected: destination.mode: rows cannot be added to one Parquet file",
@@ -473,6 +473,17 @@ def test_a_table_that_is_read_is_no_output(desk: Desk) -> None:
     source = {"type": "database", "connection": "source", "table": "people"}
     desk.define({"name": "Checker", "validation": {"source": source, "rules": [rule], "rejected": {**source, "mode": "replace"}}})
     with pytest.raises(PlanError, match="expected a place of its own, got 'people', which is read"):
+        desk.service.plan()
+
+
+@pytest.mark.no_bundle
+def test_files_that_are_read_are_no_output(desk: Desk) -> None:
+    """The next run would hold them against the rules as if they were new."""
+    (desk.folder / "in").mkdir()
+    pq.write_table(ROWS, desk.folder / "in" / "rows.parquet")
+    source = {"type": "file", "path": "in", "format": "parquet"}
+    desk.define({"name": "Checker", "validation": {"source": source, "rules": RULES, "rejected": {**source, "path": "./in"}}})
+    with pytest.raises(PlanError, match=re.escape("validation.rejected: expected a place of its own, got './in', which is read")):
         desk.service.plan()
 
 

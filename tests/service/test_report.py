@@ -130,6 +130,7 @@ def test_a_report_that_cannot_be_written_costs_the_exit_code_and_nothing_else(
         (["--report", "r.html", "--plan"], "--report goes with a run"),
         (["--report", "r.html", "--validate"], "--report goes with a run"),
         (["--report", "r.html", "--service", "etl.json"], "--report tells what rules came to, and desk has none"),
+        (["--report", "./service.json"], "expected a file of its own for the report, got './service.json', which the command reads"),
     ],
 )
 def test_what_cannot_be_reported_is_refused_before_the_run(
@@ -144,6 +145,20 @@ def test_what_cannot_be_reported_is_refused_before_the_run(
     assert message in capsys.readouterr().err
     assert not (people.folder / ".beam_pipelines").exists()
     assert not list(people.folder.glob("r.*"))
+
+
+def test_no_report_of_an_earlier_run_is_taken_for_that_of_one_that_is_refused(people: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    define(people)
+    assert run(people) == 0
+    (people.folder / "kept.xml").symlink_to(people.folder / "report.xml")
+    define(people, {**LOW, "field": "gone"})
+    assert run(people) == 2
+    assert "no field 'gone'" in capsys.readouterr().err
+    assert not list(people.folder.glob("report.*"))
+    define(people)
+    assert main(["--service", str(people.folder / "service.json"), "--report", str(people.folder / "kept.xml"), *people.options]) == 0
+    assert (people.folder / "kept.xml").is_symlink()
+    assert (people.folder / "report.xml").exists()
 
 
 def test_rules_within_an_etl_service_are_reported_too(people: Desk) -> None:
@@ -209,6 +224,7 @@ main(sys.argv[1:])
 def test_a_run_killed_behind_its_commit_is_in_the_history_once(people: Desk, to: str, what: str) -> None:
     define(people, **({} if to == "nowhere" else {"destination": {"type": "database", "connection": "target", "table": "people"}}))
     path: Path = people.folder / "report.json"
+    path.write_text("of an earlier run")
     words = ["run", str(people.folder / "service.json"), "--report", str(path), *people.options]
     died = subprocess.run([sys.executable, "-c", _DIES.format(what=what), *words], check=False, capture_output=True, env=os.environ)
     assert died.returncode == -signal.SIGKILL, died.stderr

@@ -171,3 +171,7 @@ def test_yaml_that_is_not_well_formed_is_refused_at_its_place(text: str, line: i
 
 def test_json_that_is_not_well_formed_is_refused_at_its_place() -> None:
     assert refused('{"a": 1,\n "b": }', is_json=True) == (2, 7, "expected JSON: expecting value")
+
+
+def test_a_number_of_too_many_digits_is_refused() -> None:
+    assert "at most 4,300 digits" in refused('{"max": 1' + "0" * 5000 + "}", is_json=True)[2]

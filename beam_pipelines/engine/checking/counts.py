@@ -52,14 +52,10 @@ class CountFn(UntilEndFn):
         return span
 
     def together(self, key: Any, parts: Sequence[bytes], *, late: bool) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - there is one key
-        given = [pickle.loads(part) for part in parts]
-        (start, end), _ = given[0]
+        start, end = self.span(parts[0])
         window = None if (start, end) == _ALWAYS else {"start": _text(start), "end": _text(end)}
-        yield {
-            "window": window,
-            "late": late,
-            **self._checker.report(self._checker.total([one for _, one in given]), self._now or datetime.now(timezone.utc)),
-        }
+        counts = self._checker.total(pickle.loads(part)[1] for part in parts)  # one at a time: each may hold thousands of hashes
+        yield {"window": window, "late": late, **self._checker.report(counts, self._now or datetime.now(timezone.utc))}
 
 
 def _text(micros: int) -> str | None:

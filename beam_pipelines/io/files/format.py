@@ -28,8 +28,8 @@ _PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 # What files of a format end with, where a definition names their folder alone.
 SUFFIXES = {
     name: tuple(suffix + packed for suffix, kind in _FORMATS.items() if kind == name for packed in ("", *_PACKED))
-    for name in ("csv", "jsonl")
-}
+    for name in ("csv", "json", "jsonl")
+} | {"parquet": (".parquet", ".pq"), "avro": (".avro",)}
 
 
 def format_of(name: str) -> str | None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from beam_pipelines.errors import FatalError
 from beam_pipelines.io.connector import Stager
 from beam_pipelines.io.files.ledger import FileLedger, home_of
-from beam_pipelines.io.files.stage import ParquetStaging
+from beam_pipelines.io.files.stage import RowStaging
 from beam_pipelines.io.sql.ledger_target import LedgerTarget, service_staging
 from beam_pipelines.io.sql.session import Session
 from beam_pipelines.runs.context import RunContext
@@ -21,14 +21,14 @@ __all__ = ["HomedTarget"]
 
 
 class HomedTarget(LedgerTarget, ABC):
-    """A target of this machine whose ledger is in the state store, and whose staging is Parquet files in a folder.
+    """A target of this machine whose ledger is in the state store, and whose staging is files in a folder.
 
     Args:
         context: The run, whose state store holds the ledger; without one, nothing has been loaded yet.
         staging: The folder.
     """
 
-    def __init__(self, context: RunContext | None, staging: ParquetStaging) -> None:
+    def __init__(self, context: RunContext | None, staging: RowStaging) -> None:
         home = home_of(context)
         self._home = home[0] if home else None
         self.ledger: FileLedger = home[1] if home else FileLedger()

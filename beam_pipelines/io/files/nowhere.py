@@ -11,7 +11,7 @@ from beam_pipelines.columnar import dead
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, Policy, Stager, TargetTraits
 from beam_pipelines.io.files.home import HomedTarget
-from beam_pipelines.io.files.stage import FOLDER, ParquetStaging
+from beam_pipelines.io.files.stage import FOLDER, RowStaging
 from beam_pipelines.io.sql.session import Session
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import Merged, Tally
@@ -36,7 +36,7 @@ class NowhereTarget(HomedTarget):
         self.traits = TargetTraits("nowhere", transactional=False, local=True, modes=("insert",), keeps=False)
         base = (folder or Path.cwd()).absolute()
         self.place = base.as_uri()
-        super().__init__(context, ParquetStaging(base / FOLDER, "snappy"))
+        super().__init__(context, RowStaging(base / FOLDER))
 
     def describe(self, table: str) -> Described | None:
         del table

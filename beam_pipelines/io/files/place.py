@@ -56,7 +56,7 @@ class Place:
             suffixes: What files of a folder must end with, where the definition names the folder alone.
 
         Raises:
-            PlanError: There is none.
+            PlanError: There is none, or one whose name is no text: origins and records could not tell it.
             FatalError, TransientError: The store refuses or does not answer.
         """
         if not isinstance(self.store, LocalStore):
@@ -68,6 +68,9 @@ class Place:
         if not found:
             where = str(self.store.root) if isinstance(self.store, LocalStore) else self.store.shown("")
             raise PlanError(f"expected files that match {self.name!r}, found none in {where!r}", code="table-missing")
+        for file in found:
+            if str(file) != str(file).encode("utf-8", "replace").decode("utf-8"):
+                raise PlanError(f"expected a file name in UTF-8, got {str(file)!a}: rename it", code="option-invalid")
         return found
 
     def label(self, file: Stored) -> str:

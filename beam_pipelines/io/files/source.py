@@ -20,6 +20,7 @@ from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits
 from beam_pipelines.io.files.format import TEXT_KEYS, refuse_keys
 from beam_pipelines.io.files.place import Place
+from beam_pipelines.io.files.united import united
 from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.mark import Mark
@@ -127,29 +128,7 @@ class ParquetSource:
         return [_footer(path) for path in self.place.files(_SUFFIXES)]
 
     def _united(self, files: Sequence[_File]) -> pa.Schema:
-        """The columns of all files by name, in the order they first come.
-
-        Raises:
-            PlanError: Two files have a column of one name in different types.
-        """
-        known: dict[str, tuple[pa.DataType, Stored]] = {}
-        for file in files:
-            if len(set(file.schema.names)) != len(file.schema.names):
-                raise PlanError(f"{self.place.label(file.path)!r} has two columns of one name", code="type-unsupported")
-            for column in file.schema:
-                kind, path = known.get(column.name, (column.type, file.path))
-                if pa.types.is_null(kind):
-                    kind, path = column.type, file.path
-                if kind != column.type and not pa.types.is_null(column.type):
-                    one, other = self.place.label(path), self.place.label(file.path)
-                    raise PlanError(
-                        f"column {column.name!r} is {kind} in {one!r} and {column.type} in {other!r}:"
-                        " read them by two services, or write one of them anew",
-                        code="type-unsupported",
-                        details={"column": column.name, "files": [str(path), str(file.path)]},
-                    )
-                known[column.name] = (kind, path)
-        return pa.schema([(name, pa.string() if pa.types.is_null(kind) else kind) for name, (kind, _) in known.items()])
+        return united([(file.path, file.schema) for file in files], self.place.label)
 
 
 @dataclass(frozen=True)

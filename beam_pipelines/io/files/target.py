@@ -1,15 +1,17 @@
-"""Local Parquet as target: files appear whole, once, or not at all.
+"""Local files as target: they appear whole, once, or not at all.
 
 Workers write staging files in their final format. A commit is decided in the ledger, which is in the run's state store because files have
 no transaction: the transaction that moves the generation on also writes down which staging file becomes which file, and what goes. That is
 done right after, and done again by whoever comes next (a second commit, the launcher's roll-forward, the next run's Prepare) until it is
 done: each step may be repeated without harm.
 
-- A folder, `mode: insert`: adds `RUN-NUMBER.parquet`; what is there is not touched.
-- A folder, `mode: replace`: what ends in `.parquet` in the folder itself (and begins with the prefix, where there is one) is the table,
-  whoever wrote it; the new files come first, then the old ones go, so a reader in that moment sees both. Other files and folders within are
-  left alone, and so is a file that somebody changed after the commit was decided.
-- A file, `mode: replace`: one rename, which readers see as before or after. `mode: insert` is refused: a Parquet file cannot be added to.
+- A folder, `mode: insert`: adds `RUN-NUMBER.parquet`, or `.csv.gz` and so on; what is there is not touched.
+- A folder, `mode: replace`: what ends as files of the format do in the folder itself (and begins with the prefix, where there is one) is
+  the table, whoever wrote it; the new files come first, then the old ones go, so a reader in that moment sees both. Other files and folders
+  within are left alone, and so is a file that somebody changed after the commit was decided.
+- A file, `mode: replace`: one rename, which readers see as before or after. `mode: insert` is refused: a file cannot be added to at once.
+
+Of Parquet and Avro the files say what columns are there; of the others the ledger does, to the service that wrote them.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, Policy, TargetTraits
 from beam_pipelines.io.files.home import HomedTarget
 from beam_pipelines.io.files.ledger import Move
-from beam_pipelines.io.files.stage import FOLDER, ParquetStaging
-from beam_pipelines.io.files.types import written
+from beam_pipelines.io.files.stage import FOLDER, RowStaging
+from beam_pipelines.io.files.writing.form import Form, form_of
+from beam_pipelines.io.objects.local import LocalStore
+from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.sql.session import Session
 from beam_pipelines.io.staging_files import sync
 from beam_pipelines.runs.context import RunContext
@@ -43,24 +47,25 @@ from beam_pipelines.runs.window import Window, schema_from_text
 if TYPE_CHECKING:
     from beam_pipelines.spec.destination import FileDestination
 
-__all__ = ["ParquetTarget"]
+__all__ = ["TELLING", "FilePlace", "FileTarget", "columns_of"]
 
 _LOG = logging.getLogger(__name__)
-_SUFFIXES = (".parquet", ".pq")
-_COMPRESSIONS = {None: "snappy", "none": "none", "snappy": "snappy", "gzip": "gzip", "zstd": "zstd", "lz4": "lz4", "brotli": "brotli"}
+TELLING = ("parquet", "avro")  # formats whose files say what columns they have
 
 
 @dataclass(frozen=True)
-class _Place:
+class FilePlace:
     """Where the rows of one load go.
 
     Args:
         folder: Of the files.
+        form: How they are written.
         prefix: What their names begin with.
         file: The one file, None: any number in the folder.
     """
 
     folder: Path
+    form: Form
     prefix: str = ""
     file: Path | None = None
 
@@ -69,52 +74,56 @@ class _Place:
         if self.file is not None:
             return [self.file] if self.file.is_file() else []
         with contextlib.suppress(FileNotFoundError):
-            there = [entry for entry in self.folder.iterdir() if entry.suffix.lower() in _SUFFIXES and entry.is_file()]
+            there = [entry for entry in self.folder.iterdir() if self.form.ends(entry.name) and entry.is_file()]
             return sorted(entry for entry in there if entry.name.startswith(self.prefix))
         return []
 
 
-class ParquetTarget(HomedTarget):
-    """Parquet files of this machine, whose ledger is in the state store.
+class FileTarget(HomedTarget):
+    """Files of this machine, whose ledger is in the state store.
 
     Args:
         model: The destination of the definition.
+        given: The format of its files, as `system_of` finds it.
         connection: The folder given as bucket, None with `path`.
         folder: The definition's, that `path` is relative to.
         context: The run, whose state store holds the ledger; without one, nothing has been loaded yet.
 
     Raises:
-        PlanError: `insert` into one file, a path with `*`, or a compression that Parquet has not.
+        PlanError: `insert` into one file, a path with `*`, or a compression that the format has not.
     """
 
     def __init__(
-        self, model: FileDestination, connection: Connection | None, folder: Path | None = None, context: RunContext | None = None
+        self,
+        model: FileDestination,
+        connection: Connection | None,
+        folder: Path | None = None,
+        context: RunContext | None = None,
+        given: str = "parquet",
     ) -> None:
-        if model.compression not in _COMPRESSIONS:
-            raise PlanError(
-                f"destination.compression: Parquet knows {', '.join(c for c in _COMPRESSIONS if c)}, not {model.compression!r}",
-                code="option-invalid",
-            )
+        self._form = form_of(given, model.compression)
         self._model, self._bucket = model, connection.path if connection else None
         self._base = (folder or Path.cwd()).absolute()
-        self.traits = TargetTraits("parquet", transactional=False, local=True, folds_case=False, modes=("insert", "replace"))
+        self.traits = TargetTraits(given, transactional=False, local=True, folds_case=False, modes=("insert", "replace"))
         self._ready: dict[str, tuple[Staged, ...] | FatalError] = {}
         name = model.path if model.bucket is None else f"{model.bucket}/{model.prefix}"
         root = self._place(str(name))
+        if root.file is not None:
+            self._form = form_of(given, model.compression, root.file.name)
         if root.file is not None and model.mode == "insert":
             raise PlanError(
-                f"destination.mode: rows cannot be added to one Parquet file ({root.file.name!r}): give a folder as path, which gets a file"
-                " a run, or mode: replace",
+                f"destination.mode: rows cannot be added to one {self._form.shown} file ({root.file.name!r}): give a folder as path, which"
+                " gets a file a run, or mode: replace",
                 code="mode-refused",
             )
         self._root = self._fixed_part(str(name))
         self.place = self._root.absolute().as_uri()
-        super().__init__(context, self._staged(self._root / FOLDER, _COMPRESSIONS[model.compression]))
+        super().__init__(context, self._staged(self._root / FOLDER))
 
     # What another kind of place does otherwise.
 
-    def _staged(self, folder: Path, compression: str) -> ParquetStaging:
-        return ParquetStaging(folder, compression)
+    def _staged(self, folder: Path) -> RowStaging:
+        return RowStaging(folder, self._form)
 
     def _make(self, folder: Path) -> None:
         """Have a folder be there."""
@@ -145,7 +154,7 @@ class ParquetTarget(HomedTarget):
 
     # Places.
 
-    def _place(self, load: str) -> _Place:
+    def _place(self, load: str) -> FilePlace:
         """Where a load goes, by its ledger key: the path as the definition has it, or `BUCKET/PREFIX`."""
         if any(sign in load for sign in "*?"):
             raise PlanError(f"destination.path: expected a file or a folder, got a pattern: {load!r}", code="spec-invalid")
@@ -154,16 +163,17 @@ class ParquetTarget(HomedTarget):
         else:
             start, _, last = load.partition("/")[2].rpartition("/")
             whole = self._bucket / start / last
-            single = whole.suffix.lower() in _SUFFIXES
+            single = self._form.ends(whole.name)
             path, prefix = (whole, "") if single else (self._bucket / start, last)
         path = Path(os.path.normpath(path))
-        if path.suffix.lower() in _SUFFIXES and not path.is_dir():
-            return _Place(path.parent, file=path)
+        if self._form.ends(path.name) and not path.is_dir():
+            return FilePlace(path.parent, self._form, file=path)
         if path.is_file():
             raise PlanError(
-                f"destination.path: expected a folder or a name that ends in .parquet, got the file {load!r}", code="spec-invalid"
+                f"destination.path: expected a folder or a name that ends in .{self._form.format}, got the file {load!r}",
+                code="spec-invalid",
             )
-        return _Place(path, prefix)
+        return FilePlace(path, self._form, prefix)
 
     def location(self, load: str) -> tuple[Path, str, Path | None]:
         """Folder of the files of a load, what their names begin with, and the one file, if it is one."""
@@ -176,7 +186,7 @@ class ParquetTarget(HomedTarget):
         head, slash, _ = fixed.rpartition("/")
         return self._place(head + slash or ".").folder if template else self._place(name).folder
 
-    def _place_of(self, window: Window) -> _Place:
+    def _place_of(self, window: Window) -> FilePlace:
         place = self._place(window.load)
         if not place.folder.is_relative_to(self._root):
             raise PlanError(f"{window.load!r} is not within {str(self._root)!r}: the name of a table leads out of it", code="mode-refused")
@@ -186,25 +196,27 @@ class ParquetTarget(HomedTarget):
 
     def describe(self, table: str) -> Described | None:
         """The columns of the file written last; files may differ. A folder without one is there, like a table without rows."""
-        for path in sorted(self._place(table).files(), key=lambda path: (-path.stat().st_mtime_ns, path.name)):
-            try:
-                schema = pq.read_schema(path)
-            except (pa.ArrowInvalid, OSError) as broken:
-                _LOG.warning("%s is no Parquet file, and passed over: %s", path, broken)
-                continue
-            return Described(pa.schema(list(schema)))
         place = self._place(table)
-        return Described(pa.schema([])) if place.file is None and place.folder.is_dir() else None
+        files = place.files()
+        for path in sorted(files, key=lambda path: (-path.stat().st_mtime_ns, path.name)):
+            file = LocalStore(place.folder).look(str(path))
+            schema = columns_of(file, self._form) if file is not None else None
+            if schema is not None:
+                return Described(schema)
+        silent = self._form.format not in TELLING
+        return Described(pa.schema([])) if (files and silent) or (place.file is None and place.folder.is_dir()) else None
 
     def stored(self, schema: pa.Schema) -> pa.Schema:
-        return pa.schema([pa.field(field.name, written(field.type, field.name), field.nullable) for field in schema])
+        return pa.schema([pa.field(field.name, self._form.stored(field.type, field.name), field.nullable) for field in schema])
 
     def check(self) -> str:
         name = self._model.path or f"{self._model.bucket}/{self._model.prefix}"
         if "{table}" in name:
-            return f"Parquet files in {str(self._root)!r}, one place a table"
+            return f"{self._form.shown} files in {str(self._root)!r}, one place a table"
         files = self._place(name).files()
-        return f"{len(files)} Parquet {'file' if len(files) == 1 else 'files'}, {name}" + ("" if files else ", made by the first run")
+        return f"{len(files)} {self._form.shown} {'file' if len(files) == 1 else 'files'}, {name}" + (
+            "" if files else ", made by the first run"
+        )
 
     # Prepare and commit.
 
@@ -251,11 +263,10 @@ class ParquetTarget(HomedTarget):
             return parts
         if not parts and not policy.allow_empty:
             return ()  # the judgement is to come
-        stager = self.stager(str(StagingName.of(window.service, window.run, new_attempt())), schema, 0)
+        stager = self._staging.stager(str(StagingName.of(window.service, window.run, new_attempt())), schema, 0)
         try:
             for part in parts:
-                for batch in self._staging.read(part):
-                    stager.write(batch)
+                stager.append(part)
             return (stager.finish(),)
         except BaseException:
             stager.abort()
@@ -267,14 +278,15 @@ class ParquetTarget(HomedTarget):
             raise ready
         self._staging.confirm(ready)
         going = place.files() if policy.whole else []
-        paths = [place.file or place.folder / f"{place.prefix}{window.run}-{number:05d}.parquet" for number in range(len(ready))]
+        paths = [place.file or place.folder / f"{place.prefix}{window.run}-{number:05d}{self._form.ending}" for number in range(len(ready))]
         moves = [Move(self._promised(path), self._promised(self._staging.path(part.name))) for path, part in zip(paths, ready, strict=True)]
         moves += [Move(self._promised(path), identity=self._identity(path)) for path in going if path != place.file]
         self.ledger.promise(tx, window, moves)
         if not moves:
             return Merged(method="nothing to load")
         method = "add files" if not policy.whole else "replace the file" if place.file is not None else "replace files"
-        return Merged(inserted=tally.staged_rows, deleted=sum(map(self._rows, going)), method=method)
+        deleted = sum(map(self._rows, going)) if self._form.format == "parquet" else 0  # others have no footer that tells it
+        return Merged(inserted=tally.staged_rows, deleted=deleted, method=method)
 
     def fulfil(self, service: str) -> None:
         """Do what commits of the service promised; each step may have been done already, by a run that died or by one that goes on."""
@@ -332,7 +344,23 @@ def _identity(path: Path) -> str | None:
     return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
 
 
+def columns_of(file: Stored, form: Form) -> pa.Schema | None:
+    """The columns that a file says it has; None where it says none, or cannot be read."""
+    try:
+        if form.format == "parquet":
+            with file.open() as opened:
+                return pa.schema(list(pq.read_schema(opened)))
+        if form.format == "avro":
+            from beam_pipelines.io.files.avro import schema_of
+
+            return schema_of(file)
+    except (pa.ArrowInvalid, OSError, FatalError, PlanError) as broken:
+        _LOG.warning("%s is no %s file, and passed over: %s", file, form.shown, broken)
+    return None
+
+
 def _rows(path: Path) -> int:
+    """Rows of a file that goes, where its footer says it."""
     try:
         return int(pq.read_metadata(path).num_rows)
     except (pa.ArrowInvalid, OSError):

@@ -21,7 +21,7 @@ from beam_pipelines.io.files.block import Block, Misread
 from beam_pipelines.io.files.dialect import Dialect
 from beam_pipelines.io.files.format import SUFFIXES, compression_of, refuse_keys
 from beam_pipelines.io.files.place import Place
-from beam_pipelines.io.files.records import blocks
+from beam_pipelines.io.files.records import BLOCK_BYTES, blocks
 from beam_pipelines.io.files.rows import Bad, Head, Rows
 from beam_pipelines.io.files.stream import TextStream
 from beam_pipelines.io.objects.store import Stored
@@ -136,6 +136,14 @@ class TextSource(ABC):
     def dialect(self, path: Stored) -> Dialect:
         """How the records of a file are told apart."""
 
+    def pieces(self, stream: TextStream, path: Stored, size: int = BLOCK_BYTES) -> Iterator[Block | Misread]:
+        """A file in blocks of about so many bytes, and what of it is no record."""
+        return blocks(stream.read, self.dialect(path), size)
+
+    def attached(self, batch: pa.RecordBatch, label: str, lines: pa.Array) -> pa.RecordBatch:
+        """Rows with their origin; `lines` is where each begins, from 1."""
+        return origin.attach(batch, label, lines=lines)
+
     @abstractmethod
     def head(self, path: Stored, pieces: Iterator[Block | Misread], limit: int) -> tuple[tuple[str, ...], Any, int]:
         """The columns of a file, a sample of at most `limit` rows, and how many were read for it."""
@@ -164,7 +172,7 @@ class TextSource(ABC):
 
     def _head(self, path: Stored) -> Head:
         with self._opened(path) as stream:
-            pieces = blocks(stream.read, self.dialect(path), _HEAD_BYTES)
+            pieces = self.pieces(stream, path, _HEAD_BYTES)
             limit = self.model.sample_rows if self.inferring else 1
             names, sample, rows = self.head(path, pieces, limit)
             return Head(path, names, sample, rows, stream.taken, rows < limit)
@@ -208,12 +216,12 @@ class TextSource(ABC):
     def _labelled(self, path: Stored, label: str, schema: pa.Schema) -> Iterator[pa.RecordBatch | Unread]:
         with self._opened(path) as stream:
             bad: list[Bad] = []
-            for rows in self.rows(path, blocks(stream.read, self.dialect(path)), schema):
+            for rows in self.rows(path, self.pieces(stream, path), schema):
                 bad += rows.bad
                 if len(bad) >= _LETTERS or sum(len(one.text) for one in bad) >= _LETTER_BYTES:
-                    yield _unread(bad, label)
+                    yield self._unread(bad, label)
                     bad = []
-                batch = origin.attach(rows.batch, label, lines=rows.lines)
+                batch = self.attached(rows.batch, label, rows.lines)
                 if rows.misfits:
                     places = np.array(sorted(rows.misfits))
                     told = [rows.misfits[place] for place in places.tolist()]
@@ -224,7 +232,12 @@ class TextSource(ABC):
                 if batch.num_rows:
                     yield from split(batch)
             if bad:
-                yield _unread(bad, label)
+                yield self._unread(bad, label)
+
+    def _unread(self, bad: Sequence[Bad], label: str) -> Unread:
+        batch = pa.RecordBatch.from_pydict({RAW: pa.array([one.text.decode("utf-8", "backslashreplace") for one in bad], pa.string())})
+        lines = pa.array([one.line for one in bad], pa.int64())
+        return Unread(self.attached(batch, label, lines), [one.code for one in bad], [one.message for one in bad])
 
 
 def _declared(name: str, kind: str) -> pa.DataType:
@@ -232,12 +245,6 @@ def _declared(name: str, kind: str) -> pa.DataType:
         return parse_name(kind)
     except PlanError as bad:
         raise PlanError(bad.message, code=bad.code, details={"sourceKey": f"columns.{name}"}) from bad
-
-
-def _unread(bad: Sequence[Bad], label: str) -> Unread:
-    batch = pa.RecordBatch.from_pydict({RAW: pa.array([one.text.decode("utf-8", "backslashreplace") for one in bad], pa.string())})
-    lines = pa.array([one.line for one in bad], pa.int64())
-    return Unread(origin.attach(batch, label, lines=lines), [one.code for one in bad], [one.message for one in bad])
 
 
 def _rows(head: Head, size: int) -> int:

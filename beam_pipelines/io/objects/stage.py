@@ -1,20 +1,25 @@
 """Staging in a bucket: objects in their final format under a prefix of their own, which a commit copies to their final names.
 
 An upload that is not finished is no object, so what is there is whole. The prefix begins with a dot, and its names end in `.staged`: no
-reader of Parquet takes them for data.
+reader of data takes them for data.
 """
 
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_pipelines.columnar import dead
 from beam_pipelines.errors import FatalError
-from beam_pipelines.io.files.stage import ParquetStager, ParquetStaging
+from beam_pipelines.io.files.stage import RowStager, RowStaging
+from beam_pipelines.io.files.writing.form import PARQUET, Form
+from beam_pipelines.io.files.writing.parquet import ParquetWriter
+from beam_pipelines.io.files.writing.sink import copied
 from beam_pipelines.io.objects.store import Store, Stored, Upload
 from beam_pipelines.io.staging_files import readable
 from beam_pipelines.runs.facts import Staged
@@ -27,25 +32,25 @@ def key_of(path: PurePath) -> str:
     return path.as_posix().lstrip("/")
 
 
-class BucketStaging(ParquetStaging):
+class BucketStaging(RowStaging):
     """The staging objects of a target.
 
     Args:
         store: The bucket.
         folder: What their keys begin with, as an absolute path.
-        compression: As pyarrow names it.
+        form: How rows are written.
     """
 
-    def __init__(self, store: Store, folder: Path, compression: str) -> None:
-        super().__init__(folder, compression)
+    def __init__(self, store: Store, folder: Path, form: Form) -> None:
+        super().__init__(folder, form)
         self.store = store
 
     def key(self, name: str) -> str:
         """Where the finished object is."""
         return key_of(self.path(name))
 
-    def stager(self, name: str, schema: pa.Schema, order: int) -> ParquetStager:
-        return _BucketStager(self, name, schema, order, self.compression)
+    def stager(self, name: str, schema: pa.Schema, order: int) -> RowStager:
+        return _BucketStager(self, name, schema, order, PARQUET if schema.equals(dead.SCHEMA) else self.form)
 
     def names(self) -> list[str]:
         prefix = f"{key_of(self.folder)}/"
@@ -62,11 +67,15 @@ class BucketStaging(ParquetStaging):
             self.store.sweep(key)
 
     def read(self, staged: Staged) -> Iterator[pa.RecordBatch]:
-        with readable(staged), self._stored(staged).open() as opened, pq.ParquetFile(opened, pre_buffer=False) as file:
+        with readable(staged), self.stored(staged).open() as opened, pq.ParquetFile(opened, pre_buffer=False) as file:
             yield from file.iter_batches()
 
     def count(self, staged: Staged) -> int:
-        with readable(staged), self._stored(staged).open() as opened:
+        file = self.stored(staged)
+        if self.form.format != "parquet":
+            self._whole(staged, file.size)
+            return staged.rows
+        with readable(staged), file.open() as opened:
             rows = int(pq.read_metadata(opened).num_rows)
         if rows != staged.rows:
             raise FatalError(f"expected {staged.rows} rows in the staging object {staged.name}, found {rows}", code="staging-lost")
@@ -75,19 +84,21 @@ class BucketStaging(ParquetStaging):
     def confirm(self, parts: Sequence[Staged]) -> None:
         there = {file.key: file.size for file in self.store.list(f"{key_of(self.folder)}/")} if parts else {}
         for part in parts:
-            found = there.get(self.key(part.name))
-            if found != part.bytes:
-                got = "there is none" if found is None else f"found {found}"
-                raise FatalError(f"expected {part.bytes} bytes in the staging object {part.name}, {got}", code="staging-lost")
+            self._whole(part, there.get(self.key(part.name)))
 
-    def _stored(self, staged: Staged) -> Stored:
+    def _whole(self, staged: Staged, found: int | None) -> None:
+        if found != staged.bytes:
+            got = "there is none" if found is None else f"found {found}"
+            raise FatalError(f"expected {staged.bytes} bytes in the staging object {staged.name}, {got}", code="staging-lost")
+
+    def stored(self, staged: Staged) -> Stored:
         found = self.store.look(self.key(staged.name))
         if found is None:
             raise FatalError(f"expected the staging object {staged.name} with {staged.rows} rows, there is none", code="staging-lost")
         return found
 
 
-class _BucketStager(ParquetStager):
+class _BucketStager(RowStager):
     """Writes one staging object."""
 
     _home: BucketStaging
@@ -98,14 +109,24 @@ class _BucketStager(ParquetStager):
         return pa.PythonFile(self._upload, mode="w")
 
     def finish(self) -> Staged:
-        self._flush()
         with self._failing():
             self._writer.close()
             size = self._upload.finish().size
         return Staged(self._name, self._rows, size, self._order)
 
+    def append(self, staged: Staged) -> None:
+        # Writers take it from a file: it is one of the few objects that are joined into one, and memory is not to hold it.
+        with tempfile.NamedTemporaryFile() as here:
+            with readable(staged), self._home.stored(staged).open() as opened:
+                copied(opened, here)
+            here.flush()
+            with readable(staged):
+                self._writer.append(here.name)
+        self._rows += staged.rows
+
     def abort(self) -> None:
-        self._waiting = []
+        if isinstance(self._writer, ParquetWriter):
+            self._writer.drop()
         with contextlib.suppress(Exception):
             self._writer.close()
         self._upload.abort()

@@ -1,4 +1,4 @@
-"""Parquet in a bucket as target: the same as in a folder, with a copy that the store makes where there is a rename.
+"""A bucket as target: the same as a folder, with a copy that the store makes where there is a rename.
 
 Objects are staged whole under a prefix of their own and copied to their final names once the ledger says so: the final object appears with
 all of its bytes, in one moment, and the copy may be made again. They are not left as uploads that the commit completes: the rows of one
@@ -22,8 +22,8 @@ from beam_pipelines.errors import BeamPipelinesError, FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, Policy, TargetTraits
 from beam_pipelines.io.files.ledger import Move
-from beam_pipelines.io.files.stage import ParquetStaging
-from beam_pipelines.io.files.target import ParquetTarget, _Place
+from beam_pipelines.io.files.stage import RowStaging
+from beam_pipelines.io.files.target import TELLING, FilePlace, FileTarget, columns_of
 from beam_pipelines.io.objects.place import store_of
 from beam_pipelines.io.objects.stage import BucketStaging, key_of
 from beam_pipelines.io.objects.store import Store, Stored
@@ -38,12 +38,11 @@ if TYPE_CHECKING:
 __all__ = ["BucketTarget"]
 
 _LOG = logging.getLogger(__name__)
-_SUFFIXES = (".parquet", ".pq")
 _AT_ONCE = 8  # copies
 
 
 @dataclass(frozen=True)
-class _KeyPlace(_Place):
+class _KeyPlace(FilePlace):
     """Where the rows of one load go; paths are keys with a `/` before them.
 
     Args:
@@ -57,34 +56,40 @@ class _KeyPlace(_Place):
             return [path for path in self.listed(key_of(self.file)) if path == self.file]
         folder = key_of(self.folder)
         found = self.listed((f"{folder}/" if folder else "") + self.prefix)
-        return [path for path in found if path.suffix.lower() in _SUFFIXES]
+        return [path for path in found if self.form.ends(path.name)]
 
 
-class BucketTarget(ParquetTarget):
-    """Parquet objects of a bucket, whose ledger is in the state store.
+class BucketTarget(FileTarget):
+    """Objects of a bucket, whose ledger is in the state store.
 
     Args:
         model: The destination of the definition.
         connection: The bucket.
         folder: Of the definition.
         context: The run, whose state store holds the ledger; without one, nothing has been loaded yet.
+        given: The format of its objects, as `system_of` finds it.
 
     Raises:
-        PlanError: As `ParquetTarget`; or the prefix is none that a folder can have.
+        PlanError: As `FileTarget`; or the prefix is none that a folder can have.
         SpecError: The connection cannot be understood, or its client is not installed.
     """
 
     def __init__(
-        self, model: FileDestination, connection: Connection, folder: Path | None = None, context: RunContext | None = None
+        self,
+        model: FileDestination,
+        connection: Connection,
+        folder: Path | None = None,
+        context: RunContext | None = None,
+        given: str = "parquet",
     ) -> None:
         self._store: Store = store_of(connection)
         self._seen: dict[Path, Stored] = {}
         self._counted: dict[Stored, int] = {}
-        super().__init__(model, connection, folder, context)
+        super().__init__(model, connection, folder, context, given)
         self.place = self._store.shown(key_of(self._root))
-        self.traits = TargetTraits("parquet", transactional=False, local=False, folds_case=False, modes=("insert", "replace"))
+        self.traits = TargetTraits(given, transactional=False, local=False, folds_case=False, modes=("insert", "replace"))
 
-    def _place(self, load: str) -> _Place:
+    def _place(self, load: str) -> FilePlace:
         name = load.partition("/")[2]
         if any(sign in name for sign in "*?"):
             raise PlanError(f"destination.prefix: expected a prefix, got a pattern: {name!r}", code="spec-invalid")
@@ -95,9 +100,9 @@ class BucketTarget(ParquetTarget):
                 code="spec-invalid",
             )
         folder = Path("/") / start
-        if last.lower().endswith(_SUFFIXES):
-            return _KeyPlace(folder, file=folder / last, listed=self._listed)
-        return _KeyPlace(folder, last, listed=self._listed)
+        if self._form.ends(last):
+            return _KeyPlace(folder, self._form, file=folder / last, listed=self._listed)
+        return _KeyPlace(folder, self._form, last, listed=self._listed)
 
     def location(self, load: str) -> tuple[Path, str, Path | None]:
         place = self._place(load)
@@ -112,18 +117,18 @@ class BucketTarget(ParquetTarget):
     def describe(self, table: str) -> Described | None:
         """The columns of the object written last; a folder of a bucket is there as soon as the bucket is."""
         place = self._place(table)
-        for path in sorted(place.files(), key=lambda path: (-self._seen[path].modified, path.name)):
-            try:
-                with self._seen[path].open() as opened:
-                    return Described(pa.schema(list(pq.read_schema(opened))))
-            except (pa.ArrowInvalid, OSError) as broken:
-                _LOG.warning("%s is no Parquet file, and passed over: %s", self._seen[path], broken)
-        return Described(pa.schema([])) if place.file is None else None
+        files = place.files()
+        for path in sorted(files, key=lambda path: (-self._seen[path].modified, path.name)):
+            schema = columns_of(self._seen[path], self._form)
+            if schema is not None:
+                return Described(schema)
+        silent = self._form.format not in TELLING
+        return Described(pa.schema([])) if place.file is None or (files and silent) else None
 
     # What a bucket does otherwise than a folder.
 
-    def _staged(self, folder: Path, compression: str) -> ParquetStaging:
-        return BucketStaging(self._store, folder, compression)
+    def _staged(self, folder: Path) -> RowStaging:
+        return BucketStaging(self._store, folder, self._form)
 
     def _make(self, folder: Path) -> None:
         """Nothing: a bucket has no folders."""
@@ -133,7 +138,7 @@ class BucketTarget(ParquetTarget):
         return f"{file.size}:{file.tag}"
 
     def _made_ready(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[Staged, ...]:
-        if policy.whole:  # what goes is counted now, for the transaction is not to wait for the store
+        if policy.whole and self._form.format == "parquet":  # what goes is counted now, for the transaction is not to wait for the store
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 going = [self._seen[path] for path in self._place_of(window).files()]
                 self._counted = dict(zip(going, pool.map(_footer_rows, going), strict=True))

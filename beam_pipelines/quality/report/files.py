@@ -16,7 +16,7 @@ from beam_pipelines.errors import SpecError
 if TYPE_CHECKING:
     from beam_pipelines.quality.report.made import Report
 
-__all__ = ["KINDS", "check", "write"]
+__all__ = ["KINDS", "check", "clear", "write"]
 
 KINDS = {".html": "a page for people", ".json": "values for programs", ".xml": "JUnit's form for a CI"}
 
@@ -38,6 +38,21 @@ def check(paths: Sequence[str]) -> None:
             raise SpecError(f"expected a folder for the report {str(path)!r}, but {str(folder)!r} is not there", code="option-invalid")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise SpecError(f"the report {str(path)!r} cannot be written: no files can be made in {str(folder)!r}", code="option-invalid")
+
+
+def clear(paths: Sequence[str]) -> None:
+    """Remove reports of earlier runs: that of a run which does not come to its report is none, not theirs.
+
+    Raises:
+        SpecError: One cannot be removed.
+    """
+    for path in map(Path, paths):
+        try:
+            if path.is_file():
+                path.resolve().unlink(missing_ok=True)  # the file behind a link, not the link
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise SpecError(f"the report {str(path)!r} of an earlier run cannot be removed: {reason}", code="option-invalid") from error
 
 
 def write(path: str | Path, report: Report) -> None:
@@ -78,7 +93,7 @@ def _replace(path: Path, content: bytes) -> None:
         if not stat.S_ISREG(path.stat().st_mode):
             path.write_bytes(content)
             return
-        path = path.resolve()  # the file behind a link, not the link
+    path = path.resolve()  # the file behind a link, not the link
     beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
     try:
         with beside.open("xb") as stream:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pyarrow as pa
 
@@ -49,23 +47,20 @@ class References:
         values = self.keys(batch)
         valid = valid_keys(values, batch.num_rows)
         rows = np.flatnonzero(valid & ~self._known.has(values)).astype(np.int64)
-        return Judgement(tuple(self.finding(batch, rows)), batch.num_rows - int(valid.sum()))
+        return Judgement(self._finding(batch, rows), batch.num_rows - int(valid.sum()))
 
     def keys(self, batch: pa.RecordBatch) -> list[pa.Array]:
         """Return the columns of the key."""
         return [field.read(batch) for field in self._fields]
 
-    def unevaluated(self, batch: pa.RecordBatch) -> int:
-        """Return how many rows of a batch have no key."""
-        return batch.num_rows - int(valid_keys(self.keys(batch), batch.num_rows).sum())
-
-    def finding(self, batch: pa.RecordBatch, rows: Positions) -> Sequence[Finding]:
-        """Return the finding of rows of a batch that refer to nothing.
+    def told(self, batch: pa.RecordBatch, rows: Positions) -> Judgement:
+        """Return what the rule says of a batch, of which somebody else knows the rows that refer to nothing.
 
         Args:
             batch: Rows.
-            rows: Positions, ascending.
+            rows: Positions of those, ascending.
         """
-        if not len(rows):
-            return ()
-        return (Finding(rows, self._name, found(self._fields, batch, rows), self._message),)
+        return Judgement(self._finding(batch, rows), batch.num_rows - int(valid_keys(self.keys(batch), batch.num_rows).sum()))
+
+    def _finding(self, batch: pa.RecordBatch, rows: Positions) -> tuple[Finding, ...]:
+        return (Finding(rows, self._name, found(self._fields, batch, rows), self._message),) if len(rows) else ()

@@ -15,7 +15,7 @@ from beam_pipelines.columnar.hashing import Words, row_hashes
 from beam_pipelines.columnar.index import valid_keys
 from beam_pipelines.columnar.keys import key_columns
 from beam_pipelines.rules.field import Field, found
-from beam_pipelines.rules.judgement import Finding, Positions
+from beam_pipelines.rules.judgement import Finding, Judgement, Positions
 from beam_pipelines.spec.rule.unique import Unique
 
 __all__ = ["Repeats", "UniqueKey", "repeated", "repeats"]
@@ -48,16 +48,16 @@ class UniqueKey:
         values = [field.read(batch) for field in self._fields]
         return 0 if not any(value.null_count for value in values) else batch.num_rows - int(valid_keys(values, batch.num_rows).sum())
 
-    def finding(self, batch: pa.RecordBatch, rows: Positions) -> Sequence[Finding]:
-        """Return the finding of rows of a batch that repeat a key.
+    def told(self, batch: pa.RecordBatch, rows: Positions, unknown: int = 0) -> Judgement:
+        """Return what the rule says of a batch, of which somebody else knows the rows that repeat a key.
 
         Args:
             batch: Rows.
-            rows: Positions, ascending.
+            rows: Positions of those, ascending.
+            unknown: Rows of which nobody can know it.
         """
-        if not len(rows):
-            return ()
-        return (Finding(rows, self._name, found(self._fields, batch, rows), self._message),)
+        repeated = (Finding(rows, self._name, found(self._fields, batch, rows), self._message),) if len(rows) else ()
+        return Judgement(repeated, self.unevaluated(batch) + unknown)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from typing import Any, get_args
@@ -43,13 +44,13 @@ def suggest(profile: Profile, once: Mapping[str, bool] | None = None) -> list[di
         rules.append({"id": "required", "type": "required-fields", "fields": required})
     for name, column in named.items():
         rules += ({"field": name, **rule} for rule in _of(column, (once or {}).get(name), discreet=keeps_secrets(name)))
-    return [_named(rule, at, rules) for at, rule in enumerate(rules)]
+    ids = [_id(rule) for rule in rules]
+    times = Counter(ids)
+    return [_named(rule, name if times[name] == 1 else f"{name}-{at}") for at, (name, rule) in enumerate(zip(ids, rules, strict=True))]
 
 
-def _named(rule: dict[str, Any], at: int, rules: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a rule with an id: its field and type, and its place where another is named so as well."""
-    ids = [_id(other) for other in rules]
-    name = ids[at] if ids.count(ids[at]) == 1 else f"{ids[at]}-{at}"
+def _named(rule: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a rule with an id, which is its field and type, and its place where another is named so as well."""
     rest = {key: value for key, value in rule.items() if key not in ("id", "type", "field")}
     field = {"field": rule["field"]} if "field" in rule else {}
     return {"id": name, "type": rule["type"], **field, **rest}

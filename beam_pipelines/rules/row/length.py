@@ -15,6 +15,8 @@ from beam_pipelines.spec.rule.length import Length
 
 __all__ = ["LengthRange"]
 
+_LONGEST = 2**63 - 1  # no value is as long, so that a bound beyond it says the same
+
 
 class LengthRange:
     """A length from `min` to `max`, both inclusive: Unicode code points of text, bytes of binary values, items of lists, entries of maps.
@@ -38,9 +40,9 @@ class LengthRange:
         lengths = self._measure(values)
         tests = []
         if self._low is not None:
-            tests.append(pc.less(lengths, pa.scalar(self._low, pa.int64())))
+            tests.append(pc.less(lengths, pa.scalar(min(self._low, _LONGEST), pa.int64())))
         if self._high is not None:
-            tests.append(pc.greater(lengths, pa.scalar(self._high, pa.int64())))
+            tests.append(pc.greater(lengths, pa.scalar(min(self._high, _LONGEST), pa.int64())))
         outside = tests[0] if len(tests) == 1 else pc.or_(tests[0], tests[1])
         return Judgement(tuple(finding(outside, self._field.name, values, self._message)), values.null_count)
 

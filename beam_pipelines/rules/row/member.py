@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from decimal import Decimal
 
 import numpy as np
@@ -70,8 +71,25 @@ def _typed(value: Scalar, at: int, kind: pa.DataType) -> pa.Array:
     wanted = _WRITTEN.get(family(kind), (str,))
     typed, wrong = pa.nulls(1, kind), None
     if isinstance(value, wanted) and isinstance(value, bool) == (wanted == (bool,)):
-        written = Decimal(str(value)) if pa.types.is_decimal(kind) else value
-        typed, wrong = convert_column(pa.array([written]), kind)
+        with contextlib.suppress(OverflowError, pa.ArrowInvalid):  # a number that is of no type of Arrow's
+            typed, wrong = convert_column(_written(value, kind), kind)
     if wrong is not None or typed.null_count:
         raise RuleMisfit(f"expected a value that a field of type {kind} can hold, got {shown(value)}", f"values[{at}]")
     return typed
+
+
+def _written(value: Scalar, kind: pa.DataType) -> pa.Array:
+    """Return one value as it is written, for a field of a type. Arrow takes a whole number for one of 64 bits with a sign.
+
+    Raises:
+        OverflowError: A whole number that neither such a field nor 64 bits can hold.
+        pyarrow.ArrowInvalid: A decimal of too many digits.
+    """
+    if pa.types.is_decimal(kind):
+        return pa.array([Decimal(str(value))])
+    if isinstance(value, int) and value >= 2**63:
+        if pa.types.is_uint64(kind):
+            return pa.array([value], kind)
+        if pa.types.is_floating(kind) and float(value) == value:
+            return pa.array([float(value)])
+    return pa.array([value])

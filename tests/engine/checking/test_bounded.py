@@ -113,7 +113,7 @@ def same(came: Came, expected: Result) -> None:
 
 
 def test_every_kind_of_rule_is_tried() -> None:
-    assert {rule["type"] for rule in RULES} == set(kinds._HOMES) - {"monotonic"}
+    assert {rule["type"] for rule in RULES} == set(kinds._HOMES) - {"monotonic", "drift"}  # which CheckRows refuses
     told = check(PEOPLE, NAMED, references={"countries": COUNTRIES}, now=NOW)
     quiet = [one.rule.id for one in told.rules if one.holds is not False and not one.tally.violated and not one.tally.failed]
     assert quiet == ["18-row-count", "23-freshness"]

@@ -285,7 +285,7 @@ class Drill:
         return found
 
     def _ledger(self, statement: str) -> list[tuple[Any, ...]]:
-        if self.world.system == "parquet":
+        if self.world.system in ("parquet", "csv"):
             return self.world.sqlite(self.world.folder / ".beam_pipelines" / "state.db", statement)
         return self.world.target(statement)
 
@@ -327,7 +327,7 @@ class Drill:
         else:
             newest = [(None,) if self.whole else self.world.crm(f"SELECT max(updated_at) FROM {table}")[0] for table in self.tables]
         assert [(json.loads(mark)["text"].replace("T", " ")[:19] if mark else None,) for (mark,) in found] == newest
-        if self.world.system == "parquet":
+        if self.world.system in ("parquet", "csv"):
             assert self._ledger("SELECT * FROM _beam_pipelines_moves") == []
 
 

@@ -19,7 +19,7 @@ WORLDS = [
     for system in ("duckdb", "postgresql", "sqlite", "parquet", "portable")
     for path in ("full", "increment", "replace", "replace-by-keys")
     if (system, path) != ("parquet", "replace-by-keys")
-] + [("postgresql", "copy"), ("postgresql", "bulk-copy"), ("postgresql", "full-with-server-state")]
+] + [("csv", "replace"), ("postgresql", "copy"), ("postgresql", "bulk-copy"), ("postgresql", "full-with-server-state")]
 PART = 48  # of what is done in part, one in so many
 OURS = ("duckdb", "postgresql")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,9 @@ def test_nothing_found_names_the_pattern_and_the_folder(folder: Path) -> None:
 )
 def test_patterns_match_whole_names(pattern: str, name: str, fits: bool) -> None:
     assert bool(matcher(pattern).fullmatch(name)) is fits
+
+
+def test_a_file_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.parquet")).touch()
+    with pytest.raises(PlanError, match=r"expected a file name in UTF-8, got .*udcff.parquet': rename it"):
+        by_path(tmp_path, "*.parquet")

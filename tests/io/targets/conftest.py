@@ -19,7 +19,7 @@ from beam_pipelines.columnar.cast import conform
 from beam_pipelines.io.connections import Connections, variable
 from beam_pipelines.io.connector import Policy, Target
 from beam_pipelines.io.duckdb.target import DuckDbTarget
-from beam_pipelines.io.files.target import ParquetTarget
+from beam_pipelines.io.files.target import FileTarget
 from beam_pipelines.io.postgres.target import PostgresTarget
 from beam_pipelines.io.sql.portable_target import PortableTarget
 from beam_pipelines.io.sqlite.target import SqliteTarget
@@ -161,7 +161,7 @@ class ParquetPlace(Place):
 
     def target(self) -> Target:
         model = FileDestination(path="{table}", format="parquet")
-        return ParquetTarget(model, None, self.folder, RunContext("0" * 12, STARTED, state=f"sqlite:///{self.file}"))
+        return FileTarget(model, None, self.folder, RunContext("0" * 12, STARTED, state=f"sqlite:///{self.file}"))
 
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         return SqlitePlace.sql(self, *statements)  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import io
 import json
 import threading
@@ -9,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -44,10 +47,10 @@ class Out:
         self.server, self.bucket, self._loads, self._open = server, bucket, loads, list[BucketTarget]()
         self.state = f"sqlite:///{base / 'state.db'}"
 
-    def target(self, prefix: str = "out/", **model: Any) -> BucketTarget:
+    def target(self, prefix: str = "out/", given: str = "parquet", **model: Any) -> BucketTarget:
         connection = Connections(None, {variable("lake"): json.dumps(self.server.connection(self.bucket))}).get("lake")
-        destination = FileDestination.model_validate({"bucket": "lake", "prefix": prefix, "format": "parquet", **model})
-        self._open.append(BucketTarget(destination, connection, None, RunContext("0" * 12, STARTED, state=self.state)))
+        destination = FileDestination.model_validate({"bucket": "lake", "prefix": prefix, "format": given, **model})
+        self._open.append(BucketTarget(destination, connection, None, RunContext("0" * 12, STARTED, state=self.state), given))
         return self._open[-1]
 
     def run(self, target: BucketTarget, run: str, load: str = "lake/out/", **policy: Any) -> Any:
@@ -118,6 +121,40 @@ def test_one_object_is_exchanged_and_staged_ones_are_joined_in_their_order(out: 
     assert len(out.objects()) == 1
     with pytest.raises(PlanError, match="cannot be added to one Parquet file"):
         out.target("all.parquet")
+
+
+def avro(data: bytes) -> list[Any]:
+    return [tuple(row.values()) for row in fastavro.reader(io.BytesIO(data))]  # type: ignore[union-attr]
+
+
+READERS: dict[tuple[str, str], Callable[[bytes], list[Any]]] = {
+    ("avro", ".avro"): avro,
+    ("json", ".json"): lambda data: [tuple(row.values()) for row in json.loads(data)],
+    ("jsonl", ".jsonl.gz"): lambda data: [tuple(json.loads(line).values()) for line in gzip.decompress(data).splitlines()],
+    ("csv", ".csv"): lambda data: [(int(i), n, int(v)) for i, n, v in list(csv.reader(io.StringIO(data.decode())))[1:]],
+}
+
+
+@pytest.mark.parametrize(("form", "ending"), READERS)
+def test_every_format_is_written_in_folders_and_joined_in_one_object(out: Out, form: str, ending: str) -> None:
+    read = READERS[form, ending]
+    compression = {"compression": "gzip"} if ending.endswith(".gz") else {}
+    target = out.target("out/", form, **compression)
+    out.run(target, "a").stage([ADA]).stage([BOB], order=1).commit()
+    assert {key: read(data) for key, data in out.objects().items()} == {
+        f"out/{A}-00000{ending}": [ADA],
+        f"out/{A}-00001{ending}": [BOB],
+    }
+    known = target.describe("lake/out/")
+    assert known is not None
+    assert known.schema.names == (SCHEMA.names if form == "avro" else [])
+    one = out.target(f"all{ending}", form, mode="replace", **compression)
+    out.run(one, "b", f"lake/all{ending}", **REPLACE).stage([BOB], order=2).stage([ADA], order=1).commit()
+    assert read(out.objects()[f"all{ending}"]) == [ADA, BOB]
+    run = out.run(target, "c").stage([CYD])
+    (key,) = [key for key in out.objects() if ".bp_staging/" in key]
+    out.server.put(out.bucket, key, b"short")
+    assert run.commit().code == "staging-lost"
 
 
 def test_an_empty_source_leaves_what_is_there(out: Out) -> None:
@@ -247,7 +284,7 @@ def test_lost_staging_is_refused(out: Out, loss: str) -> None:
 
 
 def test_what_another_target_of_the_service_promised_is_left_to_it(out: Out, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from beam_pipelines.io.files.target import ParquetTarget
+    from beam_pipelines.io.files.target import FileTarget
 
     target = out.target()
     run = out.run(target, "a").stage([ADA])
@@ -255,7 +292,7 @@ def test_what_another_target_of_the_service_promised_is_left_to_it(out: Out, tmp
         patch.setattr(type(target._store), "copy", lambda *_: (_ for _ in ()).throw(_Died()))
         with pytest.raises(_Died):
             run.commit()
-    local = ParquetTarget(FileDestination(path="out", format="parquet"), None, tmp_path, RunContext("0" * 12, STARTED, state=out.state))
+    local = FileTarget(FileDestination(path="out", format="parquet"), None, tmp_path, RunContext("0" * 12, STARTED, state=out.state))
     local.fulfil("shop")
     local.close()
     assert out.files() == {}

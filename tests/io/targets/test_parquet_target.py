@@ -15,11 +15,11 @@ import pytest
 
 from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connections import Connections, variable
-from beam_pipelines.io.files import stage
 from beam_pipelines.io.files import target as module
-from beam_pipelines.io.files.stage import ParquetStaging
-from beam_pipelines.io.files.target import ParquetTarget
+from beam_pipelines.io.files.stage import RowStaging
+from beam_pipelines.io.files.target import FileTarget
 from beam_pipelines.io.files.types import written
+from beam_pipelines.io.files.writing import parquet
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.facts import Staged
 from beam_pipelines.spec.destination import FileDestination
@@ -33,19 +33,19 @@ class Out:
     """A destination, and plain pyarrow to look at it."""
 
     def __init__(self, base: Path, loads: Callable[[Any], Any]) -> None:
-        self.base, self._loads, self._open = base, loads, list[ParquetTarget]()
+        self.base, self._loads, self._open = base, loads, list[FileTarget]()
         self.state = f"sqlite:///{base / 'state.db'}"
 
-    def target(self, path: str = "out", **model: Any) -> ParquetTarget:
+    def target(self, path: str = "out", **model: Any) -> FileTarget:
         connection = model.pop("connection", None)
         if connection is None:
             model = {"path": path, "format": "parquet", **model}
         destination = FileDestination.model_validate(model)
         context = RunContext("0" * 12, STARTED, state=model.get("state", self.state))
-        self._open.append(ParquetTarget(destination, connection, self.base, context))
+        self._open.append(FileTarget(destination, connection, self.base, context))
         return self._open[-1]
 
-    def run(self, target: ParquetTarget, run: str, load: str = "out", schema: pa.Schema = SCHEMA, **policy: Any) -> Any:
+    def run(self, target: FileTarget, run: str, load: str = "out", schema: pa.Schema = SCHEMA, **policy: Any) -> Any:
         """A prepared run."""
         return self._loads(target).begin(schema, run=run * 12, load=load, **policy)
 
@@ -373,7 +373,7 @@ def test_the_compression_asked_for_is_used(out: Out, given: str | None, found: s
 
 
 def test_row_groups_are_large_and_memory_is_not(tmp_path: Path) -> None:
-    staging, schema = ParquetStaging(tmp_path, "snappy"), pa.schema([("id", pa.int64()), ("text", pa.string())])
+    staging, schema = RowStaging(tmp_path), pa.schema([("id", pa.int64()), ("text", pa.string())])
     batch = pa.RecordBatch.from_arrays([pa.array(range(50_000)), pa.array([f"text {n % 10}" for n in range(50_000)])], schema=schema)
     stager = staging.stager("rows", schema, 0)
     before, most = pa.total_allocated_bytes(), 0
@@ -388,8 +388,8 @@ def test_row_groups_are_large_and_memory_is_not(tmp_path: Path) -> None:
 
 
 def test_wide_rows_make_smaller_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "GROUP_BYTES", 1 << 20)
-    staging, schema = ParquetStaging(tmp_path, "snappy"), pa.schema([("text", pa.string())])
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 1 << 20)
+    staging, schema = RowStaging(tmp_path), pa.schema([("text", pa.string())])
     stager = staging.stager("rows", schema, 0)
     for _ in range(4):
         stager.write(pa.RecordBatch.from_pylist([{"text": "x" * 600_000}], schema=schema))
@@ -402,8 +402,8 @@ def test_a_full_disk_while_staging_is_said_and_nothing_is_left(out: Out) -> None
     stager = run.target.stager(run.name(), SCHEMA, 0)
 
     class Full:
-        def write_table(self, *_: Any, **__: Any) -> None:
-            raise OSError(28, "No space left on device")
+        def write(self, *_: Any) -> None:
+            """It fits into memory."""
 
         def close(self) -> None:
             raise OSError(28, "No space left on device")
@@ -455,7 +455,7 @@ def test_what_cannot_be_done_is_refused_when_it_is_planned(out: Out) -> None:
 
 
 def test_outside_of_a_run_nothing_is_known_and_nothing_can_be_loaded(tmp_path: Path) -> None:
-    target = ParquetTarget(FileDestination(path="out", format="parquet"), None, tmp_path, None)
+    target = FileTarget(FileDestination(path="out", format="parquet"), None, tmp_path, None)
     assert (target.heads("shop"), target.rows("shop", "a"), target.describe("out")) == ({}, [], None)
     with pytest.raises(FatalError, match="state store"), target.transaction():
         pass
@@ -472,7 +472,7 @@ def test_the_ledger_may_be_in_postgresql_and_named_like_a_connection(
     StateStore(postgres_database).close()
     for number, state in enumerate((postgres_database, "store")):
         context = RunContext("0" * 12, STARTED, connections=str(file), state=state)
-        target = ParquetTarget(FileDestination(path="out", format="parquet"), None, tmp_path, context)
+        target = FileTarget(FileDestination(path="out", format="parquet"), None, tmp_path, context)
         run = loads(target).begin(SCHEMA, load="out", run=str(number) * 12).stage([ADA])
         assert run.commit() == run.commit()
         assert target.standing("shop", "out").generation == number + 1
@@ -485,7 +485,7 @@ def test_the_ledger_lives_with_the_state_store_in_one_file(tmp_path: Path, loads
 
     with StateStore(f"sqlite:///{tmp_path / 'state.db'}") as store:
         context = RunContext("0" * 12, STARTED, store=store.id, state=f"sqlite:///{tmp_path / 'state.db'}")
-        target = ParquetTarget(FileDestination(path="out", format="parquet"), None, tmp_path, context)
+        target = FileTarget(FileDestination(path="out", format="parquet"), None, tmp_path, context)
         loads(target).begin(SCHEMA, load="out").stage([ADA]).commit()
         assert store.executions() == []
         target.close()
@@ -493,4 +493,4 @@ def test_the_ledger_lives_with_the_state_store_in_one_file(tmp_path: Path, loads
 
 def test_files_have_a_place_by_which_they_are_told_from_other_targets(tmp_path: Path) -> None:
     model = FileDestination(path="out/{table}", format="parquet")
-    assert ParquetTarget(model, None, tmp_path).place == (tmp_path / "out").as_uri()
+    assert FileTarget(model, None, tmp_path).place == (tmp_path / "out").as_uri()
