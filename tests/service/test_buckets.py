@@ -140,11 +140,13 @@ def test_no_secret_of_a_bucket_is_shown_or_kept(desk: Desk, s3_server: BucketSer
     environment = {"LAKE_KEY": "AKIA-not-to-be-seen", "LAKE_SECRET": "word-not-to-be-seen"}
     tested = command(desk, "connections", "test", "service.json", environment=environment)
     assert (tested.returncode, tested.stdout.count("OK")) == (0, 2), tested.stdout + tested.stderr
+    alone = command(desk, "connections", "test", "lake", environment=environment)
+    assert (alone.returncode, "bucket 'secrets' of S3 at http" in alone.stdout) == (0, True), alone.stdout + alone.stderr
     done = command(desk, "run", "service.json", "--log-level", "debug", *desk.options, environment=environment)
     assert done.returncode == 0, done.stderr
     (desk.folder / "connections.yaml").unlink()
     kept = b"".join(path.read_bytes() for path in desk.folder.rglob("*") if path.is_file())
-    for text in (tested.stdout, tested.stderr, done.stdout, done.stderr, kept.decode("latin-1")):
+    for text in (alone.stdout, alone.stderr, tested.stdout, tested.stderr, done.stdout, done.stderr, kept.decode("latin-1")):
         assert "not-to-be-seen" not in text
 
 

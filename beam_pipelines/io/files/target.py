@@ -294,6 +294,8 @@ class FileTarget(HomedTarget):
             promised = self.ledger.promised(tx, service) if tx is not None and self.has_table(tx, self.ledger.moves) else {}
         for (load, run), moves in promised.items():
             if not all(map(self._owns, moves)):
+                # Not lost: another target of the service does it, or a run with the destination that it was promised for.
+                _LOG.warning("what run %s committed to %r is elsewhere (%s), and waits for a run that goes there", run, load, moves[0].path)
                 continue
             try:
                 self._keep(moves)

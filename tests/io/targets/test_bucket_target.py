@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -283,7 +284,9 @@ def test_lost_staging_is_refused(out: Out, loss: str) -> None:
     assert (run.commit().code, out.files()) == ("staging-lost", {})
 
 
-def test_what_another_target_of_the_service_promised_is_left_to_it(out: Out, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_target_of_the_service_promised_is_left_to_it(
+    out: Out, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     from beam_pipelines.io.files.target import FileTarget
 
     target = out.target()
@@ -295,6 +298,7 @@ def test_what_another_target_of_the_service_promised_is_left_to_it(out: Out, tmp
     local = FileTarget(FileDestination(path="out", format="parquet"), None, tmp_path, RunContext("0" * 12, STARTED, state=out.state))
     local.fulfil("shop")
     local.close()
+    assert re.search(rf"run {A} committed to 'lake/out/' is elsewhere \({out.server.scheme}://{out.bucket}/out/.*waits", caplog.text)
     assert out.files() == {}
     out.target().fulfil("shop")
     assert out.files() == {f"out/{A}-00000.parquet": [ADA]}
