@@ -125,6 +125,33 @@ def test_examples_are_the_first_of_each_rule(rows: Desk) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("system", ["duckdb", "sqlite", "postgresql", "files"])
+def test_the_ledger_shows_rows_of_the_last_run_alone(rows: Desk, system: str, postgres_database: str) -> None:
+    places = {"duckdb": "duckdb:///kept.duckdb", "sqlite": "sqlite:///kept.db", "postgresql": postgres_database}
+    destination = {"type": "file", "path": "valid.parquet", "mode": "replace"}
+    if system != "files":
+        rows.connect(kept=places[system])
+        destination = {"type": "database", "connection": "kept", "table": "valid", "mode": "replace"}
+    define(rows, destination=destination, profile=True)
+    runs = [rows.ran()["runId"], rows.run().execution.run, rows.ran()["runId"]]
+    query = "SELECT run, counts FROM {}_beam_pipelines_loads WHERE service = 'checker'"
+    found = {
+        "duckdb": lambda: rows.duckdb("kept.duckdb", query.format("")),
+        "sqlite": lambda: rows.sqlite("kept.db", query.format("")),
+        "postgresql": lambda: rows.postgres(postgres_database, query.format("")),
+        "files": lambda: rows.sqlite(".beam_pipelines/state.db", query.format("")),
+    }[system]()
+    assert sorted(run for run, _ in found) == sorted(runs)
+    assert {run: ("p20@x.org" in counts or "p2@x.org" in counts) for run, counts in found} == dict(
+        zip(runs, [False, False, True], strict=True)
+    )
+    with rows.store() as store:
+        for run in runs:  # where they are kept as long as somebody wants them
+            execution = store.execution(run)
+            assert execution is not None
+            assert "@x.org" in json.dumps(execution.to_json())
+
+
 def test_insert_adds_and_replace_keeps_the_last_run_alone_also_where_it_found_nothing(rows: Desk) -> None:
     replaced = {
         "rejected": {**VIOLATIONS, "table": "bad", "mode": "replace"},

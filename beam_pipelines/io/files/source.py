@@ -181,7 +181,8 @@ def _batches(path: Stored, groups: Sequence[int], schema: pa.Schema) -> Iterator
             path.open() as opened,
             pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True) as file,
         ):
-            there = [name for name in schema.names if name in file.schema_arrow.names]
+            known = set(file.schema_arrow.names)  # made anew at each look: of 5,000 columns that took 40 s
+            there = [name for name in schema.names if name in known]
             width = _bytes(file, groups, set(there)) / max(1, _rows(file, groups))
             rows = max(1, min(MAX_ROWS, int(MAX_BYTES / max(1.0, width))))
             for batch in file.iter_batches(rows, row_groups=list(groups), columns=there, use_threads=False):

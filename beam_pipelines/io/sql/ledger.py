@@ -189,6 +189,30 @@ class Ledger:
             (json.dumps(counts.to_json()), status, _now(), window.service, window.load, window.run),
         )
 
+    def forget_shown(self, tx: Session, window: Window) -> None:
+        """Take what earlier runs show of rows out of their counts: it would stay for ever, and be read by each run that looks back.
+
+        Runs of the same state store alone: before this one began they were recorded there, where what is shown is kept as long as is
+        wanted. Of another store's runs nothing is known.
+        """
+        where = f"service = ? AND {_LOAD} = ?"
+        found = tx.execute(
+            f"SELECT run, counts FROM {self.loads} WHERE {where} AND run <> ? AND generation BETWEEN ? AND ? AND counts IS NOT NULL"
+            f" AND store = (SELECT store FROM {self.loads} WHERE {where} AND run = ?)",
+            (
+                *(window.service, window.load, window.run, window.generation - 1, window.generation),
+                *(window.service, window.load, window.run),
+            ),
+        )
+        for run, text in found.rows:
+            counts = json.loads(text)
+            showing = [step for step in counts["tally"]["steps"] if step.get("profile") or step.get("examples", {}).get("told")]
+            for step in showing:
+                step.update(profile=(), examples={})
+            if showing:
+                key = (json.dumps(counts), window.service, window.load, run)
+                tx.execute(f"UPDATE {self.loads} SET counts = ? WHERE {where} AND run = ?", key)
+
     def set_mark(self, tx: Session, service: str, load: str, mark: Mark | None, fingerprint: str | None) -> Standing:
         """Set or clear the watermark by hand; the generation moves on, so that a run in flight is fenced.
 

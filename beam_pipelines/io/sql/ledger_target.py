@@ -248,6 +248,7 @@ class LedgerTarget(ABC):
             warned = self._judge(policy, tally, merged) or warned
             counts = LoadCounts(tally, merged, watermark=mark, budget_exceeded=bool(warned), message=warned)
             self.ledger.complete(tx, window, counts)
+            self.ledger.forget_shown(tx, window)
             return counts, self.ledger.letters(tx, window.service, window.run)
 
     def _record_failure(self, window: Window, failed: LoadCounts) -> tuple[LoadCounts, set[str] | None]:

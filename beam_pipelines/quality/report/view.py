@@ -177,9 +177,7 @@ def _column(column: Mapping[str, Any]) -> dict[str, Any]:
         "mean": figure(column.get("mean")),
         "withheld": bool(column.get("withheld")),
         "box": box,
-        "top": []
-        if box
-        else [{**one, "width": _width(share(one["count"], there)), "share": percent(share(one["count"], there))} for one in top],
+        "top": [] if box else [_often(one, there) for one in top],
     }
 
 
