@@ -20,6 +20,7 @@ from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import acquainted, added_without, joins_of
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Target
+from beam_pipelines.io.files.format import format_of
 from beam_pipelines.io.sql.relation import decide_kind, match_column
 from beam_pipelines.io.sql.swap import obstructed
 from beam_pipelines.pricing import metered_steps
@@ -455,7 +456,7 @@ def _notes(job: Job, policy: Policy, steps: Sequence[Step], target: Target, curs
         ]
     if calls.asks(job):
         notes.append("what is tried again, of a run or of a part of it, asks an API again: what it is asked must change nothing there")
-    if policy.whole and not target.traits.transactional and not job.load_of("{table}").lower().endswith((".parquet", ".pq")):
+    if policy.whole and not target.traits.transactional and format_of(job.load_of("{table}")) != target.traits.system:
         notes.append("while the files of the folder are exchanged, a reader may see old and new ones; one file as path has no such moment")
     if True in [step.needs_sample for step in steps]:  # of each, for it finds the function
         notes.append(

@@ -12,7 +12,8 @@ import pyarrow as pa
 from beam_pipelines.columnar import size
 from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.rules.compiled import Compiled, compile_rules
-from beam_pipelines.rules.dataset.rule import Measures, Past, Verdict
+from beam_pipelines.rules.dataset.measures import Measures, Past
+from beam_pipelines.rules.dataset.rule import Verdict
 from beam_pipelines.rules.field import RuleMisfit
 from beam_pipelines.rules.judgement import Judgement
 from beam_pipelines.rules.key.scope import stream_keys

@@ -13,7 +13,7 @@ import pyarrow as pa
 from beam_pipelines.columnar import origin
 from beam_pipelines.errors import FatalError
 from beam_pipelines.rules.compiled import Compiled
-from beam_pipelines.rules.dataset.rule import Measures
+from beam_pipelines.rules.dataset.measures import Measures
 from beam_pipelines.rules.judgement import Judgement
 from beam_pipelines.rules.key.unique import Repeats
 from beam_pipelines.rules.result import RuleResult

@@ -14,7 +14,8 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.rules.aside import rejected_rows, violation_rows
 from beam_pipelines.rules.compiled import Compiled, compile_rules
-from beam_pipelines.rules.dataset.rule import Measures, Verdict
+from beam_pipelines.rules.dataset.measures import Measures
+from beam_pipelines.rules.dataset.rule import Verdict
 from beam_pipelines.rules.examples import examples
 from beam_pipelines.rules.judgement import Judgement, Positions
 from beam_pipelines.rules.key.reference import References

@@ -21,8 +21,8 @@ from beam_pipelines.errors import PlanError, SpecError
 from beam_pipelines.rules import check
 from beam_pipelines.rules.compiled import compile_rules
 from beam_pipelines.rules.dataset.distinct import Distinct
+from beam_pipelines.rules.dataset.measures import Measures
 from beam_pipelines.rules.dataset.quantiles import Quantiles
-from beam_pipelines.rules.dataset.rule import Measures
 from beam_pipelines.rules.models import rule_set
 from tests.rules.tables import cut, of
 

@@ -95,6 +95,14 @@ def test_rejected_rows_and_violations_are_files_of_text_too(desk: Desk) -> None:
     assert sorted(int(row["id"]) for row in bad) == list(range(15, 20))
 
 
+@pytest.mark.no_bundle
+def test_a_plan_says_what_readers_of_a_folder_may_see(desk: Desk) -> None:
+    (desk.folder / "in.csv").write_text("id\n1\n")
+    for path, told in (("out", True), ("out/all.csv.gz", False)):
+        define(desk, "Told", {"path": "in.csv"}, {"type": "file", "path": path, "format": "csv", "mode": "replace"})
+        assert ("a reader may see old and new ones" in str(desk.service.plan())) is told
+
+
 def test_another_type_is_refused_beside_what_the_service_wrote(desk: Desk) -> None:
     for kind, code in (("bigint", None), ("text", "schema-changed")):
         (desk.folder / "in.csv").write_text("id\n1\n2\n")

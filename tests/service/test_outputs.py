@@ -450,7 +450,7 @@ def test_the_plan_shows_where_they_go(rows: Desk) -> None:
         ),
         ({"rejected": {"type": "file", "path": "./valid.parquet", "mode": "replace"}}, "'./valid.parquet', where the destination goes"),
         ({"rejected": {"type": "file", "path": ".", "format": "parquet"}}, "got '.', where the destination goes"),
-        ({"rejected": {"type": "file", "path": "bad.csv"}}, "validation.rejected: files of format 'csv' are not written yet"),
+        ({"rejected": {"type": "file", "path": "bad.csv"}}, "rejected: destination.mode: rows cannot be added to one CSV file"),
         (
             {"rejected": {"type": "file", "path": "bad.parquet"}},
             "rejected: destination.mode: rows cannot be added to one Parquet file",

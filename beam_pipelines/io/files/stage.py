@@ -105,10 +105,13 @@ class RowStager(StagedFileWriter):
         """Add the rows of a finished file.
 
         Raises:
-            FatalError: It is gone or broken (`staging-lost`).
+            FatalError: It is gone or broken (`staging-lost`), or its rows cannot be written (`stage-failed`).
         """
+        path = self._home.path(staged.name)
         with readable(staged):
-            self._writer.append(str(self._home.path(staged.name)))
+            path.stat()
+            with self._failing():
+                self._writer.append(str(path))
         self._rows += staged.rows
 
     def abort(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.files.target import FileTarget
+from beam_pipelines.io.files.writing import csv
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.spec.destination import FileDestination
 
@@ -101,6 +102,17 @@ def test_lost_staging_is_refused(out: Out, given: str, where: str, loss: str) ->
         (file,) = (out.base / "out" / ".bp_staging").glob(f"{name}.staged")
         file.write_bytes(file.read_bytes()[:-3])
     assert run.commit().code == "staging-lost"
+    assert out.files() == {}
+
+
+def test_a_disk_that_is_full_when_files_become_one_is_said(out: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = out.run(out.target("csv", "out/all.csv", mode="replace"), "a", "out/all.csv", **REPLACE).stage([ADA]).stage([BOB], order=1)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(csv, "copied", full)
+    assert run.commit().code == "stage-failed"
     assert out.files() == {}
 
 
