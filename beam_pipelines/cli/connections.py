@@ -169,12 +169,12 @@ def _check_connection(connection: Connection, known: Connections) -> str:
     if connection.kind == "url":
         # A target of any system says what answers; it is neither written to nor made by that.
         return _checked(registry.open_target(DatabaseDestination(connection=connection.name, table="none"), known))
-    if connection.kind == "bucket" and connection.path is not None:
-        if not connection.path.is_dir():
-            raise PlanError(f"expected a folder at {str(connection.path)!r}, there is none", code="connection-invalid")
-        return f"folder {connection.path}"
+    if connection.kind == "bucket":
+        from beam_pipelines.io.objects.place import store_of
+
+        return store_of(connection).check()
     raise PlanError(
-        f"connections of kind {connection.kind!r} are not served yet; this version serves databases, local folders and HTTP APIs",
+        f"connections of kind {connection.kind!r} are not served yet; this version serves databases, folders, buckets and HTTP APIs",
         code="not-served",
     )
 

@@ -4,9 +4,10 @@
     analytics-warehouse: warehouse.duckdb
     incoming: {path: ./incoming}
 
-A value is a URL, a path of a database file, or a mapping: `{url, user, password}` for a database, `{path}`, `{url: file:///...}` or
-`{endpoint, accessKey, secretKey}` for a bucket, `{bootstrap.servers: ...}` for Kafka. Relative paths are relative to the connections file
-(in a variable: to the working directory). Secrets are resolved when a client asks for them, and neither class can be pickled or shown.
+A value is a URL, a path of a database file, or a mapping: `{url, user, password}` for a database, `{path}`, `{url: file:///...}`,
+`{endpoint, accessKey, secretKey}`, `{url: s3://..., region}` or `{url: gs://..., credentials}` for a bucket, `{bootstrap.servers: ...}` for
+Kafka. Relative paths are relative to the connections file (in a variable: to the working directory). Secrets are resolved when a client
+asks for them, and neither class can be pickled or shown.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ __all__ = ["PREFIX", "Connection", "Connections", "variable"]
 
 PREFIX = "BEAM_PIPELINES_CONNECTION_"
 _DATABASE_KEYS = ("url", "user", "password")
-_BUCKET_KEYS = ("path", "url", "endpoint", "region", "accessKey", "secretKey")
+_BUCKET_KEYS = ("path", "url", "endpoint", "region", "accessKey", "secretKey", "sessionToken", "credentials")
 _BUCKET_SCHEMES = ("file", "s3", "gs")
 _BARE_FILE = re.compile(r"^file:", re.IGNORECASE)
 
@@ -244,6 +245,18 @@ class Connections:
             code="connection-missing",
             details={"connection": name, "file": str(self.file) if self.file else None, "variable": variable(name)},
         )
+
+    def bucket(self, name: str, scheme: str) -> Connection:
+        """Look a bucket up; one that is nowhere is the bucket of that name, entered with what the client's own places hold.
+
+        Args:
+            name: As the definition names it.
+            scheme: `s3` or `gs`.
+
+        Raises:
+            SpecError: As `get`.
+        """
+        return self.get(name) if name in self else Connection(name, "bucket", f"{scheme}://{name}", self._folder, self._here)
 
     def redact(self, text: str) -> str:
         """The text with every secret that was resolved so far replaced by `***`."""

@@ -35,6 +35,7 @@ _TARGETS = {
 _MAX_CELL_BYTES = 32 << 20  # the default of a definition
 _FILES = ("parquet", "csv", "jsonl", "json", "avro")
 _FILE_TARGET = "beam_pipelines.io.files.target:FileTarget"
+_BUCKET_TARGET = "beam_pipelines.io.objects.target:BucketTarget"
 _PORTABLE_SOURCE = "beam_pipelines.io.sql.portable_source:PortableSource"
 _PORTABLE_TARGET = "beam_pipelines.io.sql.portable_target:PortableTarget"
 # Modules of optional clients, and the extra that brings them.
@@ -137,7 +138,9 @@ def open_target(model: Any, connections: Connections, folder: Path | None = None
             ],
         )
     target: Target
-    if system in _FILES:
+    if system in _FILES and connection is not None and connection.path is None:
+        target = _load(_BUCKET_TARGET, system)(model, connection, folder, context, system)
+    elif system in _FILES:
         target = made(model, connection, folder, context, system)
     elif system == "nowhere":
         target = made(model, connection, folder, context)
@@ -166,11 +169,6 @@ def _file_format(model: Any, connections: Connections) -> str:
         connection = connections.get(model.bucket)
         if connection.kind != "bucket":
             raise PlanError(f"expected a bucket as connection {connection.name!r}, got {connection.display}", code="connection-invalid")
-        if connection.path is None:
-            raise PlanError(
-                f"bucket {connection.name!r}: object stores are not served yet; served are folders of this machine ({{path: ./in}})",
-                code="not-served",
-            )
     if given is None:
         shown = repr(model.path) if model.path is not None else "the files"
         message = f"expected format: {' or '.join(_FILES)}, or a name that ends with it, for that of {shown} does not say it"

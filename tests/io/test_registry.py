@@ -92,7 +92,6 @@ def test_targets_are_opened_by_system(known: Connections, name: str, target: str
         (ApiSource(endpoint="https://h/x"), "HTTP APIs"),
         (S3Source(bucket="in"), "S3"),
         (KafkaSource(topic="t"), "Kafka"),
-        (FileSource(bucket="far", format="parquet"), "object stores"),
     ],
 )
 def test_what_no_code_serves_is_refused_with_what_is_served(known: Connections, model: Any, says: str) -> None:

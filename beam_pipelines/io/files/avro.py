@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from beam_pipelines.io.files.avro_file import AvroError, Header, blocks, read_he
 from beam_pipelines.io.files.avro_types import Known, base_type, columns_of, without_uuid
 from beam_pipelines.io.files.format import SUFFIXES, TEXT_KEYS, refuse_keys
 from beam_pipelines.io.files.place import Place
-from beam_pipelines.io.files.stream import stamp, unchanged, unreadable
+from beam_pipelines.io.files.stream import unreadable
 from beam_pipelines.io.files.united import united
+from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
@@ -33,15 +35,17 @@ __all__ = ["AvroSource", "schema_of"]
 
 @dataclass(frozen=True)
 class _File:
-    path: Path
+    path: Stored
     schema: pa.Schema
-    size: int
-    mtime: int
     rows: int  # about
+
+    @property
+    def size(self) -> int:
+        return self.path.size
 
 
 class AvroSource:
-    """Avro files of this machine.
+    """Avro files of this machine or of a bucket.
 
     A file is a range, and says itself what its columns are. Files may differ: they are united by name, and what a file lacks is null in its
     rows. A file that changes between the preparing of a run and its reading stops the run, and so does one that is damaged or cut off.
@@ -82,20 +86,18 @@ class AvroSource:
             raise PlanError("files are read whole: remove the cursor", code="cursor-invalid")
         ranges = []
         for index, file in enumerate(self._files()):
-            known = {"size": file.size, "mtime": file.mtime}
-            bounds = {"file": str(file.path), **known, "billed": file.size, "label": self.place.label(file.path)}
+            bounds = {**file.path.bounds, "billed": file.size, "label": self.place.label(file.path)}
             ranges.append(Range("", table, index, bounds, file.rows, file.size))
         return Fixed(None, False, tuple(ranges), by="no cursor: every file is read")
 
     def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
-        path = Path(bounds["file"])
-        unchanged(path, bounds)
+        path = self.place.at(bounds)
         first = 0
         for batch in prefetch(lambda: gather(_batches(path, schema))):
             yield origin.attach(batch, bounds["label"], first_row=first)
             first += batch.num_rows
-        unchanged(path, bounds)  # while it was read, too
+        path.unchanged()  # while it was read, too
 
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
         files = self._files()
@@ -121,7 +123,7 @@ class AvroSource:
         return united([(file.path, file.schema) for file in files], self.place.label)
 
 
-def schema_of(path: Path) -> pa.Schema:
+def schema_of(path: Stored) -> pa.Schema:
     """The columns of a file.
 
     Raises:
@@ -134,10 +136,12 @@ def schema_of(path: Path) -> pa.Schema:
 class _Opened:
     """A file that stands behind its header."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Stored) -> None:
         try:
-            self._file = pa.OSFile(str(path))
-            self._header = read_header(self._file)
+            with contextlib.ExitStack() as opened:
+                self._file = opened.enter_context(path.open())
+                self._header = read_header(self._file)
+                self._stack = opened.pop_all()
         except (AvroError, OSError, pa.ArrowException) as bad:
             raise unreadable(path, bad) from bad
 
@@ -145,35 +149,34 @@ class _Opened:
         return self._file, self._header
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._stack.close()
 
 
 _opened = _Opened
 
 
-def _columns(path: Path, header: Header) -> pa.Schema:
+def _columns(path: Stored, header: Header) -> pa.Schema:
     try:
         return columns_of(header.schema, Known(str(path)))
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as bad:
         raise unreadable(path, bad, "its schema is none of Avro's") from bad
 
 
-def _looked_at(path: Path) -> _File:
-    known = stamp(path)
+def _looked_at(path: Stored) -> _File:
     with _opened(path) as (file, header):
         schema = _columns(path, header)
         start = file.tell()
         rows = 0
         try:
             for count, _, _ in blocks(file, header):
-                rows = int(count * (known["size"] - start) / max(1, file.tell() - start))
+                rows = int(count * (path.size - start) / max(1, file.tell() - start))
                 break
         except (AvroError, OSError, pa.ArrowException) as bad:
             raise unreadable(path, bad) from bad
-    return _File(path, schema, known["size"], known["mtime"], rows)
+    return _File(path, schema, rows)
 
 
-def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _batches(path: Stored, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The planned columns of a file; columns that the file lacks are null."""
     with _opened(path) as (file, header):
         own = _columns(path, header)

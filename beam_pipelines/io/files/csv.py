@@ -6,7 +6,6 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +21,7 @@ from beam_pipelines.io.files.infer import altered, column_type
 from beam_pipelines.io.files.rows import Rows
 from beam_pipelines.io.files.stream import unreadable
 from beam_pipelines.io.files.text import TextSource
+from beam_pipelines.io.objects.store import Stored
 
 __all__ = ["CsvSource"]
 
@@ -31,7 +31,7 @@ _ALTERED = (
 
 
 class CsvSource(TextSource):
-    """CSV files of this machine.
+    """CSV files of this machine or of a bucket.
 
     The grammar is that of RFC 4180, of Python's `csv` and of Arrow: a quote opens a field at its beginning only, is doubled within it, and
     the field ends where it is closed. Records end with LF, CRLF or CR; empty ones are no rows. An empty field is null, one of two quotes
@@ -41,10 +41,10 @@ class CsvSource(TextSource):
     format: ClassVar[str] = "csv"
     shown: ClassVar[str] = "CSV"
 
-    def dialect(self, path: Path) -> Dialect:
+    def dialect(self, path: Stored) -> Dialect:
         return Dialect(self._delimiter(path).encode(), self.model.quote.encode(), self.longest)
 
-    def head(self, path: Path, pieces: Iterator[Block | Misread], limit: int) -> tuple[tuple[str, ...], Any, int]:
+    def head(self, path: Stored, pieces: Iterator[Block | Misread], limit: int) -> tuple[tuple[str, ...], Any, int]:
         names, rest = self._named(path, pieces)
         if not names:
             return (), {}, 0
@@ -62,7 +62,7 @@ class CsvSource(TextSource):
     def inferred(self, name: str, samples: Sequence[Any]) -> pa.DataType:
         return column_type([sample[name] for sample in samples])
 
-    def rows(self, path: Path, pieces: Iterator[Block | Misread], schema: pa.Schema) -> Iterator[Rows]:
+    def rows(self, path: Stored, pieces: Iterator[Block | Misread], schema: pa.Schema) -> Iterator[Rows]:
         names, rest = self._named(path, pieces)
         if not names:
             return
@@ -77,10 +77,10 @@ class CsvSource(TextSource):
     def inferring(self) -> bool:
         return self.model.header  # without one every column is declared
 
-    def _delimiter(self, path: Path) -> str:
+    def _delimiter(self, path: Stored) -> str:
         return self.model.delimiter or ("\t" if ".tsv" in (suffix.lower() for suffix in path.suffixes[-2:]) else ",")
 
-    def _named(self, path: Path, pieces: Iterator[Block | Misread]) -> tuple[tuple[str, ...], Iterator[Block | Misread]]:
+    def _named(self, path: Stored, pieces: Iterator[Block | Misread]) -> tuple[tuple[str, ...], Iterator[Block | Misread]]:
         """The names of a file's columns, and what follows them."""
         if not self.model.header:
             return tuple(self.declared), pieces
@@ -97,7 +97,7 @@ class CsvSource(TextSource):
                     return names, _chained(rest, pieces)
         return (), iter(())
 
-    def _header(self, path: Path, text: bytes, line: int) -> tuple[str, ...]:
+    def _header(self, path: Stored, text: bytes, line: int) -> tuple[str, ...]:
         """The names in a header; one that is empty is named by its place.
 
         Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from beam_pipelines.errors import FatalError
 from beam_pipelines.io.files.block import Block
 from beam_pipelines.io.files.rows import Bad, Rows, is_text
 from beam_pipelines.io.files.stream import unreadable
+from beam_pipelines.io.objects.store import Stored
 
 __all__ = ["Parser"]
 
@@ -31,7 +31,7 @@ class Parser:
         nulls: Texts that are null where they are not quoted.
     """
 
-    path: Path
+    path: Stored
     names: tuple[str, ...]
     delimiter: str
     quote: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import ClassVar
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ from beam_pipelines.io.files.elements import ArrayError, elements
 from beam_pipelines.io.files.jsonl import JsonLinesSource
 from beam_pipelines.io.files.records import BLOCK_BYTES
 from beam_pipelines.io.files.stream import TextStream, unreadable
+from beam_pipelines.io.objects.store import Stored
 
 __all__ = ["JsonSource"]
 
@@ -28,7 +28,7 @@ class JsonSource(JsonLinesSource):
     format: ClassVar[str] = "json"
     shown: ClassVar[str] = "JSON"
 
-    def pieces(self, stream: TextStream, path: Path, size: int = BLOCK_BYTES) -> Iterator[Block | Misread]:
+    def pieces(self, stream: TextStream, path: Stored, size: int = BLOCK_BYTES) -> Iterator[Block | Misread]:
         try:
             yield from elements(stream.read, self.longest, size)
         except ArrayError as bad:

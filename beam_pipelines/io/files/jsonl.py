@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from beam_pipelines.io.files.json_text import LineError, loads
 from beam_pipelines.io.files.json_values import OTHER_KEY, ShapeError, taker
 from beam_pipelines.io.files.rows import Bad, Rows, is_text
 from beam_pipelines.io.files.text import TextSource
+from beam_pipelines.io.objects.store import Stored
 
 __all__ = ["JsonLinesSource"]
 
@@ -29,7 +29,7 @@ _OPEN, _CLOSED, _LF, _CR = b"{}\n\r"
 
 
 class JsonLinesSource(TextSource):
-    """JSON Lines files of this machine.
+    """JSON Lines files of this machine or of a bucket.
 
     Lines that Arrow reads as the planned columns are read by it, a block at a time; a block in which one is not is read line by line, and
     comes to the same. A key that is no column makes its line a dead letter, a key that a line lacks is null. A column of text takes every
@@ -40,10 +40,10 @@ class JsonLinesSource(TextSource):
     shown: ClassVar[str] = "JSON Lines"
     foreign: ClassVar[tuple[str, ...]] = ("header", "delimiter", "quote", "null_values")
 
-    def dialect(self, path: Path) -> Dialect:  # noqa: ARG002
+    def dialect(self, path: Stored) -> Dialect:  # noqa: ARG002
         return Dialect(longest=self.longest)
 
-    def head(self, path: Path, pieces: Iterator[Block | Misread], limit: int) -> tuple[tuple[str, ...], Any, int]:  # noqa: ARG002
+    def head(self, path: Stored, pieces: Iterator[Block | Misread], limit: int) -> tuple[tuple[str, ...], Any, int]:  # noqa: ARG002
         kinds: dict[str, list[pa.DataType]] = {}
         count = seen = 0
         for piece in pieces:
@@ -68,7 +68,7 @@ class JsonLinesSource(TextSource):
     def may_lack(self, heads: Sequence[Any]) -> bool:  # noqa: ARG002 (a key need not be in every line)
         return True
 
-    def rows(self, path: Path, pieces: Iterator[Block | Misread], schema: pa.Schema) -> Iterator[Rows]:  # noqa: ARG002
+    def rows(self, path: Stored, pieces: Iterator[Block | Misread], schema: pa.Schema) -> Iterator[Rows]:  # noqa: ARG002
         reader = _Lines(schema, frozenset(self.declared))
         for piece in pieces:
             if isinstance(piece, Misread):

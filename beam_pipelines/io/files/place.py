@@ -5,12 +5,18 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connections import Connection
+from beam_pipelines.io.files.stage import FOLDER
+from beam_pipelines.io.objects.local import LocalStore
+from beam_pipelines.io.objects.place import store_of
+from beam_pipelines.io.objects.store import Store, Stored
 
 __all__ = ["Place", "matcher"]
 
@@ -21,13 +27,13 @@ class Place:
 
     Args:
         name: As the definition says it; what messages and the fingerprint show.
-        root: Folder that relative names start from, absolute.
+        store: The folder that relative names start from, or the bucket.
         pattern: Names within it: `*` and `?` within one folder, `**` over folders, `[...]` a choice.
         prefix: What names must begin with, literally.
     """
 
     name: str
-    root: Path
+    store: Store
     pattern: str
     prefix: str = ""
 
@@ -36,16 +42,14 @@ class Place:
         """Read it from a model with `path`, or `bucket`, `prefix` and `pattern`.
 
         Raises:
-            PlanError: The bucket is not a folder of this machine.
+            SpecError: The connection of the bucket cannot be understood, or its client is not installed.
         """
         if connection is None:
-            return cls(model.path, (folder or Path.cwd()).absolute(), model.path)
-        if connection.path is None:
-            raise PlanError(f"bucket {connection.name!r} is not a folder of this machine: {connection.display}", code="not-served")
+            return cls(model.path, LocalStore((folder or Path.cwd()).absolute()), model.path)
         pattern = model.pattern or "**"
-        return cls(f"{connection.name}/{model.prefix}{pattern}", connection.path, pattern, model.prefix)
+        return cls(f"{connection.name}/{model.prefix}{pattern}", store_of(connection), pattern, model.prefix)
 
-    def files(self, suffixes: tuple[str, ...]) -> list[Path]:
+    def files(self, suffixes: tuple[str, ...]) -> list[Stored]:
         """The files that are there now, sorted, each once; those whose name begins with `.` or `_` only when it is named in full.
 
         Args:
@@ -53,43 +57,71 @@ class Place:
 
         Raises:
             PlanError: There is none, or one whose name is no text: origins and records could not tell it.
+            FatalError, TransientError: The store refuses or does not answer.
         """
-        found = self._by_prefix() if self.prefix or self.pattern == "**" else self._by_pattern(suffixes)
+        if not isinstance(self.store, LocalStore):
+            found = [file for file in self.store.list(self.prefix + _literal(self.pattern)) if self._matches(file.key)]
+        elif self.prefix or self.pattern == "**":
+            found = _looked(self.store, self._by_prefix(self.store.root))
+        else:
+            found = _looked(self.store, self._by_pattern(self.store.root, suffixes))
         if not found:
-            raise PlanError(f"expected files that match {self.name!r}, found none in {str(self.root)!r}", code="table-missing")
+            where = str(self.store.root) if isinstance(self.store, LocalStore) else self.store.shown("")
+            raise PlanError(f"expected files that match {self.name!r}, found none in {where!r}", code="table-missing")
         for file in found:
             if str(file) != str(file).encode("utf-8", "replace").decode("utf-8"):
                 raise PlanError(f"expected a file name in UTF-8, got {str(file)!a}: rename it", code="option-invalid")
         return found
 
-    def label(self, file: Path) -> str:
-        """A file's name for origins and messages: within the root where it is there."""
-        return file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else str(file)
+    def label(self, file: Stored) -> str:
+        """A file's name for origins and messages: its key, or within the folder where it is there."""
+        if not isinstance(self.store, LocalStore):
+            return file.key
+        path, root = Path(file.key), self.store.root
+        return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
-    def _by_pattern(self, suffixes: tuple[str, ...]) -> list[Path]:
-        whole = self.root / Path(self.pattern).expanduser()
+    def at(self, bounds: dict[str, Any]) -> Stored:
+        """The file of a range."""
+        return self.store.at(bounds)
+
+    def _matches(self, key: str) -> bool:
+        # What a target of a run has there that is not committed is nobody's yet.
+        staged = f"/{FOLDER}/" in f"/{key}"
+        fits = not staged and key.startswith(self.prefix) and matcher(self.pattern).fullmatch(key[len(self.prefix) :]) is not None
+        return fits and _shown(Path(key))
+
+    def _by_pattern(self, root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+        whole = root / Path(self.pattern).expanduser()
         if whole.is_file():
             return [whole]
         if whole.is_dir():
             return sorted(file for file in whole.iterdir() if file.name.lower().endswith(suffixes) and _shown(file))
         return sorted({Path(name) for name in glob.glob(str(whole), recursive=True) if os.path.isfile(name) and _shown(Path(name))})
 
-    def _by_prefix(self) -> list[Path]:
-        matches = matcher(self.pattern)
+    def _by_prefix(self, root: Path) -> list[Path]:
         found = []
-        for folder, _, names in os.walk(self.root):
+        for folder, _, names in os.walk(root):
             for name in names:
                 file = Path(folder, name)
-                key = file.relative_to(self.root).as_posix()
-                if key.startswith(self.prefix) and matches.fullmatch(key[len(self.prefix) :]) and _shown(file):
+                if self._matches(file.relative_to(root).as_posix()):
                     found.append(file)
         return sorted(found)
+
+
+def _looked(store: LocalStore, paths: Iterable[Path]) -> list[Stored]:
+    return [file for path in paths if (file := store.look(str(path))) is not None]
+
+
+def _literal(pattern: str) -> str:
+    """What a pattern begins with literally: the store need not list what begins otherwise."""
+    return re.split(r"[*?\[]", pattern, maxsplit=1)[0]
 
 
 def _shown(file: Path) -> bool:
     return not file.name.startswith((".", "_"))
 
 
+@lru_cache(maxsize=64)
 def matcher(pattern: str) -> re.Pattern[str]:
     """A glob as a regular expression over a whole name: `*` and `?` stay within a folder, `**/` and `**` do not."""
     parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\])", pattern)

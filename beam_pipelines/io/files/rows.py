@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from beam_pipelines.errors import Code
+from beam_pipelines.io.objects.store import Stored
 
 __all__ = ["Bad", "Head", "Rows", "is_text"]
 
@@ -64,7 +64,7 @@ class Head:
         whole: There are no others.
     """
 
-    path: Path
+    path: Stored
     names: tuple[str, ...]
     sample: Any
     rows: int

@@ -1,4 +1,4 @@
-"""Reads local Parquet files, whole, by row group."""
+"""Reads Parquet files, whole, by row group."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.kinds import is_view, plain_type
 from beam_pipelines.columnar.size import MAX_BYTES, MAX_ROWS, gather
 from beam_pipelines.errors import FatalError, PlanError
+from beam_pipelines.io import spares
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits
 from beam_pipelines.io.files.format import TEXT_KEYS, refuse_keys
 from beam_pipelines.io.files.place import Place
-from beam_pipelines.io.files.stream import unchanged
 from beam_pipelines.io.files.united import united
+from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
@@ -37,11 +38,13 @@ _BUFFER = 1 << 20
 
 @dataclass(frozen=True)
 class _File:
-    path: Path
+    path: Stored
     schema: pa.Schema
     groups: tuple[int, ...]  # rows of each row group
-    size: int
-    mtime: int
+
+    @property
+    def size(self) -> int:
+        return self.path.size
 
     @property
     def rows(self) -> int:
@@ -49,7 +52,7 @@ class _File:
 
 
 class ParquetSource:
-    """Parquet files of this machine.
+    """Parquet files of this machine or of a bucket.
 
     Files may differ in their columns: they are united by name, and what a file lacks is null in its rows. A file that changes between the
     preparing of a run and its reading stops the run. Columns that only the names of folders hold (`year=2026/`) are not made.
@@ -90,20 +93,19 @@ class ParquetSource:
         total = max(1, sum(file.size for file in files))
         cuts = [cut for file in files for cut in _cut(file, max(1, round(parts * file.size / total)))]
         ranges = tuple(
-            Range("", table, index, {**cut.bounds, "label": self.place.label(Path(cut.bounds["file"]))}, cut.rows, cut.bounds["billed"])
+            Range("", table, index, {**cut.bounds, "label": self.place.label(self.place.at(cut.bounds))}, cut.rows, cut.bounds["billed"])
             for index, cut in enumerate(cuts)
         )
         return Fixed(None, False, ranges, by="no cursor: every file is read")
 
     def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
-        path = Path(bounds["file"])
-        unchanged(path, bounds)
+        path = self.place.at(bounds)
         first = int(bounds["first_row"])
         for batch in prefetch(lambda: gather(_batches(path, bounds["row_groups"], schema))):
             yield origin.attach(batch, bounds["label"], first_row=first)
             first += batch.num_rows
-        unchanged(path, bounds)  # while it was read, too
+        path.unchanged()  # while it was read, too
 
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
         files = self._files()
@@ -145,11 +147,9 @@ def _cut(file: _File, parts: int) -> list[_Cut]:
         rows = sum(file.groups[start:end])
         share = file.size if end == len(file.groups) else file.size * (first + rows) // max(1, file.rows)
         bounds = {
-            "file": str(file.path),
+            **file.path.bounds,
             "row_groups": list(range(start, end)),
             "first_row": first,
-            "size": file.size,
-            "mtime": file.mtime,
             "billed": share - billed,
         }
         cuts.append(_Cut(bounds, rows))
@@ -157,23 +157,30 @@ def _cut(file: _File, parts: int) -> list[_Cut]:
     return cuts
 
 
-def _footer(path: Path) -> _File:
+def _footer(path: Stored) -> _File:
+    known: _File | None = spares.noted(note := f"footer {path} {path.size} {path.tag}")
+    if known is not None:  # planning looked: a request to a bucket is dear
+        return known
     try:
-        stat = path.stat()
-        with pq.ParquetFile(path) as file:
+        with path.open() as opened, pq.ParquetFile(opened) as file:
             groups = tuple(file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups))
             schema = pa.schema([(field.name, plain_type(field.type)) for field in file.schema_arrow])
     except (pa.ArrowException, OSError) as bad:
         raise _unreadable(path, bad) from bad
-    return _File(path, schema, groups, stat.st_size, stat.st_mtime_ns)
+    found = _File(path, schema, groups)
+    spares.note(note, found)
+    return found
 
 
-def _batches(path: Path, groups: Sequence[int], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _batches(path: Stored, groups: Sequence[int], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The planned columns of row groups; columns that the file lacks are null."""
     if not len(groups):
         return
     try:
-        with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True) as file:
+        with (
+            path.open() as opened,
+            pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True) as file,
+        ):
             known = set(file.schema_arrow.names)  # made anew at each look: of 5,000 columns that took 40 s
             there = [name for name in schema.names if name in known]
             width = _bytes(file, groups, set(there)) / max(1, _rows(file, groups))
@@ -203,6 +210,6 @@ def _column(batch: pa.RecordBatch, planned: pa.Field) -> pa.Array:
     return column.cast(plain_type(column.type)) if is_view(column.type) else column
 
 
-def _unreadable(path: Path, error: Exception) -> FatalError:
+def _unreadable(path: Stored, error: Exception) -> FatalError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return FatalError(f"{str(path)!r} cannot be read as Parquet, it may be damaged or cut off: {reason}", code="read-failed")

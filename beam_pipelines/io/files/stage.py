@@ -6,7 +6,7 @@ folder of data takes for data. Dead letters are staged as Parquet, whatever the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -67,6 +67,15 @@ class RowStaging(FilesOfStaging):
         if rows != staged.rows:
             raise FatalError(f"expected {staged.rows} rows in the staging file {staged.name}, found {rows}", code="staging-lost")
         return rows
+
+    def confirm(self, parts: Sequence[Staged]) -> None:
+        """See that files are there which were counted a moment ago: another attempt may have moved them since.
+
+        Raises:
+            FatalError: One is not what it was (`staging-lost`).
+        """
+        for part in parts:
+            self.count(part)
 
 
 class RowStager(StagedFileWriter):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import codecs
-from pathlib import Path
-from typing import Any
+import contextlib
 
 import pyarrow as pa
 
 from beam_pipelines.errors import FatalError
+from beam_pipelines.io.objects.store import Stored
 
-__all__ = ["TextStream", "stamp", "unchanged", "unreadable"]
+__all__ = ["TextStream", "unreadable"]
 
 _MARK = codecs.BOM_UTF8
 _OTHER_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -33,7 +33,7 @@ class TextStream:
     on can tell their rows.
 
     Args:
-        path: The file.
+        file: The file.
         compression: `gzip`, `bz2`, `zstd` or None.
         encoding: A name that Python's codecs know.
 
@@ -41,16 +41,18 @@ class TextStream:
         FatalError: It cannot be opened.
     """
 
-    def __init__(self, path: Path, compression: str | None, encoding: str = "utf-8") -> None:
-        self._path = path
+    def __init__(self, file: Stored, compression: str | None, encoding: str = "utf-8") -> None:
+        self._path = file
         name = codecs.lookup(encoding).name
         self._decoder = None if name in ("utf-8", "utf-8-sig") else codecs.getincrementaldecoder(name)(_LOST)
         self._begun = self._ended = False
         try:
-            self._file = pa.OSFile(str(path))
-            self._stream = pa.CompressedInputStream(self._file, compression) if compression else self._file
+            with contextlib.ExitStack() as opened:
+                self._file = opened.enter_context(file.open())
+                self._stream = opened.enter_context(pa.CompressedInputStream(self._file, compression)) if compression else self._file
+                self._opened = opened.pop_all()
         except (pa.ArrowException, OSError) as bad:
-            raise unreadable(path, bad) from bad
+            raise unreadable(file, bad) from bad
 
     def read(self, size: int) -> bytes:
         """The next bytes of text: about `size` of them, none at the end.
@@ -78,8 +80,7 @@ class TextStream:
         return int(self._file.tell())
 
     def close(self) -> None:
-        self._stream.close()
-        self._file.close()
+        self._opened.close()
 
     def __enter__(self) -> TextStream:
         return self
@@ -94,40 +95,7 @@ class TextStream:
         return text.removeprefix(_MARK)
 
 
-def stamp(path: Path) -> dict[str, int]:
-    """What tells a file from what it was: size in bytes, and when it was written.
-
-    Raises:
-        FatalError: It is gone.
-    """
-    try:
-        stat = path.stat()
-    except OSError as gone:
-        raise unreadable(path, gone) from gone
-    return {"size": stat.st_size, "mtime": stat.st_mtime_ns}
-
-
-def unchanged(path: Path, bounds: dict[str, Any]) -> None:
-    """Stop when a file is not what it was when the run was prepared.
-
-    Args:
-        path: The file.
-        bounds: Of its range: `size` in bytes and `mtime` in nanoseconds.
-
-    Raises:
-        FatalError: It is gone, or another.
-    """
-    try:
-        stat = path.stat()
-    except OSError as gone:
-        raise FatalError(
-            f"{str(path)!r} is gone since the run was prepared ({gone.strerror}): start a new run", code="read-failed"
-        ) from gone
-    if (stat.st_size, stat.st_mtime_ns) != (bounds["size"], bounds["mtime"]):
-        raise FatalError(f"{str(path)!r} changed since the run was prepared: start a new run", code="read-failed")
-
-
-def unreadable(path: Path, error: Exception, what: str = "it may be damaged or cut off") -> FatalError:
+def unreadable(path: Stored, error: Exception, what: str = "it may be damaged or cut off") -> FatalError:
     """What to raise of a file that cannot be read."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return FatalError(f"{str(path)!r} cannot be read, {what}: {reason}", code="read-failed")

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ from beam_pipelines.io.files.home import HomedTarget
 from beam_pipelines.io.files.ledger import Move
 from beam_pipelines.io.files.stage import FOLDER, RowStaging
 from beam_pipelines.io.files.writing.form import Form, form_of
+from beam_pipelines.io.objects.local import LocalStore
+from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.sql.session import Session
 from beam_pipelines.io.staging_files import sync
 from beam_pipelines.runs.context import RunContext
@@ -44,14 +47,14 @@ from beam_pipelines.runs.window import Window, schema_from_text
 if TYPE_CHECKING:
     from beam_pipelines.spec.destination import FileDestination
 
-__all__ = ["FileTarget"]
+__all__ = ["TELLING", "FilePlace", "FileTarget", "columns_of"]
 
 _LOG = logging.getLogger(__name__)
-_TELLING = ("parquet", "avro")  # formats whose files say what columns they have
+TELLING = ("parquet", "avro")  # formats whose files say what columns they have
 
 
 @dataclass(frozen=True)
-class _Place:
+class FilePlace:
     """Where the rows of one load go.
 
     Args:
@@ -99,8 +102,6 @@ class FileTarget(HomedTarget):
         given: str = "parquet",
     ) -> None:
         self._form = form_of(given, model.compression)
-        if connection is not None and connection.path is None:
-            raise PlanError(f"bucket {connection.name!r} is not a folder of this machine: {connection.display}", code="not-served")
         self._model, self._bucket = model, connection.path if connection else None
         self._base = (folder or Path.cwd()).absolute()
         self.traits = TargetTraits(given, transactional=False, local=True, folds_case=False, modes=("insert", "replace"))
@@ -117,11 +118,43 @@ class FileTarget(HomedTarget):
             )
         self._root = self._fixed_part(str(name))
         self.place = self._root.absolute().as_uri()
-        super().__init__(context, RowStaging(self._root / FOLDER, self._form))
+        super().__init__(context, self._staged(self._root / FOLDER))
+
+    # What another kind of place does otherwise.
+
+    def _staged(self, folder: Path) -> RowStaging:
+        return RowStaging(folder, self._form)
+
+    def _make(self, folder: Path) -> None:
+        """Have a folder be there."""
+        _make(folder)
+
+    def _identity(self, path: Path) -> str:
+        """What tells a file that is there from another of its name."""
+        return _identity(path) or ""
+
+    def _rows(self, path: Path) -> int:
+        """Rows of a file that goes."""
+        return _rows(path)
+
+    def _promised(self, path: Path) -> str:
+        """How a file is named in a promise."""
+        return str(path)
+
+    def _owns(self, move: Move) -> bool:
+        """Whether this target does what was promised: another of the service may be elsewhere."""
+        return "://" not in move.path
+
+    def _keep(self, moves: Sequence[Move]) -> None:
+        """Do what was promised, in order; each may have been done already."""
+        for move in moves:
+            _keep(move)
+        for folder in {Path(move.path).parent for move in moves}:
+            sync(folder)
 
     # Places.
 
-    def _place(self, load: str) -> _Place:
+    def _place(self, load: str) -> FilePlace:
         """Where a load goes, by its ledger key: the path as the definition has it, or `BUCKET/PREFIX`."""
         if any(sign in load for sign in "*?"):
             raise PlanError(f"destination.path: expected a file or a folder, got a pattern: {load!r}", code="spec-invalid")
@@ -134,13 +167,13 @@ class FileTarget(HomedTarget):
             path, prefix = (whole, "") if single else (self._bucket / start, last)
         path = Path(os.path.normpath(path))
         if self._form.ends(path.name) and not path.is_dir():
-            return _Place(path.parent, self._form, file=path)
+            return FilePlace(path.parent, self._form, file=path)
         if path.is_file():
             raise PlanError(
                 f"destination.path: expected a folder or a name that ends in .{self._form.format}, got the file {load!r}",
                 code="spec-invalid",
             )
-        return _Place(path, self._form, prefix)
+        return FilePlace(path, self._form, prefix)
 
     def location(self, load: str) -> tuple[Path, str, Path | None]:
         """Folder of the files of a load, what their names begin with, and the one file, if it is one."""
@@ -153,7 +186,7 @@ class FileTarget(HomedTarget):
         head, slash, _ = fixed.rpartition("/")
         return self._place(head + slash or ".").folder if template else self._place(name).folder
 
-    def _place_of(self, window: Window) -> _Place:
+    def _place_of(self, window: Window) -> FilePlace:
         place = self._place(window.load)
         if not place.folder.is_relative_to(self._root):
             raise PlanError(f"{window.load!r} is not within {str(self._root)!r}: the name of a table leads out of it", code="mode-refused")
@@ -166,10 +199,11 @@ class FileTarget(HomedTarget):
         place = self._place(table)
         files = place.files()
         for path in sorted(files, key=lambda path: (-path.stat().st_mtime_ns, path.name)):
-            schema = _columns(path, self._form)
+            file = LocalStore(place.folder).look(str(path))
+            schema = columns_of(file, self._form) if file is not None else None
             if schema is not None:
                 return Described(schema)
-        silent = self._form.format not in _TELLING
+        silent = self._form.format not in TELLING
         return Described(pa.schema([])) if (files and silent) or (place.file is None and place.folder.is_dir()) else None
 
     def stored(self, schema: pa.Schema) -> pa.Schema:
@@ -220,7 +254,7 @@ class FileTarget(HomedTarget):
         """The staged files as they will be moved: joined into one where the target is one file, an empty one where the table is emptied."""
         if tally.read or tally.staged_rows:
             # Also when no row arrives: a watermark moves on, and a folder that is not there later was removed by somebody.
-            _make(self._place_of(window).folder)
+            self._make(self._place_of(window).folder)
         parts = tuple(part for part in tally.staged if part.rows)
         for part in parts:
             self._staging.count(part)
@@ -242,17 +276,16 @@ class FileTarget(HomedTarget):
         place, ready = self._place_of(window), self._ready[window.load]
         if isinstance(ready, FatalError):
             raise ready
-        for part in ready:
-            self._staging.count(part)
+        self._staging.confirm(ready)
         going = place.files() if policy.whole else []
         paths = [place.file or place.folder / f"{place.prefix}{window.run}-{number:05d}{self._form.ending}" for number in range(len(ready))]
-        moves = [Move(str(path), str(self._staging.path(part.name))) for path, part in zip(paths, ready, strict=True)]
-        moves += [Move(str(path), identity=_identity(path) or "") for path in going if path != place.file]
+        moves = [Move(self._promised(path), self._promised(self._staging.path(part.name))) for path, part in zip(paths, ready, strict=True)]
+        moves += [Move(self._promised(path), identity=self._identity(path)) for path in going if path != place.file]
         self.ledger.promise(tx, window, moves)
         if not moves:
             return Merged(method="nothing to load")
         method = "add files" if not policy.whole else "replace the file" if place.file is not None else "replace files"
-        deleted = sum(map(_rows, going)) if self._form.format == "parquet" else 0  # others have no footer that tells it
+        deleted = sum(map(self._rows, going)) if self._form.format == "parquet" else 0  # others have no footer that tells it
         return Merged(inserted=tally.staged_rows, deleted=deleted, method=method)
 
     def fulfil(self, service: str) -> None:
@@ -260,11 +293,12 @@ class FileTarget(HomedTarget):
         with self.reading() as tx:
             promised = self.ledger.promised(tx, service) if tx is not None and self.has_table(tx, self.ledger.moves) else {}
         for (load, run), moves in promised.items():
+            if not all(map(self._owns, moves)):
+                # Not lost: another target of the service does it, or a run with the destination that it was promised for.
+                _LOG.warning("what run %s committed to %r is elsewhere (%s), and waits for a run that goes there", run, load, moves[0].path)
+                continue
             try:
-                for move in moves:
-                    _keep(move)
-                for folder in {Path(move.path).parent for move in moves}:
-                    sync(folder)
+                self._keep(moves)
             except OSError as failed:
                 raise FatalError(
                     f"run {run} is committed, but its files could not be moved to {load!r}: {failed.strerror or failed}."
@@ -312,17 +346,18 @@ def _identity(path: Path) -> str | None:
     return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
 
 
-def _columns(path: Path, form: Form) -> pa.Schema | None:
-    """The columns that a file says it has."""
+def columns_of(file: Stored, form: Form) -> pa.Schema | None:
+    """The columns that a file says it has; None where it says none, or cannot be read."""
     try:
         if form.format == "parquet":
-            return pa.schema(list(pq.read_schema(path)))
+            with file.open() as opened:
+                return pa.schema(list(pq.read_schema(opened)))
         if form.format == "avro":
             from beam_pipelines.io.files.avro import schema_of
 
-            return schema_of(path)
+            return schema_of(file)
     except (pa.ArrowInvalid, OSError, FatalError, PlanError) as broken:
-        _LOG.warning("%s is no %s file, and passed over: %s", path, form.shown, broken)
+        _LOG.warning("%s is no %s file, and passed over: %s", file, form.shown, broken)
     return None
 
 

@@ -14,6 +14,7 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.size import split
 from beam_pipelines.columnar.types.names import parse_name
 from beam_pipelines.errors import PlanError
+from beam_pipelines.io import spares
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits, Unread
 from beam_pipelines.io.files.block import Block, Misread
@@ -22,7 +23,8 @@ from beam_pipelines.io.files.format import SUFFIXES, compression_of, refuse_keys
 from beam_pipelines.io.files.place import Place
 from beam_pipelines.io.files.records import BLOCK_BYTES, blocks
 from beam_pipelines.io.files.rows import Bad, Head, Rows
-from beam_pipelines.io.files.stream import TextStream, stamp, unchanged
+from beam_pipelines.io.files.stream import TextStream
+from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
@@ -38,7 +40,7 @@ _HEAD_BYTES = 64 * 1024  # read at a time for a sample: that of a large file is 
 
 
 class TextSource(ABC):
-    """Files of text of this machine.
+    """Files of text of this machine or of a bucket.
 
     A file is a range. Files may differ in their columns: they are united by name, and what a file lacks is null in its rows. A file that
     changes between the preparing of a run and its reading stops the run; a record that is no row costs itself.
@@ -74,25 +76,34 @@ class TextSource(ABC):
 
     def describe(self, table: str) -> Described:  # noqa: ARG002 (there is one)
         heads = [self._head(path) for path in self._files()]
-        sizes = [stamp(head.path)["size"] for head in heads]
-        return Described(self._schema(heads), (), sum(map(_rows, heads, sizes)), sum(sizes))
+        sizes = [head.path.size for head in heads]
+        counts = list(map(_rows, heads, sizes))
+        for head, count in zip(heads, counts, strict=True):
+            spares.note(self._note(head.path), count)
+        return Described(self._schema(heads), (), sum(counts), sum(sizes))
 
     def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:  # noqa: ARG002
         if cursor is not None:
             raise PlanError("files are read whole: remove the cursor", code="cursor-invalid")
         ranges = []
         for index, path in enumerate(self._files()):
-            known = stamp(path)
-            bounds = {"file": str(path), **known, "billed": known["size"], "label": self.place.label(path)}
-            ranges.append(Range("", table, index, bounds, _rows(self._head(path), known["size"]), known["size"]))
+            bounds = {**path.bounds, "billed": path.size, "label": self.place.label(path)}
+            ranges.append(Range("", table, index, bounds, self._about(path), path.size))
         return Fixed(None, False, tuple(ranges), by="no cursor: every file is read")
+
+    def _about(self, path: Stored) -> int:
+        """Rows of a file, about; planning may have looked: a request to a bucket is dear."""
+        known: int | None = spares.noted(self._note(path))
+        return _rows(self._head(path), path.size) if known is None else known
+
+    def _note(self, path: Stored) -> str:
+        return f"rows {self.format} {path} {path.size} {path.tag} {self.model.sample_rows}"
 
     def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch | Unread]:  # noqa: ARG002
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
-        path = Path(bounds["file"])
-        unchanged(path, bounds)
+        path = self.place.at(bounds)
         yield from prefetch(lambda: self._labelled(path, bounds["label"], schema))
-        unchanged(path, bounds)  # while it was read, too
+        path.unchanged()  # while it was read, too
 
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
         paths = self._files()
@@ -112,7 +123,7 @@ class TextSource(ABC):
     def check(self) -> str:
         paths = self._files()
         columns = len(self._schema([self._head(path) for path in paths]))
-        size = sum(stamp(path)["size"] for path in paths)
+        size = sum(path.size for path in paths)
         files = "file" if len(paths) == 1 else "files"
         return f"{len(paths)} {self.shown} {files}, {columns} {'column' if columns == 1 else 'columns'}, {size:,} bytes, {self.place.name}"
 
@@ -122,10 +133,10 @@ class TextSource(ABC):
     # What a format knows of itself.
 
     @abstractmethod
-    def dialect(self, path: Path) -> Dialect:
+    def dialect(self, path: Stored) -> Dialect:
         """How the records of a file are told apart."""
 
-    def pieces(self, stream: TextStream, path: Path, size: int = BLOCK_BYTES) -> Iterator[Block | Misread]:
+    def pieces(self, stream: TextStream, path: Stored, size: int = BLOCK_BYTES) -> Iterator[Block | Misread]:
         """A file in blocks of about so many bytes, and what of it is no record."""
         return blocks(stream.read, self.dialect(path), size)
 
@@ -134,7 +145,7 @@ class TextSource(ABC):
         return origin.attach(batch, label, lines=lines)
 
     @abstractmethod
-    def head(self, path: Path, pieces: Iterator[Block | Misread], limit: int) -> tuple[tuple[str, ...], Any, int]:
+    def head(self, path: Stored, pieces: Iterator[Block | Misread], limit: int) -> tuple[tuple[str, ...], Any, int]:
         """The columns of a file, a sample of at most `limit` rows, and how many were read for it."""
 
     @abstractmethod
@@ -142,7 +153,7 @@ class TextSource(ABC):
         """The type of a column that is not declared, by the samples of the files that have it."""
 
     @abstractmethod
-    def rows(self, path: Path, pieces: Iterator[Block | Misread], schema: pa.Schema) -> Iterator[Rows]:
+    def rows(self, path: Stored, pieces: Iterator[Block | Misread], schema: pa.Schema) -> Iterator[Rows]:
         """The rows of a file in the planned columns, a block at a time, with what is no row."""
 
     # What is the same of all.
@@ -153,13 +164,13 @@ class TextSource(ABC):
         message = f"the row is longer than maxCellBytes ({self.longest} bytes): it has {piece.size} bytes"
         return Bad(piece.line, piece.text, message, "cell-too-large")
 
-    def _files(self) -> list[Path]:
+    def _files(self) -> list[Stored]:
         return self.place.files(SUFFIXES[self.format])
 
-    def _opened(self, path: Path) -> TextStream:
-        return TextStream(path, compression_of(path, self.model.compression), self.model.encoding)
+    def _opened(self, path: Stored) -> TextStream:
+        return TextStream(path, compression_of(Path(path.name), self.model.compression), self.model.encoding)
 
-    def _head(self, path: Path) -> Head:
+    def _head(self, path: Stored) -> Head:
         with self._opened(path) as stream:
             pieces = self.pieces(stream, path, _HEAD_BYTES)
             limit = self.model.sample_rows if self.inferring else 1
@@ -202,7 +213,7 @@ class TextSource(ABC):
         """Whether declared columns may be in no file."""
         return not any(head.names for head in heads)
 
-    def _labelled(self, path: Path, label: str, schema: pa.Schema) -> Iterator[pa.RecordBatch | Unread]:
+    def _labelled(self, path: Stored, label: str, schema: pa.Schema) -> Iterator[pa.RecordBatch | Unread]:
         with self._opened(path) as stream:
             bad: list[Bad] = []
             for rows in self.rows(path, self.pieces(stream, path), schema):

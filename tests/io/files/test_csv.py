@@ -328,7 +328,7 @@ def test_a_compressed_file_cut_off_is_named(tmp_path: Path, reading: Any, suffix
     window = reading.window(whole, "t")
     stat = path.stat()
     path.write_bytes(data[:-20] + bytes(0))
-    window.ranges[0].bounds.update(size=path.stat().st_size, mtime=path.stat().st_mtime_ns)
+    window.ranges[0].bounds.update(size=path.stat().st_size, tag=str(path.stat().st_mtime_ns))
     with pytest.raises(FatalError, match=rf"a\.csv\{suffix}' cannot be read, it may be damaged or cut off") as raised:
         reading.read(whole, window)
     assert raised.value.code == "read-failed"
