@@ -23,7 +23,7 @@ def unwrap(record: logging.LogRecord) -> None:
     if record.name != FORWARDER or not message.startswith(_FORWARDED):
         return
     from apache_beam.portability.api import beam_fn_api_pb2
-    from google.protobuf import text_format  # type: ignore[import-untyped]
+    from google.protobuf import text_format
 
     try:
         entry = text_format.Parse(message[len(_FORWARDED) :], beam_fn_api_pb2.LogEntry())
