@@ -20,11 +20,11 @@ _SOURCES = {
     "postgresql": "beam_pipelines.io.postgres.source:PostgresSource",
     "sqlite": "beam_pipelines.io.sqlite.source:SqliteSource",
     "duckdb": "beam_pipelines.io.duckdb.source:DuckDbSource",
-    "parquet": "beam_pipelines.io.files.source:ParquetSource",
-    "csv": "beam_pipelines.io.files.csv:CsvSource",
-    "jsonl": "beam_pipelines.io.files.jsonl:JsonLinesSource",
-    "json": "beam_pipelines.io.files.json_array:JsonSource",
-    "avro": "beam_pipelines.io.files.avro:AvroSource",
+    "parquet": "beam_pipelines.io.files.parquet:ParquetSource",
+    "csv": "beam_pipelines.io.files.text.csv:CsvSource",
+    "jsonl": "beam_pipelines.io.files.text.jsonl:JsonLinesSource",
+    "json": "beam_pipelines.io.files.text.json_array:JsonSource",
+    "avro": "beam_pipelines.io.files.avro.source:AvroSource",
 }
 _TARGETS = {
     "postgresql": "beam_pipelines.io.postgres.target:PostgresTarget",

@@ -353,7 +353,7 @@ def columns_of(file: Stored, form: Form) -> pa.Schema | None:
             with file.open() as opened:
                 return pa.schema(list(pq.read_schema(opened)))
         if form.format == "avro":
-            from beam_pipelines.io.files.avro import schema_of
+            from beam_pipelines.io.files.avro.source import schema_of
 
             return schema_of(file)
     except (pa.ArrowInvalid, OSError, FatalError, PlanError) as broken:

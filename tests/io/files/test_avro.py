@@ -13,7 +13,7 @@ import pytest
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.errors import BeamPipelinesError, PlanError
-from beam_pipelines.io.files.avro import AvroSource
+from beam_pipelines.io.files.avro.source import AvroSource
 from beam_pipelines.spec.source import FileSource
 
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from beam_pipelines.columnar import origin
 from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connector import CursorSpec
-from beam_pipelines.io.files.csv import CsvSource
-from beam_pipelines.io.files.source import ParquetSource
+from beam_pipelines.io.files.parquet import ParquetSource
+from beam_pipelines.io.files.text.csv import CsvSource
 from beam_pipelines.spec.source import FileSource
 
 LONGEST = 100_000

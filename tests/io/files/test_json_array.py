@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.errors import FatalError, PlanError
-from beam_pipelines.io.files.elements import ArrayError, elements
-from beam_pipelines.io.files.json_array import JsonSource
-from beam_pipelines.io.files.records import Block, Misread
+from beam_pipelines.io.files.text.elements import ArrayError, elements
+from beam_pipelines.io.files.text.json_array import JsonSource
+from beam_pipelines.io.files.text.records import Block, Misread
 from beam_pipelines.spec.source import FileSource
 
 LONGEST = 100_000

@@ -16,7 +16,7 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.cast import conform
 from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connector import Unread
-from beam_pipelines.io.files.jsonl import JsonLinesSource
+from beam_pipelines.io.files.text.jsonl import JsonLinesSource
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec.source import FileSource
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from beam_pipelines.io.files.block import Block, Misread
-from beam_pipelines.io.files.dialect import Dialect
-from beam_pipelines.io.files.records import blocks
+from beam_pipelines.io.files.text.block import Block, Misread
+from beam_pipelines.io.files.text.dialect import Dialect
+from beam_pipelines.io.files.text.records import blocks
 
 CSV = Dialect(b",", b'"')
 

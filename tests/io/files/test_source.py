@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from beam_pipelines.columnar import origin
 from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connector import CursorSpec
-from beam_pipelines.io.files.source import ParquetSource
+from beam_pipelines.io.files.parquet import ParquetSource
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec.source import FileSource
 

@@ -12,8 +12,8 @@ from fastavro.write import Writer
 
 from beam_pipelines.columnar.convert import decoded
 from beam_pipelines.columnar.plain import plain
-from beam_pipelines.io.files.avro_file import read_header
-from beam_pipelines.io.files.avro_types import avro_schema, base_type
+from beam_pipelines.io.files.avro.blocks import read_header
+from beam_pipelines.io.files.avro.types import avro_schema, base_type
 from beam_pipelines.io.files.writing.sink import copied
 
 __all__ = ["AvroWriter"]

@@ -65,7 +65,7 @@ class Form:
             PlanError: The format has nothing that keeps it.
         """
         if self.format == "avro":
-            from beam_pipelines.io.files.avro_types import kept
+            from beam_pipelines.io.files.avro.types import kept
 
             return kept(kind, column)
         return written(kind, column, self.shown)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from beam_pipelines.io.files.dialect import CR, LF, NONE, Dialect, Positions, last_end
+from beam_pipelines.io.files.text.dialect import CR, LF, NONE, Dialect, Positions, last_end
 
 __all__ = ["Piece", "Scan", "scan"]
 

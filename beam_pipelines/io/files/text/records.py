@@ -7,9 +7,9 @@ from itertools import takewhile
 
 import numpy as np
 
-from beam_pipelines.io.files.block import HEAD_BYTES, Block, Misread, misread
-from beam_pipelines.io.files.dialect import NONE, Dialect, Positions, count_lines
-from beam_pipelines.io.files.scan import Scan, scan
+from beam_pipelines.io.files.text.block import HEAD_BYTES, Block, Misread, misread
+from beam_pipelines.io.files.text.dialect import NONE, Dialect, Positions, count_lines
+from beam_pipelines.io.files.text.scan import Scan, scan
 
 __all__ = ["BLOCK_BYTES", "blocks"]
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar import origin
-from beam_pipelines.io.files.block import Block, Misread
-from beam_pipelines.io.files.elements import ArrayError, elements
-from beam_pipelines.io.files.jsonl import JsonLinesSource
-from beam_pipelines.io.files.records import BLOCK_BYTES
-from beam_pipelines.io.files.stream import TextStream, unreadable
+from beam_pipelines.io.files.text.block import Block, Misread
+from beam_pipelines.io.files.text.elements import ArrayError, elements
+from beam_pipelines.io.files.text.jsonl import JsonLinesSource
+from beam_pipelines.io.files.text.records import BLOCK_BYTES
+from beam_pipelines.io.files.text.stream import TextStream, unreadable
 from beam_pipelines.io.objects.store import Stored
 
 __all__ = ["JsonSource"]

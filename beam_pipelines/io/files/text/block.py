@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from beam_pipelines.io.files.dialect import NONE, Dialect, Positions, count_lines, line_ends
+from beam_pipelines.io.files.text.dialect import NONE, Dialect, Positions, count_lines, line_ends
 
 __all__ = ["HEAD_BYTES", "Block", "Misread", "misread"]
 

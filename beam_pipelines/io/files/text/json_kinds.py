@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from beam_pipelines.columnar.convert import family
 from beam_pipelines.columnar.kinds import is_list
-from beam_pipelines.io.files.json_text import Number
+from beam_pipelines.io.files.text.json_text import Number
 
 __all__ = ["as_text", "as_written", "finished", "kind_of", "merged"]
 

@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 
 from beam_pipelines.columnar.convert import family
 from beam_pipelines.errors import FatalError, PlanError
-from beam_pipelines.io.files.block import Block, Misread
-from beam_pipelines.io.files.dialect import Dialect
-from beam_pipelines.io.files.fields import Parser
-from beam_pipelines.io.files.infer import altered, column_type
-from beam_pipelines.io.files.rows import Rows
-from beam_pipelines.io.files.stream import unreadable
-from beam_pipelines.io.files.text import TextSource
+from beam_pipelines.io.files.text.block import Block, Misread
+from beam_pipelines.io.files.text.dialect import Dialect
+from beam_pipelines.io.files.text.fields import Parser
+from beam_pipelines.io.files.text.infer import altered, column_type
+from beam_pipelines.io.files.text.rows import Rows
+from beam_pipelines.io.files.text.source import TextSource
+from beam_pipelines.io.files.text.stream import unreadable
 from beam_pipelines.io.objects.store import Stored
 
 __all__ = ["CsvSource"]

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from beam_pipelines.io.files.block import HEAD_BYTES, Block, Misread
-from beam_pipelines.io.files.dialect import Dialect
+from beam_pipelines.io.files.text.block import HEAD_BYTES, Block, Misread
+from beam_pipelines.io.files.text.dialect import Dialect
 
 __all__ = ["ArrayError", "elements"]
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.csv as pv
 
 from beam_pipelines.errors import FatalError
-from beam_pipelines.io.files.block import Block
-from beam_pipelines.io.files.rows import Bad, Rows, is_text
-from beam_pipelines.io.files.stream import unreadable
+from beam_pipelines.io.files.text.block import Block
+from beam_pipelines.io.files.text.rows import Bad, Rows, is_text
+from beam_pipelines.io.files.text.stream import unreadable
 from beam_pipelines.io.objects.store import Stored
 
 __all__ = ["Parser"]

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from beam_pipelines.errors import Code
-from beam_pipelines.io.files.block import Block, Misread
-from beam_pipelines.io.files.dialect import Dialect
-from beam_pipelines.io.files.json_kinds import as_text, as_written, finished, kind_of, merged
-from beam_pipelines.io.files.json_text import LineError, loads
-from beam_pipelines.io.files.json_values import OTHER_KEY, ShapeError, taker
-from beam_pipelines.io.files.rows import Bad, Rows, is_text
-from beam_pipelines.io.files.text import TextSource
+from beam_pipelines.io.files.text.block import Block, Misread
+from beam_pipelines.io.files.text.dialect import Dialect
+from beam_pipelines.io.files.text.json_kinds import as_text, as_written, finished, kind_of, merged
+from beam_pipelines.io.files.text.json_text import LineError, loads
+from beam_pipelines.io.files.text.json_values import OTHER_KEY, ShapeError, taker
+from beam_pipelines.io.files.text.rows import Bad, Rows, is_text
+from beam_pipelines.io.files.text.source import TextSource
 from beam_pipelines.io.objects.store import Stored
 
 __all__ = ["JsonLinesSource"]

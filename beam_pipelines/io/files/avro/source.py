@@ -16,11 +16,11 @@ from beam_pipelines.columnar.size import MAX_ROWS, gather, split
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits
-from beam_pipelines.io.files.avro_file import AvroError, Header, blocks, read_header
-from beam_pipelines.io.files.avro_types import Known, base_type, columns_of, without_uuid
+from beam_pipelines.io.files.avro.blocks import AvroError, Header, blocks, read_header
+from beam_pipelines.io.files.avro.types import Known, base_type, columns_of, without_uuid
 from beam_pipelines.io.files.format import SUFFIXES, TEXT_KEYS, refuse_keys
 from beam_pipelines.io.files.place import Place
-from beam_pipelines.io.files.stream import unreadable
+from beam_pipelines.io.files.text.stream import unreadable
 from beam_pipelines.io.files.united import united
 from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.prefetch import prefetch

@@ -17,13 +17,13 @@ from beam_pipelines.errors import PlanError
 from beam_pipelines.io import spares
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits, Unread
-from beam_pipelines.io.files.block import Block, Misread
-from beam_pipelines.io.files.dialect import Dialect
 from beam_pipelines.io.files.format import SUFFIXES, compression_of, refuse_keys
 from beam_pipelines.io.files.place import Place
-from beam_pipelines.io.files.records import BLOCK_BYTES, blocks
-from beam_pipelines.io.files.rows import Bad, Head, Rows
-from beam_pipelines.io.files.stream import TextStream
+from beam_pipelines.io.files.text.block import Block, Misread
+from beam_pipelines.io.files.text.dialect import Dialect
+from beam_pipelines.io.files.text.records import BLOCK_BYTES, blocks
+from beam_pipelines.io.files.text.rows import Bad, Head, Rows
+from beam_pipelines.io.files.text.stream import TextStream
 from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.mark import Mark

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from beam_pipelines.columnar.convert import family
 from beam_pipelines.columnar.kinds import is_list
-from beam_pipelines.io.files.json_text import LineError, Number, text, word
+from beam_pipelines.io.files.text.json_text import LineError, Number, text, word
 
 __all__ = ["OTHER_KEY", "ShapeError", "taker"]
 

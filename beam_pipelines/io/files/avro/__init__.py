@@ -1,0 +1,1 @@
+"""Avro files, block by block."""
