@@ -100,7 +100,9 @@ def _on_beam(rounds: Rounds, rows: int) -> list[Line]:
         at_least(
             compared("quality", f"{job}: processor time of one more row", "us/row", row_cpu["ours"], row_cpu["by hand"], by_hand), 0.8
         ),
-        at_least(compared("quality", f"{job}: time above the start", "s", ours, _best(rounds, "Spark"), "PySpark as DQX"), 10),
+        at_least(compared("quality", f"{job}: time above the start", "s", ours, _best(rounds, "Spark"), "PySpark as DQX, best of three"), 10),
+        # Ours is the first of its process, too: a job that runs once has nothing compiled yet.
+        at_least(compared("quality", f"{job}: time above the start", "s", ours, _first(rounds, "Spark"), "PySpark as DQX, its first"), 10),
         at_least(compared("quality", f"{job}: time above the start", "s", ours, _best(rounds, "GX"), "Great Expectations, in memory"), 10),
         at_most(Line("quality", f"{job}: peak memory", memory, "MB"), _LIMIT_MB, of=memory, unit=" MB"),
     ]
@@ -109,6 +111,11 @@ def _on_beam(rounds: Rounds, rows: int) -> list[Line]:
 def _best(rounds: Rounds, name: str, which: str = "seconds") -> list[float]:
     """Of each round the shortest call."""
     return [min(json.loads(usage.output.splitlines()[-1])[which]) for usage in rounds.taken[name]]
+
+
+def _first(rounds: Rounds, name: str) -> list[float]:
+    """Of each round the first call."""
+    return [json.loads(usage.output.splitlines()[-1])["seconds"][0] for usage in rounds.taken[name]]
 
 
 def _counts(output: str) -> dict[str, int]:
