@@ -21,7 +21,6 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from beam_pipelines.columnar.coder import register
 from beam_pipelines.columnar.hashing import row_hashes
 from beam_pipelines.rules.compiled import compile_rules
-from beam_pipelines.rules.judgement import Judgement
 from beam_pipelines.rules.key.unique import repeats
 from beam_pipelines.rules.models import rule_set
 from beam_pipelines.rules.split import split
@@ -83,9 +82,7 @@ class _Judge(_Rules):
         first = _first_row(batch)
         begin, end = np.searchsorted(repeated, [first, first + batch.num_rows])
         judgements = [
-            Judgement(tuple(self._unique.finding(batch, repeated[begin:end] - first)), self._unique.unevaluated(batch))
-            if at == self._at
-            else rule.row.judge(batch)
+            self._unique.told(batch, repeated[begin:end] - first) if at == self._at else rule.row.judge(batch)
             for at, rule in enumerate(self._rules)
         ]
         parts = split(self._rules, batch, judgements)
