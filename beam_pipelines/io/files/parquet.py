@@ -17,13 +17,13 @@ from beam_pipelines.columnar.size import MAX_BYTES, MAX_ROWS, gather
 from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io import spares
 from beam_pipelines.io.connections import Connection
-from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits
+from beam_pipelines.io.connector import CursorSpec, Described, SourceTraits
 from beam_pipelines.io.files.format import TEXT_KEYS, refuse_keys
 from beam_pipelines.io.files.place import Place
 from beam_pipelines.io.files.united import united
+from beam_pipelines.io.files.whole import WholeFiles
 from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.prefetch import prefetch
-from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ParquetSource"]
 
-_SUFFIXES = (".parquet", ".pq")
 # Bytes read ahead of each column. Measured on 30M rows of two doubles in one row group: 83 MB at peak, against 541 with Arrow's defaults.
 _BUFFER = 1 << 20
 
@@ -51,7 +50,7 @@ class _File:
         return sum(self.groups)
 
 
-class ParquetSource:
+class ParquetSource(WholeFiles):
     """Parquet files of this machine or of a bucket.
 
     Files may differ in their columns: they are united by name, and what a file lacks is null in its rows. A file that changes between the
@@ -63,7 +62,7 @@ class ParquetSource:
         folder: The definition's, that `path` is relative to.
     """
 
-    cursor: CursorSpec | None = None
+    format = "parquet"
 
     def __init__(self, model: FileSource, connection: Connection | None, folder: Path | None = None) -> None:
         if model.compression is not None:
@@ -72,31 +71,17 @@ class ParquetSource:
         self.place = Place.of(model, connection, folder)
         self.traits = SourceTraits("parquet", incremental=False, columnar=True)
 
-    def __repr__(self) -> str:
-        return f"ParquetSource({self.place.name!r})"
-
-    def identity(self, table: str) -> str:
-        return f"parquet {table}"
-
-    def tables(self) -> list[str]:
-        self.place.files(_SUFFIXES)
-        return [self.place.name]
-
     def describe(self, table: str) -> Described:  # noqa: ARG002 (there is one)
         files = self._files()
         return Described(self._united(files), (), sum(file.rows for file in files), sum(file.size for file in files))
 
-    def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:  # noqa: ARG002
-        if cursor is not None:
-            raise PlanError("files are read whole: remove the cursor", code="cursor-invalid")
+    def ranges(self, table: str, parts: int) -> Iterator[Range]:
         files = self._files()
         total = max(1, sum(file.size for file in files))
         cuts = [cut for file in files for cut in _cut(file, max(1, round(parts * file.size / total)))]
-        ranges = tuple(
-            Range("", table, index, {**cut.bounds, "label": self.place.label(self.place.at(cut.bounds))}, cut.rows, cut.bounds["billed"])
-            for index, cut in enumerate(cuts)
-        )
-        return Fixed(None, False, ranges, by="no cursor: every file is read")
+        for index, cut in enumerate(cuts):
+            bounds = {**cut.bounds, "label": self.place.label(self.place.at(cut.bounds))}
+            yield Range("", table, index, bounds, cut.rows, cut.bounds["billed"])
 
     def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
@@ -121,11 +106,8 @@ class ParquetSource:
         rows, size = sum(file.rows for file in files), sum(file.size for file in files)
         return f"{len(files)} Parquet {'file' if len(files) == 1 else 'files'}, {rows:,} rows, {size:,} bytes, {self.place.name}"
 
-    def close(self) -> None:
-        """Nothing is held between calls."""
-
     def _files(self) -> list[_File]:
-        return [_footer(path) for path in self.place.files(_SUFFIXES)]
+        return [_footer(path) for path in self.stored()]
 
     def _united(self, files: Sequence[_File]) -> pa.Schema:
         return united([(file.path, file.schema) for file in files], self.place.label)

@@ -134,7 +134,7 @@ class GcsStore(Store):
                     self._bucket.blob(file.key), token=token, if_source_generation_match=int(file.tag), retry=_RETRY, timeout=_TIMEOUT
                 )
                 if token is None:
-                    return self._there(key)
+                    return self.written(key)
 
     def remove(self, file: Stored) -> bool:
         now = self.look(file.key)
@@ -157,12 +157,6 @@ class GcsStore(Store):
         with self._asking():
             next(iter(self._client.list_blobs(self._bucket, max_results=1, retry=_RETRY, timeout=_TIMEOUT)), None)
         return f"bucket {self.bucket!r} of Google Cloud Storage"
-
-    def _there(self, key: str) -> Stored:
-        found = self.look(key)
-        if found is None:
-            raise FatalError(f"{self.shown(key)!r} was written, and is gone", code="stage-failed")
-        return found
 
     @contextlib.contextmanager
     def _asking(self, file: Stored | None = None) -> Iterator[None]:
@@ -205,7 +199,7 @@ class _GcsUpload(PartedUpload):
     def whole(self, data: bytes) -> Stored:
         with self._store._asking():
             self._blob.upload_from_string(data, content_type="application/octet-stream", retry=_RETRY, timeout=_TIMEOUT)
-        return self._store._there(self._key)
+        return self._store.written(self._key)
 
     def part(self, number: int, data: bytes) -> None:
         with self._store._asking():
@@ -216,7 +210,7 @@ class _GcsUpload(PartedUpload):
     def complete(self) -> Stored:
         with self._store._asking():
             self._writer.close()
-        return self._store._there(self._key)
+        return self._store.written(self._key)
 
     def abandon(self) -> None:
         self._writer.terminate()

@@ -143,7 +143,7 @@ class S3Store(Store):
             else:
                 parts = TransferConfig(multipart_chunksize=512 << 20)
                 self._client.copy(source, self.bucket, key, ExtraArgs={"CopySourceIfMatch": file.tag}, Config=parts)
-        return self._there(key)
+        return self.written(key)
 
     def remove(self, file: Stored) -> bool:
         now = self.look(file.key)
@@ -170,12 +170,6 @@ class S3Store(Store):
         with self._asking():
             self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
         return f"bucket {self.bucket!r} of S3" + (f" at {self._endpoint}" if self._endpoint else "")
-
-    def _there(self, key: str) -> Stored:
-        found = self.look(key)
-        if found is None:
-            raise FatalError(f"{self.shown(key)!r} was written, and is gone", code="stage-failed")
-        return found
 
     @contextlib.contextmanager
     def _asking(self, file: Stored | None = None) -> Iterator[None]:
@@ -217,7 +211,7 @@ class _S3Upload(PartedUpload):
     def whole(self, data: bytes) -> Stored:
         with self._store._asking():
             self._store._client.put_object(**self._where, Body=data)
-        return self._store._there(self._where["Key"])
+        return self._store.written(self._where["Key"])
 
     def part(self, number: int, data: bytes) -> None:
         client = self._store._client
@@ -235,7 +229,7 @@ class _S3Upload(PartedUpload):
                 # Its answer was lost, and it was repeated: the name is of this attempt alone, so what is there is this file.
                 if _code(error) != "NoSuchUpload" or self._store.look(self._where["Key"]) is None:
                     raise
-        return self._store._there(self._where["Key"])
+        return self._store.written(self._where["Key"])
 
     def abandon(self) -> None:
         self._store._client.abort_multipart_upload(**self._where, **self._upload)

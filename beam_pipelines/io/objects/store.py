@@ -147,6 +147,17 @@ class Store(ABC):
     def check(self) -> str:
         """Connect, and say what answered."""
 
+    def written(self, key: str) -> Stored:
+        """A file that was written just now.
+
+        Raises:
+            FatalError: It is gone (`stage-failed`).
+        """
+        found = self.look(key)
+        if found is None:
+            raise FatalError(f"{self.shown(key)!r} was written, and is gone", code="stage-failed")
+        return found
+
     def at(self, bounds: dict[str, Any]) -> Stored:
         """The file of a range."""
         return Stored(self, bounds["file"], bounds["size"], bounds["tag"])

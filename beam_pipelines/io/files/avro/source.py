@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,16 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.size import MAX_ROWS, gather, split
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connections import Connection
-from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits
+from beam_pipelines.io.connector import CursorSpec, Described, SourceTraits
 from beam_pipelines.io.files.avro.blocks import AvroError, Header, blocks, read_header
 from beam_pipelines.io.files.avro.types import Known, base_type, columns_of, without_uuid
-from beam_pipelines.io.files.format import SUFFIXES, TEXT_KEYS, refuse_keys
+from beam_pipelines.io.files.format import TEXT_KEYS, refuse_keys
 from beam_pipelines.io.files.place import Place
 from beam_pipelines.io.files.text.stream import unreadable
 from beam_pipelines.io.files.united import united
+from beam_pipelines.io.files.whole import WholeFiles
 from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.prefetch import prefetch
-from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class _File:
         return self.path.size
 
 
-class AvroSource:
+class AvroSource(WholeFiles):
     """Avro files of this machine or of a bucket.
 
     A file is a range, and says itself what its columns are. Files may differ: they are united by name, and what a file lacks is null in its
@@ -57,7 +57,7 @@ class AvroSource:
         longest: As other files have it; a value is as long as its block may be.
     """
 
-    cursor: CursorSpec | None = None
+    format = "avro"
 
     def __init__(self, model: FileSource, connection: Connection | None, folder: Path | None = None, longest: int = 0) -> None:
         del longest
@@ -67,28 +67,12 @@ class AvroSource:
         self.place = Place.of(model, connection, folder)
         self.traits = SourceTraits("avro", incremental=False)
 
-    def __repr__(self) -> str:
-        return f"AvroSource({self.place.name!r})"
-
-    def identity(self, table: str) -> str:
-        return f"avro {table}"
-
-    def tables(self) -> list[str]:
-        self.place.files(SUFFIXES["avro"])
-        return [self.place.name]
-
     def describe(self, table: str) -> Described:  # noqa: ARG002 (there is one)
         files = self._files()
         return Described(self._united(files), (), sum(file.rows for file in files), sum(file.size for file in files))
 
-    def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:  # noqa: ARG002
-        if cursor is not None:
-            raise PlanError("files are read whole: remove the cursor", code="cursor-invalid")
-        ranges = []
-        for index, file in enumerate(self._files()):
-            bounds = {**file.path.bounds, "billed": file.size, "label": self.place.label(file.path)}
-            ranges.append(Range("", table, index, bounds, file.rows, file.size))
-        return Fixed(None, False, tuple(ranges), by="no cursor: every file is read")
+    def ranges(self, table: str, parts: int) -> Iterable[Range]:  # noqa: ARG002 (a file is a range)
+        return self.one_each(table, ((file.path, file.rows) for file in self._files()))
 
     def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
@@ -113,11 +97,8 @@ class AvroSource:
         shown = "file" if len(files) == 1 else "files"
         return f"{len(files)} Avro {shown}, {columns} {'column' if columns == 1 else 'columns'}, {size:,} bytes, {self.place.name}"
 
-    def close(self) -> None:
-        """Nothing is held between calls."""
-
     def _files(self) -> list[_File]:
-        return [_looked_at(path) for path in self.place.files(SUFFIXES["avro"])]
+        return [_looked_at(path) for path in self.stored()]
 
     def _united(self, files: Sequence[_File]) -> pa.Schema:
         return united([(file.path, file.schema) for file in files], self.place.label)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,17 +16,17 @@ from beam_pipelines.columnar.types.names import parse_name
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io import spares
 from beam_pipelines.io.connections import Connection
-from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits, Unread
-from beam_pipelines.io.files.format import SUFFIXES, compression_of, refuse_keys
+from beam_pipelines.io.connector import CursorSpec, Described, SourceTraits, Unread
+from beam_pipelines.io.files.format import compression_of, refuse_keys
 from beam_pipelines.io.files.place import Place
 from beam_pipelines.io.files.text.block import Block, Misread
 from beam_pipelines.io.files.text.dialect import Dialect
 from beam_pipelines.io.files.text.records import BLOCK_BYTES, blocks
 from beam_pipelines.io.files.text.rows import Bad, Head, Rows
 from beam_pipelines.io.files.text.stream import TextStream
+from beam_pipelines.io.files.whole import WholeFiles
 from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.prefetch import prefetch
-from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _LETTERS, _LETTER_BYTES = 1000, 8 << 20  # rows that are none, given at a time, 
 _HEAD_BYTES = 64 * 1024  # read at a time for a sample: that of a large file is no larger than needed
 
 
-class TextSource(ABC):
+class TextSource(WholeFiles):
     """Files of text of this machine or of a bucket.
 
     A file is a range. Files may differ in their columns: they are united by name, and what a file lacks is null in its rows. A file that
@@ -52,8 +52,6 @@ class TextSource(ABC):
         longest: Bytes of the longest record.
     """
 
-    cursor: CursorSpec | None = None
-    format: ClassVar[str]
     shown: ClassVar[str]
     foreign: ClassVar[tuple[str, ...]] = ()
 
@@ -64,32 +62,16 @@ class TextSource(ABC):
         self.traits = SourceTraits(self.format, incremental=False)
         self.declared = {name: _declared(name, kind) for name, kind in (model.columns or {}).items()}
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.place.name!r})"
-
-    def identity(self, table: str) -> str:
-        return f"{self.format} {table}"
-
-    def tables(self) -> list[str]:
-        self._files()
-        return [self.place.name]
-
     def describe(self, table: str) -> Described:  # noqa: ARG002 (there is one)
-        heads = [self._head(path) for path in self._files()]
+        heads = [self._head(path) for path in self.stored()]
         sizes = [head.path.size for head in heads]
         counts = list(map(_rows, heads, sizes))
         for head, count in zip(heads, counts, strict=True):
             spares.note(self._note(head.path), count)
         return Described(self._schema(heads), (), sum(counts), sum(sizes))
 
-    def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:  # noqa: ARG002
-        if cursor is not None:
-            raise PlanError("files are read whole: remove the cursor", code="cursor-invalid")
-        ranges = []
-        for index, path in enumerate(self._files()):
-            bounds = {**path.bounds, "billed": path.size, "label": self.place.label(path)}
-            ranges.append(Range("", table, index, bounds, self._about(path), path.size))
-        return Fixed(None, False, tuple(ranges), by="no cursor: every file is read")
+    def ranges(self, table: str, parts: int) -> Iterable[Range]:  # noqa: ARG002 (a file is a range)
+        return self.one_each(table, ((path, self._about(path)) for path in self.stored()))
 
     def _about(self, path: Stored) -> int:
         """Rows of a file, about; planning may have looked: a request to a bucket is dear."""
@@ -106,7 +88,7 @@ class TextSource(ABC):
         path.unchanged()  # while it was read, too
 
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
-        paths = self._files()
+        paths = self.stored()
         schema = self._schema([self._head(path) for path in paths])
         found: list[pa.RecordBatch] = []
         for path in paths:
@@ -121,14 +103,11 @@ class TextSource(ABC):
         return origin.attach(pa.RecordBatch.from_pylist([], schema), table, lines=pa.array([], pa.int64()))
 
     def check(self) -> str:
-        paths = self._files()
+        paths = self.stored()
         columns = len(self._schema([self._head(path) for path in paths]))
         size = sum(path.size for path in paths)
         files = "file" if len(paths) == 1 else "files"
         return f"{len(paths)} {self.shown} {files}, {columns} {'column' if columns == 1 else 'columns'}, {size:,} bytes, {self.place.name}"
-
-    def close(self) -> None:  # noqa: B027
-        """Nothing is held between calls."""
 
     # What a format knows of itself.
 
@@ -163,9 +142,6 @@ class TextSource(ABC):
             return Bad(piece.line, piece.text, f"expected a row, got {piece.reason}")
         message = f"the row is longer than maxCellBytes ({self.longest} bytes): it has {piece.size} bytes"
         return Bad(piece.line, piece.text, message, "cell-too-large")
-
-    def _files(self) -> list[Stored]:
-        return self.place.files(SUFFIXES[self.format])
 
     def _opened(self, path: Stored) -> TextStream:
         return TextStream(path, compression_of(Path(path.name), self.model.compression), self.model.encoding)
