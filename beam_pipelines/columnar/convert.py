@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from beam_pipelines.columnar import interval
 from beam_pipelines.columnar import text_values as text
-from beam_pipelines.columnar.kinds import is_bytes, is_list, is_text, is_uuid, storage
+from beam_pipelines.columnar.kinds import is_bytes, is_list, is_odd_decimal, is_text, is_uuid, storage
 from beam_pipelines.columnar.plain import plain
 
 __all__ = ["converter", "decoded", "family", "hopeless"]
@@ -78,7 +78,7 @@ def decoded(array: pa.Array) -> pa.Array:
         return array.cast(pa.large_string())
     if pa.types.is_binary_view(kind):
         return array.cast(pa.large_binary())
-    if pa.types.is_decimal(kind) and (kind.bit_width < 128 or kind.scale < 0):
+    if is_odd_decimal(kind):
         digits, scale = kind.precision - min(kind.scale, 0), max(kind.scale, 0)
         return array.cast(pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale))
     return array

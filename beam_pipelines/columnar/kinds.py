@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["is_bytes", "is_list", "is_text", "is_uuid", "is_view", "plain_type", "storage"]
+__all__ = ["is_bytes", "is_list", "is_odd_decimal", "is_text", "is_uuid", "is_view", "plain_type", "storage"]
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -28,6 +28,11 @@ def is_view(kind: pa.DataType) -> bool:
     """Values are views of buffers that a slice does not cut."""
     tests = (pa.types.is_string_view, pa.types.is_binary_view, pa.types.is_list_view, pa.types.is_large_list_view)
     return any(test(kind) for test in tests)
+
+
+def is_odd_decimal(kind: pa.DataType) -> bool:
+    """A decimal that Arrow hardly computes with: of fewer than 128 bits, or with a scale below 0."""
+    return bool(pa.types.is_decimal(kind) and (kind.bit_width < 128 or kind.scale < 0))
 
 
 def is_uuid(kind: pa.DataType) -> bool:

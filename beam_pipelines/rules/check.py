@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -13,7 +12,6 @@ from beam_pipelines.columnar import size
 from beam_pipelines.errors import PlanError, Problem
 from beam_pipelines.rules.compiled import Compiled, compile_rules
 from beam_pipelines.rules.dataset.measures import Measures, Past
-from beam_pipelines.rules.dataset.rule import Verdict
 from beam_pipelines.rules.field import RuleMisfit
 from beam_pipelines.rules.judgement import Judgement
 from beam_pipelines.rules.key.scope import stream_keys
@@ -105,7 +103,7 @@ def _checked(table: pa.Table, compiled: Sequence[Compiled], now: datetime, past:
         valid=_table([part.valid for part in splits], schema),
         rejected=pa.Table.from_batches([part.rejected for part in splits if part.rejected.num_rows], table.schema),
         violations=violations.table(),
-        rules=tuple(_result(rule, tally, verdicts.get(at)) for at, (rule, tally) in enumerate(zip(compiled, tallies, strict=True))),
+        rules=tuple(RuleResult.of(rule, tally, verdicts.get(at)) for at, (rule, tally) in enumerate(zip(compiled, tallies, strict=True))),
         total=table.num_rows,
         failed=sum(part.failed for part in splits),
         warnings=sum(part.warned for part in splits),
@@ -128,12 +126,6 @@ def _referred(rule: ForeignKey, references: Mapping[str, pa.Table]) -> pa.Table:
 def _zoned(now: datetime | None) -> datetime:
     now = now or datetime.now(timezone.utc)
     return now if now.tzinfo else now.replace(tzinfo=timezone.utc)
-
-
-def _result(rule: Compiled, tally: Tally, verdict: Verdict | None) -> RuleResult:
-    if verdict is not None:
-        tally = replace(tally, unevaluated=verdict.unevaluated)
-    return RuleResult(rule.model, rule.action, tally, verdict)
 
 
 def _judged(rule: Compiled, batch: pa.RecordBatch, at: int, before: dict[int, pa.Array | None]) -> Judgement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -150,11 +150,8 @@ class Checker:
     def report(self, counts: Counts, now: datetime) -> dict[str, Any]:
         """Return counts as plain values, under the names of `rules.result.Result`."""
         verdicts = self._measures.verdicts(counts.state, now)
-        told = []
-        for at, (rule, tally) in enumerate(zip(self._rules, counts.tallies, strict=True)):
-            verdict = verdicts.get(at)
-            known = tally if verdict is None else replace(tally, unevaluated=verdict.unevaluated)
-            told.append(RuleResult(rule.model, rule.action, known, verdict).to_dict())
+        each = enumerate(zip(self._rules, counts.tallies, strict=True))
+        told = [RuleResult.of(rule, tally, verdicts.get(at)).to_dict() for at, (rule, tally) in each]
         return {
             "total": counts.rows,
             "passed": counts.rows - counts.failed,

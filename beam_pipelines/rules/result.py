@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
 import pyarrow as pa
 
 from beam_pipelines.columnar.plain import plain
+from beam_pipelines.rules.compiled import Compiled
 from beam_pipelines.rules.dataset.rule import Verdict
 from beam_pipelines.rules.tally import Tally
 from beam_pipelines.spec.rule import Action, RuleBase, Severity
@@ -33,6 +34,12 @@ class RuleResult:
     action: Action
     tally: Tally
     verdict: Verdict | None = None
+
+    @classmethod
+    def of(cls, rule: Compiled, tally: Tally, verdict: Verdict | None) -> RuleResult:
+        """Return what a rule came to; one of the data set says itself how many rows it left out."""
+        known = tally if verdict is None else replace(tally, unevaluated=verdict.unevaluated)
+        return cls(rule.model, rule.action, known, verdict)
 
     @property
     def holds(self) -> bool | None:

@@ -79,9 +79,7 @@ class RememberFn(StatefulFn):
         passed: Any = beam.DoFn.StateParam(PASSED),
     ) -> None:
         """Drop the keys that the watermark has passed by the horizon."""
-        seen, before = self._known(shard, keys), passed.read()
-        reached = int(fired.micros) if before is None else max(before, int(fired.micros))
-        passed.write(reached)
+        seen, reached = self._known(shard, keys), self.reached(fired, passed)
         held = len(seen)
         seen.forget(reached - self._horizons[shard[0]])
         if len(seen) < held:

@@ -6,6 +6,7 @@ would be neither valid nor rejected.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ __all__ = ["TogetherFn", "UntilEndFn"]
 _NOBODY: Positions = np.zeros(0, dtype=np.int64)
 
 
-class UntilEndFn(StatefulFn):
+class UntilEndFn(StatefulFn, ABC):
     """Keeps what comes until the window that it is of has ended, by key; what comes later is told at once."""
 
     CALLBACKS = ("end",)
@@ -44,10 +45,11 @@ class UntilEndFn(StatefulFn):
         """When a window is told of: its last instant."""
         return last_instant(span)
 
+    @abstractmethod
     def span(self, data: bytes) -> tuple[int, int]:
         """The window that something is of."""
-        raise NotImplementedError
 
+    @abstractmethod
     def together(self, key: Any, parts: Sequence[bytes], *, late: bool) -> Iterator[Any]:
         """Tell of what is of one window.
 
@@ -56,7 +58,6 @@ class UntilEndFn(StatefulFn):
             parts: In any order.
             late: It came when the window had been told of.
         """
-        raise NotImplementedError
 
     def process(
         self,
@@ -83,9 +84,7 @@ class UntilEndFn(StatefulFn):
         closed: Any = beam.DoFn.StateParam(CLOSED),
     ) -> Iterator[Any]:
         """Tell of the windows that have ended."""
-        before = closed.read()
-        reached = int(fired.micros) if before is None else max(before, int(fired.micros))
-        closed.write(reached)
+        reached = self.reached(fired, closed)
         ended: dict[tuple[int, int], list[bytes]] = {}
         others = []
         for text, data in kept.read():

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from beam_pipelines.columnar.condition import compile_condition
 from beam_pipelines.columnar.convert import decoded
 from beam_pipelines.columnar.expression import Scope
-from beam_pipelines.columnar.kinds import is_view
+from beam_pipelines.columnar.kinds import is_odd_decimal, is_view
 from beam_pipelines.columnar.origin import visible_schema
 from beam_pipelines.errors import PlanError
 from beam_pipelines.rules.field import Field, RuleMisfit, found
@@ -76,7 +76,7 @@ class ConditionRule:
 
 def _needs_decoding(kind: pa.DataType) -> bool:
     """Whether Arrow or DuckDB cannot compute with values as they are stored."""
-    return is_view(kind) or (pa.types.is_decimal(kind) and (kind.bit_width < 128 or kind.scale < 0))
+    return is_view(kind) or is_odd_decimal(kind)
 
 
 def _misfit(error: PlanError) -> RuleMisfit:
