@@ -14,7 +14,7 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_pipelines.columnar import dead
+from beam_pipelines.columnar import dead, origin
 from beam_pipelines.columnar.size import canonical_bytes
 from beam_pipelines.engine.aside import AsideBox
 from beam_pipelines.engine.job import Job
@@ -44,22 +44,30 @@ class LetterBox:
         self._target, self._service, self._run = target, service, run
         self._stager: Stager | None = None
         self._codes: dict[str, int] = {}
+        self._sources: dict[str, int] = {}
 
-    def add(self, letters: pa.RecordBatch) -> None:
-        """Stage letters in the schema `columnar.dead.SCHEMA`."""
+    def add(self, letters: pa.RecordBatch, sources: Sequence[str] = ()) -> None:
+        """Stage letters in the schema `columnar.dead.SCHEMA`.
+
+        Args:
+            letters: One a row.
+            sources: The file that each is of, where these are counted.
+        """
         if self._stager is None:
             name = str(StagingName.of(self._service, self._run, new_attempt()))
             self._stager = self._target.stager(name, dead.SCHEMA, 0)
         self._stager.write(letters)
         for code in letters.column("code").to_pylist():
             self._codes[code] = self._codes.get(code, 0) + 1
+        for source in sources:
+            self._sources[source] = self._sources.get(source, 0) + 1
 
     @property
     def count(self) -> int:
         return sum(self._codes.values())
 
     def finish(self) -> tuple[Dead, ...]:
-        return (Dead(self._stager.finish(), dict(self._codes)),) if self._stager else ()
+        return (Dead(self._stager.finish(), dict(self._codes), dict(self._sources)),) if self._stager else ()
 
     def abort(self) -> None:
         if self._stager:
@@ -143,7 +151,8 @@ class BundleFn(PlainFn):
                 messages=messages,
                 at=datetime.now(timezone.utc),
                 max_cell_bytes=self._job.definition.max_cell_bytes,
-            )
+            ),
+            origin.sources_of(batch, rows) if self._job.by_file else (),
         )
 
     def counted(self, fact: StepFact, applied: Applied, rows_in: int) -> StepFact:

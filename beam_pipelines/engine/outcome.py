@@ -15,7 +15,11 @@ from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.spec.rule import Actions, RuleBase
 from beam_pipelines.state.record import Failure, Incident, Metrics, Outcome, Step, Transformation, Watermark
 
-_TITLES: dict[str, str] = {"etl": "ETL Pipeline", "quality": "Data Quality"}  # of charges, by the kind of the service
+_TITLES: dict[str, str] = {
+    "etl": "ETL Pipeline",
+    "batch": "Batch Processing",
+    "quality": "Data Quality",
+}  # of charges, by the kind of the service
 
 __all__ = ["all_committed", "exceeds_budget", "outcome_of"]
 

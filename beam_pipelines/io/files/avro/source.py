@@ -98,7 +98,7 @@ class AvroSource(WholeFiles):
         return f"{len(files)} Avro {shown}, {columns} {'column' if columns == 1 else 'columns'}, {size:,} bytes, {self.place.name}"
 
     def _files(self) -> list[_File]:
-        return [_looked_at(path) for path in self.stored()]
+        return self.looked(_looked_at)
 
     def _united(self, files: Sequence[_File]) -> pa.Schema:
         return united([(file.path, file.schema) for file in files], self.place.label)

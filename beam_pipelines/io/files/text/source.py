@@ -63,7 +63,7 @@ class TextSource(WholeFiles):
         self.declared = {name: _declared(name, kind) for name, kind in (model.columns or {}).items()}
 
     def describe(self, table: str) -> Described:  # noqa: ARG002 (there is one)
-        heads = [self._head(path) for path in self.stored()]
+        heads = self.looked(self._head)
         sizes = [head.path.size for head in heads]
         counts = list(map(_rows, heads, sizes))
         for head, count in zip(heads, counts, strict=True):
@@ -88,8 +88,8 @@ class TextSource(WholeFiles):
         path.unchanged()  # while it was read, too
 
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
-        paths = self.stored()
-        schema = self._schema([self._head(path) for path in paths])
+        heads = self.looked(self._head)
+        schema, paths = self._schema(heads), [head.path for head in heads]
         found: list[pa.RecordBatch] = []
         for path in paths:
             for rows in self._labelled(path, self.place.label(path), schema):
@@ -104,7 +104,7 @@ class TextSource(WholeFiles):
 
     def check(self) -> str:
         paths = self.stored()
-        columns = len(self._schema([self._head(path) for path in paths]))
+        columns = len(self._schema(self.looked(self._head)))
         size = sum(path.size for path in paths)
         files = "file" if len(paths) == 1 else "files"
         return f"{len(paths)} {self.shown} {files}, {columns} {'column' if columns == 1 else 'columns'}, {size:,} bytes, {self.place.name}"
