@@ -35,7 +35,7 @@ class FileReader:
         self._source, self._window, self._part, self._goes_on, self._most = source, window, part, goes_on, rows
         self._rows = 0
         self._seconds = 0.0
-        self._error, self._passing = str(part.bounds.get("broken", "")), False
+        self._error, self._passing = str(part.bounds.get("broken", "")), bool(part.bounds.get("passing"))
 
     @property
     def fact(self) -> FileFact:

@@ -48,7 +48,7 @@ class FileDone:
         size: Bytes.
         tag: Tells the version that was read from another.
         run: That read it.
-        output: Where its rows are, below the place of the destination; empty: nowhere.
+        output: Where its rows are, below the place of the destination, or those of an earlier version; empty: nowhere.
         error: Why it could not be read, empty: it was.
     """
 
@@ -107,10 +107,15 @@ class FileLedger(Ledger):
             key = (window.service, window.load, file.name)
             if file.passing:
                 continue
+            output = file.output
+            if file.error:
+                # What an earlier version of it became is there, and is still this file's.
+                had = tx.execute(f"SELECT output FROM {self.files} WHERE service = ? AND load = ? AND name = ?", key).rows
+                output = had[0][0] if had else ""
             tx.execute(f"DELETE FROM {self.files} WHERE service = ? AND load = ? AND name = ?", key)
             tx.execute(
                 f"INSERT INTO {self.files} (service, load, name, size, tag, run, output, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*key, file.size, file.tag, window.run, file.output, file.error),
+                (*key, file.size, file.tag, window.run, output, file.error),
             )
 
     def files_done(self, tx: Session, service: str, load: str) -> dict[str, FileDone]:

@@ -164,7 +164,7 @@ class TextSource(WholeFiles):
         Raises:
             PlanError: A declared column is in no file, or there is none at all.
         """
-        samples: dict[str, list[Any]] = {}
+        samples: dict[str, list[Any]] = {name: [] for name in (self.known or pa.schema([])).names}
         for head in heads:
             for name in head.names:
                 samples.setdefault(name, []).append(head.sample)
@@ -176,14 +176,18 @@ class TextSource(WholeFiles):
                 code="column-missing",
                 details={"sourceKey": f"columns.{missing[0]}", "columns": missing},
             )
-        kinds = {name: self.declared.get(name) or self.inferred(name, found) for name, found in samples.items()}
+        kinds = {name: self.declared.get(name) or self._before(name) or self.inferred(name, found) for name, found in samples.items()}
         kinds |= {name: self.declared[name] for name in missing}
-        if not kinds:
+        if not kinds and not (self._broken and not heads):  # where no file can be read, that is what is wrong
             raise PlanError(
                 f"{self.place.name!r} has neither a row nor a header that tells its columns: declare them (columns: {{id: bigint}})",
                 code="column-missing",
             )
         return pa.schema(list(kinds.items()))
+
+    def _before(self, name: str) -> pa.DataType | None:
+        """The type that a column had in earlier runs."""
+        return self.known.field(name).type if self.known is not None and name in self.known.names else None
 
     def may_lack(self, heads: Sequence[Head]) -> bool:
         """Whether declared columns may be in no file."""
