@@ -18,6 +18,7 @@ from typing import Any
 from beam_pipelines.engine import deliver, letters, notebook, recover, retention
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outcome import exceeds_budget, outcome_of
+from beam_pipelines.engine.parallel import in_parallel
 from beam_pipelines.engine.plan import Plan, make_plan
 from beam_pipelines.engine.progress import Progress, Receiver
 from beam_pipelines.errors import BeamPipelinesError, FatalError, FencedError, PlanError
@@ -146,7 +147,9 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
             recover.check_ahead(job, store, target, accepted=accepted)
             record_schedule(store, job)
             store.begin(beginning(ask, run, started, plan, target.place))
-            error = _run_pipeline(ask, replace(context, store=store.id), store, listener)
+            error = _run_pipeline(
+                replace(ask, options=in_parallel(job, plan, ask.options)), replace(context, store=store.id), store, listener
+            )
             return finish(ask, store, target, archive, replace(context, store=store.id), tuple(settled), error)
 
 
