@@ -273,9 +273,9 @@ class _PhaseEvents:
     def heard(self, progress: Progress) -> None:
         if progress.phase == "commit" and not self._committing:
             self._committing = self._try(lambda: self._store.set_status(self._run, "committing"))
-        self._untold[progress.phase] = PhaseProgress(
-            progress.phase, "running", progress.extracted, progress.bytes, progress.total_bytes or None
-        )
+        # What is executed again is read again.
+        read = min(progress.bytes, progress.total_bytes) if progress.total_bytes else progress.bytes
+        self._untold[progress.phase] = PhaseProgress(progress.phase, "running", progress.extracted, read, progress.total_bytes or None)
         if progress.seconds >= self._due:
             self._due = progress.seconds + self._EVERY
             self.close()
