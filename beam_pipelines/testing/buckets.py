@@ -91,7 +91,8 @@ class S3Server(BucketServer):
         self.client.put_object(Bucket=bucket, Key=key, Body=data)
 
     def objects(self, bucket: str, suffix: str = "") -> dict[str, bytes]:
-        keys = [one["Key"] for one in self.client.list_objects_v2(Bucket=bucket).get("Contents", ())]
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
         return {key: self.client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys if key.endswith(suffix)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ from beam_pipelines.io.files.place import Place
 from beam_pipelines.io.files.united import misfits
 from beam_pipelines.io.objects.local import LocalStore
 from beam_pipelines.io.objects.store import Stored
+from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range
 
@@ -23,6 +24,7 @@ __all__ = ["WholeFiles", "blameless"]
 
 _AT_ONCE = 8  # files of a bucket that are looked at together: each waits for the network
 _OF_THE_FILE = ("type-unsupported", "option-invalid", "column-missing")  # what a plan may find wrong with one file, and not with others
+_SMALL = 1 << 20  # bytes of a file that gives a batch or two
 T = TypeVar("T")
 
 
@@ -138,6 +140,11 @@ class WholeFiles(ABC):
         for place, (file, why) in enumerate((self._broken or {}).items(), index + 1):
             told = {"label": self.place.label(file), "broken": why, "passing": file in self._passing}
             yield Range("", table, place, {**file.bounds, "billed": 0, **told}, 1, 0)
+
+    @staticmethod
+    def ahead(path: Stored, items: Callable[[], Iterator[T]]) -> Iterator[T]:
+        """What is read of a file, made in a thread of its own where the file is worth one."""
+        return items() if path.size <= _SMALL else prefetch(items)
 
     @abstractmethod
     def ranges(self, table: str, parts: int) -> Iterable[Range]:
