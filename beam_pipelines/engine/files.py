@@ -47,6 +47,11 @@ class Chosen:
         """There is no new file."""
         return not self.outputs
 
+    @property
+    def unread(self) -> bool:
+        """None of them can be read, as far as is known once they were looked at."""
+        return not self.files.stored()
+
     def named(self, ranges: Sequence[Range]) -> tuple[Range, ...]:
         """The ranges, each with the name of what becomes of its file."""
         by_label = {self.files.place.label(file): output for file, output in self.outputs.items()}

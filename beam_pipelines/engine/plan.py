@@ -178,11 +178,11 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
             head = target.standing(job.service, load)
             chosen = chosen_files(job, context, source, target, load, head, fingerprint(job, source, table, load)) if job.by_file else None
             read += chosen.outputs if chosen is not None else ()
-            if chosen is not None and chosen.nothing:
+            about = source.describe(table) if chosen is None or not chosen.nothing else None
+            if about is None or (chosen is not None and chosen.unread):
                 described[load] = table, Described(schema_from_text(head.schemas[""]) if "" in head.schemas else pa.schema([]))
                 guarantees[load] = _guarantee(job, context, policy, source, target, None, described[load][1].schema, steps, None)
                 continue
-            about = source.describe(table)
             described[load] = table, about
             if not guarantees:
                 sides = _check_joins(job, context, source, about, steps)

@@ -64,7 +64,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     if chosen is not None and chosen.nothing:
         return target.prepare(_without_files(job, context, head, table, load, mark, chosen), context)
     described = source.describe(table)
-    if chosen is not None and not chosen.files.stored():
+    if chosen is not None and chosen.unread:
         # No file can be read, so there is nothing to plan either: each is told of, and that is all.
         fixed = source.fix(table, None, None, False, 1)
         window = replace(_without_files(job, context, head, table, load, mark, chosen), ranges=_ranges(chosen, fixed, load))
