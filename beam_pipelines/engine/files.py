@@ -169,7 +169,7 @@ def _check_names(files: WholeFiles, into: FileTarget, load: str, outputs: Mappin
     folders = {output.rpartition("/")[0] for output in of}
     folders |= {folder[:place] for folder in folders for place, sign in enumerate(folder) if sign == "/"}
     inside = sorted(output for output in of if output in folders)
-    if inside:
+    if inside and into.traits.local:  # a bucket has no folders
         message = f"{of[inside[0]]!r} would become {inside[0]!r}, which is a folder of others: rename it"
         raise refusal("batch.source", message, "mode-refused")
 
