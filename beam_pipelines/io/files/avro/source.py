@@ -24,7 +24,6 @@ from beam_pipelines.io.files.text.stream import unreadable
 from beam_pipelines.io.files.united import united
 from beam_pipelines.io.files.whole import WholeFiles
 from beam_pipelines.io.objects.store import Stored
-from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.window import Range, Window
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class AvroSource(WholeFiles):
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
         path = self.place.at(bounds)
         first = 0
-        for batch in prefetch(lambda: gather(_batches(path, schema))):
+        for batch in self.ahead(path, lambda: gather(_batches(path, schema))):
             yield origin.attach(batch, bounds["label"], first_row=first)
             first += batch.num_rows
         path.unchanged()  # while it was read, too
