@@ -46,9 +46,9 @@ class FilePlan:
         assert isinstance(target, FileTarget)  # `choose` refuses others
         form, files = target.form, chosen.files
         packed = f", {form.codec}" if form.codec not in ("", "none", "null") else ""
-        named = [(files.place.label(file), output) for file, output in chosen.outputs.items()]
+        named = [(files.place.label(file), output) for file, output in chosen.outputs.items() if output]
         return cls(
-            new=len(named),
+            new=len(chosen.outputs),
             bytes=sum(file.size for file in chosen.outputs),
             broken=files.broken,
             done=chosen.done,
