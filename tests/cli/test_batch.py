@@ -158,3 +158,31 @@ def test_the_screen_tells_totals_and_twenty_files_those_that_failed_first() -> N
     assert (len(table.rows[0][7]), table.rows[0][7][-3:]) == (60, "...")
     assert list(table.rows[1]) == ["0.csv", "0.parquet", "1,200", "1,000", "7", "2.0 KiB", "1.5 s", ""]
     assert files.table(Files()) is None
+
+
+def test_a_batch_is_validated_and_its_tests_are_carried_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tests = """\
+tests:
+  - name: small ones stay
+    input: [{id: 5}, {id: 500}]
+    expect: {small: [{id: %d}]}
+"""
+    (folder / "service.yaml").write_text(DEFINITION + tests % 5)
+    code, out = answered(capsys, "validate", str(folder / "service.yaml"))
+    assert (code, "of kind batch, 1 step" in out) == (0, True)
+    assert answered(capsys, "test", str(folder / "service.yaml"))[0] == 0
+    (folder / "service.yaml").write_text(DEFINITION + tests % 6)
+    assert answered(capsys, "test", str(folder / "service.yaml"))[0] == 1
+    assert sorted(path.name for path in folder.iterdir()) == ["connections.yaml", "raw", "service.yaml"]
+
+
+def test_the_dead_letter_of_a_file_names_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    size = put(folder, "2.csv.gz", *range(1000))
+    broken = (folder / "raw" / "daily" / "2.csv.gz").read_bytes()[: size - 20]
+    (folder / "raw" / "daily" / "2.csv.gz").write_bytes(broken)
+    assert Service.load(folder / "service.yaml").run().exit_code == 0
+    code, out = answered(capsys, "dead-letters", "show", "--service", str(folder / "service.yaml"))
+    assert code == 0
+    assert "file-unreadable" in out
+    assert '"$file": "daily/2.csv.gz"' in out
+    assert f'"size": {size - 20}' in out
