@@ -69,7 +69,9 @@ def test_the_plan_tells_what_is_new_what_is_done_what_waits_and_where_it_goes(fo
         "  - and 2 more",
     ]
     assert not [line for line in lines if line.startswith("would read")]
-    assert service.run().exit_code == 0
+    result = service.run()
+    assert result.exit_code == 0
+    assert "4 processed, 0 skipped, 1 that cannot be read" in result._repr_html_()
     size = put(folder, "0.csv.gz", 7, 8, 9)
     told = service.plan().to_json()["files"]
     assert told == {
@@ -82,6 +84,7 @@ def test_the_plan_tells_what_is_new_what_is_done_what_waits_and_where_it_goes(fo
         "form": "JSON Lines, gzip",
         "outputs": [{"file": "daily/0.csv.gz", "output": "0.jsonl.gz"}],
     }
+    assert "1 to read, 4 skipped" in service.plan()._repr_html_()
     assert block(shown(service), "files")[1:] == [
         "  4 skipped: earlier runs are done with them",
         "  - 1 of these could not be read, and did not change since",
