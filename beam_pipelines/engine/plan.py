@@ -187,14 +187,13 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
         for load, table in job.loads(source.tables()).items():
             head = target.standing(job.service, load)
             chosen = chosen_files(job, context, source, target, load, head, fingerprint(job, source, table, load)) if job.by_file else None
-            if chosen is not None and chosen.nothing:
-                by_file = FilePlan.of(chosen, target, load)
+            about = source.describe(table) if chosen is None or not chosen.nothing else None
+            by_file = FilePlan.of(chosen, target, load) if chosen is not None else None
+            if about is None:
                 described[load] = table, Described(schema_from_text(head.schemas[""]) if "" in head.schemas else pa.schema([]))
                 guarantees[load] = _guarantee(job, context, policy, source, target, None, described[load][1].schema, steps, None)
                 continue
-            about = source.describe(table)
             described[load] = table, about
-            by_file = FilePlan.of(chosen, target, load) if chosen is not None else None
             if not guarantees:
                 sides = _check_joins(job, context, source, about, steps)
             if every_step:
