@@ -18,6 +18,7 @@ from apache_beam.runners.job.utils import dict_to_struct
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo
 
+from beam_pipelines.engine import beside
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.pipeline import RunLoads
 from beam_pipelines.engine.views import ViewedOptions
@@ -60,7 +61,8 @@ class LocalRunner(FnApiRunner):
         for environment in processes:
             environment.payload = _COMMAND.encode()
         if not processes:
-            return super().run_via_runner_api(pipeline_proto, options)
+            with beside.room():
+                return super().run_via_runner_api(pipeline_proto, options)
         self._provision_info = ExtendedProvisionInfo(_provision(options))
         with _threads_of_beam_quiet():
             return super().run_via_runner_api(pipeline_proto, options)
