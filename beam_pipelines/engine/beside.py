@@ -46,12 +46,13 @@ def clear() -> None:
             _waiting.clear()
 
 
-def packed(name: str, batch: pa.RecordBatch) -> bytes:
+def packed(name: str, batch: pa.RecordBatch, compression: str | None = COMPRESSION) -> bytes:
     """Return a batch as bytes, none where it waits here.
 
     Args:
         name: Unlike any other.
         batch: It may be asked for several times, as a bundle that fails is carried out again.
+        compression: Of the bytes.
     """
     global _left
     size = batch.get_total_buffer_size()
@@ -60,7 +61,7 @@ def packed(name: str, batch: pa.RecordBatch) -> bytes:
             _waiting[name] = batch
             _left -= size
             return b""
-    return ipc.encode(batch, COMPRESSION)
+    return ipc.encode(batch, compression)
 
 
 def unpacked(name: str, data: bytes) -> pa.RecordBatch:

@@ -22,13 +22,14 @@ from beam_pipelines.rules.key.unique import suspects
 
 __all__ = ["HASHES_TYPE", "KEYED_TYPE", "SuspectFn", "SuspectKeysFn", "hashed", "packed"]
 
-HASHES_TYPE = tuple[tuple[str, int, int], tuple[str, int, bytes]]  # batch, number of hashes, and these before the positions
+HASHES_TYPE = tuple[tuple[str, int, int], tuple[str, bytes]]  # of a shard: name of the batch, and hashes with the positions of their rows
 KEYED_TYPE = tuple[str, int, str, bytes]  # load, place of the rule, name of the batch, keys
 # Half of the hash does: of a thousand million rows 62 million are in a shard, and one in seventy is suspected for nothing.
 _HALF = np.uint64(32)
+_HASH = "hash"
 
 
-def hashed(load: str, at: int, name: str, columns: Sequence[pa.Array], rows: Positions) -> Iterator[tuple[Shard, tuple[str, int, bytes]]]:
+def hashed(load: str, at: int, name: str, columns: Sequence[pa.Array], rows: Positions) -> Iterator[tuple[Shard, tuple[str, bytes]]]:
     """Hashes of keys by shard, each beside the position of its row.
 
     Args:
@@ -47,7 +48,8 @@ def hashed(load: str, at: int, name: str, columns: Sequence[pa.Array], rows: Pos
     ends = np.cumsum(np.bincount(numbers, minlength=shuffle.SHARDS)).tolist()
     for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
         if end > begin:
-            yield (load, at, number), (name, end - begin, halves[begin:end].tobytes() + positions[begin:end].tobytes())
+            block = pa.RecordBatch.from_arrays([pa.array(halves[begin:end]), pa.array(positions[begin:end])], names=[_HASH, ROW])
+            yield (load, at, number), (name, beside.packed(_waits(name, at, number), block, None))  # hashes do not compress
 
 
 def packed(
@@ -57,25 +59,22 @@ def packed(
     return load, at, name, beside.packed(_waits(name, at), key_batch(columns, more, about))
 
 
-def _waits(name: str, at: int) -> str:
-    return f"{name} keys {at}"
+def _waits(name: str, at: int, shard: int | None = None) -> str:
+    return f"{name} keys {at}" if shard is None else f"{name} hashes {at} {shard}"
 
 
 class SuspectFn(PlainFn):
     """Tells of the hashes of a shard which are not those of one row, by batch."""
 
-    def process(self, shard: tuple[Shard, Iterable[tuple[str, int, bytes]]]) -> Iterator[pa.RecordBatch]:
-        (load, at, _), blocks = shard
-        names, hashes, positions = [], [], []
-        for name, rows, block in blocks:
-            names.append(name)
-            hashes.append(np.frombuffer(block, dtype=np.uint32, count=rows))
-            positions.append(np.frombuffer(block, dtype=np.uint16 if len(block) == 6 * rows else np.uint32, offset=4 * rows))
-        found = suspects(np.concatenate(hashes).astype(np.uint64) << _HALF)
+    def process(self, shard: tuple[Shard, Iterable[tuple[str, bytes]]]) -> Iterator[pa.RecordBatch]:
+        (load, at, number), blocks = shard
+        parts = [(name, beside.unpacked(_waits(name, at, number), block)) for name, block in blocks]
+        found = suspects(np.concatenate([part.column(_HASH) for _, part in parts]).astype(np.uint64) << _HALF)
         if len(found):
-            of = np.searchsorted(np.cumsum([len(part) for part in positions]), found, side="right")
-            batches = pa.array(names).take(pa.array(of))
-            note = pa.RecordBatch.from_arrays([batches, pa.array(np.concatenate(positions)[found].astype(np.int32))], schema=NOTE)
+            positions = np.concatenate([part.column(ROW) for _, part in parts])
+            of = np.searchsorted(np.cumsum([part.num_rows for _, part in parts]), found, side="right")
+            batches = pa.array([name for name, _ in parts]).take(pa.array(of))
+            note = pa.RecordBatch.from_arrays([batches, pa.array(positions[found].astype(np.int32))], schema=NOTE)
             yield told_of(str(at), note.replace_schema_metadata({origin.LOAD: load.encode()}))
 
 
@@ -85,6 +84,7 @@ class SuspectKeysFn(PlainFn):
     def start_bundle(self) -> None:
         self._found: dict[tuple[str, str], dict[int, Positions]] | None = None
         self._gathered: dict[tuple[str, int], list[pa.RecordBatch]] = {}
+        self._bytes: dict[tuple[str, int], int] = {}
 
     def process(self, keyed: tuple[str, int, str, bytes], notes: Iterable[pa.RecordBatch]) -> Iterator[tuple[Shard, tuple[int, bytes]]]:
         load, at, name, block = keyed
@@ -94,13 +94,15 @@ class SuspectKeysFn(PlainFn):
         if rows is None:
             return
         keys = beside.unpacked(_waits(name, at), block)
-        parts = self._gathered.setdefault((load, at), [])
-        parts.append(told_whole(take(keys, np.searchsorted(np.asarray(keys.column(ROW)), rows))))
-        if sum(part.num_rows for part in parts) >= size.MAX_ROWS:
+        part = told_whole(take(keys, np.searchsorted(np.asarray(keys.column(ROW)), rows)))
+        self._gathered.setdefault((load, at), []).append(part)
+        self._bytes[load, at] = self._bytes.get((load, at), 0) + size.slice_bytes(part)
+        if self._bytes[load, at] >= size.MAX_BYTES:
             yield from self._sent(load, at)
 
     def _sent(self, load: str, at: int) -> Iterator[tuple[Shard, tuple[int, bytes]]]:
         parts = self._gathered.pop((load, at))
+        self._bytes[load, at] = 0
         names = parts[0].schema.names
         columns = {name: joined([part.column(name) for part in parts]) for name in names}
         keys = [columns.pop(name) for name in key_names(parts[0])]
