@@ -1,9 +1,9 @@
 """Hold the rows of every worker against rules: what takes other rows to tell is told by shards of keys, and goes back to the batches.
 
 Keys travel, not rows: a batch has a name of its own, and what violates in it comes back as positions. Of a `unique` rule hashes travel, and
-the keys of those rows alone whose hashes meet (`suspects`). A rule's reference is an index in
-each worker where it is small, which is decided in the run from the bytes that it really has, else its keys go to the shards as well. What
-the rules are stands in `rules`, what the step is in `transforms.validate`.
+the keys of those rows alone whose hashes meet (`suspects`). A rule's reference is an index in each worker where it is small, which is
+decided in the run from the bytes that it really has, else its keys go to the shards as well. What the rules are stands in `rules`, what
+the step is in `transforms.validate`.
 """
 
 from __future__ import annotations
