@@ -57,12 +57,15 @@ class LocalRunner(FnApiRunner):
     """Beam's in-process portable runner, whose worker processes are ours, get the options, and log as this process does."""
 
     def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
-        processes = [one for one in pipeline_proto.components.environments.values() if one.urn == python_urns.SUBPROCESS_SDK]
+        environments = pipeline_proto.components.environments.values()
+        if all(one.urn == python_urns.EMBEDDED_PYTHON for one in environments):
+            with beside.room():
+                return super().run_via_runner_api(pipeline_proto, options)
+        processes = [one for one in environments if one.urn == python_urns.SUBPROCESS_SDK]
         for environment in processes:
             environment.payload = _COMMAND.encode()
         if not processes:
-            with beside.room():
-                return super().run_via_runner_api(pipeline_proto, options)
+            return super().run_via_runner_api(pipeline_proto, options)
         self._provision_info = ExtendedProvisionInfo(_provision(options))
         with _threads_of_beam_quiet():
             return super().run_via_runner_api(pipeline_proto, options)

@@ -166,6 +166,13 @@ def test_batches_that_find_no_room_in_the_process_say_the_same(people: Desk, roo
     assert rejected(people) == {i: rules for i, rules in violated().items() if set(rules) - {"range"}}
 
 
+def test_in_one_process_no_bytes_are_made_of_rows_that_wait(people: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside, "ipc", None)  # what packs and unpacks
+    define(people, *RULES)
+    people.ran()
+    assert rejected(people) == {i: rules for i, rules in violated().items() if set(rules) - {"range"}}
+
+
 def test_rules_of_several_fields_and_of_a_reference_in_a_file(people: Desk) -> None:
     pq.write_table(pa.table({"land": ["A", "B", None], "years": [1, 2, 3]}), people.folder / "known.parquet")
     reference = {"source": {"type": "file", "path": "known.parquet"}, "fields": ["land", "years"]}
