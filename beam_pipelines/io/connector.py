@@ -108,6 +108,7 @@ class SourceTraits:
         snapshot: All ranges can be read from one snapshot on a local run.
         assumptions: Each thing the promise rests on, in words.
         columnar: Columns are stored apart, so that only those need be read that the steps use.
+        counts_late: Where a file is read in parts, numbers of rows and lines are known when all were read (`columnar.numbering`).
     """
 
     system: str
@@ -116,6 +117,7 @@ class SourceTraits:
     snapshot: bool = False
     assumptions: tuple[str, ...] = ()
     columnar: bool = False
+    counts_late: bool = False
 
 
 @dataclass(frozen=True)
