@@ -99,6 +99,7 @@ class BundleFn(PlainFn):
         self._job = self._job.at(self._context)
         self._drop_letters()
         self._seconds: dict[str, float] = {}
+        self._windows: dict[str, tuple[str, Window | None]] = {}
         self._bytes_out: dict[str, int] = {}
         self._report.open(self._context)
 
@@ -123,7 +124,11 @@ class BundleFn(PlainFn):
 
     def window(self, load: str, texts: dict[str, str]) -> Window:
         """The window of a load. In a user's own pipeline it is what says which run this is."""
-        window = Window.from_text(texts[load])
+        text, window = self._windows.get(load, ("", None))
+        if window is None or text != texts[load]:
+            # Asked for with each file of a thousand, it would be read a thousand times, with the thousand in it.
+            window = Window.from_text(texts[load])
+            self._windows[load] = texts[load], window
         if not self.context.run:
             self._context = replace(self.context, run=window.run, started_at=window.started_at)
         return window

@@ -64,11 +64,18 @@ def choose(job: Job, context: RunContext, source: Source, target: Target, load: 
         mark: Fingerprint of what is read and where it goes.
 
     Raises:
-        PlanError: Source or destination are no files; there is no file and never was one; two files would become one; an output is there
+        PlanError: Source or destination are no files; there is no file and never was one; the source is another than that of the
+            files that are known; two files would become one; an output is there
             that no run of the service has made, or would be read again.
     """
     files, into = _of_files(source, target)
     known = into.files_done(job.service, load)
+    if known and head.fingerprint not in ("", mark) and not (context.full_refresh or context.keep_watermark):
+        raise PlanError(
+            f"the source of {load!r} changed since files of it were processed, so one that is called alike may be another: run"
+            " with --full-refresh to read every file, or with --keep-watermark to read those that are not known",
+            code="fingerprint-changed",
+        )
     there = _there(files, known)
     label = files.place.label
     new = [file for file in there if context.full_refresh or not _is_done(file, known.get(label(file)))]

@@ -21,6 +21,7 @@ from beam_pipelines.engine.sides import acquainted, added_without, joins_of
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Target
 from beam_pipelines.io.files.format import format_of
+from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.sql.relation import decide_kind, match_column
 from beam_pipelines.io.sql.swap import obstructed
 from beam_pipelines.pricing import metered_steps
@@ -73,6 +74,8 @@ class Plan:
         next_times: The next five times of the schedule, aware UTC.
         notes: What the user should know: assumptions, things that do not happen.
         promises: The guarantee of each table, those that are the same together.
+        files: Files that would be read, of a service whose unit is the file; else 0.
+        bytes: Of these files, as they are stored.
     """
 
     service: str
@@ -85,6 +88,8 @@ class Plan:
     next_times: tuple[datetime, ...] = ()
     notes: tuple[str, ...] = ()
     promises: tuple[Promise, ...] = ()
+    files: int = 0
+    bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -164,6 +169,7 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
         _check_mode(job, policy, source, target)
         described: dict[str, tuple[str, Described]] = {}
         guarantees: dict[str, Guarantee] = {}
+        read: list[Stored] = []
         if job.by_file:
             from beam_pipelines.engine.files import check_steps
 
@@ -171,6 +177,7 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
         for load, table in job.loads(source.tables()).items():
             head = target.standing(job.service, load)
             chosen = chosen_files(job, context, source, target, load, head, fingerprint(job, source, table, load)) if job.by_file else None
+            read += chosen.outputs if chosen is not None else ()
             if chosen is not None and chosen.nothing:
                 described[load] = table, Described(schema_from_text(head.schemas[""]) if "" in head.schemas else pa.schema([]))
                 guarantees[load] = _guarantee(job, context, policy, source, target, None, described[load][1].schema, steps, None)
@@ -205,6 +212,8 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
             next_times=tuple(definition.schedule.next(datetime.now(timezone.utc), 5)) if definition.schedule else (),
             notes=tuple(_notes(job, policy, steps, target, source.cursor)),
             promises=made,
+            files=len(read),
+            bytes=sum(file.size for file in read),
         )
 
 

@@ -62,7 +62,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     mark = fingerprint(job, source, table, load)
     chosen = chosen_files(job, context, source, target, load, head, mark) if job.by_file else None
     if chosen is not None and chosen.nothing:
-        return target.prepare(_without_files(job, context, head, table, load, mark), context)
+        return target.prepare(_without_files(job, context, head, table, load, mark, chosen), context)
     described = source.describe(table)
     origin.refuse_reserved(described.schema.names)
     _same_fingerprint(context, head, mark, load)
@@ -82,6 +82,8 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         started_at=context.started_at,
         full=low is None,
         by_file=job.by_file,
+        skipped=chosen.done if chosen is not None else 0,
+        waiting=chosen.waiting if chosen is not None else 0,
     )
     try:
         window = plan_schemas(job, window, source, described, head, context)
@@ -116,7 +118,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     return target.prepare(window, context)
 
 
-def _without_files(job: Job, context: RunContext, head: Standing, table: str, load: str, mark: str) -> Window:
+def _without_files(job: Job, context: RunContext, head: Standing, table: str, load: str, mark: str, chosen: Chosen) -> Window:
     """The window of a run that finds no new file: what is planned stands as the last commit left it."""
     nothing = schema_to_text(pa.schema([]))
     return Window(
@@ -129,6 +131,8 @@ def _without_files(job: Job, context: RunContext, head: Standing, table: str, lo
         started_at=context.started_at,
         schemas={"": nothing, TARGET: nothing, **head.schemas},
         by_file=True,
+        skipped=chosen.done,
+        waiting=chosen.waiting,
     )
 
 

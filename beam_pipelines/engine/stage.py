@@ -40,19 +40,30 @@ class _Bad:
 
 
 class _Writer:
-    """A stager fed by a thread of its own, so that the next batch is read while this one is written (drivers release the GIL)."""
+    """A stager fed by a thread of its own, so that the next batch is read while this one is written (drivers release the GIL).
+
+    The thread is begun with the second batch: of a thousand small files each has one alone.
+    """
 
     def __init__(self, stager: Stager) -> None:
         self._stager = stager
         self._queue: queue.Queue[tuple[pa.RecordBatch, pa.RecordBatch] | None] = queue.Queue(_AHEAD)
         self._error: BaseException | None = None
         self.bad: list[_Bad] = []
-        self._thread = threading.Thread(target=self._work, name="stage", daemon=True)
-        self._thread.start()
+        self._first: tuple[pa.RecordBatch, pa.RecordBatch] | None = None
+        self._thread: threading.Thread | None = None
 
     def write(self, rows: pa.RecordBatch, origins: pa.RecordBatch) -> None:
         """Queue rows; `origins` is the same rows with origin columns, for dead letters."""
         self._raise()
+        if self._thread is None and self._first is None:
+            self._first = rows, origins
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="stage", daemon=True)
+            self._thread.start()
+            self._queue.put(self._first)
+            self._first = None
         self._queue.put((rows, origins))
 
     def _work(self) -> None:
@@ -82,13 +93,16 @@ class _Writer:
             raise self._error
 
     def _join(self) -> None:
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
 
     def finish(self) -> Staged:
         self._join()
         self._raise()
+        if self._first is not None:
+            first, self._first = self._first, None
+            self._write(*first)
         return self._stager.finish()
 
     def abort(self) -> None:

@@ -80,8 +80,9 @@ class Room:
             return database.execute(statement).fetchall()
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start `beam-pipelines`, or, when the first word is `etl`, `python -m beam_pipelines.etl`."""
-        command = [sys.executable, "-m", "beam_pipelines.etl", *words[1:]] if words[0] == "etl" else [_script(), *words]
+        """Start `beam-pipelines`, or, when the first word is `etl` or `batch`, `python -m beam_pipelines.etl` or that of batch."""
+        module = f"beam_pipelines.{words[0]}"
+        command = [sys.executable, "-m", module, *words[1:]] if words[0] in ("etl", "batch") else [_script(), *words]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("BEAM_PIPELINES_")} | self.environ
         return subprocess.Popen(command, cwd=self.folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -19,12 +19,14 @@ from beam_pipelines.io.files.place import Place
 from beam_pipelines.io.files.stretch import Stretch
 from beam_pipelines.io.objects.local import LocalStore
 from beam_pipelines.io.objects.store import Stored
+from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range
 
 __all__ = ["WholeFiles", "blameless"]
 
 _AT_ONCE = 8  # files of a bucket that are looked at together: each waits for the network
+_SMALL = 1 << 20  # bytes of a file that gives a batch or two
 T = TypeVar("T")
 
 
@@ -107,6 +109,11 @@ class WholeFiles(ABC):
             yield replace(part, index=index)
         for place, (file, why) in enumerate((self._broken or {}).items(), index + 1):
             yield Range("", table, place, {**file.bounds, "billed": 0, "label": self.place.label(file), "broken": why}, 1, 0)
+
+    @staticmethod
+    def ahead(path: Stored, items: Callable[[], Iterator[T]]) -> Iterator[T]:
+        """What is read of a file, made in a thread of its own where the file is worth one."""
+        return items() if path.size <= _SMALL else prefetch(items)
 
     @abstractmethod
     def ranges(self, table: str, parts: int) -> Iterable[Range]:

@@ -26,7 +26,6 @@ from beam_pipelines.io.files.text.stream import unreadable
 from beam_pipelines.io.files.united import united
 from beam_pipelines.io.files.whole import WholeFiles
 from beam_pipelines.io.objects.store import Stored
-from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.window import Range, Window
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ class AvroSource(WholeFiles):
         path = self.place.at(bounds)
         stretch = Stretch.of(bounds)
         first = begin = first_of(stretch.part) if stretch is not None else 0
-        for batch in prefetch(lambda: gather(_batches(path, schema, stretch))):
+        for batch in self.ahead(path, lambda: gather(_batches(path, schema, stretch))):
             yield origin.attach(batch, bounds["label"], first_row=first)
             first += batch.num_rows
         path.unchanged()  # while it was read, too

@@ -28,7 +28,6 @@ from beam_pipelines.io.files.text.rows import Bad, Head, Rows
 from beam_pipelines.io.files.text.stream import TextStream
 from beam_pipelines.io.files.whole import WholeFiles
 from beam_pipelines.io.objects.store import Stored
-from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.window import Range, Window
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ __all__ = ["RAW", "TextSource"]
 
 RAW = "$raw"  # what a dead letter calls the text of a row that is none
 _LETTERS, _LETTER_BYTES = 1000, 8 << 20  # rows that are none, given at a time, and their bytes
+_KEPT_HEAD = 16 * 1024  # bytes of a file that is looked at once, and not again when it is prepared
 _HEAD_BYTES = 64 * 1024  # read at a time for a sample: that of a large file is no larger than needed
 
 
@@ -102,7 +102,7 @@ class TextSource(WholeFiles):
     def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch | Unread]:  # noqa: ARG002
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
         path = self.place.at(bounds)
-        yield from prefetch(lambda: self._labelled(path, bounds["label"], schema, part))
+        yield from self.ahead(path, lambda: self._labelled(path, bounds["label"], schema, part))
         path.unchanged()  # while it was read, too
 
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
@@ -170,6 +170,16 @@ class TextSource(WholeFiles):
         return TextStream(path, compression, self.model.encoding, lambda file: Lines(file, stretch, dialect))
 
     def _head(self, path: Stored) -> Head:
+        """The beginning of a file; planning may have looked, and small ones are kept until it is read."""
+        place = f"head {self._note(path)}"
+        known: Head | None = spares.noted(place)
+        if known is None:
+            known = self._looked_at(path)
+            if known.taken <= _KEPT_HEAD:
+                spares.note(place, known)
+        return known
+
+    def _looked_at(self, path: Stored) -> Head:
         with self.opened(path) as stream:
             pieces = self.pieces(stream, path, _HEAD_BYTES)
             limit = self.model.sample_rows if self.inferring else 1
@@ -199,7 +209,8 @@ class TextSource(WholeFiles):
                 code="column-missing",
                 details={"sourceKey": f"columns.{missing[0]}", "columns": missing},
             )
-        kinds = {name: self.declared.get(name) or self.inferred(name, found) for name, found in samples.items()}
+        known = {} if self.known is None else dict(zip(self.known.names, self.known.types, strict=True))
+        kinds = {name: self.declared.get(name) or known.get(name) or self.inferred(name, found) for name, found in samples.items()}
         kinds |= {name: self.declared[name] for name in missing}
         if not kinds:
             raise PlanError(
