@@ -16,12 +16,18 @@ from beam_pipelines.io.files.target import FileTarget
 from beam_pipelines.io.files.whole import WholeFiles
 from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.file import shards_of
 from beam_pipelines.runs.window import Range, schema_from_text
 
 if TYPE_CHECKING:
     from beam_pipelines.io.files.ledger import FileDone
 
 __all__ = ["Chosen", "check_steps", "choose"]
+
+_CHANGED = (
+    "the file changed since it was processed, and its rows are in files together with those of others, or would be: run with"
+    " --full-refresh, which reads every file again and replaces these"
+)
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,15 @@ def choose(job: Job, context: RunContext, source: Source, target: Target, load: 
     label = files.place.label
     new = [file for file in there if context.full_refresh or not _is_done(file, known.get(label(file)))]
     stands = head.fingerprint == mark and not context.full_refresh and "" in head.schemas
-    files.choose(new, tolerant=job.goes_on, known=schema_from_text(head.schemas[""]) if stands else None)
-    outputs = {file: _named(files, into, file) for file in new}
-    _check_names(files, into, load, outputs, known)
-    _check_taken(context, into, load, list(outputs.values()), known)
+    held = _held(job, files, new, known) if not context.full_refresh else {}
+    files.choose(new, tolerant=job.goes_on, known=schema_from_text(head.schemas[""]) if stands else None, refused=held)
+    if job.shard_size is None:
+        outputs = {file: _named(files, into, file) for file in new}
+        _check_names(files, into, load, outputs, known)
+        _check_taken(context, into, load, list(outputs.values()), known)
+    else:
+        outputs = dict.fromkeys(new, shards_of(context.run, into.form.ending))
+        _check_shards(files, into, load, context)
     done = len(there) - len(new)
     return Chosen(files, outputs, done, sum(1 for file in there if file not in outputs and known[label(file)].error))
 
@@ -108,6 +119,32 @@ def _there(files: WholeFiles, known: Mapping[str, FileDone]) -> list[Stored]:
 
 def _is_done(file: Stored, known: FileDone | None) -> bool:
     return known is not None and (known.size, known.tag) == (file.size, file.tag)
+
+
+def _held(job: Job, files: WholeFiles, new: Sequence[Stored], known: Mapping[str, FileDone]) -> dict[Stored, str]:
+    """Files that have changed and whose rows cannot be replaced alone, with the reason: they are, or would be, among those of others.
+
+    Raises:
+        PlanError: The service does not go on without them, or there is no other file.
+    """
+    label = files.place.label
+    before = {file: known[label(file)] for file in new if label(file) in known}
+    held = [file for file, one in before.items() if one.output and (one.shared or job.shard_size is not None)]
+    if held and (len(held) == len(new) or not job.goes_on):
+        more = f" (and {len(held) - 1} more)" if len(held) > 1 else ""
+        raise refusal("batch.destination.shardSize", f"{label(held[0])!r}{more}: {_CHANGED}", "mode-refused")
+    return dict.fromkeys(held, _CHANGED)
+
+
+def _check_shards(files: WholeFiles, into: FileTarget, load: str, context: RunContext) -> None:
+    """Refuse to write what the next run would read."""
+    name = f"{context.run}-00000{into.form.ending}"
+    if files.place.reads(into.output(load, name), SUFFIXES[files.format]):
+        raise refusal(
+            "batch.destination",
+            f"files such as {name!r} would be read by the next run as input: give another prefix or format",
+            "mode-refused",
+        )
 
 
 def _named(files: WholeFiles, into: FileTarget, file: Stored) -> str:

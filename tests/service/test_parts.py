@@ -83,6 +83,7 @@ def test_rows_of_avro_are_numbered_in_the_file(desk: Desk, parted: list[int]) ->
     assert [one["recordIndex"] for one in rules["quality"]["examples"]][:3] == [51, 52, 53]
 
 
+@pytest.mark.long
 def test_a_function_of_batches_tells_no_range_of_numbers_that_nobody_knows_yet(desk: Desk, parted: list[int]) -> None:
     schema = {"type": "record", "name": "Row", "fields": [{"name": "age", "type": "long"}]}
     with (desk.folder / "a.avro").open("wb") as file:
@@ -99,6 +100,7 @@ def test_a_function_of_batches_tells_no_range_of_numbers_that_nobody_knows_yet(d
     assert all(source == "a.avro" or source.startswith("a.avro (among rows 0 to ") for source in sources)
 
 
+@pytest.mark.long
 def test_the_right_side_of_a_join_is_numbered_as_it_is_read(desk: Desk, parted: list[int]) -> None:
     (desk.folder / "a.csv").write_text("id,age\n" + "".join(f"{n},{n}\n" for n in range(40)))
     (desk.folder / "b.csv").write_text("id,name\n" + "".join(f"{n},x{n}\n" if n != 30 else "30\n" for n in range(40)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -60,16 +60,19 @@ class WholeFiles(ABC):
             self.stored()
         return [self.place.name]
 
-    def choose(self, files: Sequence[Stored], *, tolerant: bool, known: pa.Schema | None) -> None:
+    def choose(
+        self, files: Sequence[Stored], *, tolerant: bool, known: pa.Schema | None, refused: Mapping[Stored, str] | None = None
+    ) -> None:
         """Read these files alone.
 
         Args:
             files: Of those that are there.
             tolerant: Go on without those that cannot be read.
             known: Columns as an earlier run planned them: their types are not inferred again.
+            refused: Of a tolerant service: those of them that are not read, with the reason.
         """
         self._chosen = list(files)
-        self._broken = {} if tolerant else None
+        self._broken = dict(refused or {}) if tolerant else None
         self.known = known
 
     def stored(self) -> list[Stored]:
