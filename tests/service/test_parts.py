@@ -132,10 +132,15 @@ def test_two_workers_share_a_file(desk: Desk) -> None:
     # By its beginning this would have two million rows, and so many are read in parts.
     ids = ["7"] * 40_000 + [f"{n:0200}" for n in range(25_000)]
     (desk.folder / "a.csv").write_text("id\n" + "\n".join(ids))
-    source = {"type": "file", "path": "a.csv", "quotedNewlines": False, "columns": {"id": "text"}}
-    desk.define({"name": "Two", "pipeline": {"source": source, "destination": {"type": "file", "path": "out", "format": "parquet"}}})
+    batch = {
+        "source": {"type": "file", "path": "a.csv", "quotedNewlines": False, "columns": {"id": "text"}},
+        "destination": {"type": "file", "path": "out", "format": "csv", "shardSize": "1MiB"},
+    }
+    desk.define({"name": "Two", "batch": batch})
     record = desk.ran(options=["--direct_running_mode=multi_processing", "--direct_num_workers=2"])
     assert record["metrics"]["recordsLoaded"] == len(ids)
-    assert sorted(row["id"] for row in outputs(desk, "out")) == sorted(ids)
+    files = sorted((desk.folder / "out").glob("*.csv"))
+    assert sorted(line for file in files for line in file.read_text().split("\n")[1:-1]) == sorted(ids)
+    assert sum(not 0.7 < file.stat().st_size / (1 << 20) < 1.3 for file in files) <= 1
     (plan,) = desk.sqlite(".beam_pipelines/state.db", "SELECT plan FROM _beam_pipelines_loads")
     assert len(json.loads(plan[0])["ranges"]) > 1

@@ -18,6 +18,7 @@ import pytest
 from beam_pipelines.engine import prepare
 from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.files import stretch
+from beam_pipelines.io.files.stage import RowStager
 from beam_pipelines.io.files.target import FileTarget
 from beam_pipelines.testing.buckets import BucketServer
 
@@ -270,6 +271,37 @@ def test_a_refresh_that_died_before_its_moves_is_finished_by_the_next_start(desk
     assert not old & set(shards(desk))
 
 
+def test_a_run_that_died_while_it_joined_files_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        put(desk, f"{number}.csv", number * 500, (number + 1) * 500)
+    batch(desk)
+    with monkeypatch.context() as patch:
+
+        def die(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(RowStager, "append", die)
+        assert desk.run().exit_code == 130
+    assert not shards(desk)
+    desk.ran()
+    assert ids(desk) == list(range(2000))
+    assert not (desk.folder / "out" / ".bp_staging").exists()
+
+
+def test_an_input_that_was_bad_for_a_while_replaces_its_own_output_when_it_is_mended(desk: Desk) -> None:
+    put(desk, "a.csv", 0, 10)
+    put(desk, "b.csv", 10, 20)
+    batch(desk, None)
+    desk.ran()
+    (desk.folder / "in" / "a.csv").write_bytes(b"\xff\xfei\x00d\x00\n\x00")
+    put(desk, "b.csv", 10, 21)
+    desk.ran()
+    assert ids(desk) == list(range(21))  # what was made of it before is there
+    put(desk, "a.csv", 5, 10)
+    desk.ran()
+    assert ids(desk) == list(range(5, 21))
+
+
 @pytest.mark.long
 def test_shards_in_a_bucket(desk: Desk, bucket_server: BucketServer, bucket: str) -> None:
     server = bucket_server
@@ -301,6 +333,7 @@ def test_shards_in_a_bucket(desk: Desk, bucket_server: BucketServer, bucket: str
     [
         ({"path": "out.parquet", "mode": "replace"}, None, "expected a folder"),
         ({"path": "in", "format": "csv"}, None, "would be read by the next run as input"),
+        ({"mode": "replace"}, None, "each input of a batch replaces what an earlier run made of it"),
         ({}, {"id": "sum", "type": "aggregate", "groupBy": [], "aggregations": {"id": "sum"}}, "aggregate"),
     ],
 )
