@@ -70,16 +70,14 @@ def choose(job: Job, context: RunContext, source: Source, target: Target, load: 
         mark: Fingerprint of what is read and where it goes.
 
     Raises:
-        PlanError: Source or destination are no files; the mode is to replace all; there is no file and never was one; the source is another than that of the
-            files that are known; two files would become one; an output is there
+        PlanError: Source or destination are no files; the mode is to replace all; there is no file and never was one; the source is another
+            than that of the files that are known; two files would become one; an output is there
             that no run of the service has made, or would be read again.
     """
     files, into = _of_files(source, target)
     if job.destination.mode == "replace":
         # What earlier runs are done with is not read again, so it would go and not come back.
-        message = (
-            "each input of a batch replaces what an earlier run made of it: leave mode out, and run with --full-refresh to read all anew"
-        )
+        message = "each input of a batch replaces what an earlier run made of it: leave mode out; --full-refresh reads all of them anew"
         raise refusal("batch.destination.mode", message, "mode-refused")
     known = into.files_done(job.service, load)
     if known and head.fingerprint not in ("", mark) and not (context.full_refresh or context.keep_watermark):
