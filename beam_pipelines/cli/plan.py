@@ -71,6 +71,9 @@ def _files(files: FilePlan) -> Iterator[str]:
 
 
 def _outputs(files: FilePlan) -> Iterator[str]:
+    if files.shard_size is not None:
+        yield f"{files.form}, files of about {quantity.size(files.shard_size)}, at {files.place}"
+        return
     yield f"{files.form}, a file for each input, at {files.place}"
     for name, output in files.outputs:
         yield f"- {output} of {name}"

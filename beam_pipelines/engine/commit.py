@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -23,6 +24,8 @@ from beam_pipelines.io import keepers
 from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import LoadCounts, Tally
+from beam_pipelines.runs.file import unbilled
+from beam_pipelines.runs.window import Window
 
 __all__ = ["Commit", "commit_loads"]
 
@@ -64,7 +67,7 @@ def commit_loads(
     policy, windows = job.policy(context), windows_of(texts)
     for load, window in windows.items():
         try:
-            tally = judged(job, window, Tally.of(load, facts, job.step_ids), target)
+            tally = judged(job, window, _paid(window, Tally.of(load, facts, job.step_ids)), target)
             yield load, target.commit(window, policy, window.schema(TARGET), tally)
         except BeamPipelinesError as error:
             # One that fails does not hold up the others.
@@ -73,6 +76,13 @@ def commit_loads(
             failure = failure or error
     if failure is not None:
         raise failure
+
+
+def _paid(window: Window, tally: Tally) -> Tally:
+    """What is paid for: of a file that cannot be read, none of its parts."""
+    if not any(file.error for file in tally.files):
+        return tally
+    return replace(tally, bytes=tally.bytes - unbilled(window, tally))
 
 
 class Commit(beam.PTransform):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from beam_pipelines.io.files.target import FileTarget
+from beam_pipelines.runs.file import is_shards
 
 if TYPE_CHECKING:
     from beam_pipelines.engine.files import Chosen
@@ -28,7 +29,8 @@ class FilePlan:
         waiting: Of those: files that could not be read, and have not changed since.
         place: What the names of outputs begin with: a path, or a URL.
         form: How outputs are written, in words.
-        outputs: Of the first new files: name, and output below the place.
+        outputs: Of the first new files: name, and output below the place; none where files hold rows of several inputs.
+        shard_size: Bytes of such a file, about; None: each input has one of its own.
     """
 
     new: int
@@ -39,14 +41,15 @@ class FilePlan:
     place: str
     form: str
     outputs: tuple[tuple[str, str], ...] = ()
+    shard_size: int | None = None
 
     @classmethod
-    def of(cls, chosen: Chosen, target: Target, load: str) -> FilePlan:
+    def of(cls, chosen: Chosen, target: Target, load: str, shard_size: int | None = None) -> FilePlan:
         """Tell of the files that were chosen, once they were looked at."""
         assert isinstance(target, FileTarget)  # `choose` refuses others
         form, files = target.form, chosen.files
         packed = f", {form.codec}" if form.codec not in ("", "none", "null") else ""
-        named = [(files.place.label(file), output) for file, output in chosen.outputs.items() if output]
+        named = [(files.place.label(file), output) for file, output in chosen.outputs.items() if output and not is_shards(output)]
         return cls(
             new=len(chosen.outputs),
             bytes=sum(file.size for file in chosen.outputs),
@@ -56,6 +59,7 @@ class FilePlan:
             place=target.output(load, ""),
             form=f"{form.shown}{packed}",
             outputs=tuple(named[:_EXAMPLES]),
+            shard_size=shard_size,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -67,5 +71,6 @@ class FilePlan:
             "waiting": self.waiting,
             "place": self.place,
             "form": self.form,
+            "shardSize": self.shard_size,
             "outputs": [{"file": file, "output": output} for file, output in self.outputs],
         }

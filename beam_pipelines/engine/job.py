@@ -125,6 +125,12 @@ class Job:
         return self.definition.batch is not None
 
     @property
+    def shard_size(self) -> int | None:
+        """Bytes of each file that is written, about; None: nothing is said."""
+        size: int | None = getattr(self.destination, "shard_size", None)
+        return size
+
+    @property
     def goes_on(self) -> bool:
         """Whether a file that cannot be read becomes a dead letter; else it stops the run."""
         batch = self.definition.batch
@@ -316,6 +322,8 @@ class Job:
             swap=getattr(where, "strategy", "") == "swap",
             allow_empty=where.allow_empty,
             by_file=self.by_file,
+            refresh=self.by_file and bool(context and context.full_refresh),
+            shard_size=self.shard_size,
             batch_size=getattr(where, "batch_size", 1000),
             thresholds=self.thresholds,
             budget=Budget(budget.rows, float(budget.share) if budget.share is not None else None, budget.on_exceed == "fail"),

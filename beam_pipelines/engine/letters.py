@@ -15,6 +15,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_pipelines.engine.numbers import Numbers
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import BeamPipelinesError, FatalError
 from beam_pipelines.io.connector import LedgerRow, Target
@@ -88,9 +89,11 @@ def export(target: Target, archive: Archive, service: str, rows: Iterable[Ledger
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as out:
             for row in rows:
+                numbers = Numbers.of(row)
                 for letter in row.counts.letters if row.counts else ():
                     for batch in _staged(target, letter.staged, missing_ok):
-                        _write(out, batch, service, row.run, letter.staged.name[-16:], counts, str(path))
+                        known = batch if numbers is None else _numbered(batch, numbers)
+                        _write(out, known, service, row.run, letter.staged.name[-16:], counts, str(path))
             out.flush()
             os.fsync(out.fileno())
         os.replace(part, path)
@@ -117,6 +120,11 @@ def _staged(target: Target, staged: Staged, missing_ok: bool) -> Iterator[pa.Rec
     if found < staged.rows:
         # PostgreSQL empties unlogged tables when it recovers from a crash.
         _LOG.error("%d of %d dead letters are lost, though the run's record counts them", staged.rows - found, staged.rows)
+
+
+def _numbered(batch: pa.RecordBatch, numbers: Numbers) -> pa.RecordBatch:
+    at = batch.schema.get_field_index("origin")
+    return batch.set_column(at, batch.schema.field(at), numbers.texts(batch.column(at)))
 
 
 def _write(

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.numbers import Numbers
 from beam_pipelines.errors import BeamPipelinesError
 from beam_pipelines.io.connector import LedgerRow
 from beam_pipelines.pricing import Charge, Usage, charge
@@ -166,14 +167,20 @@ def _about(rule: RuleBase, actions: Actions) -> dict[str, Any]:
     return {name: value for name, value in about.items() if value is not None}
 
 
-def _quality(step: StepFact, rules: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+def _quality(step: StepFact, rules: tuple[dict[str, Any], ...], numbers: Numbers | None) -> dict[str, Any]:
     """What came of the rows of a step of rules, and some that violate them."""
     passed = step.records_in - step.failed
     told: dict[str, Any] = {"total": step.records_in, "passed": passed, "failed": step.failed, "warnings": step.warned}
     examples = step.examples.listed([rule["rule"] for rule in rules])
+    examples = examples if numbers is None else [_numbered(one, numbers) for one in examples]
     if examples:
         told["examples"] = examples
     return {**told, "profile": list(step.profile)} if step.profile else told
+
+
+def _numbered(example: dict[str, Any], numbers: Numbers) -> dict[str, Any]:
+    place = numbers.place(example["origin"])
+    return {**example, "origin": place, "recordIndex": place.get("row")}
 
 
 def _measured(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,6 +193,7 @@ def _steps(job: Job, row: LedgerRow, several: bool) -> list[Step]:
     counts = row.counts
     assert counts is not None
     tally, merged, table = counts.tally, counts.merged, row.load if several else None
+    numbers = Numbers.of(row)
     transformations = tuple(
         Transformation(
             id=step.step,
@@ -204,7 +212,7 @@ def _steps(job: Job, row: LedgerRow, several: bool) -> list[Step]:
             bytes_out=step.bytes_out,
             fused_with=step.fused_with,
             rules=(rules := _rules(job, step)),
-            quality=_quality(step, rules) if rules else None,
+            quality=_quality(step, rules, numbers) if rules else None,
         )
         for step in tally.steps
     )

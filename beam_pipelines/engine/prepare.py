@@ -106,7 +106,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     window = _same_keys(job, context, head, choose_keys(job, window, policy, described, there, cursor))
     check_latest(job, window, policy, described.primary_key or tuple(getattr(job.definition.source, "key_fields", ())))
     _check_fit(window, target, policy, there)
-    fixed = source.fix(table, cursor, low, window.inclusive, 1 if job.by_file else _parts(described))
+    fixed = source.fix(table, cursor, low, window.inclusive, 1 if job.by_file and job.shard_size is None else _parts(described))
     window = fix_sides(job, window, context, _parts)
     window = replace(
         window,

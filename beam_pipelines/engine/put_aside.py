@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from beam_pipelines.engine.aside import blocks
+from beam_pipelines.engine.numbers import Numbers
 from beam_pipelines.engine.outputs import Output
 from beam_pipelines.errors import BeamPipelinesError
 from beam_pipelines.io.connector import LedgerRow, Target
@@ -44,10 +45,10 @@ class PutAside:
     missing_ok: bool
 
     @property
-    def asides(self) -> list[Aside]:
+    def asides(self) -> list[tuple[Aside, LedgerRow]]:
         mine = (self.output.step, self.output.kind)
-        found = [aside for row in self.rows for step, aside in asides_of(row) if (step, aside.output) == mine]
-        return sorted(found, key=lambda aside: aside.staged.name)
+        found = [(aside, row) for row in self.rows for step, aside in asides_of(row) if (step, aside.output) == mine]
+        return sorted(found, key=lambda one: one[0].staged.name)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Rows, in blocks.
@@ -55,13 +56,13 @@ class PutAside:
         Raises:
             FatalError: Staging is gone (`staging-lost`), and not `missing_ok`.
         """
-        for aside in self.asides:
-            found = 0
+        for aside, row in self.asides:
+            found, numbers = 0, Numbers.of(row)
             try:
                 for packed in self.target.read_staged(aside.staged):
                     for block in blocks(packed):
                         found += block.num_rows
-                        yield block
+                        yield block if numbers is None else _numbered(block, numbers)
             except BeamPipelinesError as gone:
                 if not self.missing_ok or gone.code not in _GONE:
                     raise
@@ -70,3 +71,15 @@ class PutAside:
             if found < aside.rows:
                 # PostgreSQL empties unlogged tables when it recovers from a crash.
                 _LOG.error("%d of %s are lost, though the run's record counts them", aside.rows - found, self.output.what)
+
+
+def _numbered(block: pa.RecordBatch, numbers: Numbers) -> pa.RecordBatch:
+    """Rows with the numbers that those of their origins have in their files: the columns of `rules.aside`."""
+    from beam_pipelines.rules.aside import ORIGIN, VIOLATIONS
+
+    violations = block.schema.names == VIOLATIONS.names
+    at = block.schema.get_field_index("origin" if violations else ORIGIN)
+    block = block.set_column(at, block.schema.field(at), numbers.texts(block.column(at)))
+    if not violations:
+        return block
+    return block.set_column(0, block.schema.field(0), numbers.column(block.column(0), block.column(at)))

@@ -41,6 +41,7 @@ class _ReadFn(BundleFn):
         super().start_bundle()
         self._facts: dict[str, ReadFact] = {}
         self._files: list[tuple[str, FileReader]] = []
+        self._counted: dict[str, list[tuple[int, int]]] = {}
 
     def teardown(self) -> None:
         if self._source is not None:
@@ -69,6 +70,7 @@ class _ReadFn(BundleFn):
                 read = self._take(batch, window, window.ranges[index]) if batch is not None else None
             if read is None:
                 self._report.add(0, self._unshown)
+                self._count(self._source, window.ranges[index], load)
                 return
             if read.num_rows:
                 yield read
@@ -83,6 +85,15 @@ class _ReadFn(BundleFn):
         reader = FileReader(source, window, part, goes_on=self._job.goes_on, rows=self._job.chunk_rows, twice=twice)
         self._files.append((window.load, reader))
         return iter(reader)
+
+    def _count(self, source: Source, part: Range, load: str) -> None:
+        """Note how many lines or rows a part of a file has: the numbers of those behind it go by that."""
+        if "part" not in part.bounds:
+            return
+        from beam_pipelines.io.files.whole import WholeFiles
+
+        if isinstance(source, WholeFiles) and part.index in source.counted:
+            self._counted.setdefault(load, []).append((part.index, source.counted.pop(part.index)))
 
     def _bury(self, rows: Unread, load: str) -> None:
         """Count rows that the source could not read, and make them dead letters."""
@@ -131,7 +142,8 @@ class _ReadFn(BundleFn):
             readers = [reader for of, reader in self._files if of == load]
             paid = fact.bytes - sum(reader.unbilled for reader in readers)
             files = tuple(reader.fact for reader in readers)
-            told = replace(fact, bytes=paid, dead=dead, letters=letters, seconds=seconds, files=files)
+            counted = tuple(self._counted.get(load, ()))
+            told = replace(fact, bytes=paid, dead=dead, letters=letters, seconds=seconds, files=files, counted=counted)
             yield TaggedOutput(FACTS, in_global_window(told))
         self._report.flush()
 

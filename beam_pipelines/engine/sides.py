@@ -236,7 +236,9 @@ def fix_sides(job: Job, window: Window, context: RunContext, parts: Callable[[De
     for step, planned in window.sides.items():
         side = job.side(step)
         with contextlib.closing(side.open_source(context)) as source:
-            fixed = source.fix(planned.table, None, None, False, parts(source.describe(planned.table)))
+            # Numbers of lines in later parts of a file are known when all are read, and that is told of the source of a service alone.
+            wanted = 1 if source.traits.counts_late else parts(source.describe(planned.table))
+            fixed = source.fix(planned.table, None, None, False, wanted)
         ranges = tuple(replace(part, load=window.load) for part in fixed.ranges)
         sides[step] = fix_sides(side, replace(planned, ranges=ranges, snapshot=fixed.snapshot), context, parts)
     return replace(window, sides=sides) if sides else window

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from typing import cast as cast_type
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import AsSingleton, PCollection
 
-from beam_pipelines.columnar import cast, origin
+from beam_pipelines.columnar import cast, origin, size
 from beam_pipelines.engine.bundle import BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.parts import RANGES, tables_of
@@ -24,9 +25,13 @@ from beam_pipelines.runs.facts import Staged, StagedFact
 from beam_pipelines.runs.names import StagingName, new_attempt
 from beam_pipelines.runs.window import Window
 
+if TYPE_CHECKING:
+    from beam_pipelines.io.connector import SizedStager
+
 __all__ = ["Stage"]
 
 _AT_ONCE = 4  # objects of one bundle that are written at a time, where each holds the rows of one range: files come one after the other
+_STEPS = 16  # parts of a file of a wanted size that are written at a time: it is too large by no more than one
 _AHEAD = 2  # batches waiting for the writer: reading and writing overlap, and memory stays flat
 
 
@@ -43,10 +48,16 @@ class _Writer:
     """A stager fed by a thread of its own, so that the next batch is read while this one is written (drivers release the GIL).
 
     The thread is begun with the second batch: of a thousand small files each has one alone.
+
+    Args:
+        begin: Begins an object.
+        most: Bytes of an object that becomes a file, about: what is more goes into others. None: all goes into one.
     """
 
-    def __init__(self, stager: Stager) -> None:
-        self._stager = stager
+    def __init__(self, begin: Callable[[], Stager], most: int | None) -> None:
+        self._begin, self._most = begin, most
+        self._stager: Stager | None = begin()
+        self._ended: list[Staged] = []
         self._queue: queue.Queue[tuple[pa.RecordBatch, pa.RecordBatch] | None] = queue.Queue(_AHEAD)
         self._error: BaseException | None = None
         self.bad: list[_Bad] = []
@@ -78,7 +89,20 @@ class _Writer:
                     self._error = error
 
     def _write(self, rows: pa.RecordBatch, origins: pa.RecordBatch) -> None:
+        if self._most is None:
+            self._put(rows, origins)
+            return
+        at = 0
+        for part in size.split(rows, max_bytes=max(1, self._most // _STEPS)):
+            self._put(part, origins.slice(at, part.num_rows))
+            at += part.num_rows
+            if self._stager is not None and cast_type("SizedStager", self._stager).full(self._most):
+                self._ended.append(self._stager.finish())
+                self._stager = None
+
+    def _put(self, rows: pa.RecordBatch, origins: pa.RecordBatch) -> None:
         while rows.num_rows:
+            self._stager = self._stager or self._begin()
             try:
                 self._stager.write(rows)
                 return
@@ -97,17 +121,19 @@ class _Writer:
             self._queue.put(None)
             self._thread.join()
 
-    def finish(self) -> Staged:
+    def finish(self) -> list[Staged]:
+        """End the objects, in the order of their rows."""
         self._join()
         self._raise()
         if self._first is not None:
             first, self._first = self._first, None
             self._write(*first)
-        return self._stager.finish()
+        return [*self._ended, self._stager.finish()] if self._stager is not None else self._ended
 
     def abort(self) -> None:
         self._join()
-        self._stager.abort()
+        if self._stager is not None:
+            self._stager.abort()
 
 
 @dataclass
@@ -117,7 +143,6 @@ class _Open:
     keys: list[int]
     window: Window
     first: int
-    piece: int = 0
     through: int = 0
     sources: tuple[str, ...] = ()
     tables: list[tuple[str, ...]] = field(default_factory=list)
@@ -136,7 +161,7 @@ class _StageFn(BundleFn):
         self._ended: dict[str, list[Staged]] = {}
         self._pieces: dict[tuple[str, int], int] = {}
         self._rows_in: dict[str, int] = {}
-        self._apart = self._job.by_file
+        self._apart, self._most = self._job.by_file, self._job.shard_size
 
     def teardown(self) -> None:
         for one in getattr(self, "_open", {}).values():
@@ -176,23 +201,26 @@ class _StageFn(BundleFn):
         if len(self._open) >= _AT_ONCE:
             self._end(next(iter(self._open)))
         schema = window.schema(TARGET)
-        name = str(StagingName.of(window.service, window.run, new_attempt()))
         keys = [schema.names.index(key) for key in window.key_fields]
         first = origin.part_of(batch) or 0
-        piece = self._pieces.get(key, 0)
-        self._pieces[key] = piece + 1
-        one = self._open[key] = _Open(_Writer(self.target.stager(name, schema, first)), schema, keys, window, first, piece)
+
+        def begin() -> Stager:
+            return self.target.stager(str(StagingName.of(window.service, window.run, new_attempt())), schema, first)
+
+        one = self._open[key] = _Open(_Writer(begin, self._most), schema, keys, window, first)
         return one
 
     def _end(self, key: tuple[str, int]) -> None:
-        """Close one object, and make dead letters of the rows that it would not take."""
+        """Close the objects of one writer, and make dead letters of the rows that these would not take."""
         one, load = self._open.pop(key), key[0]
         try:
-            staged = one.writer.finish()
+            ended = one.writer.finish()
         except BaseException:
             one.writer.abort()
             raise
-        self._ended.setdefault(load, []).append(replace(staged, through=one.through, sources=one.sources, piece=one.piece))
+        for staged in ended:
+            piece = self._pieces[key] = self._pieces.get(key, -1) + 1
+            self._ended.setdefault(load, []).append(replace(staged, through=one.through, sources=one.sources, piece=piece))
         for bad in one.writer.bad:
             self.letter(bad.batch, bad.rows, load, "load", ["target-refused"] * len(bad.rows), [bad.message] * len(bad.rows))
 

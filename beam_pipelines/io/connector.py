@@ -28,6 +28,7 @@ __all__ = [
     "Fixed",
     "LedgerRow",
     "Policy",
+    "SizedStager",
     "Source",
     "SourceTraits",
     "Stager",
@@ -108,6 +109,7 @@ class SourceTraits:
         snapshot: All ranges can be read from one snapshot on a local run.
         assumptions: Each thing the promise rests on, in words.
         columnar: Columns are stored apart, so that only those need be read that the steps use.
+        counts_late: Where a file is read in parts, numbers of rows and lines are known when all were read (`columnar.numbering`).
     """
 
     system: str
@@ -116,6 +118,7 @@ class SourceTraits:
     snapshot: bool = False
     assumptions: tuple[str, ...] = ()
     columnar: bool = False
+    counts_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,8 @@ class Policy:
         swap: Whole-table replace by renaming a new table (`strategy: swap`).
         allow_empty: An empty source may empty the table.
         by_file: The rows of each file read go to a file of their own, in the place of what an earlier run made of it.
+        refresh: Of such a service: every file is read again, so what other files hold of them goes.
+        shard_size: Bytes of each file that is written, about; None: of each what was staged together, or what was read of one.
         batch_size: Rows a statement writes where rows are written one by one (portable databases).
         budget: How many dead rows the run may have.
         thresholds: How many rows may violate each rule that says so.
@@ -207,6 +212,8 @@ class Policy:
     swap: bool = False
     allow_empty: bool = False
     by_file: bool = False
+    refresh: bool = False
+    shard_size: int | None = None
     batch_size: int = 1000
     budget: Budget = field(default_factory=Budget)
     thresholds: tuple[Threshold, ...] = ()
@@ -337,6 +344,13 @@ class Stager(Protocol):
 
     def abort(self) -> None:
         """Drop it; never raises."""
+
+
+class SizedStager(Stager, Protocol):
+    """A staging object that becomes a file."""
+
+    def full(self, most: int) -> bool:
+        """Whether the file has about so many bytes by now."""
 
 
 class Target(Protocol):

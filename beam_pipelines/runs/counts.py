@@ -70,6 +70,7 @@ class Tally:
         read_seconds: Sum over workers.
         stage_seconds: Sum over workers.
         files: What was read of each range, of services whose unit is the file.
+        counted: Of ranges that are parts of a file: index, and lines or rows.
     """
 
     load: str
@@ -85,6 +86,7 @@ class Tally:
     read_seconds: float = 0.0
     stage_seconds: float = 0.0
     files: tuple[FileFact, ...] = ()
+    counted: tuple[tuple[int, int], ...] = ()
 
     @property
     def staged_rows(self) -> int:
@@ -146,6 +148,7 @@ class Tally:
             read_seconds=sum(fact.seconds for fact in reads),
             stage_seconds=sum(fact.seconds for fact in stages),
             files=tuple(sorted((file for fact in reads for file in fact.files), key=lambda file: file.part)),
+            counted=tuple(sorted(part for fact in reads for part in fact.counted)),
         )
 
 
@@ -196,6 +199,7 @@ class LoadCounts:
         tally["letters"] = _letters(tally["letters"])
         tally["steps"] = tuple(_step(step) for step in tally["steps"])
         tally["files"] = tuple(FileFact(**file) for file in tally.get("files", ()))
+        tally["counted"] = tuple((part, count) for part, count in tally.get("counted", ()))
         merged["letters"] = _letters(merged["letters"])
         merged["files"] = tuple(FileResult(**file) for file in merged.get("files", ()))
         return cls(

@@ -106,6 +106,7 @@ class ReadFact:
         letters: Where the dead rows are.
         seconds: Time spent reading.
         files: What was read of each range, of services whose unit is the file.
+        counted: Of ranges that are parts of a file: index, and how many lines or rows it has, by which numbers in later parts go.
     """
 
     load: str
@@ -116,6 +117,7 @@ class ReadFact:
     letters: tuple[Dead, ...] = ()
     seconds: float = 0.0
     files: tuple[FileFact, ...] = ()
+    counted: tuple[tuple[int, int], ...] = ()
 
     @property
     def out(self) -> int:

@@ -11,7 +11,19 @@ if TYPE_CHECKING:
     from beam_pipelines.runs.facts import Staged
     from beam_pipelines.runs.window import Window
 
-__all__ = ["FileResult", "results", "staged_of"]
+__all__ = ["FileResult", "is_shards", "results", "shards_of", "staged_of", "unbilled"]
+
+_HERE = "./"  # no name of an output begins so, so a pattern is none
+
+
+def shards_of(run: str, ending: str) -> str:
+    """What is told as the output of an input whose rows go to files of a wanted size, with those of others: a pattern of names."""
+    return f"{_HERE}{run}-*{ending}"
+
+
+def is_shards(output: str) -> bool:
+    """Whether an output is such a pattern."""
+    return output.startswith(_HERE)
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,13 @@ def results(window: Window, tally: Tally) -> tuple[FileResult, ...]:
             )
         )
     return tuple(told)
+
+
+def unbilled(window: Window, tally: Tally) -> int:
+    """Bytes that nobody pays for: those of the parts that could be read of files that could not, as a whole."""
+    failed = {fact.part for fact in tally.files if fact.error}
+    bad = {part.bounds["label"] for part in window.ranges if part.index in failed}
+    return sum(int(part.bounds["billed"]) for part in window.ranges if part.bounds["label"] in bad and part.index not in failed)
 
 
 def staged_of(window: Window, staged: Iterable[Staged]) -> dict[str, list[Staged]]:

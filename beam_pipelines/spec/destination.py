@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_core import InitErrorDetails
 
 from beam_pipelines.spec.model import Model, mistake
 from beam_pipelines.spec.one_of import OneOf
 from beam_pipelines.spec.source import Compression, Endpoint, FileFormat, file_location
-from beam_pipelines.spec.values import ConnectionName, Count, Flag, SecretReference, Text
+from beam_pipelines.spec.values import ConnectionName, Count, Flag, SecretReference, Size, Text
 
 __all__ = [
     "ApiDestination",
@@ -29,6 +29,7 @@ __all__ = [
 
 Mode = Literal["insert", "upsert", "replace"]
 ErrorHandling = Literal["stop", "continue"]
+_LEAST_SHARD = 64 * 1024  # bytes
 
 
 class TableDestination(Model):
@@ -122,11 +123,22 @@ class Writing(Model):
         default=None,
         description="Default: by the name of the one file, or the format's own (snappy for Parquet, deflate for Avro, none for text).",
     )
+    shard_size: Size | None = Field(
+        default=None,
+        description="Bytes of each file, about, such as 64MiB; default: of a batch one file an input, else one or more a worker.",
+    )
     mode: Literal["insert", "replace"] = Field(default="insert", description="insert: add files; replace: exchange what stands there.")
     allow_empty: Flag = Field(default=False, description="Let replace exchange what stands there for nothing when the source is empty.")
     error_handling: ErrorHandling = Field(
         default="stop", description="Rows that cannot be written: stop writes nothing; continue makes dead letters of them."
     )
+
+    @field_validator("shard_size")
+    @classmethod
+    def _check_size(cls, value: int | None) -> int | None:
+        if value is not None and value < _LEAST_SHARD:
+            raise ValueError(f"expected 64KiB or more, got {value} bytes: a file costs more than its rows then")
+        return value
 
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:

@@ -75,6 +75,7 @@ class FileOutput(Model):
     mode: Literal["insert", "replace"] = Field(default="insert", description=_MODE)
 
     ledger_schema: ClassVar[None] = None
+    shard_size: ClassVar[None] = None
 
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:

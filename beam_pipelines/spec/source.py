@@ -214,6 +214,10 @@ class Reading(Model):
     quote: Annotated[str, AfterValidator(_quote), Field(json_schema_extra={"maxLength": 1})] = Field(
         default='"', description='CSV: the character around fields, doubled within them; "": none.'
     )
+    quoted_newlines: Flag = Field(
+        default=True,
+        description="CSV: line breaks may stand between quotes; false: every one ends a row, and large files are read in parts.",
+    )
     encoding: Annotated[Text, AfterValidator(_encoding)] = Field(
         default="utf-8", description="CSV, JSON, JSON Lines: how the text is written, such as latin-1."
     )

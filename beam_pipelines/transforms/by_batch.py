@@ -10,6 +10,7 @@ import pyarrow as pa
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.cast import conform
 from beam_pipelines.columnar.compact import take
+from beam_pipelines.columnar.numbering import first_of
 from beam_pipelines.transforms.caller import Caller, Failure, Parts, Refused, assembled
 from beam_pipelines.transforms.rows import to_rows
 
@@ -122,8 +123,8 @@ def _with_range(batch: pa.RecordBatch, made: pa.RecordBatch) -> pa.RecordBatch:
     place = next((name for name in ("row", "key") if name in first), None)
     sources = batch.column(origin.SOURCE).unique().to_pylist() if origin.SOURCE in batch.schema.names else []
     text = ", ".join(map(str, sources))
-    # Places in several sources are no range.
-    if place and len(sources) == 1:
+    # Places in several sources are no range, and in later parts of a file nobody knows them yet.
+    if place and len(sources) == 1 and not (place == "row" and last[place] >= first_of(1)):
         text += f" (among {place}s {_shown(first[place])} to {_shown(last[place])})"
     columns = [
         pa.DictionaryArray.from_arrays(pa.array([0] * made.num_rows, pa.int32()), pa.array([text]))

@@ -82,6 +82,7 @@ def test_the_plan_tells_what_is_new_what_is_done_what_waits_and_where_it_goes(fo
         "waiting": 1,
         "place": f"{folder}/done/clean",
         "form": "JSON Lines, gzip",
+        "shardSize": None,
         "outputs": [{"file": "daily/0.csv.gz", "output": "0.jsonl.gz"}],
     }
     assert "1 to read, 4 skipped" in service.plan()._repr_html_()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUFFIXES", "TEXT_KEYS", "compression_of", "format_of", "refuse_keys"]
 # Keys of the definition that say how text is read.
-TEXT_KEYS = ("columns", "sample_rows", "header", "delimiter", "quote", "encoding", "null_values")
+TEXT_KEYS = ("columns", "sample_rows", "header", "delimiter", "quote", "quoted_newlines", "encoding", "null_values")
 _FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",

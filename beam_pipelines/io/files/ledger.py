@@ -11,17 +11,18 @@ from beam_pipelines.io.connections import Connections, variable
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.session import Session, quote
 from beam_pipelines.io.state_place import connection_of, state_url
-from beam_pipelines.runs.file import FileResult
+from beam_pipelines.runs.file import FileResult, is_shards
 from beam_pipelines.runs.window import Window
 
 if TYPE_CHECKING:
     from beam_pipelines.io.sql.target import SqlTarget
     from beam_pipelines.runs.context import RunContext
 
-__all__ = ["FILES", "MOVES", "FileDone", "FileLedger", "Move", "home_of"]
+__all__ = ["FILES", "MOVES", "SHARDS", "FileDone", "FileLedger", "Move", "home_of"]
 
 FILES = "_beam_pipelines_files"
 MOVES = "_beam_pipelines_moves"
+SHARDS = "_beam_pipelines_shards"
 _STORE_SCHEMA = "beam_pipelines"  # that of the state store's own tables on PostgreSQL
 
 
@@ -48,7 +49,8 @@ class FileDone:
         size: Bytes.
         tag: Tells the version that was read from another.
         run: That read it.
-        output: Where its rows are, below the place of the destination, or those of an earlier version; empty: nowhere.
+        output: Where its rows are, or those of the last version of it that could be read, below the place of the destination; empty:
+            nowhere. Files that hold rows of several inputs are told by a pattern (`runs.file.shards_of`).
         error: Why it could not be read, empty: it was.
     """
 
@@ -58,18 +60,24 @@ class FileDone:
     output: str = ""
     error: str = ""
 
+    @property
+    def shared(self) -> bool:
+        """Its rows are in files that hold those of others too."""
+        return is_shards(self.output)
+
 
 class FileLedger(Ledger):
-    """The ledger's tables, with two more.
+    """The ledger's tables, with three more.
 
-    One of promises, made in the transaction that commits a load and taken back when they are kept; and one of the files that a service
-    whose unit is the file is done with, written in the same transaction.
+    One of promises, made in the transaction that commits a load and taken back when they are kept. And written in the same transaction:
+    one of the files that a service whose unit is the file is done with, and one of the files with rows of several that it has written.
     """
 
     def __init__(self, schema: str | None = None) -> None:
         super().__init__(schema)
         self.moves = f"{quote(schema)}.{MOVES}" if schema else MOVES
         self.files = f"{quote(schema)}.{FILES}" if schema else FILES
+        self.shards = f"{quote(schema)}.{SHARDS}" if schema else SHARDS
 
     def create(self, tx: Session) -> None:
         super().create(tx)
@@ -81,6 +89,10 @@ class FileLedger(Ledger):
         tx.execute(
             f"CREATE TABLE IF NOT EXISTS {self.files} (service TEXT NOT NULL, load TEXT NOT NULL, name TEXT NOT NULL, size BIGINT NOT NULL,"
             " tag TEXT NOT NULL, run TEXT NOT NULL, output TEXT NOT NULL, error TEXT NOT NULL, PRIMARY KEY (service, load, name))"
+        )
+        tx.execute(
+            f"CREATE TABLE IF NOT EXISTS {self.shards} (service TEXT NOT NULL, load TEXT NOT NULL, path TEXT NOT NULL, run TEXT NOT NULL,"
+            " PRIMARY KEY (service, load, path))"
         )
 
     def promise(self, tx: Session, window: Window, moves: Iterable[Move]) -> None:
@@ -102,26 +114,44 @@ class FileLedger(Ledger):
         return promised
 
     def done(self, tx: Session, window: Window, files: Iterable[FileResult]) -> None:
-        """Note the files that a run is done with; one that is not to blame for its failure is left to the next."""
+        """Note the files that a run is done with; one that is not to blame for its failure is left to the next.
+
+        Of one that could not be read, what an earlier version of it became is there as before.
+        """
+        known = self.files_done(tx, window.service, window.load)
         for file in files:
+            before = known[file.name].output if file.error and file.name in known else ""
             key = (window.service, window.load, file.name)
             if file.passing:
                 continue
-            output = file.output
-            if file.error:
-                # What an earlier version of it became is there, and is still this file's.
-                had = tx.execute(f"SELECT output FROM {self.files} WHERE service = ? AND load = ? AND name = ?", key).rows
-                output = had[0][0] if had else ""
             tx.execute(f"DELETE FROM {self.files} WHERE service = ? AND load = ? AND name = ?", key)
             tx.execute(
                 f"INSERT INTO {self.files} (service, load, name, size, tag, run, output, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*key, file.size, file.tag, window.run, output, file.error),
+                (*key, file.size, file.tag, window.run, file.output or before, file.error),
             )
 
     def files_done(self, tx: Session, service: str, load: str) -> dict[str, FileDone]:
         """What a service is done with, by name."""
         found = tx.execute(f"SELECT name, size, tag, run, output, error FROM {self.files} WHERE service = ? AND load = ?", (service, load))
         return {name: FileDone(int(size), tag, run, output, error) for name, size, tag, run, output, error in found.rows}
+
+    def forget_shared(self, tx: Session, window: Window) -> None:
+        """Forget the files with rows of several inputs, which go, and the inputs: what is there of them is read again."""
+        for name, file in self.files_done(tx, window.service, window.load).items():
+            if file.shared:
+                tx.execute(f"DELETE FROM {self.files} WHERE service = ? AND load = ? AND name = ?", (window.service, window.load, name))
+        tx.execute(f"DELETE FROM {self.shards} WHERE service = ? AND load = ?", (window.service, window.load))
+
+    def wrote(self, tx: Session, window: Window, paths: Iterable[str]) -> None:
+        """Note files with rows of several inputs, as promises name them."""
+        for path in paths:
+            key = (window.service, window.load, path, window.run)
+            tx.execute(f"INSERT INTO {self.shards} (service, load, path, run) VALUES (?, ?, ?, ?)", key)
+
+    def written(self, tx: Session, service: str, load: str) -> list[str]:
+        """The files with rows of several inputs that a service has written."""
+        found = tx.execute(f"SELECT path FROM {self.shards} WHERE service = ? AND load = ? ORDER BY path", (service, load))
+        return [path for (path,) in found.rows]
 
     def kept(self, tx: Session, service: str, load: str, run: str) -> None:
         """All that a run promised is done."""

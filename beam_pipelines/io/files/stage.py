@@ -101,6 +101,12 @@ class RowStager(StagedFileWriter):
             self._writer.write(batch)
         self._rows += batch.num_rows
 
+    def full(self, most: int) -> bool:
+        """Whether the file has about so many bytes by now: what a compressor still holds is not seen, what waits for its row group is."""
+        with self._failing():
+            waiting = self._writer.waiting(most) if isinstance(self._writer, ParquetWriter) else 0
+            return int(self._sink.tell()) + waiting >= most
+
     def append(self, staged: Staged) -> None:
         """Add the rows of a finished file.
 

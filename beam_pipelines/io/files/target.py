@@ -11,6 +11,8 @@ done: each step may be repeated without harm.
   within are left alone, and so is a file that somebody changed after the commit was decided.
 - A folder of a service whose unit is the file: the rows of each input go to the name that its range says, in the place of what an earlier
   run made of that input.
+- The same with a wanted size of files: rows of several inputs are in one, the ledger knows which files these are, and all of them go when
+  every input is read again.
 - A file, `mode: replace`: one rename, which readers see as before or after. `mode: insert` is refused: a file cannot be added to at once.
 
 Of Parquet and Avro the files say what columns are there; of the others the ledger does, to the service that wrote them.
@@ -34,6 +36,7 @@ from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, Policy, TargetTraits
 from beam_pipelines.io.files.home import HomedTarget
 from beam_pipelines.io.files.ledger import FileDone, Move
+from beam_pipelines.io.files.shards import joined
 from beam_pipelines.io.files.stage import FOLDER, RowStaging
 from beam_pipelines.io.files.writing.form import Form, form_of
 from beam_pipelines.io.objects.local import LocalStore
@@ -111,6 +114,7 @@ class FileTarget(HomedTarget):
         self._base = (folder or Path.cwd()).absolute()
         self.traits = TargetTraits(given, transactional=False, local=True, folds_case=False, modes=("insert", "replace"))
         self._ready: dict[str, tuple[Ready, ...] | FatalError] = {}
+        self._leaving: dict[str, list[Path]] = {}
         name = model.path if model.bucket is None else f"{model.bucket}/{model.prefix}"
         root = self._place(str(name))
         if root.file is not None:
@@ -119,6 +123,11 @@ class FileTarget(HomedTarget):
             raise PlanError(
                 f"destination.mode: rows cannot be added to one {self._form.shown} file ({root.file.name!r}): give a folder as path, which"
                 " gets a file a run, or mode: replace",
+                code="mode-refused",
+            )
+        if root.file is not None and model.shard_size is not None:
+            raise PlanError(
+                f"destination.shardSize: expected a folder, for there may be several files, got {root.file.name!r}: one file",
                 code="mode-refused",
             )
         self._root = self._fixed_part(str(name))
@@ -133,6 +142,14 @@ class FileTarget(HomedTarget):
     def _make(self, folder: Path) -> None:
         """Have a folder be there."""
         _make(folder)
+
+    def _from_promise(self, name: str) -> Path | None:
+        """The file that `_promised` named so; None: it is elsewhere."""
+        return None if "://" in name else Path(name)
+
+    def _standing(self, paths: Sequence[Path]) -> list[Path]:
+        """Those of some files that are there."""
+        return [path for path in paths if path.is_file()]
 
     def _identity(self, path: Path) -> str:
         """What tells a file that is there from another of its name."""
@@ -318,11 +335,19 @@ class FileTarget(HomedTarget):
         if tally.read or tally.staged_rows:
             # Also when no row arrives: a watermark moves on, and a folder that is not there later was removed by somebody.
             self._make(place.folder)
-        if policy.by_file:
+        if policy.refresh:
+            self._leaving[window.load] = self._outdated(window, tally)
+        if policy.by_file and policy.shard_size is None:
             return self._one_each(window, schema, tally)
-        parts = tuple(part for part in tally.staged if part.rows)
-        for part in parts:
-            self._staging.count(part)
+        parts = self._of_good_files(window, tally) if policy.by_file else tuple(part for part in tally.staged if part.rows)
+        if policy.by_file:
+            self._counted_in(parts)
+        else:
+            for part in parts:
+                self._staging.count(part)
+        if policy.shard_size is not None:
+            groups = joined(parts, policy.shard_size)
+            parts = tuple(group[0] if len(group) == 1 else self._joined(window, schema, group) for group in groups)
         alone = place.file is not None
         if policy.whole and not (parts and not (alone and len(parts) > 1)) and (parts or policy.allow_empty):
             parts = (self._joined(window, schema, parts),)
@@ -343,6 +368,23 @@ class FileTarget(HomedTarget):
             ready.append(Ready(self._output(window.load, file.output), one))
         self._counted_in([one.part for one in ready])
         return tuple(ready)
+
+    def _of_good_files(self, window: Window, tally: Tally) -> tuple[Staged, ...]:
+        """The staged files with rows of files that were read whole."""
+        staged = files.staged_of(window, tally.staged)
+        good = {part.name for file in files.results(window, tally) if not file.error for part in staged[file.name]}
+        return tuple(part for part in tally.staged if part.rows and part.name in good)
+
+    def _outdated(self, window: Window, tally: Tally) -> list[Path]:
+        """Files that go when every file is read again: those with rows of several, and outputs in whose place others come."""
+        with self.reading() as tx:
+            assert tx is not None  # there is a run
+            known = self.ledger.files_done(tx, window.service, window.load)
+            shared = self.ledger.written(tx, window.service, window.load)
+        anew = {file.name: file.output for file in files.results(window, tally) if not file.error}
+        names = [known[name].output for name, output in anew.items() if name in known and known[name].output not in ("", output)]
+        paths = [self._output(window.load, name) for name in names if not files.is_shards(name)]
+        return self._standing([path for path in map(self._from_promise, shared) if path is not None] + paths)
 
     def _counted_in(self, parts: Sequence[Staged]) -> None:
         """Hold staged files against their manifests."""
@@ -365,25 +407,44 @@ class FileTarget(HomedTarget):
         if isinstance(ready, FatalError):
             raise ready
         self._staging.confirm([one.part for one in ready])
-        going = place.files() if policy.whole else []
+        going = place.files() if policy.whole else self._leaving.get(window.load, [])
         moves = [Move(self._promised(one.path), self._promised(self._staging.path(one.part.name))) for one in ready]
         moves += [Move(self._promised(path), identity=self._identity(path)) for path in going if path != place.file]
         self.ledger.promise(tx, window, moves)
         if policy.by_file:
-            return self._merge_files(tx, window, tally)
+            return self._merge_files(tx, window, policy, tally)
         if not moves:
             return Merged(method="nothing to load")
         method = "add files" if not policy.whole else "replace the file" if place.file is not None else "replace files"
         deleted = sum(map(self._rows, going)) if self._form.format == "parquet" else 0  # others have no footer that tells it
         return Merged(inserted=tally.staged_rows, deleted=deleted, method=method)
 
-    def _merge_files(self, tx: Session, window: Window, tally: Tally) -> Merged:
+    def _merge_files(self, tx: Session, window: Window, policy: Policy, tally: Tally) -> Merged:
         told = files.results(window, tally)
         if told and all(file.error for file in told) and not self._has_read(tx, window):
             raise Judged("file-unreadable", f"none of the {len(told)} files can be read, such as {told[0].name!r}: {told[0].error}")
+        if policy.refresh:
+            self._forget(tx, window, told)
         self.ledger.done(tx, window, told)
+        method = "a file each" if told else "no new file"
+        if policy.shard_size is not None and told:
+            ready, method = self._ready[window.load], "files of a size"
+            assert not isinstance(ready, FatalError)  # it was raised
+            self.ledger.wrote(tx, window, [self._promised(one.path) for one in ready])
         written = sum(file.written for file in told)
-        return Merged(inserted=written, withdrawn=tally.staged_rows - written, method="a file each" if told else "no new file", files=told)
+        return Merged(inserted=written, withdrawn=tally.staged_rows - written, method=method, files=told)
+
+    def _forget(self, tx: Session, window: Window, told: Sequence[files.FileResult]) -> None:
+        """Forget what goes when every file is read again."""
+        known = self.ledger.files_done(tx, window.service, window.load)
+        for file in told:
+            if file.error and file.name in known and known[file.name].shared:
+                raise Judged(
+                    "file-unreadable",
+                    f"{file.name!r} cannot be read, and the files that hold rows of it together with those of others would go: mend it, or"
+                    f" take it away, and nothing is replaced until then ({file.error})",
+                )
+        self.ledger.forget_shared(tx, window)
 
     def _has_read(self, tx: Session, window: Window) -> bool:
         """Whether the service has ever read a file: else the definition may be what is wrong, and not the files."""

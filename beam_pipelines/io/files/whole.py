@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
 from typing import ClassVar, Protocol, TypeVar
 
 import pyarrow as pa
@@ -13,6 +16,7 @@ from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connector import CursorSpec, Fixed
 from beam_pipelines.io.files.format import SUFFIXES
 from beam_pipelines.io.files.place import Place
+from beam_pipelines.io.files.stretch import Stretch
 from beam_pipelines.io.files.united import misfits
 from beam_pipelines.io.objects.local import LocalStore
 from beam_pipelines.io.objects.store import Stored
@@ -56,6 +60,11 @@ class WholeFiles(ABC):
     _broken: dict[Stored, str] | None = None
     _passing: Set[Stored] = frozenset()  # of the broken ones those that are not to blame: they are others by now, or gone
 
+    @cached_property
+    def counted(self) -> dict[int, int]:
+        """Lines or rows of ranges that are parts of a file and were read to their ends, by the index of the range."""
+        return {}
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.place.name!r})"
 
@@ -66,16 +75,19 @@ class WholeFiles(ABC):
         # Whether there are any is seen when they are described: a service whose unit is the file may be done with all of them.
         return [self.place.name]
 
-    def choose(self, files: Sequence[Stored], *, tolerant: bool, known: pa.Schema | None) -> None:
+    def choose(
+        self, files: Sequence[Stored], *, tolerant: bool, known: pa.Schema | None, refused: Mapping[Stored, str] | None = None
+    ) -> None:
         """Read these files alone.
 
         Args:
             files: Of those that are there.
             tolerant: Go on without those that cannot be read.
             known: Columns as an earlier run planned them: their types are not inferred again.
+            refused: Of a tolerant service: those of them that are not read, with the reason.
         """
         self._chosen = list(files)
-        self._broken = {} if tolerant else None
+        self._broken = dict(refused or {}) if tolerant else None
         self.known = known
         self._passing = frozenset()
 
@@ -145,9 +157,8 @@ class WholeFiles(ABC):
     def _all(self, table: str, parts: int) -> Iterable[Range]:
         """Ranges, and behind them one for each file that is known not to be readable."""
         index = -1
-        for part in self.ranges(table, parts):
-            index = part.index
-            yield part
+        for index, part in enumerate(self.ranges(table, parts)):
+            yield replace(part, index=index)
         for place, (file, why) in enumerate((self._broken or {}).items(), index + 1):
             told = {"label": self.place.label(file), "broken": why, "passing": file in self._passing}
             yield Range("", table, place, {**file.bounds, "billed": 0, **told}, 1, 0)
@@ -161,11 +172,21 @@ class WholeFiles(ABC):
     def ranges(self, table: str, parts: int) -> Iterable[Range]:
         """What is read, in about so many parts where a file can be parted."""
 
-    def one_each(self, table: str, files: Iterable[tuple[Stored, int]]) -> Iterable[Range]:
-        """A range a file, with the rows that it has, about."""
-        for index, (file, rows) in enumerate(files):
-            bounds = {**file.bounds, "billed": file.size, "label": self.place.label(file)}
-            yield Range("", table, index, bounds, rows, file.size)
+    def stretches(self, table: str, file: Stored, rows: int, edges: Sequence[int]) -> Iterable[Range]:
+        """The ranges of a file, numbered from 0, which together bill its bytes once.
+
+        Args:
+            table: What is read.
+            file: The file.
+            rows: That it has, about.
+            edges: Where it is cut, its beginning and its end included.
+        """
+        label = self.place.label(file)
+        whole = len(edges) == 2
+        for part, (start, end) in enumerate(itertools.pairwise(edges)):
+            billed = end - start
+            bounds = {**file.bounds, "billed": billed, "label": label, **({} if whole else Stretch(part, start, end).bounds)}
+            yield Range("", table, part, bounds, rows if whole else rows * billed // file.size, billed)
 
     def close(self) -> None:  # noqa: B027
         """Nothing is held between calls."""

@@ -134,6 +134,15 @@ class BucketTarget(FileTarget):
     def _make(self, folder: Path) -> None:
         """Nothing: a bucket has no folders."""
 
+    def _from_promise(self, name: str) -> Path | None:
+        return Path("/") / self._key(name) if name.startswith(self._store.shown("")) else None
+
+    def _standing(self, paths: Sequence[Path]) -> list[Path]:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = list(pool.map(lambda path: self._store.look(key_of(path)), paths))
+        self._seen |= {path: file for path, file in zip(paths, found, strict=True) if file is not None}
+        return [path for path, file in zip(paths, found, strict=True) if file is not None]
+
     def _identity(self, path: Path) -> str:
         file = self._seen[path]
         return f"{file.size}:{file.tag}"

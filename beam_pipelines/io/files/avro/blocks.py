@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 import fastavro
 import pyarrow as pa
 
-__all__ = ["BASE_TYPES", "AvroError", "Header", "blocks", "read_header"]
+__all__ = ["BASE_TYPES", "AvroError", "Header", "blocks", "read_header", "seek_block"]
 
 _HEADER = fastavro.parse_schema(
     {
@@ -31,6 +31,7 @@ BASE_TYPES = frozenset(
     | {f"{local}timestamp-{unit}" for local in ("", "local-") for unit in ("millis", "micros", "nanos")}
 )
 _LONGEST_NUMBER = 10  # bytes
+_LOOK = 64 * 1024  # bytes that are looked through at a time for a mark
 
 
 class AvroError(ValueError):
@@ -70,8 +71,42 @@ def read_header(file: pa.NativeFile) -> Header:
     return Header(schema, found["meta"], found["sync"])
 
 
-def blocks(file: pa.NativeFile, header: Header) -> Iterator[tuple[int, int, Iterator[Any]]]:
-    """The blocks of a file that stands behind its header.
+def seek_block(file: pa.NativeFile, header: Header, start: int, end: int) -> bool:
+    """Go to the first block that begins behind a place; False: none does up to the other.
+
+    Args:
+        file: The file.
+        header: Its header.
+        start: The place: the mark of a block before may begin before it.
+        end: The other.
+
+    """
+    at = max(0, start - len(header.sync) + 1)
+    file.seek(at)
+    data = b""
+    while at + len(header.sync) <= end:
+        more = file.read(_LOOK)
+        if not more:
+            return False
+        data += more
+        found = data.find(header.sync)
+        if found >= 0:
+            place = at + found + len(header.sync)
+            file.seek(place)
+            return place <= end
+        kept = min(len(data), len(header.sync) - 1)
+        at += len(data) - kept
+        data = data[len(data) - kept :]
+    return False
+
+
+def blocks(file: pa.NativeFile, header: Header, end: int | None = None) -> Iterator[tuple[int, int, Iterator[Any]]]:
+    """The blocks of a file that stands at one: behind its header, or where `seek_block` found it.
+
+    Args:
+        file: The file.
+        header: Its header.
+        end: No block is read that begins behind it; None: all are.
 
     Yields:
         How many rows one has, its bytes in the file, and its rows: of records dicts, with values of base types (decimals are decimals).
@@ -81,7 +116,7 @@ def blocks(file: pa.NativeFile, header: Header) -> Iterator[tuple[int, int, Iter
     """
     whole = _Whole(file)
     beginning = _beginning(header)
-    while (count := _number(whole, first=True)) is not None:
+    while (end is None or file.tell() <= end) and (count := _number(whole, first=True)) is not None:
         size = _number(whole)
         assert size is not None
         if count < 0 or size < 0:

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
+from beam_pipelines.columnar.numbering import first_of
 from beam_pipelines.columnar.size import MAX_ROWS, gather, split
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, SourceTraits
-from beam_pipelines.io.files.avro.blocks import AvroError, Header, blocks, read_header
+from beam_pipelines.io.files.avro.blocks import AvroError, Header, blocks, read_header, seek_block
 from beam_pipelines.io.files.avro.types import Known, base_type, columns_of, without_uuid
 from beam_pipelines.io.files.format import TEXT_KEYS, refuse_keys
 from beam_pipelines.io.files.place import Place
+from beam_pipelines.io.files.stretch import Stretch, edges_of
 from beam_pipelines.io.files.text.stream import unreadable
 from beam_pipelines.io.files.united import united
 from beam_pipelines.io.files.whole import WholeFiles
@@ -46,8 +48,9 @@ class _File:
 class AvroSource(WholeFiles):
     """Avro files of this machine or of a bucket.
 
-    A file is a range, and says itself what its columns are. Files may differ: they are united by name, and what a file lacks is null in its
-    rows. A file that changes between the preparing of a run and its reading stops the run, and so does one that is damaged or cut off.
+    A file says itself what its columns are, and may be cut at the marks behind its blocks. Files may differ: they are united by name, and
+    what a file lacks is null in its rows. A file that changes between the preparing of a run and its reading stops the run, and so does one
+    that is damaged or cut off.
 
     Args:
         model: The source of the definition.
@@ -64,23 +67,29 @@ class AvroSource(WholeFiles):
             raise PlanError("source.compression: Avro files say how they are compressed themselves; leave it out", code="option-invalid")
         refuse_keys(model, TEXT_KEYS, "Avro")
         self.place = Place.of(model, connection, folder)
-        self.traits = SourceTraits("avro", incremental=False)
+        self.traits = SourceTraits("avro", incremental=False, counts_late=True)
 
     def describe(self, table: str) -> Described:  # noqa: ARG002 (there is one)
         files = self._files()
         return Described(self._united(files), (), sum(file.rows for file in files), sum(file.size for file in files))
 
-    def ranges(self, table: str, parts: int) -> Iterable[Range]:  # noqa: ARG002 (a file is a range)
-        return self.one_each(table, ((file.path, file.rows) for file in self._files()))
+    def ranges(self, table: str, parts: int) -> Iterable[Range]:
+        files = self._files()
+        total = max(1, sum(file.size for file in files))
+        for file in files:
+            yield from self.stretches(table, file.path, file.rows, edges_of(file.size, round(parts * file.size / total)))
 
     def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
         path = self.place.at(bounds)
-        first = 0
-        for batch in self.ahead(path, lambda: gather(_batches(path, schema))):
+        stretch = Stretch.of(bounds)
+        first = begin = first_of(stretch.part) if stretch is not None else 0
+        for batch in self.ahead(path, lambda: gather(_batches(path, schema, stretch))):
             yield origin.attach(batch, bounds["label"], first_row=first)
             first += batch.num_rows
         path.unchanged()  # while it was read, too
+        if stretch is not None:
+            self.counted[part.index] = first - begin
 
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
         files = self._files()
@@ -156,14 +165,16 @@ def _looked_at(path: Stored) -> _File:
     return _File(path, schema, rows)
 
 
-def _batches(path: Stored, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The planned columns of a file; columns that the file lacks are null."""
+def _batches(path: Stored, schema: pa.Schema, stretch: Stretch | None = None) -> Iterator[pa.RecordBatch]:
+    """The planned columns of a file, or of the blocks of a stretch of it; columns that the file lacks are null."""
     with _opened(path) as (file, header):
         own = _columns(path, header)
         makers = {name: _Column(own.field(name).type) for name in schema.names if name in own.names}
         bare = not _is_record(header.schema)
         try:
-            for _, _, rows in blocks(file, header):
+            if stretch is not None and stretch.part and not seek_block(file, header, stretch.start, stretch.end):
+                return
+            for _, _, rows in blocks(file, header, stretch.end if stretch is not None else None):
                 while some := list(itertools.islice(rows, MAX_ROWS)):
                     yield from split(_batch(some, schema, makers, bare=bare))
         except (AvroError, OSError, pa.ArrowException, ValueError, TypeError, OverflowError) as bad:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections import Counter
@@ -25,6 +26,7 @@ from beam_pipelines.io.objects.store import Stored
 
 __all__ = ["CsvSource"]
 
+_LOOK = 64 * 1024  # bytes of the beginning of a file that are read to find its header
 _ALTERED = (
     "column {name!r}: expected {kind} written as in the sample, got one that is not (a zero or plus before it, yes): declare its type"
 )
@@ -35,20 +37,39 @@ class CsvSource(TextSource):
 
     The grammar is that of RFC 4180, of Python's `csv` and of Arrow: a quote opens a field at its beginning only, is doubled within it, and
     the field ends where it is closed. Records end with LF, CRLF or CR; empty ones are no rows. An empty field is null, one of two quotes
-    is empty text; of columns that are no text it is null too.
+    is empty text; of columns that are no text it is null too. Where line breaks do not stand between quotes, a file may be cut at any.
     """
 
     format: ClassVar[str] = "csv"
     shown: ClassVar[str] = "CSV"
 
     def dialect(self, path: Stored) -> Dialect:
-        return Dialect(self._delimiter(path).encode(), self.model.quote.encode(), self.longest)
+        return Dialect(self._delimiter(path).encode(), self.model.quote.encode(), self.longest, lines=not self.model.quoted_newlines)
+
+    def splits(self, path: Stored) -> bool:
+        return not (self.model.quoted_newlines and self.model.quote) and super().splits(path)
+
+    def beginning(self, path: Stored) -> int:
+        """Where the header begins, which may have empty lines before it: whoever reads the first rows reads it."""
+        at = 0
+        if not self.model.header:
+            return at
+        try:
+            with path.open() as file:
+                while data := file.read(_LOOK):
+                    text = data.removeprefix(b"" if at else codecs.BOM_UTF8).lstrip(b"\r\n")
+                    if text:
+                        return at + len(data) - len(text)
+                    at += len(data)
+        except (pa.ArrowException, OSError) as bad:
+            raise unreadable(path, bad) from bad
+        return at
 
     def head(self, path: Stored, pieces: Iterator[Block | Misread], limit: int) -> tuple[tuple[str, ...], Any, int]:
         names, rest = self._named(path, pieces)
         if not names:
             return (), {}, 0
-        parser = Parser(path, names, self._delimiter(path), self.model.quote, self.model.null_values)
+        parser = self._parser(path, names)
         batches, count = [], 0
         for piece in rest:
             if isinstance(piece, Block):
@@ -62,11 +83,11 @@ class CsvSource(TextSource):
     def inferred(self, name: str, samples: Sequence[Any]) -> pa.DataType:
         return column_type([sample[name] for sample in samples])
 
-    def rows(self, path: Stored, pieces: Iterator[Block | Misread], schema: pa.Schema) -> Iterator[Rows]:
-        names, rest = self._named(path, pieces)
+    def rows(self, path: Stored, pieces: Iterator[Block | Misread], schema: pa.Schema, *, later: bool = False) -> Iterator[Rows]:
+        names, rest = (self._names(path), pieces) if later else self._named(path, pieces)
         if not names:
             return
-        parser = Parser(path, names, self._delimiter(path), self.model.quote, self.model.null_values)
+        parser = self._parser(path, names)
         for piece in rest:
             if isinstance(piece, Misread):
                 yield Rows(_nothing(schema), _NO_LINES, [self.misread(piece)])
@@ -96,6 +117,15 @@ class CsvSource(TextSource):
                     rest = [piece.part(end, len(piece.data), int(lines[1]))] if end < len(piece.data) else []
                     return names, _chained(rest, pieces)
         return (), iter(())
+
+    def _parser(self, path: Stored, names: tuple[str, ...]) -> Parser:
+        model = self.model
+        return Parser(path, names, self._delimiter(path), model.quote, model.null_values, lines=not model.quoted_newlines)
+
+    def _names(self, path: Stored) -> tuple[str, ...]:
+        """The names of a file's columns, for who reads none of its beginning."""
+        with self.opened(path) as stream:
+            return self._named(path, self.pieces(stream, path, _LOOK))[0]
 
     def _header(self, path: Stored, text: bytes, line: int) -> tuple[str, ...]:
         """The names in a header; one that is empty is named by its place.

@@ -23,11 +23,13 @@ class Dialect:
         delimiter: One byte between fields; empty: a record is one field (JSON Lines).
         quote: One byte around a field that holds delimiters or line ends, and doubled within; empty: there are no quotes.
         longest: Bytes of the longest record.
+        lines: Every end of a line ends a record, also one between quotes, which are none then.
     """
 
     delimiter: bytes = b""
     quote: bytes = b""
     longest: int = 32 << 20
+    lines: bool = False
 
     @property
     def returns(self) -> bool:

@@ -29,6 +29,7 @@ class Parser:
         delimiter: One character.
         quote: One character, or none.
         nulls: Texts that are null where they are not quoted.
+        lines: No line break stands between quotes.
     """
 
     path: Stored
@@ -36,6 +37,7 @@ class Parser:
     delimiter: str
     quote: str
     nulls: tuple[str, ...]
+    lines: bool = False
 
     @property
     def schema(self) -> pa.Schema:
@@ -104,7 +106,10 @@ class Parser:
                 pa.BufferReader(data),
                 pv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=places),
                 pv.ParseOptions(
-                    delimiter=self.delimiter, quote_char=self.quote or False, newlines_in_values=bool(self.quote), invalid_row_handler=skip
+                    delimiter=self.delimiter,
+                    quote_char=self.quote or False,
+                    newlines_in_values=bool(self.quote) and not self.lines,
+                    invalid_row_handler=skip,
                 ),
                 pv.ConvertOptions(
                     check_utf8=False,

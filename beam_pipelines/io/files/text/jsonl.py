@@ -38,7 +38,7 @@ class JsonLinesSource(TextSource):
 
     format: ClassVar[str] = "jsonl"
     shown: ClassVar[str] = "JSON Lines"
-    foreign: ClassVar[tuple[str, ...]] = ("header", "delimiter", "quote", "null_values")
+    foreign: ClassVar[tuple[str, ...]] = ("header", "delimiter", "quote", "quoted_newlines", "null_values")
 
     def dialect(self, path: Stored) -> Dialect:  # noqa: ARG002
         return Dialect(longest=self.longest)
@@ -68,7 +68,7 @@ class JsonLinesSource(TextSource):
     def may_lack(self, heads: Sequence[Any]) -> bool:  # noqa: ARG002 (a key need not be in every line)
         return True
 
-    def rows(self, path: Stored, pieces: Iterator[Block | Misread], schema: pa.Schema) -> Iterator[Rows]:  # noqa: ARG002
+    def rows(self, path: Stored, pieces: Iterator[Block | Misread], schema: pa.Schema, *, later: bool = False) -> Iterator[Rows]:  # noqa: ARG002
         reader = _Lines(schema, frozenset(self.declared))
         for piece in pieces:
             if isinstance(piece, Misread):

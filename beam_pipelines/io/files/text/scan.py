@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from beam_pipelines.io.files.text.dialect import CR, LF, NONE, Dialect, Positions, last_end
+from beam_pipelines.io.files.text.dialect import CR, LF, NONE, Dialect, Positions, last_end, line_ends
 
 __all__ = ["Piece", "Scan", "scan"]
 
@@ -58,7 +58,11 @@ def scan(data: bytes, dialect: Dialect, *, last: bool) -> Scan:
         return _walk(data, dialect, last=last)
     opens, closes = quotes[0::2], quotes[1::2]
     end = len(data)
-    if not last:
+    if dialect.lines:
+        end = len(data) if last else last_end(data, dialect)
+        if _broken(array, opens, closes, end, dialect):
+            return _walk(data, dialect, last=last)
+    elif not last:
         end = last_end(data, dialect)
         # An end of line between quotes ends no record: the last one before the quotes opened may.
         while end:
@@ -69,6 +73,15 @@ def scan(data: bytes, dialect: Dialect, *, last: bool) -> Scan:
         if len(data) - end > dialect.longest:
             return _walk(data, dialect, last=last)
     return Scan([Piece(0, end)] if end else [], opens[: len(closes)], closes)
+
+
+def _broken(array: npt.NDArray[np.uint8], opens: Positions, closes: Positions, end: int, dialect: Dialect) -> bool:
+    """Whether a line ends between quotes, up to a place behind which a line may be cut off."""
+    if len(opens) > len(closes) and opens[-1] < end:
+        return True
+    ends = line_ends(array, dialect)
+    before = np.searchsorted(opens[: len(closes)], ends) - 1
+    return bool(((before >= 0) & (closes[np.maximum(before, 0)] > ends)).any()) if len(closes) else False
 
 
 def _well_placed(array: npt.NDArray[np.uint8], quotes: Positions, dialect: Dialect) -> bool:
@@ -97,8 +110,9 @@ def _walk(data: bytes, dialect: Dialect, *, last: bool) -> Scan:
             match = edge.search(data, found + 1)
             at = match.start() if match else length
             continue
-        close = _closing(data, quote, found + 1)
-        if (close < 0 or close + 1 == length) and not last and length - record <= dialect.longest:
+        line = _END.search(data, found) if dialect.lines else None
+        close = _closing(data, quote, found + 1, line.start() if line else length)
+        if line is None and (close < 0 or close + 1 == length) and not last and length - record <= dialect.longest:
             open_end = record
             break
         if close >= 0 and (close + 1 == length or edge.match(data, close + 1)):
@@ -130,8 +144,8 @@ def _walk(data: bytes, dialect: Dialect, *, last: bool) -> Scan:
 _END = re.compile(rb"\r\n|\n|\r(?=[^\n])")
 
 
-def _closing(data: bytes, quote: bytes, at: int) -> int:
-    """Where quotes close that opened before `at`; -1: they do not."""
-    while (found := data.find(quote, at)) >= 0 and data[found + 1 : found + 2] == quote:
+def _closing(data: bytes, quote: bytes, at: int, stop: int) -> int:
+    """Where quotes close that opened before `at`; -1: they do not before `stop`."""
+    while (found := data.find(quote, at, stop)) >= 0 and data[found + 1 : found + 2] == quote:
         at = found + 2
     return found

@@ -1,4 +1,4 @@
-"""What files of text have in common, whatever separates their rows: a sample that tells the types, and a range a file."""
+"""What files of text have in common, whatever separates their rows: a sample that tells the types, and ranges of lines."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
+from beam_pipelines.columnar.numbering import in_part
 from beam_pipelines.columnar.size import split
 from beam_pipelines.columnar.types.names import parse_name
 from beam_pipelines.errors import PlanError
@@ -19,6 +20,7 @@ from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, SourceTraits, Unread
 from beam_pipelines.io.files.format import compression_of, refuse_keys
 from beam_pipelines.io.files.place import Place
+from beam_pipelines.io.files.stretch import Lines, Stretch, edges_of, one_byte_a_line_end
 from beam_pipelines.io.files.text.block import Block, Misread
 from beam_pipelines.io.files.text.dialect import Dialect
 from beam_pipelines.io.files.text.records import BLOCK_BYTES, blocks
@@ -42,7 +44,7 @@ _HEAD_BYTES = 64 * 1024  # read at a time for a sample: that of a large file is 
 class TextSource(WholeFiles):
     """Files of text of this machine or of a bucket.
 
-    A file is a range. Files may differ in their columns: they are united by name, and what a file lacks is null in its rows. A file that
+    Files may differ in their columns: they are united by name, and what a file lacks is null in its rows. A file that
     changes between the preparing of a run and its reading stops the run; a record that is no row costs itself.
 
     Args:
@@ -59,7 +61,7 @@ class TextSource(WholeFiles):
         refuse_keys(model, self.foreign, self.shown)
         self.model, self.longest = model, longest
         self.place = Place.of(model, connection, folder)
-        self.traits = SourceTraits(self.format, incremental=False)
+        self.traits = SourceTraits(self.format, incremental=False, counts_late=True)
         self.declared = {name: _declared(name, kind) for name, kind in (model.columns or {}).items()}
 
     def describe(self, table: str) -> Described:  # noqa: ARG002 (there is one)
@@ -70,8 +72,24 @@ class TextSource(WholeFiles):
             spares.note(self._note(head.path), count)
         return Described(self._schema(heads), (), sum(counts), sum(sizes))
 
-    def ranges(self, table: str, parts: int) -> Iterable[Range]:  # noqa: ARG002 (a file is a range)
-        return self.one_each(table, ((path, self._about(path)) for path in self.stored()))
+    def ranges(self, table: str, parts: int) -> Iterable[Range]:
+        """Files whose lines are records wherever they are cut are read in several parts."""
+        files = self.stored()
+        total = max(1, sum(path.size for path in files))
+        for path in files:
+            wanted = round(parts * path.size / total) if self.splits(path) else 1
+            edges = edges_of(path.size, wanted)
+            if len(edges) > 2:
+                edges = edges_of(path.size, wanted, self.beginning(path))
+            yield from self.stretches(table, path, self._about(path), edges)
+
+    def splits(self, path: Stored) -> bool:
+        """Whether every end of a line in the bytes of a file ends a record."""
+        return compression_of(Path(path.name), self.model.compression) is None and one_byte_a_line_end(self.model.encoding)
+
+    def beginning(self, path: Stored) -> int:  # noqa: ARG002 (of a format that has none)
+        """Bytes at the beginning of a file that whoever reads its first rows must have."""
+        return 0
 
     def _about(self, path: Stored) -> int:
         """Rows of a file, about; planning may have looked: a request to a bucket is dear."""
@@ -84,7 +102,7 @@ class TextSource(WholeFiles):
     def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch | Unread]:  # noqa: ARG002
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
         path = self.place.at(bounds)
-        yield from self.ahead(path, lambda: self._labelled(path, bounds["label"], schema))
+        yield from self.ahead(path, lambda: self._labelled(path, bounds["label"], schema, part))
         path.unchanged()  # while it was read, too
 
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
@@ -132,8 +150,8 @@ class TextSource(WholeFiles):
         """The type of a column that is not declared, by the samples of the files that have it."""
 
     @abstractmethod
-    def rows(self, path: Stored, pieces: Iterator[Block | Misread], schema: pa.Schema) -> Iterator[Rows]:
-        """The rows of a file in the planned columns, a block at a time, with what is no row."""
+    def rows(self, path: Stored, pieces: Iterator[Block | Misread], schema: pa.Schema, *, later: bool = False) -> Iterator[Rows]:
+        """The rows of a file in the planned columns, a block at a time, with what is no row; `later`: its beginning is not among them."""
 
     # What is the same of all.
 
@@ -143,8 +161,13 @@ class TextSource(WholeFiles):
         message = f"the row is longer than maxCellBytes ({self.longest} bytes): it has {piece.size} bytes"
         return Bad(piece.line, piece.text, message, "cell-too-large")
 
-    def _opened(self, path: Stored) -> TextStream:
-        return TextStream(path, compression_of(Path(path.name), self.model.compression), self.model.encoding)
+    def opened(self, path: Stored, stretch: Stretch | None = None) -> TextStream:
+        """A file as a stream of text, or the lines of a stretch of it."""
+        compression = compression_of(Path(path.name), self.model.compression)
+        if stretch is None:
+            return TextStream(path, compression, self.model.encoding)
+        dialect = self.dialect(path)
+        return TextStream(path, compression, self.model.encoding, lambda file: Lines(file, stretch, dialect))
 
     def _head(self, path: Stored) -> Head:
         """The beginning of a file; planning may have looked, and small ones are kept until it is read."""
@@ -157,7 +180,7 @@ class TextSource(WholeFiles):
         return known
 
     def _looked_at(self, path: Stored) -> Head:
-        with self._opened(path) as stream:
+        with self.opened(path) as stream:
             pieces = self.pieces(stream, path, _HEAD_BYTES)
             limit = self.model.sample_rows if self.inferring else 1
             names, sample, rows = self.head(path, pieces, limit)
@@ -200,15 +223,17 @@ class TextSource(WholeFiles):
         """Whether declared columns may be in no file."""
         return not any(head.names for head in heads)
 
-    def _labelled(self, path: Stored, label: str, schema: pa.Schema) -> Iterator[pa.RecordBatch | Unread]:
-        with self._opened(path) as stream:
+    def _labelled(self, path: Stored, label: str, schema: pa.Schema, part: Range | None = None) -> Iterator[pa.RecordBatch | Unread]:
+        stretch = Stretch.of(part.bounds) if part is not None else None
+        number = stretch.part if stretch is not None else 0
+        with self.opened(path, stretch) as stream:
             bad: list[Bad] = []
-            for rows in self.rows(path, self.pieces(stream, path), schema):
+            for rows in self.rows(path, self.pieces(stream, path), schema, later=number > 0):
                 bad += rows.bad
                 if len(bad) >= _LETTERS or sum(len(one.text) for one in bad) >= _LETTER_BYTES:
-                    yield self._unread(bad, label)
+                    yield self._unread(bad, label, number)
                     bad = []
-                batch = self.attached(rows.batch, label, rows.lines)
+                batch = self.attached(rows.batch, label, in_part(rows.lines, number))
                 if rows.misfits:
                     places = np.array(sorted(rows.misfits))
                     told = [rows.misfits[place] for place in places.tolist()]
@@ -219,11 +244,13 @@ class TextSource(WholeFiles):
                 if batch.num_rows:
                     yield from split(batch)
             if bad:
-                yield self._unread(bad, label)
+                yield self._unread(bad, label, number)
+            if part is not None and stream.lines is not None:
+                self.counted[part.index] = stream.lines.count
 
-    def _unread(self, bad: Sequence[Bad], label: str) -> Unread:
+    def _unread(self, bad: Sequence[Bad], label: str, number: int) -> Unread:
         batch = pa.RecordBatch.from_pydict({RAW: pa.array([one.text.decode("utf-8", "backslashreplace") for one in bad], pa.string())})
-        lines = pa.array([one.line for one in bad], pa.int64())
+        lines = in_part(pa.array([one.line for one in bad], pa.int64()), number)
         return Unread(self.attached(batch, label, lines), [one.code for one in bad], [one.message for one in bad])
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+from collections.abc import Callable
 
 import pyarrow as pa
 
 from beam_pipelines.errors import FatalError
+from beam_pipelines.io.files.stretch import Lines
 from beam_pipelines.io.objects.store import Stored
 
 __all__ = ["TextStream", "unreadable"]
@@ -27,7 +29,7 @@ codecs.register_error(_LOST, _lost)
 
 
 class TextStream:
-    """One file, read once from its beginning.
+    """One file, read once from its beginning; or a stretch of it.
 
     A mark of the byte order is left out. Bytes that are no characters of the encoding come as bytes that are no UTF-8, so that who reads
     on can tell their rows.
@@ -36,20 +38,27 @@ class TextStream:
         file: The file.
         compression: `gzip`, `bz2`, `zstd` or None.
         encoding: A name that Python's codecs know.
+        lines: Makes of the opened file the lines that are read of it, where these are not all.
 
     Raises:
         FatalError: It cannot be opened.
     """
 
-    def __init__(self, file: Stored, compression: str | None, encoding: str = "utf-8") -> None:
+    def __init__(
+        self, file: Stored, compression: str | None, encoding: str = "utf-8", lines: Callable[[pa.NativeFile], Lines] | None = None
+    ) -> None:
         self._path = file
         name = codecs.lookup(encoding).name
         self._decoder = None if name in ("utf-8", "utf-8-sig") else codecs.getincrementaldecoder(name)(_LOST)
         self._begun = self._ended = False
+        self.lines: Lines | None = None
         try:
             with contextlib.ExitStack() as opened:
                 self._file = opened.enter_context(file.open())
                 self._stream = opened.enter_context(pa.CompressedInputStream(self._file, compression)) if compression else self._file
+                if lines is not None:
+                    self._stream = self.lines = lines(self._file)
+                    self._begun = bool(self.lines.part)  # a mark is at the beginning of the file
                 self._opened = opened.pop_all()
         except (pa.ArrowException, OSError) as bad:
             raise unreadable(file, bad) from bad

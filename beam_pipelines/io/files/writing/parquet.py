@@ -32,6 +32,8 @@ class ParquetWriter:
         self._schema = schema
         self._waiting: list[pa.RecordBatch] = []
         self._held_rows = self._held_bytes = 0
+        self._sink = sink
+        self._share: float | None = None  # bytes in the file for one in memory, as of the last row group
         self._writer = pq.ParquetWriter(
             sink,
             schema,
@@ -55,8 +57,16 @@ class ParquetWriter:
     def flush(self) -> None:
         """Write what waits as one row group."""
         if self._held_rows:
+            before = self._sink.tell()
             self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema), row_group_size=self._held_rows)
+            self._share = (self._sink.tell() - before) / max(1, self._held_bytes)
         self._waiting, self._held_rows, self._held_bytes = [], 0, 0
+
+    def waiting(self, most: int) -> int:
+        """Bytes that what waits will have in the file, about; what may be `most` is written where nobody knows yet how it shrinks."""
+        if self._share is None and self._held_bytes >= most:
+            self.flush()
+        return int(self._held_bytes * (1.0 if self._share is None else self._share))
 
     def drop(self) -> None:
         """Forget what waits."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import fastavro
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connections import Connections
 from beam_pipelines.io.files.writing.form import form_of
+from beam_pipelines.io.files.writing.parquet import ParquetWriter
 from beam_pipelines.io.registry import open_source
 from beam_pipelines.spec.source import FileSource
 
@@ -351,3 +353,14 @@ def test_memory_holds_little_more_than_a_batch(tmp_path: Path, given_format: str
             most = max(most, pa.total_allocated_bytes() - before)
         writer.close()
     assert most < (10 << 20 if given_format == "parquet" else 4 * batch.nbytes)
+
+
+def test_row_groups_of_parquet_are_large_however_small_batches_are(tmp_path: Path) -> None:
+    batch = pa.record_batch({"id": pa.array(range(10_000))})
+    with pa.OSFile(str(tmp_path / "a.parquet"), "wb") as sink:
+        writer = ParquetWriter(sink, batch.schema)
+        for _ in range(30):
+            writer.write(batch)
+        writer.close()
+    footer = pq.read_metadata(tmp_path / "a.parquet")
+    assert [footer.row_group(group).num_rows for group in range(footer.num_row_groups)] == [140_000, 140_000, 20_000]
