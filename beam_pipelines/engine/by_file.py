@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.size import gather
+from beam_pipelines.engine.lineage import takes_others
 from beam_pipelines.errors import FatalError
 from beam_pipelines.io.connector import Source, Unread
 from beam_pipelines.io.files.whole import blameless
 from beam_pipelines.runs.facts import FileFact
 from beam_pipelines.runs.window import Range, Window
 
-__all__ = ["FILE", "FileReader"]
+if TYPE_CHECKING:
+    from beam_pipelines.engine.job import Job
+
+__all__ = ["FILE", "FileReader", "meets_others"]
 
 FILE = "$file"  # what the dead letter of a file calls its name
+_AMONG_OTHERS = ("deduplicate", "limit", "sort", "top")
+
+
+def meets_others(job: Job) -> bool:
+    """Whether rows of a file decide what becomes of those of another: what is found bad in the end must not have been among them."""
+    return any(step.type in _AMONG_OTHERS or takes_others(step) for step in job.definition.steps)
 
 
 class FileReader:
@@ -29,13 +40,15 @@ class FileReader:
         part: The range.
         goes_on: A file that cannot be read becomes a dead letter; else what hinders it is raised.
         rows: Most rows of a batch.
+        twice: Read it to its end before a row of it goes on: it takes twice the time, and none of a file that fails has gone on then.
     """
 
-    def __init__(self, source: Source, window: Window, part: Range, *, goes_on: bool, rows: int) -> None:
+    def __init__(self, source: Source, window: Window, part: Range, *, goes_on: bool, rows: int, twice: bool = False) -> None:
         self._source, self._window, self._part, self._goes_on, self._most = source, window, part, goes_on, rows
+        self._twice = twice and goes_on
         self._rows = 0
         self._seconds = 0.0
-        self._error, self._passing = str(part.bounds.get("broken", "")), False
+        self._error, self._passing = str(part.bounds.get("broken", "")), bool(part.bounds.get("passing"))
 
     @property
     def fact(self) -> FileFact:
@@ -55,13 +68,23 @@ class FileReader:
         """
         try:
             if not self._error:
+                if self._twice:
+                    self._prove()
                 yield from self._timed(self._chunks())
         except FatalError as error:
-            if not self._goes_on or error.code != "read-failed":
+            if not self._goes_on or error.code != "read-failed" or (self._twice and self._rows):
                 raise
             self._error, self._passing = error.message, blameless(error)
         if self._error:
             yield self._letter()
+
+    def _prove(self) -> None:
+        began = time.perf_counter()
+        try:
+            for _ in self._source.read(self._part, self._window, self._source.cursor):
+                pass
+        finally:
+            self._seconds += time.perf_counter() - began
 
     def _chunks(self) -> Iterator[pa.RecordBatch | Unread]:
         """As many rows a batch as are asked for, or as are in its room; what is no row comes in between."""

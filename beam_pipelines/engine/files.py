@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import sums_up
+from beam_pipelines.engine.prepare import SOURCE
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import Source, Standing, Target
@@ -36,7 +37,8 @@ class Chosen:
 
     Args:
         files: The source, which reads these files alone.
-        outputs: Of each file that is read, the name of what becomes of it, below the place of the destination.
+        outputs: Of each file that is read, the name of what becomes of it, below the place of the destination; of one that is not read
+            for the sake of its name, none.
         done: Files that are there and that an earlier run is done with.
         waiting: Those of them that cannot be read, and have not changed since.
     """
@@ -50,6 +52,11 @@ class Chosen:
     def nothing(self) -> bool:
         """There is no new file."""
         return not self.outputs
+
+    @property
+    def unread(self) -> bool:
+        """None of them can be read, as far as is known once they were looked at."""
+        return not self.files.stored()
 
     def named(self, ranges: Sequence[Range]) -> tuple[Range, ...]:
         """The ranges, each with the name of what becomes of its file."""
@@ -70,15 +77,11 @@ def choose(job: Job, context: RunContext, source: Source, target: Target, load: 
         mark: Fingerprint of what is read and where it goes.
 
     Raises:
-        PlanError: Source or destination are no files; the mode is to replace all; there is no file and never was one; the source is another
+        PlanError: Source or destination are no files; there is no file and never was one; the source is another
             than that of the files that are known; two files would become one; an output is there
             that no run of the service has made, or would be read again.
     """
     files, into = _of_files(source, target)
-    if job.destination.mode == "replace":
-        # What earlier runs are done with is not read again, so it would go and not come back.
-        message = "each input of a batch replaces what an earlier run made of it: leave mode out; --full-refresh reads all of them anew"
-        raise refusal("batch.destination.mode", message, "mode-refused")
     known = into.files_done(job.service, load)
     if known and head.fingerprint not in ("", mark) and not (context.full_refresh or context.keep_watermark):
         raise PlanError(
@@ -89,13 +92,14 @@ def choose(job: Job, context: RunContext, source: Source, target: Target, load: 
     there = _there(files, known)
     label = files.place.label
     new = [file for file in there if context.full_refresh or not _is_done(file, known.get(label(file)))]
-    stands = head.fingerprint == mark and not context.full_refresh and "" in head.schemas
-    held = _held(job, files, new, known) if not context.full_refresh else {}
-    files.choose(new, tolerant=job.goes_on, known=schema_from_text(head.schemas[""]) if stands else None, refused=held)
+    before = head.schemas.get(SOURCE, head.schemas.get("")) if head.fingerprint == mark and not context.full_refresh else None
+    files.choose(new, tolerant=job.goes_on, known=schema_from_text(before) if before else None)
+    for file in _held(job, files, new, known) if not context.full_refresh else ():
+        files.leave_out(file, _CHANGED)
     if job.shard_size is None:
-        outputs = {file: _named(files, into, file) for file in new}
-        _check_names(files, into, load, outputs, known)
-        _check_taken(context, into, load, list(outputs.values()), known)
+        outputs = _outputs(job, files, into, load, new)
+        _check_names(files, into, load, {file: output for file, output in outputs.items() if output}, known)
+        _check_taken(context, into, load, list(filter(None, outputs.values())), known)
     else:
         outputs = dict.fromkeys(new, shards_of(context.run, into.form.ending))
         _check_shards(files, into, load, context)
@@ -109,6 +113,11 @@ def _of_files(source: Source, target: Target) -> tuple[WholeFiles, FileTarget]:
     if not isinstance(target, FileTarget):
         message = "expected files, in a bucket (s3, gcs) or by path (file); rows of files go into a table by a `pipeline` (ETL)"
         raise refusal("batch.destination", message, "not-served")
+    if target.replaces:
+        message = (
+            "a file that is read again replaces its own output, and replace would take away those of all files that are not: leave it out"
+        )
+        raise refusal("batch.destination.mode", message, "mode-refused")
     return source, target
 
 
@@ -125,8 +134,8 @@ def _is_done(file: Stored, known: FileDone | None) -> bool:
     return known is not None and (known.size, known.tag) == (file.size, file.tag)
 
 
-def _held(job: Job, files: WholeFiles, new: Sequence[Stored], known: Mapping[str, FileDone]) -> dict[Stored, str]:
-    """Files that have changed and whose rows cannot be replaced alone, with the reason: they are, or would be, among those of others.
+def _held(job: Job, files: WholeFiles, new: Sequence[Stored], known: Mapping[str, FileDone]) -> list[Stored]:
+    """Files that have changed and whose rows cannot be replaced alone: they are, or would be, among those of others.
 
     Raises:
         PlanError: The service does not go on without them, or there is no other file.
@@ -137,7 +146,7 @@ def _held(job: Job, files: WholeFiles, new: Sequence[Stored], known: Mapping[str
     if held and (len(held) == len(new) or not job.goes_on):
         more = f" (and {len(held) - 1} more)" if len(held) > 1 else ""
         raise refusal("batch.destination.shardSize", f"{label(held[0])!r}{more}: {_CHANGED}", "mode-refused")
-    return dict.fromkeys(held, _CHANGED)
+    return held
 
 
 def _check_shards(files: WholeFiles, into: FileTarget, load: str, context: RunContext) -> None:
@@ -151,6 +160,24 @@ def _check_shards(files: WholeFiles, into: FileTarget, load: str, context: RunCo
         )
 
 
+def _outputs(job: Job, files: WholeFiles, into: FileTarget, load: str, new: Sequence[Stored]) -> dict[Stored, str]:
+    """Where the rows of each file go. One whose name can be no file's there is at fault alone, like one that cannot be read."""
+    outputs = {}
+    for file in new:
+        name = files.place.relative(file)
+        output = _named(files, into, file)
+        bare = any(part in ("", ".", "..") for part in name.split("/"))
+        why = "one of its parts is empty, or dots alone" if bare else into.unfit(load, output)
+        if why:
+            told = f"the rows of {files.place.label(file)!r} cannot go to a file called {output!r}, for {why}: rename it"
+            if not job.goes_on:
+                raise PlanError(told, code="option-invalid")
+            files.leave_out(file, told)
+            output = ""
+        outputs[file] = output
+    return outputs
+
+
 def _named(files: WholeFiles, into: FileTarget, file: Stored) -> str:
     name = files.place.relative(file)
     low = name.lower()
@@ -159,13 +186,11 @@ def _named(files: WholeFiles, into: FileTarget, file: Stored) -> str:
 
 
 def _check_names(files: WholeFiles, into: FileTarget, load: str, outputs: Mapping[Stored, str], known: Mapping[str, FileDone]) -> None:
-    """Refuse outputs that are of two inputs, that lead out of their folder, or that would be read again."""
+    """Refuse outputs that are of two inputs, or that would be read again."""
     of: dict[str, str] = {file.output: name for name, file in known.items() if file.output}
     suffixes = SUFFIXES[files.format]
     for file, output in outputs.items():
         name = files.place.label(file)
-        if any(part in ("", ".", "..") for part in output.split("/")) or "\0" in output:
-            raise PlanError(f"the rows of {name!r} cannot go to a file called {output!r}: rename it", code="option-invalid")
         other = of.setdefault(output, name)
         if other != name:
             raise refusal(
@@ -180,8 +205,9 @@ def _check_names(files: WholeFiles, into: FileTarget, load: str, outputs: Mappin
                 "mode-refused",
             )
     folders = {output.rpartition("/")[0] for output in of}
-    inside = sorted(output for output in outputs.values() if any(f"{folder}/".startswith(f"{output}/") for folder in folders))
-    if inside:
+    folders |= {folder[:place] for folder in folders for place, sign in enumerate(folder) if sign == "/"}
+    inside = sorted(output for output in of if output in folders)
+    if inside and into.traits.local:  # a bucket has no folders
         message = f"{of[inside[0]]!r} would become {inside[0]!r}, which is a folder of others: rename it"
         raise refusal("batch.source", message, "mode-refused")
 

@@ -160,7 +160,7 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
 
 def check_refresh(ask: Launch, plan: Plan) -> None:
     """Refuse a full refresh that would replace a table nobody meant to be replaced."""
-    if ask.full_refresh and plan.mode == "insert" and not ask.yes and ask.job.destination.type != "none":
+    if ask.full_refresh and plan.mode == "insert" and not ask.yes and ask.job.destination.type != "none" and not ask.job.by_file:
         raise PlanError(
             f"--full-refresh with mode: insert replaces the whole table {plan.destination!r}; say --yes if that is meant",
             code="mode-refused",

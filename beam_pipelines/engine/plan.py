@@ -189,7 +189,7 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
             chosen = chosen_files(job, context, source, target, load, head, fingerprint(job, source, table, load)) if job.by_file else None
             about = source.describe(table) if chosen is None or not chosen.nothing else None
             by_file = FilePlan.of(chosen, target, load) if chosen is not None else None
-            if about is None:
+            if about is None or (chosen is not None and chosen.unread):
                 described[load] = table, Described(schema_from_text(head.schemas[""]) if "" in head.schemas else pa.schema([]))
                 guarantees[load] = _guarantee(job, context, policy, source, target, None, described[load][1].schema, steps, None)
                 continue

@@ -22,12 +22,12 @@ from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import acquainted, added_without, fix_sides, multiplies, plan_sides
 from beam_pipelines.errors import PlanError
-from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Standing, Target
+from beam_pipelines.io.connector import CursorSpec, Described, Fixed, Policy, Source, Standing, Target
 from beam_pipelines.io.sql.relation import match_column
 from beam_pipelines.io.sql.swap import gone
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.mark import Mark
-from beam_pipelines.runs.window import Window, schema_to_text
+from beam_pipelines.runs.window import Range, Window, schema_to_text
 from beam_pipelines.transforms.step import Step
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     if chosen is not None and chosen.nothing:
         return target.prepare(_without_files(job, context, head, table, load, mark, chosen), context)
     described = source.describe(table)
+    if chosen is not None and chosen.unread:
+        # No file can be read, so there is nothing to plan either: each is told of, and that is all.
+        fixed = source.fix(table, None, None, False, 1)
+        window = replace(_without_files(job, context, head, table, load, mark, chosen), ranges=_ranges(chosen, fixed, load))
+        return target.prepare(window, context)
     origin.refuse_reserved(described.schema.names)
     _same_fingerprint(context, head, mark, load)
     cursor = source.cursor
@@ -102,20 +107,23 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     check_latest(job, window, policy, described.primary_key or tuple(getattr(job.definition.source, "key_fields", ())))
     _check_fit(window, target, policy, there)
     fixed = source.fix(table, cursor, low, window.inclusive, 1 if job.by_file and job.shard_size is None else _parts(described))
-    if chosen is not None:
-        fixed = replace(fixed, ranges=chosen.named(fixed.ranges))
     window = fix_sides(job, window, context, _parts)
     window = replace(
         window,
         ceiling=fixed.ceiling,
         ceiling_inclusive=fixed.inclusive,
-        ranges=tuple(replace(part, load=load) for part in fixed.ranges),
+        ranges=_ranges(chosen, fixed, load),
         snapshot=fixed.snapshot,
         ceiling_by=fixed.by,
         held=fixed.held,
         there=there is not None,
     )
     return target.prepare(window, context)
+
+
+def _ranges(chosen: Chosen | None, fixed: Fixed, load: str) -> tuple[Range, ...]:
+    ranges = chosen.named(fixed.ranges) if chosen is not None else fixed.ranges
+    return tuple(replace(part, load=load) for part in ranges)
 
 
 def _without_files(job: Job, context: RunContext, head: Standing, table: str, load: str, mark: str, chosen: Chosen) -> Window:

@@ -79,9 +79,10 @@ class _ReadFn(BundleFn):
         """The rows of a range; of a service whose unit is the file, in chunks, with an account of the file."""
         if not self._job.by_file:
             return source.read(part, window, source.cursor)
-        from beam_pipelines.engine.by_file import FileReader
+        from beam_pipelines.engine.by_file import FileReader, meets_others
 
-        reader = FileReader(source, window, part, goes_on=self._job.goes_on, rows=self._job.chunk_rows)
+        twice = meets_others(self._job)
+        reader = FileReader(source, window, part, goes_on=self._job.goes_on, rows=self._job.chunk_rows, twice=twice)
         self._files.append((window.load, reader))
         return iter(reader)
 

@@ -53,8 +53,8 @@ class BucketServer(ABC):
         """Make an object of somebody else."""
 
     @abstractmethod
-    def objects(self, bucket: str) -> dict[str, bytes]:
-        """Every object, by its key."""
+    def objects(self, bucket: str, suffix: str = "") -> dict[str, bytes]:
+        """Every object whose key ends so, by its key."""
 
 
 class S3Server(BucketServer):
@@ -90,10 +90,10 @@ class S3Server(BucketServer):
     def put(self, bucket: str, key: str, data: bytes) -> None:
         self.client.put_object(Bucket=bucket, Key=key, Body=data)
 
-    def objects(self, bucket: str) -> dict[str, bytes]:
+    def objects(self, bucket: str, suffix: str = "") -> dict[str, bytes]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-        found = [one for page in pages for one in page.get("Contents", ())]
-        return {one["Key"]: self.client.get_object(Bucket=bucket, Key=one["Key"])["Body"].read() for one in found}
+        keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
+        return {key: self.client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys if key.endswith(suffix)}
 
 
 class GcsServer(BucketServer):
@@ -127,10 +127,10 @@ class GcsServer(BucketServer):
     def put(self, bucket: str, key: str, data: bytes) -> None:
         self.client.bucket(bucket).blob(key).upload_from_string(data)
 
-    def objects(self, bucket: str) -> dict[str, bytes]:
+    def objects(self, bucket: str, suffix: str = "") -> dict[str, bytes]:
         # Anew, for those of the list have a link to where they were put, which may have been a proxy.
         names = [blob.name for blob in self.client.list_blobs(bucket)]
-        return {name: self.client.bucket(bucket).blob(name).download_as_bytes() for name in names}
+        return {name: self.client.bucket(bucket).blob(name).download_as_bytes() for name in names if name.endswith(suffix)}
 
 
 class Proxy:

@@ -333,7 +333,7 @@ def test_shards_in_a_bucket(desk: Desk, bucket_server: BucketServer, bucket: str
     [
         ({"path": "out.parquet", "mode": "replace"}, None, "expected a folder"),
         ({"path": "in", "format": "csv"}, None, "would be read by the next run as input"),
-        ({"mode": "replace"}, None, "each input of a batch replaces what an earlier run made of it"),
+        ({"mode": "replace"}, None, "a file that is read again replaces its own output"),
         ({}, {"id": "sum", "type": "aggregate", "groupBy": [], "aggregations": {"id": "sum"}}, "aggregate"),
     ],
 )

@@ -106,10 +106,10 @@ class ParquetSource(WholeFiles):
         return f"{len(files)} Parquet {'file' if len(files) == 1 else 'files'}, {rows:,} rows, {size:,} bytes, {self.place.name}"
 
     def _files(self) -> list[_File]:
-        return self.looked(_footer)
+        return self.fitting(self.looked(_footer))
 
     def _united(self, files: Sequence[_File]) -> pa.Schema:
-        return united([(file.path, file.schema) for file in files], self.place.label)
+        return united([(file.path, file.schema) for file in files], self.place.label, self.known)
 
 
 @dataclass(frozen=True)

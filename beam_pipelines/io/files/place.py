@@ -63,6 +63,7 @@ class Place:
         """
         if not isinstance(self.store, LocalStore):
             found = [file for file in self.store.list(self.prefix + _literal(self.pattern)) if self._matches(file.key)]
+            found = [file for file in found if file.size or not file.key.endswith("/")]  # consoles make folders so
         elif self.prefix or self.pattern == "**":
             found = _looked(self.store, self._by_prefix(self.store.root))
         else:

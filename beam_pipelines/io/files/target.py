@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 __all__ = ["TELLING", "FilePlace", "FileTarget", "Ready", "columns_of"]
 
 _LOG = logging.getLogger(__name__)
+_NAME_BYTES, _PATH_BYTES = 255, 4096  # NAME_MAX and PATH_MAX of Linux; other systems take no less of a name
 TELLING = ("parquet", "avro")  # formats whose files say what columns they have
 
 
@@ -239,6 +240,28 @@ class FileTarget(HomedTarget):
             )
         return place.folder / f"{place.prefix}{name}"
 
+    @property
+    def replaces(self) -> bool:
+        """Whether a run exchanges all that stands there."""
+        return self._model.mode == "replace"
+
+    def unfit(self, load: str, name: str) -> str:
+        """Why no file can be called so: what a commit promises to do must be possible. Empty: one can.
+
+        Args:
+            load: Ledger key.
+            name: Below the place of the load.
+        """
+        path = self._output(load, name)
+        if "\0" in name:
+            return "it has a zero byte"
+        if any(len(os.fsencode(part)) > _NAME_BYTES for part in path.parts) or len(os.fsencode(path)) >= _PATH_BYTES:
+            return f"it is longer than a file system takes ({_NAME_BYTES} bytes a part)"
+        if path.is_dir():
+            return "there is a folder of that name"
+        above = next((folder for folder in path.parents if os.path.lexists(folder)), path.parent)
+        return "" if above.is_dir() or not os.path.lexists(above) else f"{str(above)!r} is a file, and no folder"
+
     def taken(self, load: str, names: Sequence[str]) -> list[str]:
         """Those of some names of outputs under which something is there."""
         return [name for name in names if os.path.lexists(self._output(load, name))]
@@ -398,7 +421,7 @@ class FileTarget(HomedTarget):
 
     def _merge_files(self, tx: Session, window: Window, policy: Policy, tally: Tally) -> Merged:
         told = files.results(window, tally)
-        if told and all(file.error for file in told):
+        if told and all(file.error for file in told) and not self._has_read(tx, window):
             raise Judged("file-unreadable", f"none of the {len(told)} files can be read, such as {told[0].name!r}: {told[0].error}")
         if policy.refresh:
             self._forget(tx, window, told)
@@ -422,6 +445,10 @@ class FileTarget(HomedTarget):
                     f" take it away, and nothing is replaced until then ({file.error})",
                 )
         self.ledger.forget_shared(tx, window)
+
+    def _has_read(self, tx: Session, window: Window) -> bool:
+        """Whether the service has ever read a file: else the definition may be what is wrong, and not the files."""
+        return any(not file.error or file.output for file in self.ledger.files_done(tx, window.service, window.load).values())
 
     def fulfil(self, service: str) -> None:
         """Do what commits of the service promised; each step may have been done already, by a run that died or by one that goes on."""

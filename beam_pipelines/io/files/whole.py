@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -17,6 +17,7 @@ from beam_pipelines.io.connector import CursorSpec, Fixed
 from beam_pipelines.io.files.format import SUFFIXES
 from beam_pipelines.io.files.place import Place
 from beam_pipelines.io.files.stretch import Stretch
+from beam_pipelines.io.files.united import misfits
 from beam_pipelines.io.objects.local import LocalStore
 from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.prefetch import prefetch
@@ -26,8 +27,22 @@ from beam_pipelines.runs.window import Range
 __all__ = ["WholeFiles", "blameless"]
 
 _AT_ONCE = 8  # files of a bucket that are looked at together: each waits for the network
+_OF_THE_FILE = ("type-unsupported", "option-invalid", "column-missing")  # what a plan may find wrong with one file, and not with others
 _SMALL = 1 << 20  # bytes of a file that gives a batch or two
 T = TypeVar("T")
+
+
+class _SaysColumns(Protocol):
+    """A file that says itself what columns it has."""
+
+    @property
+    def path(self) -> Stored: ...
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+
+S = TypeVar("S", bound=_SaysColumns)
 
 
 class WholeFiles(ABC):
@@ -43,6 +58,7 @@ class WholeFiles(ABC):
     known: pa.Schema | None = None  # columns as an earlier run planned them, whose types stand
     _chosen: list[Stored] | None = None
     _broken: dict[Stored, str] | None = None
+    _passing: Set[Stored] = frozenset()  # of the broken ones those that are not to blame: they are others by now, or gone
 
     @cached_property
     def counted(self) -> dict[int, int]:
@@ -56,24 +72,26 @@ class WholeFiles(ABC):
         return f"{self.format} {table}"
 
     def tables(self) -> list[str]:
-        if self._chosen is None:
-            self.stored()
+        # Whether there are any is seen when they are described: a service whose unit is the file may be done with all of them.
         return [self.place.name]
 
-    def choose(
-        self, files: Sequence[Stored], *, tolerant: bool, known: pa.Schema | None, refused: Mapping[Stored, str] | None = None
-    ) -> None:
+    def choose(self, files: Sequence[Stored], *, tolerant: bool, known: pa.Schema | None) -> None:
         """Read these files alone.
 
         Args:
             files: Of those that are there.
             tolerant: Go on without those that cannot be read.
             known: Columns as an earlier run planned them: their types are not inferred again.
-            refused: Of a tolerant service: those of them that are not read, with the reason.
         """
         self._chosen = list(files)
-        self._broken = dict(refused or {}) if tolerant else None
+        self._broken = {} if tolerant else None
         self.known = known
+        self._passing = frozenset()
+
+    def leave_out(self, file: Stored, why: str) -> None:
+        """Go on without a file that was chosen; `why` is told of it."""
+        assert self._broken is not None
+        self._broken[file] = why
 
     def choose_first(self, count: int | None = None) -> int:
         """Read the first so many files by name alone (None: all), and none that cannot be read; gives how many files there are."""
@@ -100,16 +118,33 @@ class WholeFiles(ABC):
         else:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 found = list(pool.map(lambda file: self._tried(look, file), files))
-        return [one[0] for one in found if one is not None]
+        seen = [one[0] for one in found if isinstance(one, tuple)]
+        refused = next((one for one in found if isinstance(one, PlanError)), None)
+        if refused is not None and not seen and self.known is None:
+            raise refused  # no file was ever read as the definition says: it may be what is wrong
+        return seen
 
-    def _tried(self, look: Callable[[Stored], T], file: Stored) -> tuple[T] | None:
+    def _tried(self, look: Callable[[Stored], T], file: Stored) -> tuple[T] | PlanError | None:
         try:
             return (look(file),)
-        except FatalError as error:
-            if self._broken is None or error.code != "read-failed":
+        except (FatalError, PlanError) as error:
+            of_the_file = error.code == "read-failed" if isinstance(error, FatalError) else error.code in _OF_THE_FILE
+            if self._broken is None or not of_the_file:
                 raise
             self._broken[file] = error.message
+            if isinstance(error, PlanError):
+                return error
+            if blameless(error):
+                self._passing = {*self._passing, file}
             return None
+
+    def fitting(self, files: Sequence[S]) -> list[S]:
+        """Those of the files whose columns go together, and with those of earlier runs; others are noted as `looked` does."""
+        if self._broken is None:
+            return list(files)
+        wrong = misfits([(file.path, file.schema) for file in files], self.known)
+        self._broken.update(wrong)
+        return [file for file in files if file.path not in wrong]
 
     def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:  # noqa: ARG002
         if cursor is not None:
@@ -122,7 +157,8 @@ class WholeFiles(ABC):
         for index, part in enumerate(self.ranges(table, parts)):
             yield replace(part, index=index)
         for place, (file, why) in enumerate((self._broken or {}).items(), index + 1):
-            yield Range("", table, place, {**file.bounds, "billed": 0, "label": self.place.label(file), "broken": why}, 1, 0)
+            told = {"label": self.place.label(file), "broken": why, "passing": file in self._passing}
+            yield Range("", table, place, {**file.bounds, "billed": 0, **told}, 1, 0)
 
     @staticmethod
     def ahead(path: Stored, items: Callable[[], Iterator[T]]) -> Iterator[T]:

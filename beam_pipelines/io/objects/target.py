@@ -39,6 +39,7 @@ __all__ = ["BucketTarget"]
 
 _LOG = logging.getLogger(__name__)
 _AT_ONCE = 8  # copies
+_KEY_BYTES, _BREAKS = 1024, {"\r", "\n"}  # of S3 and Google Cloud Storage, and what the latter's keys cannot have
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,14 @@ class BucketTarget(FileTarget):
     def _counted_in(self, parts: Sequence[Staged]) -> None:
         # One listing tells the sizes of all; to read each footer would be four requests a file.
         self._staging.confirm(parts)
+
+    def unfit(self, load: str, name: str) -> str:
+        key = key_of(self._output(load, name))
+        if len(key.encode()) > _KEY_BYTES:
+            return f"it is longer than a bucket takes ({_KEY_BYTES} bytes)"
+        if self._store.shown("").startswith("gs:") and _BREAKS & set(key):
+            return "it has a line break, which Google Cloud Storage does not take"
+        return ""
 
     def taken(self, load: str, names: Sequence[str]) -> list[str]:
         if not names:

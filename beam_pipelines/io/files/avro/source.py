@@ -106,10 +106,10 @@ class AvroSource(WholeFiles):
         return f"{len(files)} Avro {shown}, {columns} {'column' if columns == 1 else 'columns'}, {size:,} bytes, {self.place.name}"
 
     def _files(self) -> list[_File]:
-        return self.looked(_looked_at)
+        return self.fitting(self.looked(_looked_at))
 
     def _united(self, files: Sequence[_File]) -> pa.Schema:
-        return united([(file.path, file.schema) for file in files], self.place.label)
+        return united([(file.path, file.schema) for file in files], self.place.label, self.known)
 
 
 def schema_of(path: Stored) -> pa.Schema:

@@ -140,6 +140,8 @@ class CsvSource(TextSource):
             (names,) = csv.reader(io.StringIO(text.decode(), newline=""), delimiter=self._delimiter(path), **quoting)
         except (UnicodeDecodeError, csv.Error, ValueError) as bad:
             raise unreadable(path, bad, f"its header (line {line}) is none") from bad
+        if b"\0" in text:  # what is left of a file whose blocks were never written
+            raise unreadable(path, ValueError("a zero byte"), f"its header (line {line}) is none")
         other = next((sign for sign in ";\t|" if sign in names[0]), "") if len(names) == 1 else ""
         if other and self.model.delimiter is None:
             message = (

@@ -197,7 +197,7 @@ class TextSource(WholeFiles):
         Raises:
             PlanError: A declared column is in no file, or there is none at all.
         """
-        samples: dict[str, list[Any]] = {}
+        samples: dict[str, list[Any]] = {name: [] for name in (self.known or pa.schema([])).names}
         for head in heads:
             for name in head.names:
                 samples.setdefault(name, []).append(head.sample)
@@ -212,7 +212,7 @@ class TextSource(WholeFiles):
         known = {} if self.known is None else dict(zip(self.known.names, self.known.types, strict=True))
         kinds = {name: self.declared.get(name) or known.get(name) or self.inferred(name, found) for name, found in samples.items()}
         kinds |= {name: self.declared[name] for name in missing}
-        if not kinds:
+        if not kinds and not (self._broken and not heads):  # where no file can be read, that is what is wrong
             raise PlanError(
                 f"{self.place.name!r} has neither a row nor a header that tells its columns: declare them (columns: {{id: bigint}})",
                 code="column-missing",
