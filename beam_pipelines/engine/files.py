@@ -77,15 +77,11 @@ def choose(job: Job, context: RunContext, source: Source, target: Target, load: 
         mark: Fingerprint of what is read and where it goes.
 
     Raises:
-        PlanError: Source or destination are no files; the mode is to replace all; there is no file and never was one; the source is another
+        PlanError: Source or destination are no files; there is no file and never was one; the source is another
             than that of the files that are known; two files would become one; an output is there
             that no run of the service has made, or would be read again.
     """
     files, into = _of_files(source, target)
-    if job.destination.mode == "replace":
-        # What earlier runs are done with is not read again, so it would go and not come back.
-        message = "each input of a batch replaces what an earlier run made of it: leave mode out; --full-refresh reads all of them anew"
-        raise refusal("batch.destination.mode", message, "mode-refused")
     known = into.files_done(job.service, load)
     if known and head.fingerprint not in ("", mark) and not (context.full_refresh or context.keep_watermark):
         raise PlanError(
@@ -97,8 +93,9 @@ def choose(job: Job, context: RunContext, source: Source, target: Target, load: 
     label = files.place.label
     new = [file for file in there if context.full_refresh or not _is_done(file, known.get(label(file)))]
     before = head.schemas.get(SOURCE, head.schemas.get("")) if head.fingerprint == mark and not context.full_refresh else None
-    held = _held(job, files, new, known) if not context.full_refresh else {}
-    files.choose(new, tolerant=job.goes_on, known=schema_from_text(before) if before else None, refused=held)
+    files.choose(new, tolerant=job.goes_on, known=schema_from_text(before) if before else None)
+    for file in _held(job, files, new, known) if not context.full_refresh else ():
+        files.leave_out(file, _CHANGED)
     if job.shard_size is None:
         outputs = _outputs(job, files, into, load, new)
         _check_names(files, into, load, {file: output for file, output in outputs.items() if output}, known)
@@ -137,6 +134,32 @@ def _is_done(file: Stored, known: FileDone | None) -> bool:
     return known is not None and (known.size, known.tag) == (file.size, file.tag)
 
 
+def _held(job: Job, files: WholeFiles, new: Sequence[Stored], known: Mapping[str, FileDone]) -> list[Stored]:
+    """Files that have changed and whose rows cannot be replaced alone: they are, or would be, among those of others.
+
+    Raises:
+        PlanError: The service does not go on without them, or there is no other file.
+    """
+    label = files.place.label
+    before = {file: known[label(file)] for file in new if label(file) in known}
+    held = [file for file, one in before.items() if one.output and (one.shared or job.shard_size is not None)]
+    if held and (len(held) == len(new) or not job.goes_on):
+        more = f" (and {len(held) - 1} more)" if len(held) > 1 else ""
+        raise refusal("batch.destination.shardSize", f"{label(held[0])!r}{more}: {_CHANGED}", "mode-refused")
+    return held
+
+
+def _check_shards(files: WholeFiles, into: FileTarget, load: str, context: RunContext) -> None:
+    """Refuse to write what the next run would read."""
+    name = f"{context.run}-00000{into.form.ending}"
+    if files.place.reads(into.output(load, name), SUFFIXES[files.format]):
+        raise refusal(
+            "batch.destination",
+            f"files such as {name!r} would be read by the next run as input: give another prefix or format",
+            "mode-refused",
+        )
+
+
 def _outputs(job: Job, files: WholeFiles, into: FileTarget, load: str, new: Sequence[Stored]) -> dict[Stored, str]:
     """Where the rows of each file go. One whose name can be no file's there is at fault alone, like one that cannot be read."""
     outputs = {}
@@ -153,32 +176,6 @@ def _outputs(job: Job, files: WholeFiles, into: FileTarget, load: str, new: Sequ
             output = ""
         outputs[file] = output
     return outputs
-
-
-def _held(job: Job, files: WholeFiles, new: Sequence[Stored], known: Mapping[str, FileDone]) -> dict[Stored, str]:
-    """Files that have changed and whose rows cannot be replaced alone, with the reason: they are, or would be, among those of others.
-
-    Raises:
-        PlanError: The service does not go on without them, or there is no other file.
-    """
-    label = files.place.label
-    before = {file: known[label(file)] for file in new if label(file) in known}
-    held = [file for file, one in before.items() if one.output and (one.shared or job.shard_size is not None)]
-    if held and (len(held) == len(new) or not job.goes_on):
-        more = f" (and {len(held) - 1} more)" if len(held) > 1 else ""
-        raise refusal("batch.destination.shardSize", f"{label(held[0])!r}{more}: {_CHANGED}", "mode-refused")
-    return dict.fromkeys(held, _CHANGED)
-
-
-def _check_shards(files: WholeFiles, into: FileTarget, load: str, context: RunContext) -> None:
-    """Refuse to write what the next run would read."""
-    name = f"{context.run}-00000{into.form.ending}"
-    if files.place.reads(into.output(load, name), SUFFIXES[files.format]):
-        raise refusal(
-            "batch.destination",
-            f"files such as {name!r} would be read by the next run as input: give another prefix or format",
-            "mode-refused",
-        )
 
 
 def _named(files: WholeFiles, into: FileTarget, file: Stored) -> str:

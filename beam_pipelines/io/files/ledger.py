@@ -49,8 +49,8 @@ class FileDone:
         size: Bytes.
         tag: Tells the version that was read from another.
         run: That read it.
-        output: Where its rows are, or those of the last version of it that could be read, below the place of the destination; empty:
-            nowhere. Files that hold rows of several inputs are told by a pattern (`runs.file.shards_of`).
+        output: Where its rows are, or those of an earlier version, below the place of the destination; empty: nowhere. Files that hold rows
+            of several inputs are told by a pattern (`runs.file.shards_of`).
         error: Why it could not be read, empty: it was.
     """
 
@@ -114,20 +114,20 @@ class FileLedger(Ledger):
         return promised
 
     def done(self, tx: Session, window: Window, files: Iterable[FileResult]) -> None:
-        """Note the files that a run is done with; one that is not to blame for its failure is left to the next.
-
-        Of one that could not be read, what an earlier version of it became is there as before.
-        """
-        known = self.files_done(tx, window.service, window.load)
+        """Note the files that a run is done with; one that is not to blame for its failure is left to the next."""
         for file in files:
-            before = known[file.name].output if file.error and file.name in known else ""
             key = (window.service, window.load, file.name)
             if file.passing:
                 continue
+            output = file.output
+            if file.error:
+                # What an earlier version of it became is there, and is still this file's.
+                had = tx.execute(f"SELECT output FROM {self.files} WHERE service = ? AND load = ? AND name = ?", key).rows
+                output = had[0][0] if had else ""
             tx.execute(f"DELETE FROM {self.files} WHERE service = ? AND load = ? AND name = ?", key)
             tx.execute(
                 f"INSERT INTO {self.files} (service, load, name, size, tag, run, output, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*key, file.size, file.tag, window.run, file.output or before, file.error),
+                (*key, file.size, file.tag, window.run, output, file.error),
             )
 
     def files_done(self, tx: Session, service: str, load: str) -> dict[str, FileDone]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -75,19 +75,16 @@ class WholeFiles(ABC):
         # Whether there are any is seen when they are described: a service whose unit is the file may be done with all of them.
         return [self.place.name]
 
-    def choose(
-        self, files: Sequence[Stored], *, tolerant: bool, known: pa.Schema | None, refused: Mapping[Stored, str] | None = None
-    ) -> None:
+    def choose(self, files: Sequence[Stored], *, tolerant: bool, known: pa.Schema | None) -> None:
         """Read these files alone.
 
         Args:
             files: Of those that are there.
             tolerant: Go on without those that cannot be read.
             known: Columns as an earlier run planned them: their types are not inferred again.
-            refused: Of a tolerant service: those of them that are not read, with the reason.
         """
         self._chosen = list(files)
-        self._broken = dict(refused or {}) if tolerant else None
+        self._broken = {} if tolerant else None
         self.known = known
         self._passing = frozenset()
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_pipelines.columnar import origin
+from beam_pipelines.columnar.cast import conform
 from beam_pipelines.columnar.numbering import first_of
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import Unread
@@ -48,7 +49,9 @@ def read(reader: WholeFiles, window: Window, parts: Sequence[Range]) -> list[tup
     before = 0
     for number, part in enumerate(parts):
         for batch in reader.read(part, window, None):
-            rows = batch.batch if isinstance(batch, Unread) else batch
+            # Blocks of one file may come in different types: the read step makes them the planned ones.
+            rows = batch.batch if isinstance(batch, Unread) else conform(batch, window.schema()).batch
+            assert isinstance(batch, Unread) or rows.num_rows == batch.num_rows
             told = batch.messages if isinstance(batch, Unread) else [""] * rows.num_rows
             places = [place.get("line", place.get("row")) for place in origin.describe(rows, range(rows.num_rows))]
             values = origin.visible(rows).to_pylist()
