@@ -43,15 +43,20 @@ __all__ = [
     "changes",
     "explore",
     "installed",
+    "once",
     "recovers",
     "start",
     "strikes",
+    "verb",
 ]
 
 Kind = Literal["die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after", "die-within", "die-later"]
 KINDS: tuple[Kind, ...] = ("die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after")
 _UNORDERED = ("progress", "lease", "waits")  # threads whose calls come by the clock: nothing depends on them
-_HARMLESS = {"SELECT", "SET", "SHOW", "connect", "set_autocommit", "enter"}  # of PostgreSQL, whose files are not watched
+# Of PostgreSQL, whose files are not watched. The second line ends what is undone, or let go, for one that is dead as well.
+_HARMLESS = {"SELECT", "SET", "SHOW", "connect", "set_autocommit", "enter", "", "nothing"}
+_HARMLESS |= {"rollback", "close", "CLOSE", "exit"}
+_DURABLE = {"commit", "COMMIT", "replace"}
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,24 @@ def changes(call: str, traced: Ended) -> bool:
     """
     driver, _, name = call.partition(":")[2].partition("#")[0].partition("@")[0].partition(".")
     return name not in _HARMLESS and not name.startswith("fetch") if driver in ("postgres", "adbc") else call in traced.effects
+
+
+def verb(call: str) -> str:
+    """What a call asks of its driver."""
+    return call.partition("#")[0].partition("@")[0].rpartition(".")[2]
+
+
+def once(calls: Iterable[str], *draw: str) -> list[str]:
+    """One of the calls that differ in nothing but their number, and all that make something durable.
+
+    Args:
+        calls: Their names.
+        draw: What the choice is drawn by, so that elsewhere it is another one; it is the same in each run of the tests.
+    """
+    alike: dict[str, list[str]] = {}
+    for call in calls:
+        alike.setdefault(call if verb(call) in _DURABLE else call.partition("#")[0], []).append(call)
+    return [same[zlib.crc32("\n".join((*draw, kind)).encode()) % len(same)] for kind, same in alike.items()]
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.testing.faults import Fault, Kind, explore
+from beam_pipelines.testing.faults import Fault, Kind, explore, once, verb
 
 # Limits of the real house, cut to what a test can wait for: how long PostgreSQL lets a session sleep in its transaction, how long DuckDB's
 # file is waited for, and how often a commit is tried.
@@ -93,7 +93,8 @@ def check(drill: Any, other: str) -> None:
 @pytest.mark.parametrize("system", list(PATCHES))
 def test_a_run_paused_at_any_call_of_its_commit_never_doubles_or_loses_a_row(drills: Any, system: str, path: str) -> None:
     made = drills(system, path, 4)  # they sleep more than they work
-    points = commit_of(made[0].trace().calls)
+    # Before one that only sets something up is as before the next; `make soak` goes through all.
+    points = once(call for call in commit_of(made[0].trace().calls) if verb(call) not in ("SET", "set_autocommit"))
     faults = [Fault(point, "hang-before") for point in points] + [Fault(points[-1], "hang-after")]
     broken = explore(made, faults, lambda drill, fault: hang(drill, fault, woken=faults.index(fault) % 4 != 3))
     assert not broken, "\n".join(broken)
