@@ -65,6 +65,7 @@ Code = Literal[
     "function-failed",
     "expression-failed",
     "cell-too-large",
+    "file-unreadable",
     "key-null",
     "lookup-missing",
     "lookup-ambiguous",

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from beam_pipelines.errors import PlanError, Problem
 
@@ -49,7 +49,11 @@ class _Mark:
     origin: bool = False
 
 
-def row(code: _F | None = None, *, output: Mapping[str, str] | None = None) -> Any:
+@overload
+def row(code: _F, *, output: Mapping[str, str] | None = None) -> _F: ...
+@overload
+def row(code: None = None, *, output: Mapping[str, str] | None = None) -> Callable[[_F], _F]: ...
+def row(code: Any = None, *, output: Mapping[str, str] | None = None) -> Any:
     """Mark a function (or a class with `__call__`) as working by row.
 
     Args:
@@ -59,7 +63,11 @@ def row(code: _F | None = None, *, output: Mapping[str, str] | None = None) -> A
     return _marking(code, _Mark("row", output))
 
 
-def batch(code: _F | None = None, *, output: Mapping[str, str] | None = None, origin: bool = False) -> Any:
+@overload
+def batch(code: _F, *, output: Mapping[str, str] | None = None, origin: bool = False) -> _F: ...
+@overload
+def batch(code: None = None, *, output: Mapping[str, str] | None = None, origin: bool = False) -> Callable[[_F], _F]: ...
+def batch(code: Any = None, *, output: Mapping[str, str] | None = None, origin: bool = False) -> Any:
     """Mark a function (or a class with `__call__`) as working by record batch.
 
     Args:

@@ -51,7 +51,8 @@ class OurService:
         source: The definition's source.
         steps: Its transformations.
         destination: Its destination.
-        connections: URLs by name.
+        connections: URLs by name, or what else a connections file holds.
+        processing: How a batch is worked through; None: it is an ETL service.
     """
 
     def __init__(
@@ -60,15 +61,17 @@ class OurService:
         source: Mapping[str, Any],
         steps: list[dict[str, Any]],
         destination: Mapping[str, Any],
-        connections: Mapping[str, str],
+        connections: Mapping[str, Any],
+        processing: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._kind = "etl" if processing is None else "batch"
+        section: dict[str, Any] = {"source": source, "destination": destination}
+        section |= {"transformations": steps} if processing is None else {"processing": {**processing, "transformations": steps}}
         # JSON is YAML.
-        self._write(
-            "service.yaml",
-            {"name": "bench", "type": "automation", "pipeline": {"source": source, "transformations": steps, "destination": destination}},
-        )
+        definition = {"name": "bench", "type": "automation", "pipeline" if processing is None else "batch": section}
+        self._write("service.yaml", definition)
         self._write("connections.yaml", dict(connections))
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
@@ -96,7 +99,7 @@ class OurService:
 
     def command(self) -> Command:
         """The whole process, as a user starts it."""
-        argv = [sys.executable, "-m", "beam_pipelines.etl", "--service", "service.yaml", "--connections", "connections.yaml"]
+        argv = [sys.executable, "-m", f"beam_pipelines.{self._kind}", "--service", "service.yaml", "--connections", "connections.yaml"]
         return Command(
             [*argv, "--state", f"sqlite:///{self._state / 'state.db'}", "--runner=DirectRunner", "--output", "json"], self.folder
         )

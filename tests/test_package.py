@@ -30,7 +30,7 @@ ORDER = (
     {"transforms", "io", "state"},
     {"engine"},
     {"etl"},
-    {"quality"},
+    {"quality", "batch"},
     {"cli"},
 )
 # What stands beside the house: examples and testing may use it, and only the commands may use them.
@@ -38,6 +38,7 @@ BESIDE = {"examples", "testing"}
 ALLOWED = {
     ("etl", "cli"): "`python -m beam_pipelines.etl` is a command: __main__ alone",
     ("quality", "cli"): "`python -m beam_pipelines.quality` is a command: __main__ alone",
+    ("batch", "cli"): "`python -m beam_pipelines.batch` is a command: __main__ alone",
     ("cli", "examples"): "the bare command runs the packaged example",
 }
 # Third-party modules by room, where a room is to do without the heavy ones.
@@ -123,7 +124,7 @@ def test_rooms_import_only_what_is_below_them():
 
 def test_the_service_imports_the_command_line_in_its_main_module_only():
     users = {module_of(path) for path in MODULES for name in imports(path) if room_of(name) == "cli" and room_of(module_of(path)) != "cli"}
-    assert users <= {"beam_pipelines.etl.__main__", "beam_pipelines.quality.__main__"}
+    assert users <= {f"beam_pipelines.{kind}.__main__" for kind in ("etl", "batch", "quality")}
 
 
 def test_the_package_s_own_module_imports_nothing_of_it():
@@ -241,7 +242,7 @@ def test_the_wheel_has_every_module_and_every_file_that_is_no_code(unpacked):
         "examples/customer_data_etl/connections.yaml",
     ):
         assert f"beam_pipelines/{name}" in there
-    assert sum(name.startswith("beam_pipelines/examples/") and name.endswith(".yaml") for name in there) == 12
+    assert sum(name.startswith("beam_pipelines/examples/") and name.endswith(".yaml") for name in there) == 13
 
 
 def test_the_wheel_has_nothing_else(unpacked):

@@ -19,12 +19,12 @@ FOLDER = Path("beam_pipelines_example")
 
 
 def load(arguments: argparse.Namespace, session: Session, kind: str) -> Service:
-    """Set the example up and say so, or find it as an earlier run left it; in the CRM of the ETL example a day of business passes.
+    """Set the example up and say so, or find it as an earlier run left it; in those of ETL and batch a day passes.
 
     Args:
         arguments: Of the command, with `example_dir`.
         session: Of the command.
-        kind: `etl` or `quality`.
+        kind: `etl`, `batch` or `quality`.
 
     Raises:
         SpecError: Options that name a user's own service are given without one, or the folder cannot be used.
@@ -36,7 +36,9 @@ def load(arguments: argparse.Namespace, session: Session, kind: str) -> Service:
                 code="option-invalid",
             )
     folder = Path(arguments.example_dir) if arguments.example_dir else FOLDER / kind
-    return _quality(folder, session) if kind == "quality" else _etl(folder, arguments, session)
+    if kind == "quality":
+        return _quality(folder, session)
+    return (_batch if kind == "batch" else _etl)(folder, arguments, session)
 
 
 def _quality(folder: Path, session: Session) -> Service:
@@ -64,4 +66,17 @@ def _etl(folder: Path, arguments: argparse.Namespace, session: Session) -> Servi
             f"  since the last run a day has passed in the CRM: {quantity.count(changes.updated)} customers changed,"
             f" {quantity.count(changes.inserted)} are new"
         )
+    return session.load(placed.definition)
+
+
+def _batch(folder: Path, arguments: argparse.Namespace, session: Session) -> Service:
+    from beam_pipelines.examples.batch import place
+
+    if not (folder / "raw-data").exists():
+        failure.say(f"setting up the example in {folder}/ ...")
+    placed = place(folder, business=not (arguments.plan or arguments.validate))
+    failure.say(f"no --service is given: this is the packaged example, {placed.definition}")
+    failure.say(f"  the buckets are folders: from {placed.source}/ into {placed.target}/; functions {placed.functions}")
+    if placed.arrived is not None:
+        failure.say(f"  since the last run a day has passed, and its file has arrived: {placed.arrived}")
     return session.load(placed.definition)

@@ -85,7 +85,7 @@ def _live() -> Iterator[Callable[[Progress], None]]:
 
         def heard(progress: Progress) -> None:
             said = describe(progress).partition(": ")[2]
-            total = max(progress.total_rows, progress.extracted) if progress.total_rows else None
-            display.update(task, description=progress.phase, total=total, completed=progress.extracted, said=said)
+            done, whole = (progress.bytes, progress.total_bytes) if progress.total_bytes else (progress.extracted, progress.total_rows)
+            display.update(task, description=progress.phase, total=max(whole, done) if whole else None, completed=done, said=said)
 
         yield heard

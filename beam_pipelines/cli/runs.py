@@ -109,7 +109,7 @@ def find_run(store: StateStore, text: str) -> Execution:
         return exact
     found = [one for one in store.executions(limit=None) if one.run.startswith(text)]
     if len(found) == 1:
-        return found[0]
+        return store.execution(found[0].run) or found[0]
     several = f"{len(found)} runs begin so" if found else "there is none"
     raise SpecError(
         f"expected the id of a run in this state store, got {text!r}: {several}; beam-pipelines runs lists them", code="option-invalid"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from beam_pipelines.cli import quantity
+from beam_pipelines.cli import files, quantity
 from beam_pipelines.cli.output import Output
 from beam_pipelines.cli.table import Table
 
@@ -35,6 +35,9 @@ def write(out: Output, execution: Execution, failed: Sequence[FailedRecord] = ()
         out.line()
     if any(one.rules for step in execution.steps for one in step.transformations):
         out.table(_rules(execution))
+        out.line()
+    if execution.files is not None and (table := files.table(execution.files)) is not None:
+        out.table(table)
         out.line()
     out.pairs([*_facts(execution, failed), *notes])
 
@@ -98,6 +101,7 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
     methods = ", ".join(dict.fromkeys(step.method for step in execution.steps if step.method))
     facts = [
         ("started", quantity.moment(execution.started_at)),
+        *([("files", files.fact(execution.files))] if execution.files is not None else []),
         (
             "loaded",
             "\n".join([f"{quantity.count(metrics.records_loaded)} rows" + (f" by {methods}" if methods else ""), *_merged(metrics)]),

@@ -8,11 +8,12 @@ steps later, and whatever the data was cut into. Users never see these columns: 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_pipelines.columnar import hashing
 from beam_pipelines.columnar.compact import take
@@ -30,6 +31,7 @@ __all__ = [
     "SOURCE",
     "alike",
     "attach",
+    "by_source",
     "carry",
     "describe",
     "hashes",
@@ -39,6 +41,7 @@ __all__ = [
     "names",
     "part_of",
     "refuse_reserved",
+    "sources_of",
     "visible",
     "visible_schema",
     "with_load",
@@ -175,6 +178,22 @@ def part_of(batch: pa.RecordBatch) -> int | None:
     """The part of the source that the rows are of; None behind a shuffle of rows of all parts."""
     label = (batch.schema.metadata or {}).get(_PART)
     return None if label is None else int(label)
+
+
+def sources_of(batch: pa.RecordBatch, rows: Sequence[int]) -> list[str]:
+    """The source of each of some rows: its table, or the name of its file; none where the batch does not say."""
+    if SOURCE not in batch.schema.names:
+        return []
+    named: list[str] = batch.column(SOURCE).take(pa.array(rows, pa.int64())).to_pylist()
+    return named
+
+
+def by_source(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """The rows of a batch apart by the source that they are of, in the order that each first comes."""
+    encoded = batch.column(SOURCE)
+    codes = encoded.indices
+    for code in pc.unique(codes).to_pylist():
+        yield encoded.dictionary[code].as_py(), batch.filter(pc.equal(codes, code))
 
 
 def hashes(batch: pa.RecordBatch) -> hashing.Words:

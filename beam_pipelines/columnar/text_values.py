@@ -21,6 +21,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_pipelines.columnar.text_data import has_any
+
 __all__ = ["hopeless", "to_bool", "to_date", "to_decimal", "to_float", "to_int", "to_json", "to_time", "to_timestamp", "to_uuid"]
 
 _INT = r"^[+-]?[0-9]+$"
@@ -70,7 +72,7 @@ def to_int(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Whole numbers in decimal digits."""
     try:
         # Arrow takes hexadecimal for a number; a column without an x has none.
-        if not pc.any(pc.match_substring(array, "x", ignore_case=True)).as_py():
+        if not has_any(array, b"xX") or not pc.any(pc.match_substring(array, "x", ignore_case=True)).as_py():
             return array.cast(target)
     except pa.ArrowInvalid:
         pass  # perhaps blanks or a plus sign
@@ -94,7 +96,9 @@ def to_float(array: pa.Array, target: pa.DataType) -> pa.Array:
 def to_decimal(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Decimals, exactly: no digit may be lost."""
     # Arrow reads 0.00...04 with 42 places as 0 (pyarrow 25): what is longer than any decimal, or has an exponent, Python reads.
-    odd = pc.or_(pc.greater(pc.binary_length(array), _DECIMAL_DIGITS), pc.match_substring(array, "e", ignore_case=True))
+    odd = pc.greater(pc.binary_length(array), _DECIMAL_DIGITS)
+    if has_any(array, b"eE"):
+        odd = pc.or_(odd, pc.match_substring(array, "e", ignore_case=True))
     if pc.any(odd).as_py():
         odd = pc.fill_null(odd, False)
         array = pc.replace_with_mask(array, odd, pa.array([_digits(text, target) for text in array.filter(odd).to_pylist()], array.type))

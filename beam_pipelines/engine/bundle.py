@@ -14,7 +14,7 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_pipelines.columnar import dead
+from beam_pipelines.columnar import dead, origin
 from beam_pipelines.columnar.size import canonical_bytes
 from beam_pipelines.engine.aside import AsideBox
 from beam_pipelines.engine.job import Job
@@ -44,22 +44,30 @@ class LetterBox:
         self._target, self._service, self._run = target, service, run
         self._stager: Stager | None = None
         self._codes: dict[str, int] = {}
+        self._sources: dict[str, int] = {}
 
-    def add(self, letters: pa.RecordBatch) -> None:
-        """Stage letters in the schema `columnar.dead.SCHEMA`."""
+    def add(self, letters: pa.RecordBatch, sources: Sequence[str] = ()) -> None:
+        """Stage letters in the schema `columnar.dead.SCHEMA`.
+
+        Args:
+            letters: One a row.
+            sources: The file that each is of, where these are counted.
+        """
         if self._stager is None:
             name = str(StagingName.of(self._service, self._run, new_attempt()))
             self._stager = self._target.stager(name, dead.SCHEMA, 0)
         self._stager.write(letters)
         for code in letters.column("code").to_pylist():
             self._codes[code] = self._codes.get(code, 0) + 1
+        for source in sources:
+            self._sources[source] = self._sources.get(source, 0) + 1
 
     @property
     def count(self) -> int:
         return sum(self._codes.values())
 
     def finish(self) -> tuple[Dead, ...]:
-        return (Dead(self._stager.finish(), dict(self._codes)),) if self._stager else ()
+        return (Dead(self._stager.finish(), dict(self._codes), dict(self._sources)),) if self._stager else ()
 
     def abort(self) -> None:
         if self._stager:
@@ -91,6 +99,7 @@ class BundleFn(PlainFn):
         self._job = self._job.at(self._context)
         self._drop_letters()
         self._seconds: dict[str, float] = {}
+        self._windows: dict[str, tuple[str, Window | None]] = {}
         self._bytes_out: dict[str, int] = {}
         self._report.open(self._context)
 
@@ -115,7 +124,11 @@ class BundleFn(PlainFn):
 
     def window(self, load: str, texts: dict[str, str]) -> Window:
         """The window of a load. In a user's own pipeline it is what says which run this is."""
-        window = Window.from_text(texts[load])
+        text, window = self._windows.get(load, ("", None))
+        if window is None or text != texts[load]:
+            # Asked for with each file of a thousand, it would be read a thousand times, with the thousand in it.
+            window = Window.from_text(texts[load])
+            self._windows[load] = texts[load], window
         if not self.context.run:
             self._context = replace(self.context, run=window.run, started_at=window.started_at)
         return window
@@ -143,7 +156,8 @@ class BundleFn(PlainFn):
                 messages=messages,
                 at=datetime.now(timezone.utc),
                 max_cell_bytes=self._job.definition.max_cell_bytes,
-            )
+            ),
+            origin.sources_of(batch, rows) if self._job.by_file else (),
         )
 
     def counted(self, fact: StepFact, applied: Applied, rows_in: int) -> StepFact:

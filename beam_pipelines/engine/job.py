@@ -120,9 +120,29 @@ class Job:
         return self.definition.service_id
 
     @property
+    def by_file(self) -> bool:
+        """Whether the file is the unit: each is read whole or not at all, once, and its rows go to a file of their own."""
+        return self.definition.batch is not None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a file that cannot be read becomes a dead letter; else it stops the run."""
+        batch = self.definition.batch
+        return batch is not None and batch.processing.error_handling == "continue"
+
+    @property
+    def chunk_rows(self) -> int:
+        """Most rows of a batch that is read, of a service whose unit is the file."""
+        assert self.definition.batch is not None
+        return self.definition.batch.processing.chunk_size
+
+    @property
     def destination(self) -> Any:
-        """The one destination of a bounded service."""
-        return self.definition.destinations[0]
+        """The one destination of a bounded service; files of a batch have the format of its input where they are given none."""
+        where = self.definition.destinations[0]
+        if self.by_file and hasattr(where, "prefix") and where.format is None:
+            return where.model_copy(update={"format": registry.format_given(self.definition.source)})
+        return where
 
     @property
     def step_ids(self) -> list[str]:
@@ -199,12 +219,13 @@ class Job:
 
     def _side(self, step: str) -> Job:
         data = json.loads(self.text)
-        kind = "validation" if "validation" in data else "pipeline"
+        kind = next(kind for kind in ("validation", "batch", "pipeline") if kind in data)
         section = data.pop(kind)
         step, _, rule = step.partition("/")
         position = self.step_ids.index(step)
         path = f"{self.path or self.definition.steps_path}[{position}]"
-        written = section if kind == "validation" else section["transformations"][position]
+        steps = (section["processing"] if kind == "batch" else section).get("transformations", ())
+        written = section if kind == "validation" else steps[position]
         if rule:
             place = [one["id"] for one in written["rules"]].index(rule)
             path += f".rules[{place}].reference"
@@ -285,7 +306,8 @@ class Job:
         where = self.destination
         budget = self.definition.error_budget
         keyed = bool(getattr(where, "key_fields", ()))
-        refresh = bool(context and context.full_refresh) and where.mode == "insert"
+        # Files of a batch that are read again replace their own output, and no more.
+        refresh = bool(context and context.full_refresh) and where.mode == "insert" and not self.by_file
         return Policy(
             mode="replace" if refresh else where.mode,
             whole=refresh or (where.mode == "replace" and not keyed),
@@ -293,6 +315,7 @@ class Job:
             evolve=getattr(where, "schema_policy", "evolve") == "evolve",
             swap=getattr(where, "strategy", "") == "swap",
             allow_empty=where.allow_empty,
+            by_file=self.by_file,
             batch_size=getattr(where, "batch_size", 1000),
             thresholds=self.thresholds,
             budget=Budget(budget.rows, float(budget.share) if budget.share is not None else None, budget.on_exceed == "fail"),

@@ -18,6 +18,7 @@ from typing import Any
 from beam_pipelines.engine import deliver, letters, notebook, recover, retention
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outcome import exceeds_budget, outcome_of
+from beam_pipelines.engine.parallel import in_parallel
 from beam_pipelines.engine.plan import Plan, make_plan
 from beam_pipelines.engine.progress import Progress, Receiver
 from beam_pipelines.errors import BeamPipelinesError, FatalError, FencedError, PlanError
@@ -146,7 +147,9 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
             recover.check_ahead(job, store, target, accepted=accepted)
             record_schedule(store, job)
             store.begin(beginning(ask, run, started, plan, target.place))
-            error = _run_pipeline(ask, replace(context, store=store.id), store, listener)
+            error = _run_pipeline(
+                replace(ask, options=in_parallel(job, plan, ask.options)), replace(context, store=store.id), store, listener
+            )
             return finish(ask, store, target, archive, replace(context, store=store.id), tuple(settled), error)
 
 
@@ -270,9 +273,9 @@ class _PhaseEvents:
     def heard(self, progress: Progress) -> None:
         if progress.phase == "commit" and not self._committing:
             self._committing = self._try(lambda: self._store.set_status(self._run, "committing"))
-        self._untold[progress.phase] = PhaseProgress(
-            progress.phase, "running", progress.extracted, progress.bytes, progress.total_bytes or None
-        )
+        # What is executed again is read again.
+        read = min(progress.bytes, progress.total_bytes) if progress.total_bytes else progress.bytes
+        self._untold[progress.phase] = PhaseProgress(progress.phase, "running", progress.extracted, read, progress.total_bytes or None)
         if progress.seconds >= self._due:
             self._due = progress.seconds + self._EVERY
             self.close()

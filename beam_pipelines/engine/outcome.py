@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,10 +13,15 @@ from beam_pipelines.io.connector import LedgerRow
 from beam_pipelines.pricing import Charge, Usage, charge
 from beam_pipelines.runs.counts import LoadCounts
 from beam_pipelines.runs.facts import StepFact
+from beam_pipelines.runs.file import FileResult, results
 from beam_pipelines.spec.rule import Actions, RuleBase
-from beam_pipelines.state.record import Failure, Incident, Metrics, Outcome, Step, Transformation, Watermark
+from beam_pipelines.state.record import KEPT_FILES, Failure, Files, Incident, Metrics, Outcome, Step, Transformation, Watermark
 
-_TITLES: dict[str, str] = {"etl": "ETL Pipeline", "quality": "Data Quality"}  # of charges, by the kind of the service
+_TITLES: dict[str, str] = {
+    "etl": "ETL Pipeline",
+    "batch": "Batch Processing",
+    "quality": "Data Quality",
+}  # of charges, by the kind of the service
 
 __all__ = ["all_committed", "exceeds_budget", "outcome_of"]
 
@@ -61,6 +67,28 @@ def outcome_of(
         watermarks=tuple(_watermark(row) for row in done if row.status == "committed"),
         charge=_charge(job, counts) if committed else None,
         incidents=tuple(_incidents(rows)),
+        files=_files(rows, committed=committed) if job.by_file else None,
+        to_read=sum(part.bytes for row in rows for part in row.window.ranges) if job.by_file else 0,
+    )
+
+
+def _files(rows: Sequence[LedgerRow], *, committed: bool) -> Files:
+    """What became of each file; where nothing was committed, no file has an output."""
+    every: list[FileResult] = []
+    for row in rows:
+        if row.counts is not None:
+            every += row.counts.merged.files or results(row.window, row.counts.tally)
+    if not committed:
+        every = [replace(file, output="", written=0) for file in every]
+    processed = [file for file in every if committed and not file.error]
+    return Files(
+        processed=len(processed),
+        records=sum(file.written for file in processed),
+        bytes=sum(file.size for file in processed),
+        skipped=sum(row.window.skipped for row in rows),
+        waiting=sum(row.window.waiting for row in rows),
+        failed=sum(1 for file in every if file.error),
+        told=tuple(file.to_json() for file in sorted(every, key=lambda file: not file.error)[:KEPT_FILES]),
     )
 
 

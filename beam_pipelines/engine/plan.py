@@ -15,18 +15,19 @@ from beam_pipelines.engine import calls, notebook
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import snake, sums_up, trace
 from beam_pipelines.engine.outputs import check_outputs, check_rows
-from beam_pipelines.engine.prepare import with_sides
+from beam_pipelines.engine.prepare import chosen_files, fingerprint, with_sides
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import acquainted, added_without, joins_of
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Target
 from beam_pipelines.io.files.format import format_of
+from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.sql.relation import decide_kind, match_column
 from beam_pipelines.io.sql.swap import obstructed
 from beam_pipelines.pricing import metered_steps
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee, Promise, derive, promises, require, weakest
-from beam_pipelines.runs.window import Window, schema_to_text
+from beam_pipelines.runs.window import Window, schema_from_text, schema_to_text
 from beam_pipelines.spec.definition import SERVED
 from beam_pipelines.spec.order import terms
 from beam_pipelines.spec.step import StepBase
@@ -73,6 +74,8 @@ class Plan:
         next_times: The next five times of the schedule, aware UTC.
         notes: What the user should know: assumptions, things that do not happen.
         promises: The guarantee of each table, those that are the same together.
+        files: Files that would be read, of a service whose unit is the file; else 0.
+        bytes: Of these files, as they are stored.
     """
 
     service: str
@@ -85,6 +88,8 @@ class Plan:
     next_times: tuple[datetime, ...] = ()
     notes: tuple[str, ...] = ()
     promises: tuple[Promise, ...] = ()
+    files: int = 0
+    bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -134,7 +139,8 @@ def refuse_unserved(job: Job) -> None:
     if definition.kind not in SERVED:
         raise refusal(
             _SECTION[definition.kind],
-            f"services of kind {definition.kind!r} are not served yet; this version runs `pipeline` (ETL) and `validation` (quality)",
+            f"services of kind {definition.kind!r} are not served yet; this version runs `pipeline` (ETL), `batch` and `validation`"
+            " (quality)",
             "not-served",
         )
     if definition.source is None:
@@ -163,7 +169,19 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
         _check_mode(job, policy, source, target)
         described: dict[str, tuple[str, Described]] = {}
         guarantees: dict[str, Guarantee] = {}
+        read: list[Stored] = []
+        if job.by_file:
+            from beam_pipelines.engine.files import check_steps
+
+            check_steps(job)
         for load, table in job.loads(source.tables()).items():
+            head = target.standing(job.service, load)
+            chosen = chosen_files(job, context, source, target, load, head, fingerprint(job, source, table, load)) if job.by_file else None
+            read += chosen.outputs if chosen is not None else ()
+            if chosen is not None and chosen.nothing:
+                described[load] = table, Described(schema_from_text(head.schemas[""]) if "" in head.schemas else pa.schema([]))
+                guarantees[load] = _guarantee(job, context, policy, source, target, None, described[load][1].schema, steps, None)
+                continue
             about = source.describe(table)
             described[load] = table, about
             if not guarantees:
@@ -194,6 +212,8 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
             next_times=tuple(definition.schedule.next(datetime.now(timezone.utc), 5)) if definition.schedule else (),
             notes=tuple(_notes(job, policy, steps, target, source.cursor)),
             promises=made,
+            files=len(read),
+            bytes=sum(file.size for file in read),
         )
 
 
@@ -396,7 +416,7 @@ def _guarantee(
     cursor: CursorSpec | None,
     schema: pa.Schema,
     steps: Sequence[Step],
-    sides: Window,
+    sides: Window | None,
 ) -> Guarantee:
     return derive(
         mode=policy.mode,
@@ -407,7 +427,8 @@ def _guarantee(
         kind=cursor.kind if cursor else "timestamp",
         overlap=cursor.overlap if cursor else 0.0,
         kept=target.traits.keeps,
-        versioned=_versioned(job, cursor, schema, steps, sides) if policy.mode == "upsert" else False,
+        by_file=job.by_file,
+        versioned=_versioned(job, cursor, schema, steps, sides) if policy.mode == "upsert" and sides is not None else False,
         assumptions=(*source.traits.assumptions, *([] if context.local or not source.traits.snapshot else [_APART])),
     )
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import apache_beam as beam
 import pyarrow as pa
@@ -28,6 +29,9 @@ from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Window, schema_to_text
 from beam_pipelines.transforms.step import Step
+
+if TYPE_CHECKING:
+    from beam_pipelines.engine.files import Chosen
 
 __all__ = ["KEYS", "TARGET", "TERMS", "NothingToSampleError", "Prepare", "fingerprint", "prepare", "windows_of"]
 
@@ -55,9 +59,12 @@ def prepare(job: Job, context: RunContext) -> dict[str, Window]:
 
 def _fix(job: Job, context: RunContext, source: Source, target: Target, table: str, load: str) -> Window:
     policy, head = job.policy(context), target.standing(job.service, load)
+    mark = fingerprint(job, source, table, load)
+    chosen = chosen_files(job, context, source, target, load, head, mark) if job.by_file else None
+    if chosen is not None and chosen.nothing:
+        return target.prepare(_without_files(job, context, head, table, load, mark, chosen), context)
     described = source.describe(table)
     origin.refuse_reserved(described.schema.names)
-    mark = fingerprint(job, source, table, load)
     _same_fingerprint(context, head, mark, load)
     cursor = source.cursor
     low = _low(cursor, head, context)
@@ -74,6 +81,9 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         fingerprint=mark,
         started_at=context.started_at,
         full=low is None,
+        by_file=job.by_file,
+        skipped=chosen.done if chosen is not None else 0,
+        waiting=chosen.waiting if chosen is not None else 0,
     )
     try:
         window = plan_schemas(job, window, source, described, head, context)
@@ -91,7 +101,9 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     window = _same_keys(job, context, head, choose_keys(job, window, policy, described, there, cursor))
     check_latest(job, window, policy, described.primary_key or tuple(getattr(job.definition.source, "key_fields", ())))
     _check_fit(window, target, policy, there)
-    fixed = source.fix(table, cursor, low, window.inclusive, _parts(described))
+    fixed = source.fix(table, cursor, low, window.inclusive, 1 if job.by_file else _parts(described))
+    if chosen is not None:
+        fixed = replace(fixed, ranges=chosen.named(fixed.ranges))
     window = fix_sides(job, window, context, _parts)
     window = replace(
         window,
@@ -106,12 +118,37 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     return target.prepare(window, context)
 
 
+def _without_files(job: Job, context: RunContext, head: Standing, table: str, load: str, mark: str, chosen: Chosen) -> Window:
+    """The window of a run that finds no new file: what is planned stands as the last commit left it."""
+    nothing = schema_to_text(pa.schema([]))
+    return Window(
+        service=job.service,
+        load=load,
+        table=table,
+        run=context.run,
+        generation=head.generation,
+        fingerprint=mark,
+        started_at=context.started_at,
+        schemas={"": nothing, TARGET: nothing, **head.schemas},
+        by_file=True,
+        skipped=chosen.done,
+        waiting=chosen.waiting,
+    )
+
+
 def fingerprint(job: Job, source: Source, table: str, load: str) -> str:
     """What a watermark belongs to: source, query, cursor and target, hashed."""
     connection = getattr(job.definition.source, "connection_name", None) or ""
     where = getattr(job.destination, "connection_name", None) or ""
     text = "\n".join([connection, source.identity(table), where, load])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def chosen_files(job: Job, context: RunContext, source: Source, target: Target, load: str, head: Standing, mark: str) -> Chosen:
+    """The files that a run reads, of a service whose unit is the file."""
+    from beam_pipelines.engine.files import choose  # most services read no files
+
+    return choose(job, context, source, target, load, head, mark)
 
 
 def _same_fingerprint(context: RunContext, head: Standing, now: str, load: str) -> None:

@@ -111,7 +111,9 @@ class Progress:
 
     @property
     def left(self) -> float | None:
-        """Seconds left by the rows still to read; None when unknown."""
+        """Seconds left by what is still to read: of files their bytes, else rows, which may be a guess; None when unknown."""
+        if self.total_bytes:
+            return max(0.0, self.seconds * (self.total_bytes / self.bytes - 1)) if self.bytes else None
         if not self.total_rows or not self.extracted:
             return None
         return max(0.0, (self.total_rows - self.extracted) / self.rate) if self.rate else None
@@ -178,8 +180,9 @@ class Receiver:
         now.rows[label] = now.rows.get(label, 0) + int(message["rows"])
         if label == "extract":
             now.bytes += int(message["bytes"])
-        now.total_rows += int(message.get("total_rows", 0))
-        now.total_bytes += int(message.get("total_bytes", 0))
+        # What there is to do is no more for being told again, by a bundle that is executed again.
+        now.total_rows = max(now.total_rows, int(message.get("total_rows", 0)))
+        now.total_bytes = max(now.total_bytes, int(message.get("total_bytes", 0)))
         # Workers report late and in any order: a phase that was reached is not left again. Prepare reports when it is done.
         reached = "extract" if message["phase"] == "prepare" else str(message["phase"])
         now.phase = max(now.phase, reached, key=_PHASES.index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 import pyarrow as pa
@@ -22,6 +22,9 @@ from beam_pipelines.runs.facts import ReadFact
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range, Window
 
+if TYPE_CHECKING:
+    from beam_pipelines.engine.by_file import FileReader
+
 __all__ = ["Read"]
 
 
@@ -37,6 +40,7 @@ class _ReadFn(BundleFn):
     def start_bundle(self) -> None:
         super().start_bundle()
         self._facts: dict[str, ReadFact] = {}
+        self._files: list[tuple[str, FileReader]] = []
 
     def teardown(self) -> None:
         if self._source is not None:
@@ -55,7 +59,7 @@ class _ReadFn(BundleFn):
         fact = self._facts.get(load, ReadFact(load))
         self._facts[load] = replace(fact, bytes=fact.bytes + int(window.ranges[index].bounds.get("billed", 0)))
         self._unshown = int(window.ranges[index].bounds.get("billed", 0))
-        batches = self._source.read(window.ranges[index], window, self._source.cursor)
+        batches = self._batches(self._source, window, window.ranges[index])
         while True:
             with self.timed(load):
                 batch = next(batches, None)
@@ -68,6 +72,16 @@ class _ReadFn(BundleFn):
                 return
             if read.num_rows:
                 yield read
+
+    def _batches(self, source: Source, window: Window, part: Range) -> Iterator[pa.RecordBatch | Unread]:
+        """The rows of a range; of a service whose unit is the file, in chunks, with an account of the file."""
+        if not self._job.by_file:
+            return source.read(part, window, source.cursor)
+        from beam_pipelines.engine.by_file import FileReader
+
+        reader = FileReader(source, window, part, goes_on=self._job.goes_on, rows=self._job.chunk_rows)
+        self._files.append((window.load, reader))
+        return iter(reader)
 
     def _bury(self, rows: Unread, load: str) -> None:
         """Count rows that the source could not read, and make them dead letters."""
@@ -113,7 +127,10 @@ class _ReadFn(BundleFn):
             dead = self.dead_count(load)
             letters = self.close_letters(load)
             seconds = self._seconds.get(load, 0.0)
-            told = replace(fact, dead=dead, letters=letters, seconds=seconds)
+            readers = [reader for of, reader in self._files if of == load]
+            paid = fact.bytes - sum(reader.unbilled for reader in readers)
+            files = tuple(reader.fact for reader in readers)
+            told = replace(fact, bytes=paid, dead=dead, letters=letters, seconds=seconds, files=files)
             yield TaggedOutput(FACTS, in_global_window(told))
         self._report.flush()
 

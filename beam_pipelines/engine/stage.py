@@ -26,6 +26,7 @@ from beam_pipelines.runs.window import Window
 
 __all__ = ["Stage"]
 
+_AT_ONCE = 4  # objects of one bundle that are written at a time, where each holds the rows of one range: files come one after the other
 _AHEAD = 2  # batches waiting for the writer: reading and writing overlap, and memory stays flat
 
 
@@ -39,19 +40,30 @@ class _Bad:
 
 
 class _Writer:
-    """A stager fed by a thread of its own, so that the next batch is read while this one is written (drivers release the GIL)."""
+    """A stager fed by a thread of its own, so that the next batch is read while this one is written (drivers release the GIL).
+
+    The thread is begun with the second batch: of a thousand small files each has one alone.
+    """
 
     def __init__(self, stager: Stager) -> None:
         self._stager = stager
         self._queue: queue.Queue[tuple[pa.RecordBatch, pa.RecordBatch] | None] = queue.Queue(_AHEAD)
         self._error: BaseException | None = None
         self.bad: list[_Bad] = []
-        self._thread = threading.Thread(target=self._work, name="stage", daemon=True)
-        self._thread.start()
+        self._first: tuple[pa.RecordBatch, pa.RecordBatch] | None = None
+        self._thread: threading.Thread | None = None
 
     def write(self, rows: pa.RecordBatch, origins: pa.RecordBatch) -> None:
         """Queue rows; `origins` is the same rows with origin columns, for dead letters."""
         self._raise()
+        if self._thread is None and self._first is None:
+            self._first = rows, origins
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="stage", daemon=True)
+            self._thread.start()
+            self._queue.put(self._first)
+            self._first = None
         self._queue.put((rows, origins))
 
     def _work(self) -> None:
@@ -81,13 +93,16 @@ class _Writer:
             raise self._error
 
     def _join(self) -> None:
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
 
     def finish(self) -> Staged:
         self._join()
         self._raise()
+        if self._first is not None:
+            first, self._first = self._first, None
+            self._write(*first)
         return self._stager.finish()
 
     def abort(self) -> None:
@@ -102,7 +117,7 @@ class _Open:
     keys: list[int]
     window: Window
     first: int
-    rows_in: int = 0
+    piece: int = 0
     through: int = 0
     sources: tuple[str, ...] = ()
     tables: list[tuple[str, ...]] = field(default_factory=list)
@@ -117,7 +132,11 @@ class _StageFn(BundleFn):
         # A bundle that failed left its writer behind: nothing of it counts, and its thread must go.
         for one in getattr(self, "_open", {}).values():
             one.writer.abort()
-        self._open: dict[str, _Open] = {}
+        self._open: dict[tuple[str, int], _Open] = {}
+        self._ended: dict[str, list[Staged]] = {}
+        self._pieces: dict[tuple[str, int], int] = {}
+        self._rows_in: dict[str, int] = {}
+        self._apart = self._job.by_file
 
     def teardown(self) -> None:
         for one in getattr(self, "_open", {}).values():
@@ -128,25 +147,54 @@ class _StageFn(BundleFn):
     def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[StagedFact]:
         load = origin.load_of(batch)
         with self.timed(load):
-            one = self._open.get(load) or self._begin(load, self.window(load, texts), batch)
-            one.rows_in += batch.num_rows
-            self._note(one, batch)
-            batch = self._without_null_keys(one, _renamed(batch, one.schema), load)
-            conformed = cast.conform(batch, one.schema)
-            if conformed.bad:
-                self.letter(batch, conformed.bad, load, "load", ["cast-failed"] * len(conformed.bad), conformed.reasons)
-            rows = pa.RecordBatch.from_arrays(origin.visible(conformed.batch).columns, schema=one.schema)
-            one.writer.write(rows, conformed.batch)
-            self._report.add(batch.num_rows)
+            if not self._apart or origin.part_of(batch) is not None:
+                self._take(batch, load, texts)
+            else:  # behind a shuffle
+                places = self._places(load, texts)
+                for source, rows in origin.by_source(batch):
+                    self._take(origin.with_part(rows, places[source]), load, texts)
         yield from ()
 
-    def _begin(self, load: str, window: Window, batch: pa.RecordBatch) -> _Open:
+    def _places(self, load: str, texts: dict[str, str]) -> dict[str, int]:
+        """The range of each file."""
+        return {part.bounds["label"]: part.index for part in reversed(self.window(load, texts).ranges)}
+
+    def _take(self, batch: pa.RecordBatch, load: str, texts: dict[str, str]) -> None:
+        key = (load, (origin.part_of(batch) or 0) if self._apart else 0)
+        one = self._open.get(key) or self._begin(key, self.window(load, texts), batch)
+        self._rows_in[load] = self._rows_in.get(load, 0) + batch.num_rows
+        self._note(one, batch)
+        batch = self._without_null_keys(one, _renamed(batch, one.schema), load)
+        conformed = cast.conform(batch, one.schema)
+        if conformed.bad:
+            self.letter(batch, conformed.bad, load, "load", ["cast-failed"] * len(conformed.bad), conformed.reasons)
+        rows = pa.RecordBatch.from_arrays(origin.visible(conformed.batch).columns, schema=one.schema)
+        one.writer.write(rows, conformed.batch)
+        self._report.add(batch.num_rows)
+
+    def _begin(self, key: tuple[str, int], window: Window, batch: pa.RecordBatch) -> _Open:
+        if len(self._open) >= _AT_ONCE:
+            self._end(next(iter(self._open)))
         schema = window.schema(TARGET)
         name = str(StagingName.of(window.service, window.run, new_attempt()))
         keys = [schema.names.index(key) for key in window.key_fields]
         first = origin.part_of(batch) or 0
-        one = self._open[load] = _Open(_Writer(self.target.stager(name, schema, first)), schema, keys, window, first)
+        piece = self._pieces.get(key, 0)
+        self._pieces[key] = piece + 1
+        one = self._open[key] = _Open(_Writer(self.target.stager(name, schema, first)), schema, keys, window, first, piece)
         return one
+
+    def _end(self, key: tuple[str, int]) -> None:
+        """Close one object, and make dead letters of the rows that it would not take."""
+        one, load = self._open.pop(key), key[0]
+        try:
+            staged = one.writer.finish()
+        except BaseException:
+            one.writer.abort()
+            raise
+        self._ended.setdefault(load, []).append(replace(staged, through=one.through, sources=one.sources, piece=one.piece))
+        for bad in one.writer.bad:
+            self.letter(bad.batch, bad.rows, load, "load", ["target-refused"] * len(bad.rows), [bad.message] * len(bad.rows))
 
     def _note(self, one: _Open, batch: pa.RecordBatch) -> None:
         """Note what parts of what sources the rows of an object are of."""
@@ -173,14 +221,12 @@ class _StageFn(BundleFn):
         return batch
 
     def finish_bundle(self) -> Iterator[Any]:
-        for load, one in self._open.items():
-            staged = replace(one.writer.finish(), through=one.through, sources=one.sources)
-            for bad in one.writer.bad:
-                self.letter(bad.batch, bad.rows, load, "load", ["target-refused"] * len(bad.rows), [bad.message] * len(bad.rows))
+        for key in list(self._open):
+            self._end(key)
+        for load, staged in self._ended.items():
             dead = self.dead_count(load)
             letters = self.close_letters(load)
-            yield in_global_window(StagedFact(load, one.rows_in, (staged,), dead, letters, self._seconds.get(load, 0.0)))
-        self._open = {}
+            yield in_global_window(StagedFact(load, self._rows_in[load], tuple(staged), dead, letters, self._seconds.get(load, 0.0)))
         self._report.flush()
 
 

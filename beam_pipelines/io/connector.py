@@ -194,6 +194,7 @@ class Policy:
         evolve: Columns that are new are added to the target; else refused.
         swap: Whole-table replace by renaming a new table (`strategy: swap`).
         allow_empty: An empty source may empty the table.
+        by_file: The rows of each file read go to a file of their own, in the place of what an earlier run made of it.
         batch_size: Rows a statement writes where rows are written one by one (portable databases).
         budget: How many dead rows the run may have.
         thresholds: How many rows may violate each rule that says so.
@@ -205,6 +206,7 @@ class Policy:
     evolve: bool = True
     swap: bool = False
     allow_empty: bool = False
+    by_file: bool = False
     batch_size: int = 1000
     budget: Budget = field(default_factory=Budget)
     thresholds: tuple[Threshold, ...] = ()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from beam_pipelines.io.connector import Source, Target
     from beam_pipelines.runs.context import RunContext
 
-__all__ = ["open_source", "open_target", "system_of"]
+__all__ = ["format_given", "open_source", "open_target", "system_of"]
 
 _SOURCES = {
     "postgresql": "beam_pipelines.io.postgres.source:PostgresSource",
@@ -45,9 +45,8 @@ _LATER = {
     "api": "HTTP APIs",
     "kafka": "Kafka topics",
     "stream": "Kafka topics",
-    "s3": "buckets of S3",
-    "gcs": "buckets of Google Cloud Storage",
 }
+_SCHEMES = {"s3": "s3", "gcs": "gs"}
 
 
 def system_of(model: Any, connections: Connections) -> str:
@@ -64,12 +63,12 @@ def system_of(model: Any, connections: Connections) -> str:
     kind = str(model.type)
     if kind in _LATER:
         raise PlanError(
-            f"type {kind!r}: {_LATER[kind]} are not served yet; this version serves database, data-warehouse and file",
+            f"type {kind!r}: {_LATER[kind]} are not served yet; this version serves database, data-warehouse, file, s3 and gcs",
             code="not-served",
         )
     if kind == "none":
         return "nowhere"
-    if kind == "file":
+    if kind == "file" or kind in _SCHEMES:
         return _file_format(model, connections)
     connection = connections.get(model.connection)
     if connection.kind != "url":
@@ -159,15 +158,22 @@ def open_target(model: Any, connections: Connections, folder: Path | None = None
 
 def _connection(model: Any, connections: Connections) -> Connection | None:
     name = model.connection_name
+    if name and model.type in _SCHEMES:
+        return connections.bucket(name, _SCHEMES[model.type])
     return connections.get(name) if name else None
 
 
-def _file_format(model: Any, connections: Connections) -> str:
+def format_given(model: Any) -> str | None:
+    """The format of files by the keys of their source or destination; None: it is not said."""
     names = [text for text in (model.path, getattr(model, "pattern", None), model.prefix) if text]
-    given = model.format or next((found for found in map(format_of, names) if found), None)
+    return model.format or next((found for found in map(format_of, names) if found), None)
+
+
+def _file_format(model: Any, connections: Connections) -> str:
+    given = format_given(model)
     if model.bucket is not None:
-        connection = connections.get(model.bucket)
-        if connection.kind != "bucket":
+        connection = _connection(model, connections)
+        if connection is not None and connection.kind != "bucket":
             raise PlanError(f"expected a bucket as connection {connection.name!r}, got {connection.display}", code="connection-invalid")
     if given is None:
         shown = repr(model.path) if model.path is not None else "the files"

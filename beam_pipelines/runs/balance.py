@@ -56,17 +56,17 @@ def check_flow(tally: Tally) -> None:
 
 
 def check_merge(tally: Tally, merged: Merged) -> None:
-    """Hold the merge against its law: `staged = inserted + updated + unchanged + stale + superseded + dead`.
+    """Hold the merge against its law: `staged = inserted + updated + unchanged + stale + superseded + dead + withdrawn`.
 
     Raises:
         BalanceError: The law is broken.
     """
-    accounted = merged.loaded + merged.dead
+    accounted = merged.loaded + merged.dead + merged.withdrawn
     if accounted != tally.staged_rows:
         raise BalanceError(
             f"the merge into {tally.load!r} does not add up, nothing is committed: {tally.staged_rows} rows staged, but"
             f" {merged.inserted} inserted + {merged.updated} updated + {merged.unchanged} unchanged + {merged.stale} stale"
-            f" + {merged.superseded} superseded + {merged.dead} dead = {accounted}"
+            f" + {merged.superseded} superseded + {merged.dead} dead + {merged.withdrawn} withdrawn = {accounted}"
         )
 
 

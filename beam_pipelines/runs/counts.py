@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from beam_pipelines.runs.example import Examples
-from beam_pipelines.runs.facts import Aside, Dead, ReadFact, Staged, StagedFact, StepFact, merge_steps
+from beam_pipelines.runs.facts import Aside, Dead, FileFact, ReadFact, Staged, StagedFact, StepFact, merge_steps
+from beam_pipelines.runs.file import FileResult
 from beam_pipelines.runs.mark import Mark
 
 __all__ = ["LoadCounts", "Merged", "Tally"]
@@ -15,7 +16,7 @@ __all__ = ["LoadCounts", "Merged", "Tally"]
 
 @dataclass(frozen=True)
 class Merged:
-    """What the merge did with the staged rows: `staged = inserted + updated + unchanged + stale + superseded + dead`.
+    """What the merge did with the staged rows: `staged = inserted + updated + unchanged + stale + superseded + dead + withdrawn`.
 
     Args:
         inserted: New in the target.
@@ -28,6 +29,8 @@ class Merged:
         codes: Dead rows by error code.
         letters: Where the refused rows are.
         method: The statements used, in words (`merge`, `insert`, `delete+insert`).
+        withdrawn: Rows of files that could not be read to their ends: such a file is one dead letter, and nothing of it is loaded.
+        files: What became of each file, of services whose unit it is.
     """
 
     inserted: int = 0
@@ -40,6 +43,8 @@ class Merged:
     codes: dict[str, int] = field(default_factory=dict)
     letters: tuple[Dead, ...] = ()
     method: str = ""
+    withdrawn: int = 0
+    files: tuple[FileResult, ...] = ()
 
     @property
     def loaded(self) -> int:
@@ -64,6 +69,7 @@ class Tally:
         letters: Every staging object of dead letters.
         read_seconds: Sum over workers.
         stage_seconds: Sum over workers.
+        files: What was read of each range, of services whose unit is the file.
     """
 
     load: str
@@ -78,6 +84,7 @@ class Tally:
     letters: tuple[Dead, ...]
     read_seconds: float = 0.0
     stage_seconds: float = 0.0
+    files: tuple[FileFact, ...] = ()
 
     @property
     def staged_rows(self) -> int:
@@ -132,12 +139,13 @@ class Tally:
             read_dead=sum(fact.dead for fact in reads),
             newest=newest,
             steps=steps,
-            staged=tuple(sorted((part for fact in stages for part in fact.staged), key=lambda part: (part.order, part.name))),
+            staged=tuple(sorted((part for fact in stages for part in fact.staged), key=lambda part: (part.order, part.piece, part.name))),
             stage_in=sum(fact.rows_in for fact in stages),
             stage_dead=sum(fact.dead for fact in stages),
             letters=tuple(letters),
             read_seconds=sum(fact.seconds for fact in reads),
             stage_seconds=sum(fact.seconds for fact in stages),
+            files=tuple(sorted((file for fact in reads for file in fact.files), key=lambda file: file.part)),
         )
 
 
@@ -187,7 +195,9 @@ class LoadCounts:
         tally["staged"] = tuple(Staged(**part) for part in tally["staged"])
         tally["letters"] = _letters(tally["letters"])
         tally["steps"] = tuple(_step(step) for step in tally["steps"])
+        tally["files"] = tuple(FileFact(**file) for file in tally.get("files", ()))
         merged["letters"] = _letters(merged["letters"])
+        merged["files"] = tuple(FileResult(**file) for file in merged.get("files", ()))
         return cls(
             Tally(**tally), Merged(**merged), Mark.from_json(data["watermark"]), data["budget_exceeded"], data["message"], data["code"]
         )
@@ -207,4 +217,4 @@ def _step(data: dict[str, Any]) -> StepFact:
 
 
 def _letters(data: Iterable[dict[str, Any]]) -> tuple[Dead, ...]:
-    return tuple(Dead(Staged(**letter["staged"]), dict(letter["codes"])) for letter in data)
+    return tuple(Dead(Staged(**letter["staged"]), dict(letter["codes"]), dict(letter.get("sources", ()))) for letter in data)

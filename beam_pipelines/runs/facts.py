@@ -13,7 +13,7 @@ from typing import Any
 from beam_pipelines.runs.example import Examples
 from beam_pipelines.runs.mark import Mark
 
-__all__ = ["Aside", "Dead", "ReadFact", "RuleCounts", "Staged", "StagedFact", "StepFact", "add_rules", "merge_steps"]
+__all__ = ["Aside", "Dead", "FileFact", "ReadFact", "RuleCounts", "Staged", "StagedFact", "StepFact", "add_rules", "merge_steps"]
 
 RuleCounts = dict[str, dict[str, int]]  # counts of each rule, by its id
 
@@ -29,6 +29,7 @@ class Staged:
         order: Sort key among the staged objects of a load: index of the first range in it; later rows win ties of an upsert.
         through: Index of the last range in it, as far as it is above `order`.
         sources: Tables, queries or files that its rows may be of, where no ranges of the load's own source can be told; else nothing.
+        piece: Position among those of one range, where an object holds rows of one range alone.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Staged:
     order: int = 0
     through: int = 0
     sources: tuple[str, ...] = ()
+    piece: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", tuple(self.sources))  # a list, when it is read from JSON
@@ -49,10 +51,31 @@ class Dead:
     Args:
         staged: The staging object, in the schema `columnar.dead.SCHEMA`.
         codes: Count by error code.
+        sources: Count by the file that the rows are of, of services whose unit is the file.
     """
 
     staged: Staged
     codes: dict[str, int] = field(default_factory=dict)
+    sources: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FileFact:
+    """What was read of one range of a file.
+
+    Args:
+        part: Index of the range.
+        rows: Rows read, those included that are none.
+        seconds: Time spent reading.
+        error: Why it cannot be read whole, empty: it was.
+        passing: The file is not to blame: it is read anew by the next run.
+    """
+
+    part: int
+    rows: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    passing: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +105,7 @@ class ReadFact:
         newest: Greatest cursor value read, taken before any filter; None when nothing was read.
         letters: Where the dead rows are.
         seconds: Time spent reading.
+        files: What was read of each range, of services whose unit is the file.
     """
 
     load: str
@@ -91,6 +115,7 @@ class ReadFact:
     newest: Mark | None = None
     letters: tuple[Dead, ...] = ()
     seconds: float = 0.0
+    files: tuple[FileFact, ...] = ()
 
     @property
     def out(self) -> int:

@@ -76,6 +76,7 @@ def derive(
     versioned: bool | None = False,
     assumptions: Sequence[str] = (),
     kept: bool = True,
+    by_file: bool = False,
 ) -> Guarantee:
     """Derive the guarantee of one load.
 
@@ -90,7 +91,10 @@ def derive(
         versioned: A version column keeps older rows from overwriting newer ones; None: it does if the functions keep it.
         assumptions: What the source says its part rests on; who sets the cursor is among it.
         kept: The target keeps rows; else they are only counted.
+        by_file: Each file read has an output of its own.
     """
+    if by_file:
+        return Guarantee("exactly-once", (*_BY_FILE, *_committed(transactional), *assumptions))
     if not kept:
         reasons = ["no row is kept: each run counts anew", *_read(cursor, kind, overlap)]
         return Guarantee("exactly-once", (*reasons, *assumptions))
@@ -113,6 +117,11 @@ def derive(
     return Guarantee("at-least-once" if doubled else "exactly-once", (*reasons, *assumptions))
 
 
+_BY_FILE = (
+    "a file is read whole or not at all, once: by its name, size and tag",
+    "its rows are in one file of its own, which appears whole, and is replaced whole when the file changes",
+    "outputs of files that were deleted in the source stay",
+)
 _VERSIONS = {
     True: "an older version never overwrites a newer one",
     None: "an older version does not overwrite a newer one, if the functions give the cursor's column on as it is",

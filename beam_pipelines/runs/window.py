@@ -81,6 +81,9 @@ class Window:
         ceiling_by: How the ceiling was found, in words, for the record (`clock and oldest transaction`).
         held: What holds the ceiling back for too long, None: nothing does.
         there: The target table was there when the run was prepared.
+        by_file: The unit is the file: a range holds rows of one.
+        skipped: Files that are there, and that earlier runs are done with.
+        waiting: Those of them that could not be read, and have not changed since.
         sides: What is read of the right side of each join, by the step's id: windows of the same load, without a cursor.
     """
 
@@ -107,6 +110,9 @@ class Window:
     ceiling_by: str = ""
     held: Held | None = None
     there: bool = False
+    by_file: bool = False
+    skipped: int = 0
+    waiting: int = 0
     sides: dict[str, Window] = field(default_factory=dict)
 
     def schema(self, step: str = "") -> pa.Schema:

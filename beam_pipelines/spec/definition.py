@@ -44,7 +44,7 @@ __all__ = [
 
 Kind = Literal["etl", "stream", "batch", "quality", "incomplete"]
 RULES = "rules"  # id of the one step of a quality service
-SERVED: tuple[Kind, ...] = ("etl", "quality")  # kinds that this version runs
+SERVED: tuple[Kind, ...] = ("etl", "batch", "quality")  # kinds that this version runs
 SECTIONS: dict[str, Kind] = {"pipeline": "etl", "stream": "stream", "batch": "batch", "validation": "quality"}
 
 
@@ -288,9 +288,11 @@ class Definition(Model):
 
     def written_path(self, path: str) -> str:
         """Return where in the file a path is that was made of `steps_path`, or of the places of an ETL service."""
+        section, _, below = path.partition(".")
+        if self.batch is not None:
+            return ".".join(["batch", *([below] if below else [])]) if section == "pipeline" else path
         if self.validation is None:
             return path
-        section, _, below = path.partition(".")
         if section == "validation" and below.startswith("steps[0]"):
             below = below.removeprefix("steps[0]").lstrip(".")
         return ".".join(["validation", *([below] if below else [])]) if section in ("pipeline", "validation") else path

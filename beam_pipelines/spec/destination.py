@@ -114,14 +114,10 @@ class WarehouseDestination(TableDestination):
     )
 
 
-class FileDestination(Model):
-    """Files that appear whole or not at all."""
+class Writing(Model):
+    """How files are written, wherever they go."""
 
-    type: Literal["file"] = Field(default="file", description="Files on disk or in a bucket.")
-    path: Text | None = Field(default=None, description="File or folder, relative to the definition.")
-    bucket: ConnectionName | None = Field(default=None, description="Bucket, looked up by its name among the connections.")
-    prefix: str = Field(default="", description="What the names of the files begin with.")
-    format: FileFormat | None = Field(default=None, description="Default: by the path's name.")
+    format: FileFormat | None = Field(default=None, description="Default: by the path's name; of a batch the input's.")
     compression: Compression | None = Field(
         default=None,
         description="Default: by the name of the one file, or the format's own (snappy for Parquet, deflate for Avro, none for text).",
@@ -134,15 +130,9 @@ class FileDestination(Model):
 
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Path or bucket; allowEmpty belongs to replace."""
-        yield from file_location(raw)
+        """`allowEmpty` belongs to replace."""
         if raw.get("allowEmpty") is True and raw.get("mode", "insert") == "insert":
             yield mistake("expected 'allowEmpty' beside mode 'replace' only, got it beside 'insert'", "allowEmpty", at="key")
-
-    @property
-    def connection_name(self) -> str | None:
-        """Name to look up among the connections: the bucket's."""
-        return self.bucket
 
     @property
     def replaces_table(self) -> bool:
@@ -150,13 +140,33 @@ class FileDestination(Model):
         return self.mode == "replace"
 
 
-class BucketDestination(Model):
-    """Objects of a bucket, one an input or in sized shards, each whole or absent."""
+class FileDestination(Writing):
+    """Files that appear whole or not at all."""
 
-    bucket: ConnectionName = Field(description="Bucket, looked up by its name among the connections.")
+    type: Literal["file"] = Field(default="file", description="Files on disk or in a bucket.")
+    path: Text | None = Field(default=None, description="File or folder, relative to the definition.")
+    bucket: ConnectionName | None = Field(default=None, description="Bucket, looked up by its name among the connections.")
+    prefix: str = Field(default="", description="What the names of the files begin with.")
+
+    @classmethod
+    def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Path or bucket, and what holds of all files."""
+        yield from file_location(raw)
+        yield from super().laws(raw)
+
+    @property
+    def connection_name(self) -> str | None:
+        """Name to look up among the connections: the bucket's."""
+        return self.bucket
+
+
+class BucketDestination(Writing):
+    """Objects of a bucket, each whole or absent."""
+
+    path: ClassVar[None] = None
+
+    bucket: ConnectionName = Field(description="Bucket, looked up by its name among the connections; default: the bucket of that name.")
     prefix: str = Field(default="", description="What the keys begin with, such as `processed/`.")
-    format: FileFormat | None = Field(default=None, description="Default: the input's.")
-    compression: Compression | None = Field(default=None, description="Default: the format's own (snappy for Parquet).")
 
     @property
     def connection_name(self) -> str:

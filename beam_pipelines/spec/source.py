@@ -6,7 +6,7 @@ import codecs
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_serializer, field_validator
 from pydantic_core import InitErrorDetails
@@ -194,14 +194,9 @@ def _encoding(value: str) -> str:
     return value
 
 
-class FileSource(Model):
-    """Files by path, or by bucket, prefix and pattern."""
+class Reading(Model):
+    """How files are read, wherever they are."""
 
-    type: Literal["file"] = Field(default="file", description="Files on disk or in a bucket.")
-    path: Text | None = Field(default=None, description="File, or pattern such as `in/*.parquet`, relative to the definition.")
-    bucket: ConnectionName | None = Field(default=None, description="Bucket, looked up by its name among the connections.")
-    prefix: str = Field(default="", description="What the names of the files begin with.")
-    pattern: Text | None = Field(default=None, description="Pattern of the rest of the name, such as `*.csv`; default: every file.")
     format: FileFormat | None = Field(default=None, description="Default: by the file's name.")
     compression: Compression | None = Field(default=None, description="Default: by the file's name.")
     columns: dict[Text, Text] | None = Field(
@@ -228,8 +223,7 @@ class FileSource(Model):
 
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Path or bucket; names of columns from somewhere; characters that differ."""
-        yield from file_location(raw)
+        """Names of columns from somewhere; characters that differ."""
         if raw.get("header") is False and not raw.get("columns"):
             yield mistake(
                 "expected 'columns' beside header: false, to name the columns", "header", hint="columns: {id: bigint, name: text}"
@@ -239,8 +233,24 @@ class FileSource(Model):
 
     @property
     def increments(self) -> bool:
-        """Files are read whole."""
+        """Files have no cursor."""
         return False
+
+
+class FileSource(Reading):
+    """Files by path, or by bucket, prefix and pattern."""
+
+    type: Literal["file"] = Field(default="file", description="Files on disk or in a bucket.")
+    path: Text | None = Field(default=None, description="File, or pattern such as `in/*.parquet`, relative to the definition.")
+    bucket: ConnectionName | None = Field(default=None, description="Bucket, looked up by its name among the connections.")
+    prefix: str = Field(default="", description="What the names of the files begin with.")
+    pattern: Text | None = Field(default=None, description="Pattern of the rest of the name, such as `*.csv`; default: every file.")
+
+    @classmethod
+    def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Path or bucket, and what holds of all files."""
+        yield from file_location(raw)
+        yield from super().laws(raw)
 
     @property
     def connection_name(self) -> str | None:
@@ -248,19 +258,14 @@ class FileSource(Model):
         return self.bucket
 
 
-class BucketSource(Model):
+class BucketSource(Reading):
     """Objects of a bucket."""
 
-    bucket: ConnectionName = Field(description="Bucket, looked up by its name among the connections.")
+    path: ClassVar[None] = None
+
+    bucket: ConnectionName = Field(description="Bucket, looked up by its name among the connections; default: the bucket of that name.")
     prefix: str = Field(default="", description="What the keys begin with, such as `daily-exports/`.")
     pattern: Text | None = Field(default=None, description="Pattern of the rest of the key, such as `*.csv`; default: every object.")
-    format: FileFormat | None = Field(default=None, description="Default: by the object's name.")
-    compression: Compression | None = Field(default=None, description="Default: by the object's name.")
-
-    @property
-    def increments(self) -> bool:
-        """Objects are read whole."""
-        return False
 
     @property
     def connection_name(self) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from beam_pipelines.state.record import ChargeLike, Execution, Metrics, Outcome, Step, moment_text, without_rows
+from beam_pipelines.state.record import ChargeLike, Execution, Files, Metrics, Outcome, Step, moment_text, without_rows
 
 __all__ = [
     "ALERT",
@@ -122,12 +122,16 @@ class PhaseProgress:
         counts = {"recordCount": self.records, "processedBytes": self.bytes, "totalBytes": self.total_bytes}
         data |= {name: count for name, count in counts.items() if count is not None}
         if self.bytes is not None and self.total_bytes:
-            data["progress"] = self.bytes / self.total_bytes
+            data["progress"] = min(1.0, self.bytes / self.total_bytes)
+        elif self.total_bytes == 0 and self.status == "completed":
+            data["progress"] = 1.0
         return data
 
 
-def deliver_data(request: str | None, metrics: Metrics, duration: int, steps: tuple[Step, ...]) -> dict[str, Any]:
-    """`ServiceResult.deliver`."""
+def deliver_data(
+    request: str | None, metrics: Metrics, duration: int, steps: tuple[Step, ...], files: Files | None = None
+) -> dict[str, Any]:
+    """`ServiceResult.deliver`; of a batch with what the seed's function returns of its files."""
     outputs = {
         "success": True,
         "recordsProcessed": metrics.records_loaded,
@@ -135,6 +139,8 @@ def deliver_data(request: str | None, metrics: Metrics, duration: int, steps: tu
         "duration": duration,
         "steps": [without_rows(step.to_json()) for step in steps],
     }
+    if files is not None:
+        outputs |= {"filesProcessed": files.processed, "totalRecords": files.records, "totalBytes": files.bytes}
     return {"requestId": request, "outputs": outputs}
 
 

@@ -11,12 +11,13 @@ from sqlalchemy import Connection, Row, func, select
 
 from beam_pipelines.errors import FatalError
 from beam_pipelines.state import outbox
-from beam_pipelines.state.event import ALERT, CHARGE, DELIVER, FAIL, alert_data, charge_data, deliver_data, fail_data
+from beam_pipelines.state.event import ALERT, CHARGE, DELIVER, FAIL, PhaseProgress, alert_data, charge_data, deliver_data, fail_data
 from beam_pipelines.state.history import add_quality
 from beam_pipelines.state.record import ACTIVE, ChargeLike, Incident, Metrics, Outcome, Watermark
 from beam_pipelines.state.tables import (
     alerts,
     charges,
+    execution_files,
     execution_steps,
     executions,
     failed_records,
@@ -43,9 +44,14 @@ def finish(connection: Connection, run: str, outcome: Outcome, now: datetime) ->
     row = _execution(connection, run)
     ended = outcome.completed_at or now
     duration = max(0, round((ended - row.started_at).total_seconds() * 1000))
+    if outcome.files is not None and outcome.status == "success":
+        # Workers tell how far they are by messages that may be lost: that all is done is told here, in the transaction that says so.
+        done = PhaseProgress("commit", "completed", outcome.metrics.records_extracted, outcome.to_read, outcome.to_read)
+        outbox.put_progress(connection, run, [done], now)
     if not _end_execution(connection, row, outcome, ended, duration):
         return False
     _add_steps(connection, run, outcome)
+    _add_files(connection, run, outcome)
     _add_metric(connection, row, outcome.metrics, ended, duration)
     add_quality(connection, row, outcome, ended)
     quiet_before = _recent_failures(connection, row.service, now) <= ALERT_FAILURES
@@ -100,6 +106,7 @@ def _end_execution(connection: Connection, row: Row[Any], outcome: Outcome, ende
         "watermark": _watermark_of(outcome.watermarks),
         "error": outcome.error,
         "error_code": outcome.error_code,
+        "files": outcome.files.counts() if outcome.files is not None else None,
     }
     if outcome.guarantee is not None:
         values["guarantee"] = outcome.guarantee
@@ -136,6 +143,12 @@ def _add_steps(connection: Connection, run: str, outcome: Outcome) -> None:
         connection.execute(execution_steps.insert(), rows)
 
 
+def _add_files(connection: Connection, run: str, outcome: Outcome) -> None:
+    told = outcome.files.told if outcome.files is not None else None
+    if told:
+        connection.execute(execution_files.insert(), [{"run": run, "position": at, "file": file} for at, file in enumerate(told)])
+
+
 def _add_metric(connection: Connection, row: Row[Any], metrics: Metrics, ended: datetime, duration: int) -> None:
     values = {
         "run": row.run,
@@ -162,7 +175,7 @@ def _add_failures(connection: Connection, row: Row[Any], outcome: Outcome, ended
 def _answer_request(connection: Connection, row: Row[Any], outcome: Outcome, duration: int, now: datetime) -> None:
     delivered = outcome.status == "success"
     if delivered:
-        data = deliver_data(row.request, outcome.metrics, duration, outcome.steps)
+        data = deliver_data(row.request, outcome.metrics, duration, outcome.steps, outcome.files)
         outbox.put(connection, row.service, row.run, DELIVER, data, now)
     else:
         outbox.put(connection, row.service, row.run, FAIL, fail_data(row.request, outcome), now)

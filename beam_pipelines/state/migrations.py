@@ -86,6 +86,11 @@ STEPS: tuple[tuple[str, ...], ...] = (
             warnings BIGINT NOT NULL, result TEXT NOT NULL, PRIMARY KEY (run, position))""",
         'CREATE INDEX quality_history_by_service ON {s}quality_history (service, "timestamp")',
     ),
+    (
+        "ALTER TABLE {s}executions ADD COLUMN files TEXT",
+        """CREATE TABLE {s}execution_files (
+            run TEXT NOT NULL, position INTEGER NOT NULL, file TEXT NOT NULL, PRIMARY KEY (run, position))""",
+    ),
 )
 
 _VERSION_TABLE = "CREATE TABLE {s}schema_version (version INTEGER PRIMARY KEY, store TEXT NOT NULL, applied_at TEXT NOT NULL)"

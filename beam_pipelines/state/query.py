@@ -15,6 +15,7 @@ from beam_pipelines.state.record import (
     ChargeRecord,
     Execution,
     FailedRecord,
+    Files,
     Metrics,
     PipelineMetric,
     Schedule,
@@ -27,6 +28,7 @@ from beam_pipelines.state.tables import (
     alerts,
     charges,
     events,
+    execution_files,
     execution_steps,
     executions,
     failed_records,
@@ -42,6 +44,7 @@ __all__ = [
     "find_events",
     "find_executions",
     "find_failed_records",
+    "find_files",
     "find_metrics",
     "find_requests",
     "find_schedule",
@@ -82,6 +85,12 @@ def find_steps(connection: Connection, runs: Collection[str]) -> dict[str, tuple
             values["transformations"] = tuple(Transformation.from_json(one) for one in values["transformations"])
             found[run].append(Step(**values))
     return {run: tuple(steps) for run, steps in found.items()}
+
+
+def find_files(connection: Connection, run: str) -> tuple[dict[str, Any], ...]:
+    """What became of the files of a run, as far as it is recorded, in order."""
+    query = select(execution_files.c.file).where(execution_files.c.run == run).order_by(execution_files.c.position)
+    return tuple(connection.execute(query).scalars())
 
 
 def find_watermarks(connection: Connection, service: str) -> list[Watermark]:
@@ -151,7 +160,7 @@ def _with_steps(connection: Connection, rows: Iterable[Row[Any]]) -> list[Execut
 def _execution(values: dict[str, Any], steps: tuple[Step, ...]) -> Execution:
     del values["event_sequence"]
     metrics = Metrics(**{name: values.pop(name) for name in Metrics.__dataclass_fields__})
-    return Execution(**values, metrics=metrics, steps=steps)
+    return Execution(**{**values, "files": Files.of(values["files"])}, metrics=metrics, steps=steps)
 
 
 def _where(query: Select[Any], table: Table, **wanted: str | None) -> Select[Any]:

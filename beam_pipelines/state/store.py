@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import TracebackType
@@ -186,15 +187,18 @@ class StateStore:
             return query.find_unfinished(connection, service)
 
     def executions(self, service: str | None = None, status: str | None = None, limit: int | None = 100) -> list[Execution]:
-        """Runs, newest first."""
+        """Runs, newest first; what became of each file `execution` tells alone."""
         with self._database.read() as connection:
             return query.find_executions(connection, service=service, status=status, limit=limit)
 
     def execution(self, run: str) -> Execution | None:
-        """One run; None when it is unknown."""
+        """One run, with what became of its files; None when it is unknown."""
         with self._database.read() as connection:
             found = query.find_executions(connection, run=run)
-        return found[0] if found else None
+            files = query.find_files(connection, run) if found and found[0].files is not None else ()
+        if not found or found[0].files is None:
+            return found[0] if found else None
+        return replace(found[0], files=replace(found[0].files, told=files))
 
     def steps(self, run: str) -> tuple[Step, ...]:
         """The steps of a run that has ended, in order."""

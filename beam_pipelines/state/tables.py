@@ -11,6 +11,7 @@ __all__ = [
     "alerts",
     "charges",
     "events",
+    "execution_files",
     "execution_steps",
     "executions",
     "failed_records",
@@ -69,6 +70,15 @@ executions = Table(
     Column("error_code", Text),
     Column("event_sequence", BigInteger, nullable=False),  # number of the run's last event
     Column("place", Text),  # where the target's ledger was
+    Column("files", Json),  # counts, of services whose unit is the file
+)
+
+execution_files = Table(
+    "execution_files",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("file", Json, nullable=False),
 )
 
 execution_steps = Table(

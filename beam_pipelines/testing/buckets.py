@@ -91,7 +91,8 @@ class S3Server(BucketServer):
         self.client.put_object(Bucket=bucket, Key=key, Body=data)
 
     def objects(self, bucket: str) -> dict[str, bytes]:
-        found = self.client.list_objects_v2(Bucket=bucket).get("Contents", ())
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        found = [one for page in pages for one in page.get("Contents", ())]
         return {one["Key"]: self.client.get_object(Bucket=bucket, Key=one["Key"])["Body"].read() for one in found}
 
 

@@ -85,15 +85,20 @@ class Room:
     def environment(self) -> dict[str, str]:
         return {name: value for name, value in os.environ.items() if not name.startswith("BEAM_PIPELINES_")} | self.environ
 
+    @staticmethod
+    def _program(words: tuple[str, ...]) -> list[str]:
+        """What `etl` and `batch` stand for is a module, and for all else it is `beam-pipelines`."""
+        return ["-m", f"beam_pipelines.{words[0]}", *words[1:]] if words[0] in ("etl", "batch") else [_script(), *words]
+
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start `beam-pipelines`, or, when the first word is `etl`, `python -m beam_pipelines.etl`."""
-        command = [sys.executable, "-m", "beam_pipelines.etl", *words[1:]] if words[0] == "etl" else [_script(), *words]
+        """Start `beam-pipelines`, or, when the first word is `etl` or `batch`, `python -m beam_pipelines.etl` or that of batch."""
+        command = [sys.executable, *self._program(words)]
         return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def __call__(self, *words: str) -> Answer:
         """Carry out such a command line in a fork of a process that has imported everything: what is answered is the same, and sooner."""
-        program, *rest = ("beam_pipelines.etl", *words[1:]) if words[0] == "etl" else (_script(), *words)
-        done = carry_out(program, *rest, folder=self.folder, environ=self.environment)
+        program = self._program(words)
+        done = carry_out(*program[program[0] == "-m" :], folder=self.folder, environ=self.environment)
         return Answer(done.returncode, done.stdout, done.stderr)
 
     def interrupted(self, number: signal.Signals, when: Path, *words: str) -> Answer:

@@ -145,9 +145,14 @@ def test_each_load_is_staged_apart_and_told_apart(stage: _StageFn, shelf: Shelf)
 
 
 def test_rows_are_written_by_another_thread_while_the_next_are_read(stage: _StageFn, shelf: Shelf) -> None:
-    staged(stage, [batch([1])])
+    staged(stage, [batch([1]), batch([2])])
     assert shelf.rows[0].thread == "stage"
     assert not [thread for thread in threading.enumerate() if thread.name == "stage"]
+
+
+def test_rows_that_are_all_in_one_batch_are_written_without_another_thread(stage: _StageFn, shelf: Shelf) -> None:
+    (fact,) = staged(stage, [batch([1, 2])])
+    assert (shelf.rows[0].thread, shelf.rows[0].ids, fact.staged[0].rows) == (threading.current_thread().name, [1, 2], 2)
 
 
 def test_an_empty_bundle_tells_nothing(stage: _StageFn, shelf: Shelf) -> None:

@@ -14,7 +14,7 @@ from beam_pipelines.errors import PlanError, SpecError
 from beam_pipelines.io import registry
 from beam_pipelines.io.connections import Connections
 from beam_pipelines.spec.destination import DatabaseDestination, FileDestination, WarehouseDestination
-from beam_pipelines.spec.source import ApiSource, DatabaseSource, FileSource, KafkaSource, S3Source
+from beam_pipelines.spec.source import ApiSource, DatabaseSource, FileSource, KafkaSource
 
 
 @pytest.fixture
@@ -90,7 +90,6 @@ def test_targets_are_opened_by_system(known: Connections, name: str, target: str
     ("model", "says"),
     [
         (ApiSource(endpoint="https://h/x"), "HTTP APIs"),
-        (S3Source(bucket="in"), "S3"),
         (KafkaSource(topic="t"), "Kafka"),
     ],
 )

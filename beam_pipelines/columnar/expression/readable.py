@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from beam_pipelines.columnar.kinds import is_text
+from beam_pipelines.columnar.text_data import is_ascii
 
 __all__ = ["UNREADABLE", "unreadable"]
 
@@ -27,6 +28,8 @@ def _holds_text(kind: pa.DataType) -> bool:
 
 
 def _within(array: pa.Array, begin: int) -> list[int]:
+    if is_ascii(array):
+        return []
     try:
         array.validate(full=True)
     except pa.ArrowInvalid:

@@ -1,4 +1,4 @@
-"""The ledger of targets without transactions: in the run's state store, with what a commit promised to do to files."""
+"""The ledger of targets without transactions: in the run's state store, with what a commit promised to do to files, and what was read."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from beam_pipelines.io.connections import Connections, variable
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.session import Session, quote
 from beam_pipelines.io.state_place import connection_of, state_url
+from beam_pipelines.runs.file import FileResult
 from beam_pipelines.runs.window import Window
 
 if TYPE_CHECKING:
     from beam_pipelines.io.sql.target import SqlTarget
     from beam_pipelines.runs.context import RunContext
 
-__all__ = ["MOVES", "FileLedger", "Move", "home_of"]
+__all__ = ["FILES", "MOVES", "FileDone", "FileLedger", "Move", "home_of"]
 
+FILES = "_beam_pipelines_files"
 MOVES = "_beam_pipelines_moves"
 _STORE_SCHEMA = "beam_pipelines"  # that of the state store's own tables on PostgreSQL
 
@@ -38,12 +40,36 @@ class Move:
     identity: str = ""
 
 
+@dataclass(frozen=True)
+class FileDone:
+    """A file that a run of a service is done with.
+
+    Args:
+        size: Bytes.
+        tag: Tells the version that was read from another.
+        run: That read it.
+        output: Where its rows are, below the place of the destination; empty: nowhere.
+        error: Why it could not be read, empty: it was.
+    """
+
+    size: int
+    tag: str
+    run: str
+    output: str = ""
+    error: str = ""
+
+
 class FileLedger(Ledger):
-    """The ledger's tables, and one of promises: made in the transaction that commits a load, taken back when they are kept."""
+    """The ledger's tables, with two more.
+
+    One of promises, made in the transaction that commits a load and taken back when they are kept; and one of the files that a service
+    whose unit is the file is done with, written in the same transaction.
+    """
 
     def __init__(self, schema: str | None = None) -> None:
         super().__init__(schema)
         self.moves = f"{quote(schema)}.{MOVES}" if schema else MOVES
+        self.files = f"{quote(schema)}.{FILES}" if schema else FILES
 
     def create(self, tx: Session) -> None:
         super().create(tx)
@@ -51,6 +77,10 @@ class FileLedger(Ledger):
             f"CREATE TABLE IF NOT EXISTS {self.moves} (service TEXT NOT NULL, load TEXT NOT NULL, run TEXT NOT NULL,"
             " position BIGINT NOT NULL, path TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,"
             " PRIMARY KEY (service, load, run, position))"
+        )
+        tx.execute(
+            f"CREATE TABLE IF NOT EXISTS {self.files} (service TEXT NOT NULL, load TEXT NOT NULL, name TEXT NOT NULL, size BIGINT NOT NULL,"
+            " tag TEXT NOT NULL, run TEXT NOT NULL, output TEXT NOT NULL, error TEXT NOT NULL, PRIMARY KEY (service, load, name))"
         )
 
     def promise(self, tx: Session, window: Window, moves: Iterable[Move]) -> None:
@@ -70,6 +100,23 @@ class FileLedger(Ledger):
         for load, run, path, source, identity in found.rows:
             promised.setdefault((load, run), []).append(Move(path, source, identity))
         return promised
+
+    def done(self, tx: Session, window: Window, files: Iterable[FileResult]) -> None:
+        """Note the files that a run is done with; one that is not to blame for its failure is left to the next."""
+        for file in files:
+            key = (window.service, window.load, file.name)
+            if file.passing:
+                continue
+            tx.execute(f"DELETE FROM {self.files} WHERE service = ? AND load = ? AND name = ?", key)
+            tx.execute(
+                f"INSERT INTO {self.files} (service, load, name, size, tag, run, output, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*key, file.size, file.tag, window.run, file.output, file.error),
+            )
+
+    def files_done(self, tx: Session, service: str, load: str) -> dict[str, FileDone]:
+        """What a service is done with, by name."""
+        found = tx.execute(f"SELECT name, size, tag, run, output, error FROM {self.files} WHERE service = ? AND load = ?", (service, load))
+        return {name: FileDone(int(size), tag, run, output, error) for name, size, tag, run, output, error in found.rows}
 
     def kept(self, tx: Session, service: str, load: str, run: str) -> None:
         """All that a run promised is done."""

@@ -23,7 +23,6 @@ from beam_pipelines.io.files.place import Place
 from beam_pipelines.io.files.united import united
 from beam_pipelines.io.files.whole import WholeFiles
 from beam_pipelines.io.objects.store import Stored
-from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.window import Range, Window
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class ParquetSource(WholeFiles):
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
         path = self.place.at(bounds)
         first = int(bounds["first_row"])
-        for batch in prefetch(lambda: gather(_batches(path, bounds["row_groups"], schema))):
+        for batch in self.ahead(path, lambda: gather(_batches(path, bounds["row_groups"], schema))):
             yield origin.attach(batch, bounds["label"], first_row=first)
             first += batch.num_rows
         path.unchanged()  # while it was read, too
@@ -107,7 +106,7 @@ class ParquetSource(WholeFiles):
         return f"{len(files)} Parquet {'file' if len(files) == 1 else 'files'}, {rows:,} rows, {size:,} bytes, {self.place.name}"
 
     def _files(self) -> list[_File]:
-        return [_footer(path) for path in self.stored()]
+        return self.looked(_footer)
 
     def _united(self, files: Sequence[_File]) -> pa.Schema:
         return united([(file.path, file.schema) for file in files], self.place.label)

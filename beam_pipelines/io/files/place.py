@@ -30,12 +30,14 @@ class Place:
         store: The folder that relative names start from, or the bucket.
         pattern: Names within it: `*` and `?` within one folder, `**` over folders, `[...]` a choice.
         prefix: What names must begin with, literally.
+        bucket: The store was given as bucket, and names begin at its root.
     """
 
     name: str
     store: Store
     pattern: str
     prefix: str = ""
+    bucket: bool = False
 
     @classmethod
     def of(cls, model: Any, connection: Connection | None, folder: Path | None) -> Place:
@@ -47,7 +49,7 @@ class Place:
         if connection is None:
             return cls(model.path, LocalStore((folder or Path.cwd()).absolute()), model.path)
         pattern = model.pattern or "**"
-        return cls(f"{connection.name}/{model.prefix}{pattern}", store_of(connection), pattern, model.prefix)
+        return cls(f"{connection.name}/{model.prefix}{pattern}", store_of(connection), pattern, model.prefix, bucket=True)
 
     def files(self, suffixes: tuple[str, ...]) -> list[Stored]:
         """The files that are there now, sorted, each once; those whose name begins with `.` or `_` only when it is named in full.
@@ -79,6 +81,35 @@ class Place:
             return file.key
         path, root = Path(file.key), self.store.root
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+    def relative(self, file: Stored) -> str:
+        """A file's name below the folder or prefix that the definition gives: what is before the first wildcard of a path."""
+        if self.bucket:
+            label = self.label(file)
+            return label[len(self.prefix) :].lstrip("/") or label.rpartition("/")[2]
+        assert isinstance(self.store, LocalStore)
+        whole = self.store.root / Path(self.pattern).expanduser()
+        base = whole if whole.is_dir() else Path(_literal(str(whole)).rpartition("/")[0])
+        path = Path(file.key)
+        return path.relative_to(base).as_posix() if path.is_relative_to(base) and path != base else path.name
+
+    def reads(self, name: str, suffixes: tuple[str, ...]) -> bool:
+        """Whether a file would be among those that are read, if it were there.
+
+        Args:
+            name: As `Store.shown` has it: a path, or a URL.
+            suffixes: As for `files`.
+        """
+        if not isinstance(self.store, LocalStore):
+            start = self.store.shown("")
+            return name.startswith(start) and self._matches(name.removeprefix(start))
+        path = Path(name)
+        if self.bucket:
+            return path.is_relative_to(self.store.root) and self._matches(path.relative_to(self.store.root).as_posix())
+        whole = self.store.root / Path(self.pattern).expanduser()
+        if whole.is_dir():
+            return path.parent == whole and name.lower().endswith(suffixes) and _shown(path)
+        return _shown(path) and matcher(os.path.normpath(whole)).fullmatch(name) is not None
 
     def at(self, bounds: dict[str, Any]) -> Stored:
         """The file of a range."""

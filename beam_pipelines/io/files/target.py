@@ -9,6 +9,8 @@ done: each step may be repeated without harm.
 - A folder, `mode: replace`: what ends as files of the format do in the folder itself (and begins with the prefix, where there is one) is
   the table, whoever wrote it; the new files come first, then the old ones go, so a reader in that moment sees both. Other files and folders
   within are left alone, and so is a file that somebody changed after the commit was decided.
+- A folder of a service whose unit is the file: the rows of each input go to the name that its range says, in the place of what an earlier
+  run made of that input.
 - A file, `mode: replace`: one rename, which readers see as before or after. `mode: insert` is refused: a file cannot be added to at once.
 
 Of Parquet and Avro the files say what columns are there; of the others the ledger does, to the service that wrote them.
@@ -31,13 +33,15 @@ from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, Policy, TargetTraits
 from beam_pipelines.io.files.home import HomedTarget
-from beam_pipelines.io.files.ledger import Move
+from beam_pipelines.io.files.ledger import FileDone, Move
 from beam_pipelines.io.files.stage import FOLDER, RowStaging
 from beam_pipelines.io.files.writing.form import Form, form_of
 from beam_pipelines.io.objects.local import LocalStore
 from beam_pipelines.io.objects.store import Stored
+from beam_pipelines.io.sql.ledger_target import Judged
 from beam_pipelines.io.sql.session import Session
 from beam_pipelines.io.staging_files import sync
+from beam_pipelines.runs import file as files
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
 from beam_pipelines.runs.facts import Staged
@@ -47,7 +51,7 @@ from beam_pipelines.runs.window import Window, schema_from_text
 if TYPE_CHECKING:
     from beam_pipelines.spec.destination import FileDestination
 
-__all__ = ["TELLING", "FilePlace", "FileTarget", "columns_of"]
+__all__ = ["TELLING", "FilePlace", "FileTarget", "Ready", "columns_of"]
 
 _LOG = logging.getLogger(__name__)
 TELLING = ("parquet", "avro")  # formats whose files say what columns they have
@@ -105,7 +109,7 @@ class FileTarget(HomedTarget):
         self._model, self._bucket = model, connection.path if connection else None
         self._base = (folder or Path.cwd()).absolute()
         self.traits = TargetTraits(given, transactional=False, local=True, folds_case=False, modes=("insert", "replace"))
-        self._ready: dict[str, tuple[Staged, ...] | FatalError] = {}
+        self._ready: dict[str, tuple[Ready, ...] | FatalError] = {}
         name = model.path if model.bucket is None else f"{model.bucket}/{model.prefix}"
         root = self._place(str(name))
         if root.file is not None:
@@ -192,6 +196,41 @@ class FileTarget(HomedTarget):
             raise PlanError(f"{window.load!r} is not within {str(self._root)!r}: the name of a table leads out of it", code="mode-refused")
         return place
 
+    # What services whose unit is the file ask.
+
+    def files_done(self, service: str, load: str) -> dict[str, FileDone]:
+        """The files that earlier runs of a service are done with, by name."""
+        with self.reading() as tx:
+            if tx is None or not self.has_table(tx, self.ledger.files):
+                return {}
+            return self.ledger.files_done(tx, service, load)
+
+    def output(self, load: str, name: str) -> str:
+        """Where the rows of an input are to be, as messages and promises say it.
+
+        Args:
+            load: Ledger key.
+            name: Below the place of the load.
+        """
+        return self._promised(self._output(load, name))
+
+    def _output(self, load: str, name: str) -> Path:
+        place = self._place(load)
+        if place.file is not None:
+            raise PlanError(
+                f"expected a folder, for each input gets a file of its own, got {place.file.name!r}: one file", code="mode-refused"
+            )
+        return place.folder / f"{place.prefix}{name}"
+
+    def taken(self, load: str, names: Sequence[str]) -> list[str]:
+        """Those of some names of outputs under which something is there."""
+        return [name for name in names if os.path.lexists(self._output(load, name))]
+
+    @property
+    def form(self) -> Form:
+        """How its files are written."""
+        return self._form
+
     # What is there.
 
     def describe(self, table: str) -> Described | None:
@@ -222,7 +261,7 @@ class FileTarget(HomedTarget):
 
     def prepare(self, window: Window, context: RunContext) -> Window:
         place = self._place_of(window)
-        if self._model.mode == "insert" and not context.full_refresh and place.files():
+        if self._model.mode == "insert" and not context.full_refresh and (place.files() or window.by_file):
             self._same_types(window)
         return super().prepare(window, context)
 
@@ -250,24 +289,50 @@ class FileTarget(HomedTarget):
                 self._ready[window.load] = broken
         return super().commit(window, policy, schema, tally)
 
-    def _made_ready(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[Staged, ...]:
+    def _made_ready(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[Ready, ...]:
         """The staged files as they will be moved: joined into one where the target is one file, an empty one where the table is emptied."""
+        place = self._place_of(window)
         if tally.read or tally.staged_rows:
             # Also when no row arrives: a watermark moves on, and a folder that is not there later was removed by somebody.
-            self._make(self._place_of(window).folder)
+            self._make(place.folder)
+        if policy.by_file:
+            return self._one_each(window, schema, tally)
         parts = tuple(part for part in tally.staged if part.rows)
         for part in parts:
             self._staging.count(part)
-        alone = self._place_of(window).file is not None
-        if not policy.whole or (parts and not (alone and len(parts) > 1)):
-            return parts
-        if not parts and not policy.allow_empty:
-            return ()  # the judgement is to come
+        alone = place.file is not None
+        if policy.whole and not (parts and not (alone and len(parts) > 1)) and (parts or policy.allow_empty):
+            parts = (self._joined(window, schema, parts),)
+        names = (f"{place.prefix}{window.run}-{number:05d}{self._form.ending}" for number in range(len(parts)))
+        return tuple(Ready(place.file or place.folder / name, part) for name, part in zip(names, parts, strict=True))
+
+    def _one_each(self, window: Window, schema: pa.Schema, tally: Tally) -> tuple[Ready, ...]:
+        """For each file that was read whole one output, if only of no rows."""
+        staged = files.staged_of(window, tally.staged)
+        ready = []
+        for file in files.results(window, tally):
+            if file.error:
+                continue
+            parts = tuple(part for part in staged[file.name] if part.rows)
+            if len(parts) != 1:
+                self._counted_in(parts)
+            one = parts[0] if len(parts) == 1 else self._joined(window, schema, parts)
+            ready.append(Ready(self._output(window.load, file.output), one))
+        self._counted_in([one.part for one in ready])
+        return tuple(ready)
+
+    def _counted_in(self, parts: Sequence[Staged]) -> None:
+        """Hold staged files against their manifests."""
+        for part in parts:
+            self._staging.count(part)
+
+    def _joined(self, window: Window, schema: pa.Schema, parts: Sequence[Staged]) -> Staged:
+        """One staged file of the rows of several, in order."""
         stager = self._staging.stager(str(StagingName.of(window.service, window.run, new_attempt())), schema, 0)
         try:
             for part in parts:
                 stager.append(part)
-            return (stager.finish(),)
+            return stager.finish()
         except BaseException:
             stager.abort()
             raise
@@ -276,17 +341,26 @@ class FileTarget(HomedTarget):
         place, ready = self._place_of(window), self._ready[window.load]
         if isinstance(ready, FatalError):
             raise ready
-        self._staging.confirm(ready)
+        self._staging.confirm([one.part for one in ready])
         going = place.files() if policy.whole else []
-        paths = [place.file or place.folder / f"{place.prefix}{window.run}-{number:05d}{self._form.ending}" for number in range(len(ready))]
-        moves = [Move(self._promised(path), self._promised(self._staging.path(part.name))) for path, part in zip(paths, ready, strict=True)]
+        moves = [Move(self._promised(one.path), self._promised(self._staging.path(one.part.name))) for one in ready]
         moves += [Move(self._promised(path), identity=self._identity(path)) for path in going if path != place.file]
         self.ledger.promise(tx, window, moves)
+        if policy.by_file:
+            return self._merge_files(tx, window, tally)
         if not moves:
             return Merged(method="nothing to load")
         method = "add files" if not policy.whole else "replace the file" if place.file is not None else "replace files"
         deleted = sum(map(self._rows, going)) if self._form.format == "parquet" else 0  # others have no footer that tells it
         return Merged(inserted=tally.staged_rows, deleted=deleted, method=method)
+
+    def _merge_files(self, tx: Session, window: Window, tally: Tally) -> Merged:
+        told = files.results(window, tally)
+        if told and all(file.error for file in told):
+            raise Judged("file-unreadable", f"none of the {len(told)} files can be read, such as {told[0].name!r}: {told[0].error}")
+        self.ledger.done(tx, window, told)
+        written = sum(file.written for file in told)
+        return Merged(inserted=written, withdrawn=tally.staged_rows - written, method="a file each" if told else "no new file", files=told)
 
     def fulfil(self, service: str) -> None:
         """Do what commits of the service promised; each step may have been done already, by a run that died or by one that goes on."""
@@ -309,6 +383,14 @@ class FileTarget(HomedTarget):
                 self.ledger.kept(tx, service, load, run)
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A staged file, and where it is to be."""
+
+    path: Path
+    part: Staged
+
+
 def _make(folder: Path) -> None:
     if folder.is_dir():
         return
@@ -328,7 +410,7 @@ def _keep(move: Move) -> None:
         elif found is not None:
             _LOG.warning("%s was changed while it was being replaced, and stays", path)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path.parent)
     try:
         os.replace(source, path)
     except FileNotFoundError:

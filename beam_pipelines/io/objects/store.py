@@ -166,9 +166,10 @@ class Store(ABC):
 def gone(file: Stored, why: str = "") -> NoReturn:
     """Stop at a file that is not there any more."""
     reason = f" ({why})" if why else ""
-    raise FatalError(f"{str(file)!r} is gone since the run was prepared{reason}: start a new run", code="read-failed")
+    message = f"{str(file)!r} is gone since the run was prepared{reason}: start a new run"
+    raise FatalError(message, code="read-failed", details={"passing": True})
 
 
 def changed(file: Stored) -> NoReturn:
     """Stop at a file that is another by now."""
-    raise FatalError(f"{str(file)!r} changed since the run was prepared: start a new run", code="read-failed")
+    raise FatalError(f"{str(file)!r} changed since the run was prepared: start a new run", code="read-failed", details={"passing": True})

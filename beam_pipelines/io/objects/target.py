@@ -23,7 +23,7 @@ from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import Described, Policy, TargetTraits
 from beam_pipelines.io.files.ledger import Move
 from beam_pipelines.io.files.stage import RowStaging
-from beam_pipelines.io.files.target import TELLING, FilePlace, FileTarget, columns_of
+from beam_pipelines.io.files.target import TELLING, FilePlace, FileTarget, Ready, columns_of
 from beam_pipelines.io.objects.place import store_of
 from beam_pipelines.io.objects.stage import BucketStaging, key_of
 from beam_pipelines.io.objects.store import Store, Stored
@@ -137,12 +137,25 @@ class BucketTarget(FileTarget):
         file = self._seen[path]
         return f"{file.size}:{file.tag}"
 
-    def _made_ready(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[Staged, ...]:
+    def _made_ready(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[Ready, ...]:
         if policy.whole and self._form.format == "parquet":  # what goes is counted now, for the transaction is not to wait for the store
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 going = [self._seen[path] for path in self._place_of(window).files()]
                 self._counted = dict(zip(going, pool.map(_footer_rows, going), strict=True))
         return super()._made_ready(window, policy, schema, tally)
+
+    def _counted_in(self, parts: Sequence[Staged]) -> None:
+        # One listing tells the sizes of all; to read each footer would be four requests a file.
+        self._staging.confirm(parts)
+
+    def taken(self, load: str, names: Sequence[str]) -> list[str]:
+        if not names:
+            return []
+        keys = {key_of(self._output(load, name)): name for name in names}
+        first, last = min(keys), max(keys)  # what these two begin with, all begin with
+        common = next((place for place, sign in enumerate(first) if sign != last[place : place + 1]), len(first))
+        there = {file.key for file in self._store.list(first[:common])}
+        return [name for key, name in keys.items() if key in there]
 
     def _rows(self, path: Path) -> int:
         file = self._seen[path]

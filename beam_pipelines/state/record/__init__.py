@@ -10,6 +10,7 @@ from beam_pipelines.state.record.alert import Alert, Incident
 from beam_pipelines.state.record.charge import ChargeLike, ChargeRecord
 from beam_pipelines.state.record.execution import ACTIVE, FINAL, Execution, Status
 from beam_pipelines.state.record.failure import FailedRecord, Failure
+from beam_pipelines.state.record.files import KEPT_FILES, Files
 from beam_pipelines.state.record.lease import Lease
 from beam_pipelines.state.record.metrics import Metrics, PipelineMetric
 from beam_pipelines.state.record.moment import aware, moment_text
@@ -23,12 +24,14 @@ from beam_pipelines.state.record.watermark import Watermark
 __all__ = [
     "ACTIVE",
     "FINAL",
+    "KEPT_FILES",
     "Alert",
     "ChargeLike",
     "ChargeRecord",
     "Execution",
     "FailedRecord",
     "Failure",
+    "Files",
     "Incident",
     "Lease",
     "Metrics",

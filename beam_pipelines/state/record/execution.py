@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from beam_pipelines.state.record.files import Files
 from beam_pipelines.state.record.metrics import Metrics
 from beam_pipelines.state.record.moment import aware, moment_text
 from beam_pipelines.state.record.step import Step
@@ -41,6 +42,7 @@ class Execution:
         error: Why it failed, without payload.
         error_code: A code of `beam_pipelines.errors`.
         place: Where the target was, without secrets; None: unknown.
+        files: What became of its files, of services whose unit is the file.
     """
 
     service: str
@@ -61,6 +63,7 @@ class Execution:
     error: str | None = None
     error_code: str | None = None
     place: str | None = None
+    files: Files | None = None
 
     def __post_init__(self) -> None:
         aware(self.started_at)
@@ -86,4 +89,5 @@ class Execution:
             "charge": self.charge,
             "error": self.error,
             "errorCode": self.error_code,
+            **(self.files.to_json() if self.files is not None else {}),
         }

@@ -9,6 +9,7 @@ from beam_pipelines.state.record.alert import Incident
 from beam_pipelines.state.record.charge import ChargeLike
 from beam_pipelines.state.record.execution import FINAL, FinalStatus
 from beam_pipelines.state.record.failure import Failure
+from beam_pipelines.state.record.files import Files
 from beam_pipelines.state.record.metrics import Metrics
 from beam_pipelines.state.record.moment import aware
 from beam_pipelines.state.record.step import Step
@@ -33,6 +34,8 @@ class Outcome:
         watermarks: As committed in the target's ledger (a run that failed may have committed some of its tables).
         charge: What it costs; charged on `success` only.
         incidents: What it met that a person should look at.
+        files: What became of its files, of services whose unit is the file.
+        to_read: Bytes of the files that it was to read, where its progress ends if it succeeds.
     """
 
     status: FinalStatus
@@ -46,6 +49,8 @@ class Outcome:
     watermarks: tuple[Watermark, ...] = ()
     charge: ChargeLike | None = None
     incidents: tuple[Incident, ...] = ()
+    files: Files | None = None
+    to_read: int = 0
 
     def __post_init__(self) -> None:
         if self.status not in FINAL:

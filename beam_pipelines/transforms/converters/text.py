@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.kinds import is_text
 from beam_pipelines.columnar.plain import plain
+from beam_pipelines.columnar.text_data import is_ascii
 from beam_pipelines.transforms.converters.converter import (
     Bound,
     Converted,
@@ -37,6 +38,14 @@ def _kernel(name: str, kernel: Callable[[pa.Array], pa.Array]) -> Callable[[pa.D
         return Bound(text_type(kind, name), lambda array: Converted(kernel(plain_text(array)), [], []))
 
     return bind
+
+
+def _lower(array: pa.Array) -> pa.Array:
+    return pc.ascii_lower(array) if is_ascii(array) else pc.utf8_lower(array)
+
+
+def _upper(array: pa.Array) -> pa.Array:
+    return pc.ascii_upper(array) if is_ascii(array) else pc.utf8_upper(array)
 
 
 def _string(kind: pa.DataType) -> Bound:
@@ -121,8 +130,8 @@ def _dumped(array: pa.Array) -> pa.Array:
 
 ENTRIES = (
     Entry("trim", (), _kernel("trim", pc.utf8_trim_whitespace), "text without white space at its ends"),
-    Entry("lower", (), _kernel("lower", pc.utf8_lower), "text in lower case"),
-    Entry("upper", (), _kernel("upper", pc.utf8_upper), "text in upper case"),
+    Entry("lower", (), _kernel("lower", _lower), "text in lower case"),
+    Entry("upper", (), _kernel("upper", _upper), "text in upper case"),
     Entry("title", (), _kernel("title", pc.utf8_title), "text with each word capitalised"),
     Entry(
         "normalize",

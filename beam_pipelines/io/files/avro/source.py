@@ -24,7 +24,6 @@ from beam_pipelines.io.files.text.stream import unreadable
 from beam_pipelines.io.files.united import united
 from beam_pipelines.io.files.whole import WholeFiles
 from beam_pipelines.io.objects.store import Stored
-from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.window import Range, Window
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class AvroSource(WholeFiles):
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
         path = self.place.at(bounds)
         first = 0
-        for batch in prefetch(lambda: gather(_batches(path, schema))):
+        for batch in self.ahead(path, lambda: gather(_batches(path, schema))):
             yield origin.attach(batch, bounds["label"], first_row=first)
             first += batch.num_rows
         path.unchanged()  # while it was read, too
@@ -98,7 +97,7 @@ class AvroSource(WholeFiles):
         return f"{len(files)} Avro {shown}, {columns} {'column' if columns == 1 else 'columns'}, {size:,} bytes, {self.place.name}"
 
     def _files(self) -> list[_File]:
-        return [_looked_at(path) for path in self.stored()]
+        return self.looked(_looked_at)
 
     def _united(self, files: Sequence[_File]) -> pa.Schema:
         return united([(file.path, file.schema) for file in files], self.place.label)

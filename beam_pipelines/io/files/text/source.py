@@ -26,7 +26,6 @@ from beam_pipelines.io.files.text.rows import Bad, Head, Rows
 from beam_pipelines.io.files.text.stream import TextStream
 from beam_pipelines.io.files.whole import WholeFiles
 from beam_pipelines.io.objects.store import Stored
-from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.window import Range, Window
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ __all__ = ["RAW", "TextSource"]
 
 RAW = "$raw"  # what a dead letter calls the text of a row that is none
 _LETTERS, _LETTER_BYTES = 1000, 8 << 20  # rows that are none, given at a time, and their bytes
+_KEPT_HEAD = 16 * 1024  # bytes of a file that is looked at once, and not again when it is prepared
 _HEAD_BYTES = 64 * 1024  # read at a time for a sample: that of a large file is no larger than needed
 
 
@@ -63,7 +63,7 @@ class TextSource(WholeFiles):
         self.declared = {name: _declared(name, kind) for name, kind in (model.columns or {}).items()}
 
     def describe(self, table: str) -> Described:  # noqa: ARG002 (there is one)
-        heads = [self._head(path) for path in self.stored()]
+        heads = self.looked(self._head)
         sizes = [head.path.size for head in heads]
         counts = list(map(_rows, heads, sizes))
         for head, count in zip(heads, counts, strict=True):
@@ -84,12 +84,12 @@ class TextSource(WholeFiles):
     def read(self, part: Range, window: Window, cursor: CursorSpec | None) -> Iterator[pa.RecordBatch | Unread]:  # noqa: ARG002
         bounds, schema = part.bounds, origin.visible_schema(window.schema())
         path = self.place.at(bounds)
-        yield from prefetch(lambda: self._labelled(path, bounds["label"], schema))
+        yield from self.ahead(path, lambda: self._labelled(path, bounds["label"], schema))
         path.unchanged()  # while it was read, too
 
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
-        paths = self.stored()
-        schema = self._schema([self._head(path) for path in paths])
+        heads = self.looked(self._head)
+        schema, paths = self._schema(heads), [head.path for head in heads]
         found: list[pa.RecordBatch] = []
         for path in paths:
             for rows in self._labelled(path, self.place.label(path), schema):
@@ -104,7 +104,7 @@ class TextSource(WholeFiles):
 
     def check(self) -> str:
         paths = self.stored()
-        columns = len(self._schema([self._head(path) for path in paths]))
+        columns = len(self._schema(self.looked(self._head)))
         size = sum(path.size for path in paths)
         files = "file" if len(paths) == 1 else "files"
         return f"{len(paths)} {self.shown} {files}, {columns} {'column' if columns == 1 else 'columns'}, {size:,} bytes, {self.place.name}"
@@ -147,6 +147,16 @@ class TextSource(WholeFiles):
         return TextStream(path, compression_of(Path(path.name), self.model.compression), self.model.encoding)
 
     def _head(self, path: Stored) -> Head:
+        """The beginning of a file; planning may have looked, and small ones are kept until it is read."""
+        place = f"head {self._note(path)}"
+        known: Head | None = spares.noted(place)
+        if known is None:
+            known = self._looked_at(path)
+            if known.taken <= _KEPT_HEAD:
+                spares.note(place, known)
+        return known
+
+    def _looked_at(self, path: Stored) -> Head:
         with self._opened(path) as stream:
             pieces = self.pieces(stream, path, _HEAD_BYTES)
             limit = self.model.sample_rows if self.inferring else 1
@@ -176,7 +186,8 @@ class TextSource(WholeFiles):
                 code="column-missing",
                 details={"sourceKey": f"columns.{missing[0]}", "columns": missing},
             )
-        kinds = {name: self.declared.get(name) or self.inferred(name, found) for name, found in samples.items()}
+        known = {} if self.known is None else dict(zip(self.known.names, self.known.types, strict=True))
+        kinds = {name: self.declared.get(name) or known.get(name) or self.inferred(name, found) for name, found in samples.items()}
         kinds |= {name: self.declared[name] for name in missing}
         if not kinds:
             raise PlanError(

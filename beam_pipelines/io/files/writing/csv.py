@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from beam_pipelines.columnar.convert import decoded, family
 from beam_pipelines.columnar.json_text import json_texts
 from beam_pipelines.columnar.plain import iso_texts, plain
-from beam_pipelines.io.files.writing.sink import compressed, copied, data_of, decompressed
+from beam_pipelines.columnar.text_data import data_of
+from beam_pipelines.io.files.writing.sink import compressed, copied, decompressed
 
 __all__ = ["CsvWriter"]
 

@@ -1,0 +1,176 @@
+"""A service whose unit is the file: which files a run reads, and which file the rows of each go to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.lineage import sums_up
+from beam_pipelines.engine.refusal import refusal
+from beam_pipelines.errors import PlanError
+from beam_pipelines.io.connector import Source, Standing, Target
+from beam_pipelines.io.files.format import SUFFIXES
+from beam_pipelines.io.files.target import FileTarget
+from beam_pipelines.io.files.whole import WholeFiles
+from beam_pipelines.io.objects.store import Stored
+from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.window import Range, schema_from_text
+
+if TYPE_CHECKING:
+    from beam_pipelines.io.files.ledger import FileDone
+
+__all__ = ["Chosen", "check_steps", "choose"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a run has to do.
+
+    Args:
+        files: The source, which reads these files alone.
+        outputs: Of each file that is read, the name of what becomes of it, below the place of the destination.
+        done: Files that are there and that an earlier run is done with.
+        waiting: Those of them that cannot be read, and have not changed since.
+    """
+
+    files: WholeFiles
+    outputs: Mapping[Stored, str]
+    done: int = 0
+    waiting: int = 0
+
+    @property
+    def nothing(self) -> bool:
+        """There is no new file."""
+        return not self.outputs
+
+    def named(self, ranges: Sequence[Range]) -> tuple[Range, ...]:
+        """The ranges, each with the name of what becomes of its file."""
+        by_label = {self.files.place.label(file): output for file, output in self.outputs.items()}
+        return tuple(replace(part, bounds={**part.bounds, "output": by_label[part.bounds["label"]]}) for part in ranges)
+
+
+def choose(job: Job, context: RunContext, source: Source, target: Target, load: str, head: Standing, mark: str) -> Chosen:
+    """Have the source read the files that no earlier run is done with.
+
+    Args:
+        job: The service.
+        context: Of the run; a full refresh reads every file.
+        source: Its source.
+        target: Its target, whose ledger knows the files.
+        load: Ledger key.
+        head: What the ledger says of the load.
+        mark: Fingerprint of what is read and where it goes.
+
+    Raises:
+        PlanError: Source or destination are no files; there is no file and never was one; the source is another than that of the
+            files that are known; two files would become one; an output is there
+            that no run of the service has made, or would be read again.
+    """
+    files, into = _of_files(source, target)
+    known = into.files_done(job.service, load)
+    if known and head.fingerprint not in ("", mark) and not (context.full_refresh or context.keep_watermark):
+        raise PlanError(
+            f"the source of {load!r} changed since files of it were processed, so one that is called alike may be another: run"
+            " with --full-refresh to read every file, or with --keep-watermark to read those that are not known",
+            code="fingerprint-changed",
+        )
+    there = _there(files, known)
+    label = files.place.label
+    new = [file for file in there if context.full_refresh or not _is_done(file, known.get(label(file)))]
+    stands = head.fingerprint == mark and not context.full_refresh and "" in head.schemas
+    files.choose(new, tolerant=job.goes_on, known=schema_from_text(head.schemas[""]) if stands else None)
+    outputs = {file: _named(files, into, file) for file in new}
+    _check_names(files, into, load, outputs, known)
+    _check_taken(context, into, load, list(outputs.values()), known)
+    done = len(there) - len(new)
+    return Chosen(files, outputs, done, sum(1 for file in there if file not in outputs and known[label(file)].error))
+
+
+def _of_files(source: Source, target: Target) -> tuple[WholeFiles, FileTarget]:
+    if not isinstance(source, WholeFiles):
+        raise refusal("batch.source", "expected files, in a bucket (s3, gcs) or by path (file)", "not-served")
+    if not isinstance(target, FileTarget):
+        message = "expected files, in a bucket (s3, gcs) or by path (file); rows of files go into a table by a `pipeline` (ETL)"
+        raise refusal("batch.destination", message, "not-served")
+    return source, target
+
+
+def _there(files: WholeFiles, known: Mapping[str, FileDone]) -> list[Stored]:
+    try:
+        return files.stored()
+    except PlanError as error:
+        if error.code != "table-missing" or not known:
+            raise
+        return []  # all that was there is done with, and was taken away
+
+
+def _is_done(file: Stored, known: FileDone | None) -> bool:
+    return known is not None and (known.size, known.tag) == (file.size, file.tag)
+
+
+def _named(files: WholeFiles, into: FileTarget, file: Stored) -> str:
+    name = files.place.relative(file)
+    low = name.lower()
+    ending = max((suffix for suffix in SUFFIXES[files.format] if low.endswith(suffix)), key=len, default="")
+    return (name[: len(name) - len(ending)] if len(ending) < len(name.rpartition("/")[2]) else name) + into.form.ending
+
+
+def _check_names(files: WholeFiles, into: FileTarget, load: str, outputs: Mapping[Stored, str], known: Mapping[str, FileDone]) -> None:
+    """Refuse outputs that are of two inputs, that lead out of their folder, or that would be read again."""
+    of: dict[str, str] = {file.output: name for name, file in known.items() if file.output}
+    suffixes = SUFFIXES[files.format]
+    for file, output in outputs.items():
+        name = files.place.label(file)
+        if any(part in ("", ".", "..") for part in output.split("/")) or "\0" in output:
+            raise PlanError(f"the rows of {name!r} cannot go to a file called {output!r}: rename it", code="option-invalid")
+        other = of.setdefault(output, name)
+        if other != name:
+            raise refusal(
+                "batch.source",
+                f"{other!r} and {name!r} would both become {output!r}: rename one, or read them by two services",
+                "mode-refused",
+            )
+        if files.place.reads(into.output(load, output), suffixes):
+            raise refusal(
+                "batch.destination",
+                f"{output!r}, which {name!r} becomes, would be read by the next run as input: give another prefix or format",
+                "mode-refused",
+            )
+    folders = {output.rpartition("/")[0] for output in of}
+    inside = sorted(output for output in outputs.values() if any(f"{folder}/".startswith(f"{output}/") for folder in folders))
+    if inside:
+        message = f"{of[inside[0]]!r} would become {inside[0]!r}, which is a folder of others: rename it"
+        raise refusal("batch.source", message, "mode-refused")
+
+
+def _check_taken(context: RunContext, into: FileTarget, load: str, outputs: Sequence[str], known: Mapping[str, FileDone]) -> None:
+    ours = {file.output for file in known.values()}
+    strange = into.taken(load, [output for output in outputs if output not in ours]) if not context.full_refresh else []
+    if strange:
+        shown = ", ".join(map(repr, strange[:3])) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+        raise refusal(
+            "batch.destination",
+            f"expected nothing at {into.output(load, strange[0])!r}, found a file that no run of this service is known to have written"
+            f" ({shown}): give another prefix, or say --full-refresh to replace it",
+            "mode-refused",
+        )
+
+
+def check_steps(job: Job) -> None:
+    """Refuse steps that give rows of no file: they have none to go to.
+
+    Raises:
+        PlanError: Names the first one.
+    """
+    for place, step in enumerate(job.definition.steps):
+        how = getattr(step, "how", None)
+        if sums_up(step) or step.type == "union" or how in ("right", "full"):
+            shown = f"a {how} join" if how in ("right", "full") else f"a step of type {step.type}"
+            raise refusal(
+                f"{job.definition.steps_path}[{place}]",
+                f"{shown} gives rows that are of no file, and each file gets an output of its own rows: do it by a `pipeline` (ETL) whose"
+                " source is these files",
+                "mode-refused",
+            )
