@@ -84,7 +84,8 @@ def test_killed_at_each_call_that_makes_something_last(worlds: Any, system: str)
     calls = [call for call in traced.calls if call in traced.effects or call.partition("#")[0].lower().endswith((".commit", ".copy"))]
     assert len(calls) > 10
     assert any(call.startswith("target.commit") for call in calls)
-    # Before one of them is after the one before it.
+    # State store and dead letters are what they are for any service. Before one of the others is after the one before it.
+    calls = [call for call in calls if not call.startswith(("state.", "letters.")) or call.startswith("state.finish")]
     broken = explore(made, [Fault(calls[0], "die-before"), *(Fault(call, "die-after") for call in once(calls))])
     assert not broken, "\n".join(broken)
 
