@@ -126,10 +126,11 @@ def _of_definition(path: Path, connections: str | None, session: Session) -> Ite
 
     service = session.load(path, connections)
     known = Connections(service.connections_file)
+    by_file = service.definition.batch is not None
 
     def probe(role: str, model: Any, opened: Callable[..., Any]) -> _Probe:
         name = model.connection_name
-        return _Probe(name or "files", role, _where(name, known), lambda: _checked(opened(model, known, service.folder)))
+        return _Probe(name or "files", role, _where_of(model, known), lambda: _checked(opened(model, known, service.folder), by_file))
 
     if service.definition.source is not None:
         yield probe("source", service.definition.source, registry.open_source)
@@ -153,6 +154,17 @@ def _where(name: str | None, known: Connections) -> str:
         return known.get(name).display
     except BeamPipelinesError:
         return ""
+
+
+def _where_of(model: Any, known: Connections) -> str:
+    """Where a source or destination is; a bucket that is no connection is the one of that name."""
+    from beam_pipelines.io import registry
+
+    try:
+        connection = registry.connection_of(model, known)
+    except BeamPipelinesError:
+        return ""
+    return connection.display if connection is not None else ""
 
 
 def _of_connection(name: str, known: Connections) -> _Probe:
@@ -185,8 +197,15 @@ def _check_api(name: str, known: Connections) -> str:
     return checked(known.get(name))
 
 
-def _checked(opened: Any) -> str:
+def _checked(opened: Any, by_file: bool = False) -> str:
+    """Say what answers. Of a batch a file that cannot be read costs itself alone, and says nothing of the place."""
+    from beam_pipelines.io.files.whole import WholeFiles
+
     try:
-        return str(opened.check())
+        if by_file and isinstance(opened, WholeFiles):
+            opened.choose_first()
+        said = str(opened.check())
+        broken = opened.broken if isinstance(opened, WholeFiles) else 0
+        return f"{said}; {broken:,} of them cannot be read" if broken else said
     finally:
         opened.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from beam_pipelines.cli import quantity
@@ -12,6 +13,7 @@ from beam_pipelines.cli.session import Session
 from beam_pipelines.cli.table import Table
 
 if TYPE_CHECKING:
+    from beam_pipelines.engine.file_plan import FilePlan
     from beam_pipelines.engine.plan import Plan
 
 __all__ = ["add", "show"]
@@ -45,12 +47,35 @@ def show(session: Session, plan: Plan) -> int:
     _block(out, "graph", [f"{number}. {line}" for number, line in enumerate(plan.graph, 1)])
     for promise in plan.promises:
         _block(out, f"guarantee: {promise.level}", [f"- {reason}" for reason in promise.guarantee.reasons])
-    out.line()
-    out.table(_readings(plan))
+    if plan.by_file is not None:
+        _block(out, "files", list(_files(plan.by_file)))
+        _block(out, "output", list(_outputs(plan.by_file)))
+    else:
+        out.line()
+        out.table(_readings(plan))
     if plan.schedule:
         _block(out, f"schedule: {plan.schedule}", [quantity.moment(when) for when in plan.next_times])
     _block(out, "notes", [f"- {note}" for note in plan.notes])
     return 0
+
+
+def _files(files: FilePlan) -> Iterator[str]:
+    count = quantity.count
+    yield f"{count(files.new)} to read, {quantity.size(files.bytes)}" if files.new else "none to read"
+    if files.broken:
+        yield f"- {count(files.broken)} of these cannot be read, by a first look, and would be dead letters"
+    if files.done:
+        yield f"{count(files.done)} skipped: earlier runs are done with them"
+    if files.waiting:
+        yield f"- {count(files.waiting)} of these could not be read, and did not change since"
+
+
+def _outputs(files: FilePlan) -> Iterator[str]:
+    yield f"{files.form}, a file for each input, at {files.place}"
+    for name, output in files.outputs:
+        yield f"- {output} of {name}"
+    if files.new > len(files.outputs):
+        yield f"- and {quantity.count(files.new - len(files.outputs))} more"
 
 
 def _readings(plan: Plan) -> Table:

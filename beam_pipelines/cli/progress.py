@@ -62,8 +62,10 @@ def describe(progress: Progress) -> str:
 
 
 def _bytes(progress: Progress) -> str:
-    total = f" of {quantity.size(progress.total_bytes)}" if progress.total_bytes > progress.bytes else ""
-    return f"{quantity.size(progress.bytes)}{total}" if progress.bytes else ""
+    if progress.total_bytes and progress.bytes:
+        # What is executed again is read again, and is no more than there is.
+        return f"{quantity.size(min(progress.bytes, progress.total_bytes))} of {quantity.size(progress.total_bytes)}"
+    return quantity.size(progress.bytes) if progress.bytes else ""
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ _SEEDS = {name: np.uint64(0x5851F42D4C957F2D * (place + 1) & 0xFFFFFFFFFFFFFFFF)
     ["null", "bool", "int", "float", "text", "bytes", "date", "timestamp", "time", "duration", "interval", "uuid", "nested"]
 )}  # fmt: skip
 _LONG_TEXT = 256
+_FIRST_BYTES = np.array([2 ** (8 * count) - 1 for count in range(9)], dtype=np.uint64)  # of a word, masks of so many
 _EXACT = 2**53
 
 
@@ -248,10 +249,8 @@ def _absorb(hashes: Words, words: npt.NDArray[np.void], starts: Longs, lengths: 
         every = len(rows) == len(hashes)
         word = words[(starts if every else starts[rows]) + at].astype(np.uint64)
         left = (lengths if every else lengths[rows]) - at
-        short = left < 8
-        if short.any():
-            kept = (np.uint64(1) << (left[short].astype(np.uint64) * np.uint64(8))) - np.uint64(1)
-            word[short] &= kept
+        if left.min() < 8:
+            word &= _FIRST_BYTES[np.minimum(left, 8)]
         word += (hashes if every else hashes[rows]) * _SECOND
         if every:
             hashes[:] = _mix(word)

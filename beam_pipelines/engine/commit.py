@@ -11,6 +11,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
 from beam_pipelines.columnar import memory
+from beam_pipelines.engine import beside
 from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.gathered import gathered
 from beam_pipelines.engine.job import Job
@@ -44,6 +45,7 @@ class _CommitFn(PlainFn):
         with contextlib.closing(Reporter("commit")) as report:
             report.open(context)
             report.flush()
+        beside.clear()
         memory.give_back()  # by now nothing is read any more, and a database in this process may want it
         job = self._job.at(context)
         with contextlib.closing(job.open_target(context)) as target:

@@ -29,7 +29,7 @@ from beam_pipelines.runs.context import VARIABLE, RunContext
 from beam_pipelines.runs.names import new_run
 from beam_pipelines.state import lease as leases
 from beam_pipelines.state.event import PhaseProgress
-from beam_pipelines.state.record import Execution, Outcome
+from beam_pipelines.state.record import Execution, Files, Outcome
 from beam_pipelines.state.store import StateStore
 
 __all__ = ["Launch", "Result", "beginning", "check_refresh", "finish", "launch", "record_schedule"]
@@ -98,6 +98,7 @@ class Result:
         ran, metrics = self.execution, self.execution.metrics
         told = [
             (ran.service, f"{ran.status} (run {ran.run})"),
+            ("files", _files_line(ran.files) if ran.files is not None else None),
             ("loaded", f"{metrics.records_loaded} rows of {metrics.records_extracted}"),
             ("dead letters", metrics.records_dead_lettered or None),
             ("guarantee", ran.guarantee),
@@ -111,6 +112,10 @@ class Result:
         ]
         head = ["step", "in", "out", "filtered", "rejected", "dead"]
         return notebook.facts(told) + (notebook.table(head, steps) if steps else "")
+
+
+def _files_line(files: Files) -> str:
+    return f"{files.processed} processed, {files.skipped} skipped, {files.failed} that cannot be read"
 
 
 def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> Result:

@@ -18,6 +18,7 @@ from apache_beam.runners.job.utils import dict_to_struct
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo
 
+from beam_pipelines.engine import beside
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.pipeline import RunLoads
 from beam_pipelines.engine.views import ViewedOptions
@@ -56,7 +57,11 @@ class LocalRunner(FnApiRunner):
     """Beam's in-process portable runner, whose worker processes are ours, get the options, and log as this process does."""
 
     def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
-        processes = [one for one in pipeline_proto.components.environments.values() if one.urn == python_urns.SUBPROCESS_SDK]
+        environments = pipeline_proto.components.environments.values()
+        if all(one.urn == python_urns.EMBEDDED_PYTHON for one in environments):
+            with beside.room():
+                return super().run_via_runner_api(pipeline_proto, options)
+        processes = [one for one in environments if one.urn == python_urns.SUBPROCESS_SDK]
         for environment in processes:
             environment.payload = _COMMAND.encode()
         if not processes:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.engine import calls, notebook
+from beam_pipelines.engine.file_plan import FilePlan
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import snake, sums_up, trace
 from beam_pipelines.engine.outputs import check_outputs, check_rows
@@ -21,7 +22,6 @@ from beam_pipelines.engine.sides import acquainted, added_without, joins_of
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Target
 from beam_pipelines.io.files.format import format_of
-from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.sql.relation import decide_kind, match_column
 from beam_pipelines.io.sql.swap import obstructed
 from beam_pipelines.pricing import metered_steps
@@ -74,8 +74,7 @@ class Plan:
         next_times: The next five times of the schedule, aware UTC.
         notes: What the user should know: assumptions, things that do not happen.
         promises: The guarantee of each table, those that are the same together.
-        files: Files that would be read, of a service whose unit is the file; else 0.
-        bytes: Of these files, as they are stored.
+        by_file: What would be done with files, of a service whose unit is the file; else None.
     """
 
     service: str
@@ -88,8 +87,17 @@ class Plan:
     next_times: tuple[datetime, ...] = ()
     notes: tuple[str, ...] = ()
     promises: tuple[Promise, ...] = ()
-    files: int = 0
-    bytes: int = 0
+    by_file: FilePlan | None = None
+
+    @property
+    def files(self) -> int:
+        """Files that would be read, of a service whose unit is the file."""
+        return self.by_file.new if self.by_file is not None else 0
+
+    @property
+    def bytes(self) -> int:
+        """Size of these files, as they are stored."""
+        return self.by_file.bytes if self.by_file is not None else 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -105,6 +113,7 @@ class Plan:
             "schedule": self.schedule,
             "nextTimes": [moment.isoformat() for moment in self.next_times],
             "notes": list(self.notes),
+            **({"files": self.by_file.to_json()} if self.by_file is not None else {}),
         }
 
     def _repr_html_(self) -> str:
@@ -112,6 +121,7 @@ class Plan:
         told = [
             ("guarantee", "\n".join([self.guarantee.level, *(f"- {reason}" for reason in self.guarantee.reasons)])),
             ("schedule", self.schedule),
+            ("files", f"{self.files} to read, {self.by_file.done} skipped" if self.by_file is not None else None),
             ("next times", "\n".join(moment.isoformat() for moment in self.next_times)),
             ("notes", "\n".join(self.notes)),
         ]
@@ -169,7 +179,7 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
         _check_mode(job, policy, source, target)
         described: dict[str, tuple[str, Described]] = {}
         guarantees: dict[str, Guarantee] = {}
-        read: list[Stored] = []
+        by_file: FilePlan | None = None
         if job.by_file:
             from beam_pipelines.engine.files import check_steps
 
@@ -177,12 +187,12 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
         for load, table in job.loads(source.tables()).items():
             head = target.standing(job.service, load)
             chosen = chosen_files(job, context, source, target, load, head, fingerprint(job, source, table, load)) if job.by_file else None
-            read += chosen.outputs if chosen is not None else ()
-            if chosen is not None and chosen.nothing:
+            about = source.describe(table) if chosen is None or not chosen.nothing else None
+            by_file = FilePlan.of(chosen, target, load) if chosen is not None else None
+            if about is None:
                 described[load] = table, Described(schema_from_text(head.schemas[""]) if "" in head.schemas else pa.schema([]))
                 guarantees[load] = _guarantee(job, context, policy, source, target, None, described[load][1].schema, steps, None)
                 continue
-            about = source.describe(table)
             described[load] = table, about
             if not guarantees:
                 sides = _check_joins(job, context, source, about, steps)
@@ -212,8 +222,7 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
             next_times=tuple(definition.schedule.next(datetime.now(timezone.utc), 5)) if definition.schedule else (),
             notes=tuple(_notes(job, policy, steps, target, source.cursor)),
             promises=made,
-            files=len(read),
-            bytes=sum(file.size for file in read),
+            by_file=by_file,
         )
 
 

@@ -16,6 +16,7 @@ from beam_pipelines.engine.prepare import NothingToSampleError, plan_schemas
 from beam_pipelines.engine.sides import acquainted, reference_name
 from beam_pipelines.errors import Code, PlanError
 from beam_pipelines.io.connector import Source, Standing
+from beam_pipelines.io.files.whole import WholeFiles
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.window import Window
 from beam_pipelines.transforms.aggregate import Aggregate
@@ -28,6 +29,7 @@ from beam_pipelines.transforms.validate import Validate
 
 __all__ = ["Passed", "Preview", "follow", "preview"]
 
+_FILES = 100  # files of a batch that are looked at: each is opened, and those of a bucket are far
 _RIGHT = 10_000  # rows of the right side of a join that are looked at
 
 
@@ -86,6 +88,7 @@ def preview(job: Job, context: RunContext, step: str | None = None, limit: int =
         raise PlanError(f"expected one of the steps {', '.join(job.step_ids) or '(none)'}, got {wanted!r}", code="option-invalid")
     source = job.open_source(context)
     try:
+        chosen = _first_files(job, source)
         table = source.tables()[0]
         try:
             window = _window(job, context, source, table)
@@ -94,7 +97,7 @@ def preview(job: Job, context: RunContext, step: str | None = None, limit: int =
         sample = source.sample(table, limit)
     finally:
         source.close()
-    way = _Way(context, limit)
+    way = _Way(context, limit, notes=_of_files(chosen, source))
     try:
         batches = way.walk(job, window, sample, wanted, "extract")
     finally:
@@ -102,6 +105,22 @@ def preview(job: Job, context: RunContext, step: str | None = None, limit: int =
     rows = [row for batch in batches for row in origin.visible(batch).to_pylist()]
     failed = [{key: letter[key] for key in ("step", "code", "message", "origin")} for batch in way.letters for letter in batch.to_pylist()]
     return Preview(wanted, window.schema(wanted), tuple(rows[:limit]), tuple(failed), sample.num_rows, tuple(way.notes))
+
+
+def _first_files(job: Job, source: Source) -> int:
+    """Have a source whose unit is the file read the first ones, whatever runs did with them; gives how many there are, 0 of others."""
+    if not job.by_file or not isinstance(source, WholeFiles):
+        return 0
+    return source.choose_first(_FILES)
+
+
+def _of_files(there: int, source: Source) -> list[str]:
+    notes = []
+    if there > _FILES:
+        notes.append(f"the first {_FILES} of {there:,} files are looked at, whatever runs did with them")
+    if there and isinstance(source, WholeFiles) and source.broken:
+        notes.append(f"{source.broken:,} of the files cannot be read: a run makes a dead letter of each, or stops (errorHandling)")
+    return notes
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from beam_pipelines.rules.key.known import Known
 from beam_pipelines.rules.key.unique import Repeats, repeats
 
 __all__ = [
-    "BATCH",
+    "NOTE",
     "PLACE",
     "REFERENCE",
     "ROW",
@@ -28,6 +28,7 @@ __all__ = [
     "TIE",
     "Shard",
     "by_batch",
+    "key_batch",
     "key_column",
     "key_names",
     "note_of",
@@ -41,7 +42,7 @@ __all__ = [
 
 ROWS, REFERENCE = 0, 1
 BATCH, ROW, PLACE, TIE = "batch", "row", "place", "tie"
-_NOTE = pa.schema([(BATCH, pa.string()), (ROW, pa.int32())])
+NOTE = pa.schema([(BATCH, pa.string()), (ROW, pa.int32())])
 _RULE = b"bp:rule"
 
 Shard = tuple[str, int, int]  # load, place of the rule, number
@@ -57,6 +58,15 @@ def rule_of(batch: pa.RecordBatch) -> str:
     return str((batch.schema.metadata or {})[_RULE].decode())
 
 
+def key_batch(
+    columns: Sequence[pa.Array], beside: Mapping[str, pa.Array] | None = None, about: Mapping[str, str] | None = None
+) -> pa.RecordBatch:
+    """Keys as a batch, with columns `beside` them; what is alike for all rows goes `about` them, into the schema's metadata."""
+    beside = beside or {}
+    names = [f"k{number}" for number in range(len(columns))]
+    return pa.RecordBatch.from_arrays([*columns, *beside.values()], names=[*names, *beside], metadata=dict(about or {}))
+
+
 def sharded(
     load: str,
     at: int,
@@ -67,17 +77,18 @@ def sharded(
     *,
     one_type: bool,
 ) -> Iterator[tuple[Shard, tuple[int, bytes]]]:
-    """Keys by shard, packed, with columns `beside` them; what is alike for all rows goes `about` them, into the schema's metadata."""
-    names = [f"k{number}" for number in range(len(columns))]
-    keys = pa.RecordBatch.from_arrays([*columns, *beside.values()], names=[*names, *beside], metadata=dict(about))
+    """Keys by shard, packed; `beside` and `about` as of `key_batch`."""
+    keys = key_batch(columns, beside, about)
     if not keys.num_rows:
         return
-    for number, part in shuffle.cut(keys, hashing.shard(keys, names, shuffle.SHARDS, one_type=one_type)):
+    for number, part in shuffle.cut(keys, hashing.shard(keys, key_names(keys), shuffle.SHARDS, one_type=one_type)):
         yield (load, at, number), (side, ipc.encode(part, shuffle.COMPRESSION))
 
 
 def told_whole(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Keys of rows as they came, with what was told about them as columns."""
+    """Keys of rows as they came, with what was told about them as columns; it may be done already."""
+    if BATCH in rows.schema.names:
+        return rows
     about = rows.schema.metadata or {}
     name = pa.array([about[BATCH.encode()].decode()])
     # With room for the names of all batches, for those of a shard are put together.
@@ -116,7 +127,7 @@ def repeated_rows(rows: pa.RecordBatch, keep: Any) -> tuple[Repeats, pa.RecordBa
 def note_of(rows: pa.RecordBatch, positions: Positions) -> pa.RecordBatch:
     """What goes back of some rows: their batches, and their positions there."""
     taken = pa.array(positions)
-    return pa.RecordBatch.from_arrays([rows.column(BATCH).take(taken).cast(pa.string()), rows.column(ROW).take(taken)], schema=_NOTE)
+    return pa.RecordBatch.from_arrays([rows.column(BATCH).take(taken).cast(pa.string()), rows.column(ROW).take(taken)], schema=NOTE)
 
 
 def by_batch(notes: Iterable[pa.RecordBatch]) -> dict[tuple[str, str], dict[int, Positions]]:

@@ -1,8 +1,9 @@
 """Hold the rows of every worker against rules: what takes other rows to tell is told by shards of keys, and goes back to the batches.
 
-Keys travel, not rows: a batch has a name of its own, and what violates in it comes back as positions. A rule's reference is an index in
-each worker where it is small, which is decided in the run from the bytes that it really has, else its keys go to the shards as well. What
-the rules are stands in `rules`, what the step is in `transforms.validate`.
+Keys travel, not rows: a batch has a name of its own, and what violates in it comes back as positions. Of a `unique` rule hashes travel, and
+the keys of those rows alone whose hashes meet (`suspects`). A rule's reference is an index in each worker where it is small, which is
+decided in the run from the bytes that it really has, else its keys go to the shards as well. What the rules are stands in `rules`, what
+the step is in `transforms.validate`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from apache_beam.pvalue import AsIter, AsSingleton, PCollection, TaggedOutput
 
 from beam_pipelines.columnar import hashing, ipc, origin, size
 from beam_pipelines.columnar.compact import joined
+from beam_pipelines.engine import beside
 from beam_pipelines.engine.ahead import Ahead
 from beam_pipelines.engine.bundle import FACTS, PlainFn, in_global_window
 from beam_pipelines.engine.job import Job
@@ -43,7 +45,8 @@ from beam_pipelines.engine.rule_keys import (
     told_whole,
     unknown,
 )
-from beam_pipelines.engine.shuffle import COMPRESSION, ShuffleFn
+from beam_pipelines.engine.shuffle import ShuffleFn
+from beam_pipelines.engine.suspects import HASHES_TYPE, KEYED_TYPE, SuspectFn, SuspectKeysFn, hashed, packed
 from beam_pipelines.rules.field import Field
 from beam_pipelines.rules.judgement import Positions
 from beam_pipelines.rules.key.known import Known
@@ -58,7 +61,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ValidateRows"]
 
-_KEYS, _HELD = "keys", "held"
+_HASHES, _KEYED, _KEYS, _HELD = "hashes", "keyed", "keys", "held"
 
 _KEYS_TYPE = tuple[tuple[str, int, int], tuple[int, bytes]]
 
@@ -172,7 +175,7 @@ class _JudgeFn(_ValidateFn):
                 return _Looked(load, batch.num_rows, state, step.judge(batch, {}))
             name = uuid.uuid4().hex
             outputs = [part for at in apart for part in self._keys(load, step, at, batch, name, places)]
-            outputs.append(TaggedOutput(_HELD, (load, name, ipc.encode(batch, COMPRESSION))))
+            outputs.append(TaggedOutput(_HELD, (load, name, beside.packed(name, batch))))
             return _Looked(load, batch.num_rows, state, outputs=outputs)
 
     def _told(self, one: _Looked) -> Iterator[Any]:
@@ -195,22 +198,27 @@ class _JudgeFn(_ValidateFn):
 
     def _keys(self, load: str, step: Validate, at: int, batch: pa.RecordBatch, name: str, places: int | Positions) -> Iterator[Any]:
         rule, visible = step.rules[at], origin.visible(batch)
-        if rule.unique is not None:
-            columns, rows = rule.unique.keys(visible)
-        else:
-            assert isinstance(rule.row, References)
-            columns, rows = rule.row.keys(visible), np.arange(batch.num_rows, dtype=np.int64)
-        beside = {ROW: pa.array(rows.astype(np.int32))}
         about = {BATCH: name}
+        if rule.unique is None:
+            assert isinstance(rule.row, References)
+            more = {ROW: pa.array(np.arange(batch.num_rows, dtype=np.int32))}
+            for keyed in sharded(load, at, ROWS, rule.row.keys(visible), more, about, one_type=False):
+                yield TaggedOutput(_KEYS, keyed)
+            return
+        columns, rows = rule.unique.keys(visible)
+        if not len(rows):
+            return
+        more = {ROW: pa.array(rows.astype(np.int32))}
         if isinstance(places, int):
             about[PLACE] = str(places)
-        elif rule.unique is not None:
-            beside[PLACE] = pa.array(places[rows])
+        else:
+            more[PLACE] = pa.array(places[rows])
             # Rows of one place, as a join makes them of one row, are told apart by what is in them: on every run they are in one order.
             ties = hashing.row_hashes(visible, visible.schema.names, one_type=True)[rows]
-            beside[TIE] = pa.array(ties.astype(np.uint64))
-        for keyed in sharded(load, at, ROWS, columns, beside, about, one_type=rule.unique is not None):
-            yield TaggedOutput(_KEYS, keyed)
+            more[TIE] = pa.array(ties.astype(np.uint64))
+        for block in hashed(load, at, name, columns, rows):
+            yield TaggedOutput(_HASHES, block)
+        yield TaggedOutput(_KEYED, packed(load, at, name, columns, more, about))
 
 
 class _ShardFn(ShuffleFn[Validate]):
@@ -268,12 +276,12 @@ class _SplitFn(_ValidateFn):
             nobody = np.zeros(0, dtype=np.int64)
             found = {step.place(rule.id): nobody for rule in step.foreign_keys if not self.near(load, rule.id, sizes)}
             found |= self._told.get((load, name), {})
-        for judged in self._ahead.put(lambda: (load, self._judged(load, step, packed, found))):
+        for judged in self._ahead.put(lambda: (load, self._judged(load, step, beside.unpacked(name, packed), found))):
             yield from self._counted(*judged)
 
-    def _judged(self, load: str, step: Validate, packed: bytes, found: Mapping[int, Positions]) -> Applied:
+    def _judged(self, load: str, step: Validate, batch: pa.RecordBatch, found: Mapping[int, Positions]) -> Applied:
         with self.timed(load):
-            return step.judge(ipc.decode(packed), found)
+            return step.judge(batch, found)
 
     def _counted(self, load: str, applied: Applied) -> Iterator[pa.RecordBatch]:
         self.count(load, applied)
@@ -307,10 +315,12 @@ class ValidateRows(beam.PTransform):
         windows = AsSingleton(self._windows)
         sizes, held, keys, facts = self._referred(references, windows)
         judge = beam.ParDo(_JudgeFn(self._job, self._position), sizes, held, windows)
-        judge = judge.with_output_types(pa.RecordBatch, **{_KEYS: _KEYS_TYPE, _HELD: tuple[str, str, bytes], FACTS: StepFact})
-        each = judge.with_outputs(_KEYS, _HELD, FACTS, main="rows")
+        apart = {_HASHES: HASHES_TYPE, _KEYED: KEYED_TYPE, _KEYS: _KEYS_TYPE, _HELD: tuple[str, str, bytes], FACTS: StepFact}
+        each = judge.with_output_types(pa.RecordBatch, **apart).with_outputs(*apart, main="rows")
         judged = [rows | f"Judge{number or ''}" >> each for number, rows in enumerate(streams)]
         told = beam.ParDo(_ShardFn(self._job, self._position), windows).with_output_types(pa.RecordBatch, **{FACTS: StepFact})
+        if self._all_later:
+            keys += self._suspects(judged)
         together = (*(one[_KEYS] for one in judged), *keys) | "Keys" >> beam.Flatten()
         notes = together | "Shards" >> beam.GroupByKey() | "Tell" >> told.with_outputs(FACTS, main="notes")
         split = beam.ParDo(_SplitFn(self._job, self._position), AsIter(notes.notes), sizes, held, windows)
@@ -322,6 +332,15 @@ class ValidateRows(beam.PTransform):
         pairs = enumerate(zip(judged, later, strict=True))
         rows = [(now.rows, then.rows) | f"Rows{number or ''}" >> beam.Flatten() for number, (now, then) in pairs]
         return tuple(rows), facts
+
+    def _suspects(self, judged: Sequence[Any]) -> list[PCollection]:
+        """The keys of rows that may repeat one."""
+        hashes = [one[_HASHES] for one in judged]
+        # Of one collection no flat is made: Beam's local runner would copy it.
+        together = hashes[0] if len(hashes) == 1 else hashes | "Hashes" >> beam.Flatten()
+        alike = together | "Alike" >> beam.GroupByKey() | "Suspects" >> beam.ParDo(SuspectFn()).with_output_types(pa.RecordBatch)
+        keys = beam.ParDo(SuspectKeysFn(), AsIter(alike)).with_output_types(_KEYS_TYPE)
+        return [one[_KEYED] | f"Suspect keys{number or ''}" >> keys for number, one in enumerate(judged)]
 
     @property
     def _all_later(self) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from typing import Any
 
 from beam_pipelines import errors
+from beam_pipelines.engine.start import choose_allocator, import_beam, spare_the_collector
 from beam_pipelines.errors import BeamPipelinesError, FatalError, Problem, SpecError
 
 __all__ = ["main", "received", "told"]
@@ -75,6 +76,7 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Google's client, which Beam imports and no run uses, warns of a Python that it gives up.
     warnings.filterwarnings("ignore", message="You are using a", category=FutureWarning, module=r"google\.api_core")
+    import_beam()
     from apache_beam.portability.api import beam_fn_api_pb2
     from apache_beam.runners.worker import sdk_worker, sdk_worker_main, statesampler
 
@@ -94,4 +96,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    spare_the_collector()
+    choose_allocator()
     main(sys.argv)

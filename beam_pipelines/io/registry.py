@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from beam_pipelines.io.connector import Source, Target
     from beam_pipelines.runs.context import RunContext
 
-__all__ = ["format_given", "open_source", "open_target", "system_of"]
+__all__ = ["connection_of", "format_given", "open_source", "open_target", "system_of"]
 
 _SOURCES = {
     "postgresql": "beam_pipelines.io.postgres.source:PostgresSource",
@@ -99,7 +99,7 @@ def open_source(
     """
     system = system_of(model, connections)
     made = _load(_SOURCES.get(system, _PORTABLE_SOURCE), system)
-    connection = _connection(model, connections)
+    connection = connection_of(model, connections)
     source: Source
     if system == "parquet":
         source = made(model, connection, folder)
@@ -126,7 +126,7 @@ def open_target(model: Any, connections: Connections, folder: Path | None = None
     """
     system = system_of(model, connections)
     made = _load(_FILE_TARGET if system in _FILES else _TARGETS.get(system, _PORTABLE_TARGET), system)
-    connection = _connection(model, connections)
+    connection = connection_of(model, connections)
     ledger_schema = getattr(model, "ledger_schema", None)
     if ledger_schema and system not in ("postgresql", "duckdb"):
         raise PlanError(
@@ -156,7 +156,8 @@ def open_target(model: Any, connections: Connections, folder: Path | None = None
     return target
 
 
-def _connection(model: Any, connections: Connections) -> Connection | None:
+def connection_of(model: Any, connections: Connections) -> Connection | None:
+    """What a source or destination is reached by: its connection, or the bucket of its own name; None: neither, but a path."""
     name = model.connection_name
     if name and model.type in _SCHEMES:
         return connections.bucket(name, _SCHEMES[model.type])
@@ -172,7 +173,7 @@ def format_given(model: Any) -> str | None:
 def _file_format(model: Any, connections: Connections) -> str:
     given = format_given(model)
     if model.bucket is not None:
-        connection = _connection(model, connections)
+        connection = connection_of(model, connections)
         if connection is not None and connection.kind != "bucket":
             raise PlanError(f"expected a bucket as connection {connection.name!r}, got {connection.display}", code="connection-invalid")
     if given is None:

@@ -209,9 +209,8 @@ class Validate:
             for rule, one in zip(rules, judgements, strict=True)
             if rule.dataset is None
         }
-        rejects = np.flatnonzero(parts.rejects).tolist()
-        told = _reasons(rules, judgements, rejects) if rejects else ()
-        refused = (DeadRows(batch, rejects, [code for code, _ in told], [why for _, why in told]),) if rejects else ()
+        rejects = np.flatnonzero(parts.rejects)
+        refused = (DeadRows(batch, rejects.tolist(), *_reasons(rules, judgements, rejects, batch.num_rows)),) if len(rejects) else ()
         shown = examples(batch, rules, judgements, self._model.examples, self._examples)
         self._examples += shown
         return Applied(
@@ -243,17 +242,24 @@ def _judgement(rule: Compiled, batch: pa.RecordBatch, rows: Positions | None) ->
     return rule.row.judge(batch)
 
 
-def _reasons(rules: Sequence[Compiled], judgements: Sequence[Judgement], rejects: Sequence[int]) -> list[tuple[Code, str]]:
-    """Return of each rejected row a code and everything that it violates, rule by rule."""
-    said: dict[int, list[str]] = {row: [] for row in rejects}
+def _reasons(rules: Sequence[Compiled], judgements: Sequence[Judgement], rejects: Positions, rows: int) -> tuple[list[Code], list[str]]:
+    """Return of each rejected row a code and everything that it violates, rule by rule.
+
+    Rows are many, and the ways in which they violate rules are few: these are told apart finding by finding, and written down once each.
+    """
+    ways: list[tuple[str, ...]] = [()]
+    which = np.zeros(rows, dtype=np.int64)  # of the ways, that of each row so far
     codes: dict[int, Code] = {}
     for rule, judgement in zip(rules, judgements, strict=True):
         for one in judgement.findings:
             text = f"{rule.model.id}: {one.message}"
-            for row in one.rows.tolist():
-                if row in said:
-                    said[row].append(text)
+            before, places = np.unique(which[one.rows], return_inverse=True)
+            which[one.rows] = len(ways) + places
+            ways += [(*ways[way], text) for way in before.tolist()]
         for row, why in judgement.failed.items():
-            said[row].append(f"{rule.model.id}: the rule failed on this row: {why}")
+            ways.append((*ways[which[row]], f"{rule.model.id}: the rule failed on this row: {why}"))
+            which[row] = len(ways) - 1
             codes[row] = "rule-failed"
-    return [(codes.get(row, "rule-violated"), "; ".join(said[row])) for row in rejects]
+    found = which[rejects].tolist()
+    texts = {way: "; ".join(ways[way]) for way in set(found)}
+    return [codes.get(row, "rule-violated") for row in rejects.tolist()], [texts[way] for way in found]

@@ -64,6 +64,23 @@ print([name for name in {HEAVY!r} if name in sys.modules])
     assert heavy == "[]"
 
 
+@pytest.mark.parametrize("kind", ["etl", "batch", "quality"])
+def test_the_help_of_every_kind_imports_nothing_heavy(kind):
+    code = f"""
+import sys
+from beam_pipelines.cli.{kind} import main
+try:
+    main(["--help"])
+except SystemExit as end:
+    assert not end.code
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    *shown, heavy = done.stdout.splitlines()
+    assert shown[0].startswith(f"usage: python -m beam_pipelines.{kind}")
+    assert heavy == "[]"
+
+
 def test_help_says_what_the_exit_codes_mean(room):
     said = room("etl", "--help").out
     assert "130 cancelled" in said

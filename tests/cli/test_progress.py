@@ -75,3 +75,28 @@ def test_on_a_terminal_the_progress_is_live_and_the_summary_a_table(room):
     assert "customers: success" in plain
     assert re.search(r"extract +1,200 +1,188", plain)
     assert "──" in plain
+
+
+def test_of_files_the_line_tells_the_bytes_of_all_and_never_more():
+    progress = Progress(rows={"extract": 10}, bytes=3 << 20, total_bytes=2 << 20, phase="extract")
+    assert ", 2.0 MiB of 2.0 MiB" in describe(progress)
+
+
+def test_on_a_terminal_a_batch_shows_how_many_bytes_of_all_are_read(room):
+    import sys
+    from pathlib import Path
+
+    (room.folder / "in").mkdir()
+    for number in range(40):
+        (room.folder / "in" / f"{number:02d}.csv").write_text("id,name\n" + "1234567,Ann\n" * 1_000)
+    room.write(
+        "batch.yaml", "{name: Files, batch: {source: {type: file, path: in/*.csv}, destination: {type: file, path: out, format: parquet}}}"
+    )
+    script = str(Path(sys.executable).with_name("beam-pipelines"))
+    code, drawn = in_terminal(room.folder, {**os.environ, "TERM": "xterm-256color"}, script, "run", "batch.yaml")
+    assert code == 0, drawn
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
+    # 40 files of 12,008 bytes.
+    assert re.search(r"[\d.]+ KiB of 469\.1 KiB", plain)
+    assert "40 processed, 469.1 KiB: 40,000 rows written" in plain
+    assert "the first 20 of 40 files" in plain

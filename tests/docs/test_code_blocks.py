@@ -179,8 +179,9 @@ class Reader:
         words = [] if re.search(r"[|;&<>`*]|\$\(", command) else shlex.split(os.path.expandvars(command))
         if not self.as_processes and words[:1] == ["beam-pipelines"]:
             return _here("beam_pipelines.cli.main", words[1:])
-        if not self.as_processes and words[:3] == ["python", "-m", "beam_pipelines.etl"]:
-            return _here("beam_pipelines.cli.etl", words[3:])
+        modules = {f"beam_pipelines.{kind}": f"beam_pipelines.cli.{kind}" for kind in ("etl", "batch")}
+        if not self.as_processes and words[:2] == ["python", "-m"] and words[2] in modules:
+            return _here(modules[words[2]], words[3:])
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,

@@ -98,6 +98,8 @@ def served_keys() -> Iterator[tuple[str, str]]:
         "ErrorBudget": spec.ErrorBudget,
         "Retention": spec.Retention,
         "Schedule": spec.Schedule,
+        "Batch": spec.Batch,
+        "Processing": spec.Processing,
         "Validation": spec.Validation,
         "ValidateStep": spec.ValidateStep,
         "Case": spec.Case,
@@ -108,7 +110,7 @@ def served_keys() -> Iterator[tuple[str, str]]:
         "Reference": spec.Reference,
         **{name: getattr(spec, name) for home in _HOMES.values() for _, name in [home.split(":")]},
     }
-    not_served = {"stream", "batch"}
+    not_served = {"stream"}
     for name, model in models.items():
         for key, field in model.model_fields.items():
             written = str(field.serialization_alias or field.alias or key)
@@ -118,9 +120,8 @@ def served_keys() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("model", "key"), sorted(set(served_keys())))
 def test_every_key_that_is_served_is_explained(model, key):
-    page = "".join(
-        map(text_of, ("write-a-service.md", "transforms.md", "incremental-loads.md", "test-a-service.md", "rules.md", "check-quality.md"))
-    )
+    pages = ("write-a-service", "transforms", "incremental-loads", "test-a-service", "rules", "check-quality", "process-files")
+    page = "".join(text_of(f"{name}.md") for name in pages)
     assert re.search(rf"`{re.escape(key)}[`:]|^ *-? *\{{?{re.escape(key)}: ", page, flags=re.MULTILINE), f"{model}.{key}"
 
 

@@ -139,6 +139,7 @@ def test_labels_of_rules_that_take_other_rows():
         f"Run/Step it{below}"
         for below in (
             "",
+            "/Alike",
             "/Judge",
             "/Judge/ParDo(_JudgeFn)",
             "/Keys",
@@ -150,6 +151,8 @@ def test_labels_of_rules_that_take_other_rows():
             "/Sizes plan",
             "/Split",
             "/Split/ParDo(_SplitFn)",
+            "/Suspect keys",
+            "/Suspects",
             "/Tell",
             "/Tell/ParDo(_ShardFn)",
             " plan/Step columns",

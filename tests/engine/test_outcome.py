@@ -12,11 +12,12 @@ from beam_pipelines.errors import FencedError, PlanError, Problem
 from beam_pipelines.io.connector import LedgerRow
 from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
 from beam_pipelines.runs.facts import Dead, Staged, StepFact
+from beam_pipelines.runs.file import FileResult
 from beam_pipelines.runs.held import Held
 from beam_pipelines.runs.mark import Mark
-from beam_pipelines.runs.window import Window
+from beam_pipelines.runs.window import Range, Window
 from beam_pipelines.spec import parse
-from beam_pipelines.state.record import Failure, Incident, Transformation
+from beam_pipelines.state.record import Failure, Files, Incident, Transformation
 
 RUN = "00000000000a"
 GIB = 1 << 30
@@ -206,3 +207,47 @@ def test_one_transaction_that_holds_several_tables_back_is_one_incident_whatever
     outcome = outcome_of(job(), rows, status="lost")
     assert outcome.incidents == (Incident("ceiling: transaction 7/1", "process 7"), Incident("ceiling: prepared 'a'/2", "'a'"))
     assert outcome_of(job(), [row()]).incidents == ()
+
+
+def batch(count: int, **more: Any) -> tuple[Job, LedgerRow]:
+    """A run over files of 10 bytes each, the last of which cannot be read."""
+    section = {"source": {"type": "file", "path": "in/*.csv"}, "destination": {"type": "file", "path": "out"}}
+    files = [FileResult(f"{n}.csv", 10, "t", f"{n}.csv", 3, 2, 1, 0.5) for n in range(count - 1)]
+    files.append(FileResult("last.csv", 10, "t", error="it is cut off"))
+    ranges = tuple(Range("out", "in/*.csv", n, {"label": file.name, "size": 10, "tag": "t"}, 3, 10) for n, file in enumerate(files))
+    found = counts("out", merged=Merged(inserted=2 * (count - 1), files=tuple(files)), **more)
+    one = row(load="out", found=found)
+    return Job.of(parse({"name": "Files", "batch": section}).definition), replace(
+        one, window=replace(one.window, ranges=ranges, skipped=7, waiting=2, by_file=True)
+    )
+
+
+def test_of_many_files_all_are_counted_and_a_thousand_told_those_that_failed_first() -> None:
+    made, one = batch(1_200)
+    outcome = outcome_of(made, [one])
+    files = outcome.files
+    assert files is not None
+    assert (files.processed, files.records, files.bytes, files.skipped, files.waiting, files.failed) == (1_199, 2_398, 11_990, 7, 2, 1)
+    assert files.told is not None
+    assert [file["file"] for file in files.told] == ["last.csv", *(f"{n}.csv" for n in range(999))]
+    assert files.to_json()["filesShown"] == 1_000
+    assert outcome.to_read == 12_000
+
+
+def test_of_files_that_were_not_committed_none_is_processed() -> None:
+    made, one = batch(3)
+    files = outcome_of(made, [replace(one, status="failed")]).files
+    assert files is not None
+    assert (files.processed, files.records, files.bytes, files.failed) == (0, 0, 0, 1)
+    assert files.told is not None
+    assert [(file["file"], file.get("output"), file["recordsWritten"]) for file in files.told] == [
+        ("last.csv", None, 0),
+        ("0.csv", None, 0),
+        ("1.csv", None, 0),
+    ]
+
+
+def test_a_batch_that_died_before_it_was_prepared_has_an_account_of_no_files_and_another_service_none() -> None:
+    made, _ = batch(3)
+    assert outcome_of(made, []).files == Files()
+    assert outcome_of(job(), [row()]).files is None

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
+from beam_pipelines.engine.file_plan import FilePlan
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.parallel import in_parallel
 from beam_pipelines.engine.plan import Plan
@@ -28,8 +29,12 @@ def job(parallelism: int | None) -> Job:
     return Job.of(Definition.model_validate(definition))
 
 
+def told(files: int, size: int) -> FilePlan:
+    return FilePlan(files, size, broken=0, done=0, waiting=0, place="out", form="Parquet")
+
+
 def workers(parallelism: int | None, files: int, size: int, *options: str) -> tuple[str, int]:
-    plan = Plan("b", (), Guarantee("exactly-once", ()), (), "insert", "out", files=files, bytes=size)
+    plan = Plan("b", (), Guarantee("exactly-once", ()), (), "insert", "out", by_file=told(files, size))
     made = in_parallel(job(parallelism), plan, PipelineOptions(list(options)))
     direct = made.view_as(DirectOptions)
     return direct.direct_running_mode, direct.direct_num_workers
@@ -60,5 +65,5 @@ def test_a_service_of_another_kind_gets_none():
         "name": "e",
         "pipeline": {"source": {"type": "file", "path": "a.csv"}, "destination": {"type": "file", "path": "out", "format": "parquet"}},
     }
-    plan = Plan("e", (), Guarantee("exactly-once", ()), (), "insert", "out", files=9, bytes=1000 * MIB)
+    plan = Plan("e", (), Guarantee("exactly-once", ()), (), "insert", "out", by_file=told(9, 1000 * MIB))
     assert in_parallel(Job.of(Definition.model_validate(definition)), plan, None) is None

@@ -147,3 +147,11 @@ def test_rate_and_time_left_are_of_the_rows_read(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("progress", [Progress(), Progress(rows={"extract": 5}), Progress(total_rows=10)])
 def test_what_is_left_is_unknown_without_a_total_or_a_rate(progress: Progress) -> None:
     assert progress.left is None
+
+
+def test_of_files_the_time_left_is_by_bytes_for_rows_of_text_are_a_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Progress, "seconds", property(lambda _: 10.0))
+    progress = Progress({"extract": 90}, bytes=25, total_rows=100, total_bytes=100)
+    assert progress.left == 30.0
+    assert Progress({"extract": 90}, bytes=0, total_rows=100, total_bytes=100).left is None
+    assert Progress({"extract": 90}, bytes=200, total_rows=100, total_bytes=100).left == 0.0

@@ -64,3 +64,28 @@ def test_arrow_takes_its_memory_from_the_c_library_unless_the_user_chose(chosen:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**environment, **chosen})
 
     assert done.stdout.split() == [used]
+
+
+def test_threads_that_come_and_go_leave_no_memory_of_their_own():
+    """Of 32 threads that are alive at once, each with a block of its own, all take it from one of two arenas."""
+    program = """
+import ctypes, threading
+from beam_pipelines.engine.start import choose_allocator
+choose_allocator()
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+there, places = threading.Barrier(32), []
+def take():
+    there.wait()
+    places.append(library.malloc(1000))
+    there.wait()
+threads = [threading.Thread(target=take) for _ in range(32)]
+[one.start() for one in threads]
+[one.join() for one in threads]
+print(len({place >> 26 for place in places}))  # an arena begins at a multiple of 64 MiB
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+
+    assert int(done.stdout) <= 2

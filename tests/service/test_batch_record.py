@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_pipelines.batch import Batch
+from beam_pipelines.errors import PlanError
 from beam_pipelines.state.store import StateStore
 
 Desk = Any
@@ -195,3 +200,25 @@ def test_the_price_is_of_the_bytes_of_the_files_that_were_processed(desk: Desk) 
     assert Decimal(desk.ran()["charge"]["amount"]) == size
     with desk.store() as store:
         assert [charge.description for charge in store.charges()] == ["Batch Processing - 0.00 GB processed"] * 3
+
+
+def test_a_batch_inside_a_pipeline_of_the_users_gives_the_same_record(desk: Desk, tmp_path: Path) -> None:
+    define(desk)
+    size = put(desk, "a.csv", 1, 2) + put(desk, "b.csv", 3)
+    cut_off(desk, "c.csv.gz")
+    told_to = tmp_path / "record.json"
+    for expected in ((2, 3, size, 0, 0, 1, 3), (0, 0, 0, 3, 1, 0, 0)):
+        with beam.Pipeline(runner="FnApiRunner", options=PipelineOptions(list(desk.options))) as pipeline:
+            record = pipeline | Batch(desk.folder / "service.json")
+            record | beam.Map(lambda told, to: Path(to).write_text(json.dumps(told)), str(told_to))
+        given = json.loads(told_to.read_text())
+        assert totals(given) == expected
+        with desk.store() as store:
+            assert store.execution(given["runId"]).to_json() == given
+
+
+@pytest.mark.no_bundle
+def test_a_service_of_another_kind_is_refused_inside_a_pipeline(desk: Desk) -> None:
+    path = desk.etl({"table": "people"}, {"table": "people", "mode": "insert"})
+    with pytest.raises(PlanError, match=r"batch: expected one, for Batch runs it; this definition is of kind 'etl'"):
+        beam.Pipeline(runner="FnApiRunner") | Batch(path)

@@ -11,14 +11,16 @@ import sqlite3
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from beam_pipelines.cli.main import main
-from beam_pipelines.engine import shuffle
+from beam_pipelines.engine import beside, shuffle, suspects
 from beam_pipelines.engine import validate as module
 from beam_pipelines.errors import PlanError
+from beam_pipelines.rules.key import unique
 
 Desk = Any
 TWO = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
@@ -137,6 +139,35 @@ def test_which_row_of_a_value_goes_on_is_told_by_the_order_of_the_source(people:
 def test_any_number_of_shards_says_the_same(people: Desk, shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "NEAR", -1)
     monkeypatch.setattr(shuffle, "SHARDS", shards)
+    define(people, *RULES)
+    people.ran()
+    assert rejected(people) == {i: rules for i, rules in violated().items() if set(rules) - {"range"}}
+
+
+def few_hashes(batch: pa.RecordBatch, *_: Any, **__: Any) -> Any:
+    return np.arange(batch.num_rows, dtype=np.uint64) % 2 << np.uint64(63)
+
+
+@pytest.mark.parametrize("keep", ["first", "last", "none"])
+def test_keys_that_share_a_hash_are_not_taken_for_one(people: Desk, keep: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suspects.hashing, "row_hashes", few_hashes)
+    monkeypatch.setattr(unique, "row_hashes", few_hashes)
+    monkeypatch.setattr(shuffle, "SHARDS", 1)  # else keys that are alike would be in unlike shards
+    define(people, {**UNIQUE, "keep": keep})
+    people.ran()
+    assert sorted(rejected(people)) == [i for i, rules in violated(keep).items() if "once" in rules]
+
+
+@pytest.mark.parametrize("room", [0, 20_000])
+def test_batches_that_find_no_room_in_the_process_say_the_same(people: Desk, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside, "ROOM", room)
+    define(people, *RULES)
+    people.ran()
+    assert rejected(people) == {i: rules for i, rules in violated().items() if set(rules) - {"range"}}
+
+
+def test_in_one_process_no_bytes_are_made_of_rows_that_wait(people: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside, "ipc", None)  # what packs and unpacks
     define(people, *RULES)
     people.ran()
     assert rejected(people) == {i: rules for i, rules in violated().items() if set(rules) - {"range"}}

@@ -14,6 +14,7 @@ import os
 import signal
 import sqlite3
 import sys
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from types import SimpleNamespace
@@ -33,6 +34,7 @@ from beam_pipelines.state import (
     Watermark,
     this_process,
 )
+from beam_pipelines.state.record import Files
 
 START = datetime(2026, 3, 1, 9, 0, 0, tzinfo=timezone.utc)
 PRICE = SimpleNamespace(model="per-gb", rate=Decimal("1.0"), currency="USD", minimum_charge=Decimal("0.1"), additional_costs={})
@@ -69,6 +71,12 @@ def outcome(service: str = "customers", *, failures: int = 101) -> Outcome:
         watermarks=(Watermark(service, "customers", {"type": "int", "text": "41"}, "f1", 1, "r"),),
         charge=charge(PRICE, Usage(bytes=3 * 1024**3)),
     )
+
+
+def batch_outcome(service: str = "customers") -> Outcome:
+    """The same of a batch, which tells what became of files."""
+    files = Files(2, 899, 3 * 1024**3, 7, 1, 1, ({"file": "bad.csv", "error": "cut off"}, {"file": "a.csv"}, {"file": "b.csv"}))
+    return replace(outcome(service), files=files, to_read=4 * 1024**3)
 
 
 def clock() -> datetime:
@@ -118,7 +126,7 @@ def _die_at(url: str, run: str, number: int | None) -> None:
 
         event.listen(store._database.engine, "before_cursor_execute", at_statement)
         event.listen(store._database.engine, "commit", at_commit)
-        store.finish(run, outcome(run))
+        store.finish(run, batch_outcome(run))
         if number == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         os._exit(0)

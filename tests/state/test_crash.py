@@ -22,7 +22,15 @@ def trace(store: StateStore, run: str) -> dict[str, Any]:
         "steps": [one.phase for one in store.steps(run)],
         "quality": [(one.step, one.total, one.failed, one.status) for one in store.quality_history(run)],
         "requests": [one.status for one in store.requests(run)],
+        "files": files_of(store, run),
     }
+
+
+def files_of(store: StateStore, run: str) -> tuple[Any, ...] | None:
+    execution = store.execution(run)
+    assert execution is not None
+    files = execution.files
+    return None if files is None else (files.processed, files.failed, *(file["file"] for file in files.told or ()))
 
 
 BEGUN = {
@@ -35,6 +43,7 @@ BEGUN = {
     "steps": [],
     "quality": [],
     "requests": ["created"],
+    "files": None,
 }
 
 
@@ -49,7 +58,13 @@ def ended(charge: Any) -> dict[str, Any]:
         "steps": ["extract", "transform", "load"],
         "quality": [("check", 899, 9, "success")],
         "requests": ["delivered"],
+        "files": None,
     }
+
+
+def ended_batch(charge: Any) -> dict[str, Any]:
+    told = ["ServiceRequest.created", "PipelineProgress.updated", "ServiceResult.deliver", "Payment.charge", "Alert.create"]
+    return {**ended(charge), "events": list(enumerate(told, 1)), "files": (2, 1, "bad.csv", "a.csv", "b.csv")}
 
 
 def test_a_process_killed_at_any_statement_of_finish_leaves_all_or_nothing(
@@ -65,10 +80,10 @@ def test_a_process_killed_at_any_statement_of_finish_leaves_all_or_nothing(
         found = store.execution(run)
         assert found, point
         assert found.status == ("success" if done else "running"), point
-        assert trace(store, run) == (ended(charge) if done else BEGUN), point
-        assert store.finish(run, processes.outcome(run)) is not done, point
-        assert store.finish(run, processes.outcome(run)) is False, point
-        assert trace(store, run) == ended(charge), point
+        assert trace(store, run) == (ended_batch(charge) if done else BEGUN), point
+        assert store.finish(run, processes.batch_outcome(run)) is not done, point
+        assert store.finish(run, processes.batch_outcome(run)) is False, point
+        assert trace(store, run) == ended_batch(charge), point
 
 
 def test_of_two_processes_that_finish_a_run_at_once_one_does(

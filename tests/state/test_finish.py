@@ -310,3 +310,37 @@ def test_an_incident_does_not_silence_the_alert_of_failures(store: StateStore, c
     run_with(store, clock, "r3", 60)
     clock.pass_(minutes=6)  # r1's alert is more than an hour ago, the incident is not
     assert run_with(store, clock, "r4", 60)[-1] == "Pipeline Customer Data ETL has 120 failures in last hour"
+
+
+def test_the_files_of_a_batch_are_recorded_once_and_told_with_the_run_alone(store: StateStore, processes: ModuleType) -> None:
+    store.begin(processes.execution("r1"))
+    outcome = processes.batch_outcome()
+    assert store.finish("r1", outcome)
+    assert store.finish("r1", outcome) is False
+    found = store.execution("r1")
+    assert found is not None
+    assert found.files == outcome.files
+    (listed,) = store.executions()
+    assert listed.files is not None
+    assert (listed.files.told, replace(listed.files, told=outcome.files.told)) == (None, outcome.files)
+    progress, deliver = (
+        event.data for event in store.events(run="r1") if event.type in ("PipelineProgress.updated", "ServiceResult.deliver")
+    )
+    whole = 4 * 1024**3
+    assert progress == {
+        "requestId": "q-7",
+        "phase": "commit",
+        "status": "completed",
+        "recordCount": 1000,
+        "processedBytes": whole,
+        "totalBytes": whole,
+        "progress": 1.0,
+    }
+    told = {"filesProcessed": 2, "totalRecords": 899, "totalBytes": 3 * 1024**3}
+    assert told.items() <= deliver["outputs"].items()
+
+
+def test_a_batch_that_failed_is_not_told_to_be_all_done(store: StateStore, processes: ModuleType) -> None:
+    store.begin(processes.execution("r1"))
+    assert store.finish("r1", replace(processes.batch_outcome(), status="failed"))
+    assert [event.type for event in store.events(run="r1") if event.type == "PipelineProgress.updated"] == []

@@ -63,6 +63,17 @@ class WholeFiles(ABC):
         self._broken = {} if tolerant else None
         self.known = known
 
+    def choose_first(self, count: int | None = None) -> int:
+        """Read the first so many files by name alone (None: all), and none that cannot be read; gives how many files there are."""
+        there = self.stored()
+        self.choose(there[:count], tolerant=True, known=None)
+        return len(there)
+
+    @property
+    def broken(self) -> int:
+        """Chosen files that cannot be read, as far as they were looked at."""
+        return len(self._broken or ())
+
     def stored(self) -> list[Stored]:
         """The files that are there now, or that were chosen."""
         if self._chosen is None:

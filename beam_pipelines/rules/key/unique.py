@@ -18,7 +18,7 @@ from beam_pipelines.rules.field import Field, found
 from beam_pipelines.rules.judgement import Finding, Judgement, Positions
 from beam_pipelines.spec.rule.unique import Unique
 
-__all__ = ["Repeats", "UniqueKey", "repeated", "repeats"]
+__all__ = ["Repeats", "UniqueKey", "repeated", "repeats", "suspects"]
 
 
 class UniqueKey:
@@ -83,7 +83,7 @@ def repeats(columns: Sequence[Sequence[pa.Array]], keep: Literal["first", "last"
         keep: Which row of a key does not violate.
     """
     none = Repeats(np.zeros(0, dtype=np.int64))
-    rows = _suspects(_hashes(columns))
+    rows = suspects(_hashes(columns))
     if not len(rows):
         return none
     columns = [_picked(parts, rows) for parts in columns]
@@ -134,8 +134,8 @@ def _hashes(columns: Sequence[Sequence[pa.Array]]) -> Words:
     return np.concatenate([np.zeros(0, dtype=np.uint64), *(row_hashes(batch, names, one_type=True) for batch in batches)])
 
 
-def _suspects(hashes: Words) -> Positions:
-    """Return the rows whose hash is not theirs alone: only these are looked at by value, which takes more time and memory."""
+def suspects(hashes: Words) -> Positions:
+    """Return the rows whose hash is not theirs alone, ascending: only these are looked at by value, which takes more time and memory."""
     bits = min(max(len(hashes), 1).bit_length() + 2, 24)
     buckets = (hashes >> np.uint64(64 - bits)).view(np.int64)
     rows = np.flatnonzero((np.bincount(buckets, minlength=1 << bits) > 1)[buckets])
