@@ -148,7 +148,7 @@ def test_a_run_that_was_given_up_as_lost_is_refused_when_it_wakes_before_its_suc
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("woken", [True, False])
 @pytest.mark.parametrize("kind", ["hang-before", "hang-after"])
-@pytest.mark.parametrize("path", ["full", "increment"])
+@pytest.mark.parametrize("path", ["full", "increment", "replace"])
 @pytest.mark.parametrize("system", list(PATCHES))
 def test_a_run_paused_at_any_call_after_prepare(drills: Any, system: str, path: str, kind: Kind, woken: bool) -> None:
     made = drills(system, path, 4)
