@@ -44,6 +44,8 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
+# The tests start hundreds of processes, and each would compile the package anew, and every worker the tests.
+unit soak: export PYTHONDONTWRITEBYTECODE =
 unit: $(VENV)/.test chromium
 	$(BIN)/python -m pytest -m "not soak" -n auto --maxprocesses 4 --dist worksteal
 

@@ -13,6 +13,7 @@ asks for them, and neither class can be pickled or shown.
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import os
 import re
@@ -278,6 +279,11 @@ def _read(file: Path) -> dict[str, Marked]:
     except (OSError, UnicodeDecodeError) as bad:
         reason = bad.strerror if isinstance(bad, OSError) else "it is not UTF-8 text"
         raise SpecError(f"cannot read the connections file {str(file)!r}: {reason}", code="spec-unreadable") from bad
+    return _understood(text, file)
+
+
+@functools.lru_cache(maxsize=8)  # every part of a run that opens a connection asks for the file, a dozen times in all
+def _understood(text: str, file: Path) -> dict[str, Marked]:
     root = parse(text, str(file), code="connection-invalid")
     if root.value is None:
         return {}

@@ -11,9 +11,7 @@ The idea of enumerating rather than sampling is that of FoundationDB's and Tiger
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
-import multiprocessing
 import os
 import queue
 import signal
@@ -25,11 +23,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from multiprocessing.connection import wait as ready
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any, Literal, Protocol, TypeVar
 
+from beam_pipelines.testing import forked
 from beam_pipelines.testing.rooms import caller
 from beam_pipelines.testing.seams import wrapped
 
@@ -45,16 +43,20 @@ __all__ = [
     "changes",
     "explore",
     "installed",
+    "once",
     "recovers",
     "start",
     "strikes",
+    "verb",
 ]
 
 Kind = Literal["die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after", "die-within", "die-later"]
 KINDS: tuple[Kind, ...] = ("die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after")
 _UNORDERED = ("progress", "lease", "waits")  # threads whose calls come by the clock: nothing depends on them
-_HARMLESS = {"SELECT", "SET", "SHOW", "connect", "set_autocommit", "enter"}  # of PostgreSQL, whose files are not watched
-_starting = threading.Lock()
+# Of PostgreSQL, whose files are not watched. The second line ends what is undone, or let go, for one that is dead as well.
+_HARMLESS = {"SELECT", "SET", "SHOW", "connect", "set_autocommit", "enter", "", "nothing"}
+_HARMLESS |= {"rollback", "close", "CLOSE", "exit"}
+_DURABLE = {"commit", "COMMIT", "replace"}
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,24 @@ def changes(call: str, traced: Ended) -> bool:
     """
     driver, _, name = call.partition(":")[2].partition("#")[0].partition("@")[0].partition(".")
     return name not in _HARMLESS and not name.startswith("fetch") if driver in ("postgres", "adbc") else call in traced.effects
+
+
+def verb(call: str) -> str:
+    """What a call asks of its driver."""
+    return call.partition("#")[0].partition("@")[0].rpartition(".")[2]
+
+
+def once(calls: Iterable[str], *draw: str) -> list[str]:
+    """One of the calls that differ in nothing but their number, and all that make something durable.
+
+    Args:
+        calls: Their names.
+        draw: What the choice is drawn by, so that elsewhere it is another one; it is the same in each run of the tests.
+    """
+    alike: dict[str, list[str]] = {}
+    for call in calls:
+        alike.setdefault(call if verb(call) in _DURABLE else call.partition("#")[0], []).append(call)
+    return [same[zlib.crc32("\n".join((*draw, kind)).encode()) % len(same)] for kind, same in alike.items()]
 
 
 @dataclass
@@ -355,10 +375,7 @@ class Child:
 
     def _code(self, seconds: float = 0.0) -> int | None:
         """Its exit code, None while it goes on for `seconds`."""
-        ready([self._process.sentinel], seconds)
-        with _starting:  # an exit code can be read once, and who starts a process reads those of all others
-            code: int | None = self._process.exitcode
-        return code
+        return forked.code_of(self._process, seconds)
 
 
 def start(
@@ -373,32 +390,10 @@ def start(
         watched: Folder in which every change must be some call's.
         run: Arguments of `Service.run`, and `state` and `connections` of `Service.load`.
     """
-    context = _context()
-    with _starting:
-        ours, theirs = context.Pipe()
-        arguments = (str(definition), fault, theirs, dict(patches or {}), watched, run)
-        process = context.Process(target=_run, args=arguments, daemon=True)
-        with _nameless_program():
-            process.start()
-        theirs.close()
+    ours, theirs = forked.context().Pipe()
+    process = forked.start(_run, str(definition), fault, theirs, dict(patches or {}), watched, run)
+    theirs.close()
     return Child(process, ours)
-
-
-@contextmanager
-def _nameless_program() -> Iterator[None]:
-    """Keep children from importing this program's main module again, which they have no use for: for pytest it takes longer than a run."""
-    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-@functools.cache
-def _context() -> Any:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["beam_pipelines.testing.preload"])
-    return context
 
 
 def _run(

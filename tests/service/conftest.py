@@ -27,6 +27,7 @@ import pytest
 
 from beam_pipelines.etl.service import Service
 from beam_pipelines.state.store import StateStore
+from beam_pipelines.testing.commands import carry_out
 
 REPEATED = "--direct_runner_bundle_repeat=1"
 
@@ -80,8 +81,13 @@ class Desk:
         record: dict[str, Any] = result.to_json()
         return record
 
-    def command(self, *arguments: str, environment: dict[str, str] | None = None, **process: Any) -> subprocess.CompletedProcess[str]:
-        """The command line, as a user gives it, in a process of its own."""
+    def command(self, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """The command line, as a user gives it, in a process of its own, which has imported everything already."""
+        words, environ = (*arguments, *self.options), {**os.environ, **(environment or {})}
+        return carry_out("beam_pipelines.etl", *words, folder=self.folder, environ=environ, seconds=240)
+
+    def program(self, *arguments: str, environment: dict[str, str] | None = None, **process: Any) -> subprocess.CompletedProcess[str]:
+        """The same, by an interpreter of its own."""
         return subprocess.run(
             [sys.executable, "-m", "beam_pipelines.etl", *arguments, *self.options],
             cwd=self.folder,

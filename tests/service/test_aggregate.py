@@ -156,6 +156,7 @@ ORDER = [
 ]
 
 
+@pytest.mark.long
 def test_on_two_processes(desk: Desk) -> None:
     desk.sqlite("source.db", *PEOPLE)
     define(desk, {"table": "people"}, STEPS)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_pipelines.testing.buckets import BucketServer, Proxy
+from beam_pipelines.testing.commands import carry_out
 
 Desk = Any
 
@@ -54,15 +56,8 @@ FILES = {"parquet": parquet, "csv": csv, "jsonl.gz": jsonl, "json": array, "avro
 
 
 def command(desk: Desk, *words: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from beam_pipelines.cli.main import main; raise SystemExit(main())", *words],
-        cwd=desk.folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    script = str(Path(sys.executable).with_name("beam-pipelines"))
+    return carry_out(script, *words, folder=desk.folder, environ={**os.environ, **environment}, seconds=240)
 
 
 def define(desk: Desk, server: BucketServer, bucket: str, pattern: str, **more: Any) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import builtins
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -40,25 +41,54 @@ class Changed:
         )
 
 
+TARGETS = {"duckdb": "target.duckdb", "sqlite": "target.db"}
+
+
+@pytest.fixture(scope="module")
+def first_loads(tmp_path_factory: pytest.TempPathFactory, postgres_server: Any) -> Iterator[Callable[[Desk, str], Desk]]:
+    """The same desk after its first load into a kind of target: made once, with every bundle once and twice, and copied by each test."""
+    made: dict[tuple[str, tuple[str, ...]], Desk] = {}
+
+    def make(desk: Desk, system: str) -> Desk:
+        key = system, desk.options
+        if key not in made:
+            first = replace(desk, folder=tmp_path_factory.mktemp("first"), connections={})
+            if system == "postgresql":
+                database = f"first_{uuid.uuid4().hex[:12]}"
+                desk.postgres(postgres_server.url(), f"CREATE DATABASE {database}")
+            first.connect(source="source.db", target=TARGETS.get(system) or postgres_server.url(database))
+            first.sqlite(
+                "source.db",
+                "CREATE TABLE c (id INTEGER PRIMARY KEY, name TEXT, n INTEGER, updated_at TIMESTAMP)",
+                "INSERT INTO c SELECT value, 'n' || value, value, datetime('now', '-1000 seconds') FROM json_each('[1,2,3,4,5]')",
+            )
+            first.etl({"query": "SELECT * FROM c WHERE updated_at > ?", "incremental": True}, {"table": "c", "mode": "upsert"})
+            first.ran()
+            made[key] = first
+        return made[key]
+
+    yield make
+    for (system, _), first in made.items():
+        if system == "postgresql":
+            first.postgres(postgres_server.url(), f"DROP DATABASE {first.connections['target'].rpartition('/')[2]} WITH (FORCE)")
+
+
 @pytest.fixture(params=["duckdb", "postgresql", "sqlite"])
-def loaded(request: pytest.FixtureRequest, desk: Desk) -> Changed:
-    desk.sqlite(
-        "source.db",
-        "CREATE TABLE c (id INTEGER PRIMARY KEY, name TEXT, n INTEGER, updated_at TIMESTAMP)",
-        "INSERT INTO c SELECT value, 'n' || value, value, datetime('now', '-1000 seconds') FROM json_each('[1,2,3,4,5]')",
-    )
-    desk.etl({"query": "SELECT * FROM c WHERE updated_at > ?", "incremental": True}, {"table": "c", "mode": "upsert"})
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_database")
-        desk.connect(target=url)
-        made = Changed(desk, lambda *sql: desk.postgres(url, *sql))
-    elif request.param == "sqlite":
-        desk.connect(target="target.db")
-        made = Changed(desk, lambda *sql: desk.sqlite("target.db", *sql))
-    else:
-        made = Changed(desk, lambda *sql: desk.duckdb("target.duckdb", *sql))
-    desk.ran()
-    return made
+def loaded(request: pytest.FixtureRequest, desk: Desk, first_loads: Callable[[Desk, str], Desk], postgres_server: Any) -> Iterator[Changed]:
+    system, first = request.param, first_loads(desk, request.param)
+    shutil.copytree(first.folder, desk.folder, dirs_exist_ok=True)
+    if system != "postgresql":
+        file = TARGETS[system]
+        desk.connect(target=file)
+        yield Changed(desk, lambda *sql: getattr(desk, system)(file, *sql))
+        return
+    admin, database = postgres_server.url(), f"t_{uuid.uuid4().hex[:12]}"
+    like = first.connections["target"].rpartition("/")[2]
+    desk.postgres(admin, f"CREATE DATABASE {database} TEMPLATE {like} STRATEGY file_copy")
+    url = postgres_server.url(database)
+    desk.connect(target=url)
+    yield Changed(desk, lambda *sql: desk.postgres(url, *sql))
+    desk.postgres(admin, f"DROP DATABASE {database} WITH (FORCE)")
 
 
 AFTER = [(1, "changed"), (2, "changed"), (3, "n3"), (4, "n4"), (5, "n5"), (6, "n6")]

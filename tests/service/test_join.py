@@ -148,6 +148,7 @@ def test_an_empty_side(people: Desk, how: str, empty: str) -> None:
     assert joined(people, how) == expected(how, [] if empty == "people" else PEOPLE, [] if empty == "countries" else COUNTRIES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["inner", "full", "anti"])
 def test_two_workers_give_the_same(desk: Desk, how: str) -> None:
     fill(desk)

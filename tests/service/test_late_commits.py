@@ -134,6 +134,7 @@ def marks_rise(desk: Desk) -> None:
     assert len(marks) >= len(rows) - 1
 
 
+@pytest.mark.long
 def test_twenty_runs_of_mode_insert_lose_nothing_and_double_nothing(orders: Desk) -> None:
     orders.postgres(orders.connections["source"], TABLE.format(type="timestamptz"))
     orders.etl({"query": "SELECT * FROM orders WHERE updated_at > ?", "incremental": True}, {"table": "orders", "mode": "insert"})
@@ -196,6 +197,7 @@ def test_a_column_that_keeps_whole_seconds_loses_nothing(orders: Desk) -> None:
     assert same(orders, duckdb_of(orders)) == writers.commits
 
 
+@pytest.mark.long
 def test_numbers_that_commit_out_of_order_lose_nothing(orders: Desk) -> None:
     orders.postgres(orders.connections["source"], TABLE.format(type="timestamptz"))
     orders.etl({"table": "orders", "cursor": {"column": "id", "kind": "sequence"}}, {"table": "orders", "mode": "insert"})

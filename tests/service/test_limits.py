@@ -96,7 +96,7 @@ def many(desk: Desk) -> None:
 def test_a_disk_that_fills_up_while_staging_costs_the_run_and_nothing_else(desk: Desk, target: str) -> None:
     many(desk)
     desk.connect(target=target)
-    done = desk.command("--service", "service.json", "--output", "json", preexec_fn=with_file_limit(2 << 20))
+    done = desk.program("--service", "service.json", "--output", "json", preexec_fn=with_file_limit(2 << 20))
     assert done.returncode == 1
     record = json.loads(done.stdout)
     assert (record["status"], record["errorCode"], record["metrics"]["recordsLoaded"]) == ("failed", "stage-failed", 0)
@@ -119,7 +119,7 @@ def test_a_disk_that_fills_up_during_the_commit_leaves_the_target_as_it_was(desk
         " INSERT INTO other SELECT hex(randomblob(30)) FROM n",
     )
     limit = (desk.folder / "target.db").stat().st_size + 200_000
-    done = desk.command("--service", "service.json", "--output", "json", preexec_fn=with_file_limit(limit))
+    done = desk.program("--service", "service.json", "--output", "json", preexec_fn=with_file_limit(limit))
     assert done.returncode == 1
     assert json.loads(done.stdout)["errorCode"] == "commit-failed"
     assert desk.sqlite("target.db", "SELECT count(*) FROM sqlite_master WHERE name = 't'") == [(0,)]

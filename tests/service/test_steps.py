@@ -317,7 +317,7 @@ def test_an_increment_through_a_simple_filter_does_not_load_the_engine_again(des
     first = desk.command("--service", "service.json")
     desk.sqlite("source.db", "INSERT INTO people VALUES (101, 'Ann', 17, '', ''), (102, 'Ben', 18, '', '')")
 
-    again = desk.command("--service", "service.json", environment={"PYTHONPATH": without_duckdb(desk.folder)})
+    again = desk.program("--service", "service.json", environment={"PYTHONPATH": without_duckdb(desk.folder)})
 
     assert (first.returncode, again.returncode) == (0, 0), again.stderr
     assert desk.sqlite("target.db", "SELECT count(*), max(id) FROM people") == [(84, 102)]
@@ -338,7 +338,7 @@ def test_the_condition_of_an_aggregate_does_not_load_the_engine_again(desk: Desk
     first = desk.command("--service", "service.json")
     desk.sqlite("source.db", "INSERT INTO people VALUES (101, 'Ann', 50, '', ''), (102, 'Ann', 40, '', ''), (103, 'Ben', 89, '', '')")
 
-    again = desk.command("--service", "service.json", environment={"PYTHONPATH": without_duckdb(desk.folder)})
+    again = desk.program("--service", "service.json", environment={"PYTHONPATH": without_duckdb(desk.folder)})
 
     assert (first.returncode, again.returncode) == (0, 0), again.stderr
     assert desk.sqlite("target.db", "SELECT name, sum_age FROM sums WHERE name NOT LIKE 'Person%'") == [("Ann", 90)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from beam_pipelines.testing import faults
-from beam_pipelines.testing.faults import Always, Child, Fault, can_fail, explore
+from beam_pipelines.testing.faults import Always, Child, Fault, can_fail, explore, once
 
 
 class Nothing:
@@ -46,6 +46,19 @@ def test_every_fault_is_tried_once_and_what_is_broken_is_named() -> None:
 )
 def test_letting_go_of_a_connection_cannot_fail(point: str, fails: bool) -> None:
     assert can_fail(point) is fails
+
+
+def test_of_calls_that_are_alike_one_is_taken_by_a_draw_that_stays_and_of_commits_all() -> None:
+    reads = [f"state.finish:sqlite.SELECT#{number}" for number in range(9)]
+    others = ["state.begin:sqlite.SELECT#0", "state.finish:sqlite.SELECT@stage#0"]
+    durable = ["state.finish:sqlite.commit#0", "state.finish:sqlite.commit#1", "staging.finish:file.replace@stage#0"]
+    drawn = {one for draw in "abcdefgh" for one in once([*reads, *others, *durable], draw)}
+    assert drawn > {*others, *durable}
+    assert len(drawn & {*reads}) > 1
+    for draw in "abc":
+        (one,) = {*once([*reads, *others, *durable], draw)} - {*others, *durable}
+        assert one in reads
+        assert once([*reads, *durable], draw) == [one, *durable]
 
 
 def test_what_changes_outside_of_calls_is_noticed(tmp_path: Path) -> None:

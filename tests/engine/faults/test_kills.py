@@ -23,10 +23,13 @@ def is_commit(call: str) -> bool:
 
 
 def killed_at_each_commit(make: Callable[..., list[Any]], system: str, times: int) -> int:
-    """Kill a run within each of its commit points so many times, each time with other data, in turn a first load and an increment."""
+    """Kill a run within each of its commit points so many times, each time with other data, in turn a first load and an increment.
+
+    The one system begins with the one, the other with the other.
+    """
     chance, killed = random.Random(20), 0
     for time in range(times):
-        made = make(system, ("full", "increment")[time % 2], first=1 + 1000 * time)
+        made = make(system, ("full", "increment")[(time + SYSTEMS.index(system)) % 2], first=1 + 1000 * time)
         points = filter(is_commit, made[0].trace().calls)
         faults = [Fault(point, "die-within", chance.uniform(0, LONGEST)) for point in points]
         broken = explore(made, faults)
@@ -39,7 +42,7 @@ def killed_at_each_commit(make: Callable[..., list[Any]], system: str, times: in
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_kill_9_within_every_commit_point(drills: Any, system: str) -> None:
-    assert killed_at_each_commit(drills, system, times=2) > 20
+    assert killed_at_each_commit(drills, system, times=1) > 10
 
 
 @pytest.mark.soak

@@ -1,8 +1,9 @@
 """Every point of every path, one at a time: the run dies there, or the call fails, and the next run makes all of it right.
 
-`make test` lets the run die at each call to targets, ledgers and staging that changes anything, in every world and path; at those to state
-store and dead letters, which are the same everywhere, in first loads and in increments of two worlds. It lets each other call fail in first
-loads (those to source and state store in one world), and everywhere a part of the rest. `make soak` does everything at every call.
+`make test` lets the run die at calls to targets and ledgers that change anything, in every world and path; at those to staging, state
+store and dead letters, which a path has little to do with, in first loads and in increments of two worlds. It lets other calls fail in
+first loads (those to source and state store in one world), and everywhere a part of the rest. Of calls that are alike but for their
+number it takes one, unless they make something durable. `make soak` does everything at every call.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.testing.faults import KINDS, Ended, Fault, Kind, can_fail, changes
+from beam_pipelines.testing.faults import KINDS, Ended, Fault, Kind, can_fail, changes, once
 
 WORLDS = [
     (system, path)
@@ -26,9 +27,11 @@ OURS = ("duckdb", "postgresql")
 
 def dies(system: str, path: str, call: str) -> bool:
     """Whether the run dies at each such call that changes anything, not only at a part of them."""
-    shared = call.startswith(("state.", "letters.", "source."))
+    shared = call.startswith(("state.", "letters.", "source.", "staging."))
     if path == "full-with-server-state":
         return call.startswith("state.")
+    if path == "bulk-copy" and call.startswith("staging."):
+        return True
     return not shared or path == "full" or (path == "increment" and system in OURS)
 
 
@@ -46,18 +49,16 @@ def chance(*of: str) -> int:
 def points(system: str, path: str, traced: Ended) -> list[Fault]:
     """What `make test` does to a path."""
     chosen = [Fault(traced.calls[0], "die-before")]
-    for call in traced.calls:
-        kinds: tuple[Kind, ...] = ("fail-before", "fail-after")
+    kinds: tuple[Kind, ...] = ("fail-before", "fail-after")
+    for call in once((call for call in traced.calls if changes(call, traced)), system, path):
         dice = chance(system, path, call)
-        part = dice % PART == 0
-        if changes(call, traced):
-            if dies(system, path, call) or part:
-                chosen.append(Fault(call, "die-after"))
-            if is_commit(call) and dice % 2:
-                chosen.append(Fault(call, "fail-after"))
-        elif can_fail(call) and (fails(system, path, call) or part):
-            chosen.append(Fault(call, kinds[chance(call) % 2]))
-    return chosen
+        if dies(system, path, call) or dice % PART == 0:
+            chosen.append(Fault(call, "die-after"))
+        if is_commit(call) and dice % 2:
+            chosen.append(Fault(call, "fail-after"))
+    others = once((call for call in traced.calls if can_fail(call) and not changes(call, traced)), system, path)
+    failing = [call for call in others if fails(system, path, call) or chance(system, path, call) % PART == 0]
+    return chosen + [Fault(call, kinds[chance(call) % 2]) for call in failing]
 
 
 def is_commit(call: str) -> bool:
