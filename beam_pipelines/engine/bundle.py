@@ -44,7 +44,7 @@ class LetterBox:
         self._target, self._service, self._run = target, service, run
         self._stager: Stager | None = None
         self._codes: dict[str, int] = {}
-        self._sources: dict[str, int] = {}
+        self._sources: dict[str, dict[str, int]] = {}
 
     def add(self, letters: pa.RecordBatch, sources: Sequence[str] = ()) -> None:
         """Stage letters in the schema `columnar.dead.SCHEMA`.
@@ -57,10 +57,12 @@ class LetterBox:
             name = str(StagingName.of(self._service, self._run, new_attempt()))
             self._stager = self._target.stager(name, dead.SCHEMA, 0)
         self._stager.write(letters)
-        for code in letters.column("code").to_pylist():
+        codes = letters.column("code").to_pylist()
+        for code in codes:
             self._codes[code] = self._codes.get(code, 0) + 1
-        for source in sources:
-            self._sources[source] = self._sources.get(source, 0) + 1
+        for source, code in zip(sources, codes, strict=bool(sources)):
+            counts = self._sources.setdefault(source, {})
+            counts[code] = counts.get(code, 0) + 1
 
     @property
     def count(self) -> int:

@@ -24,7 +24,7 @@ from beam_pipelines.io import keepers
 from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import LoadCounts, Tally
-from beam_pipelines.runs.file import unbilled
+from beam_pipelines.runs.file import of_no_account, unbilled
 from beam_pipelines.runs.window import Window
 
 __all__ = ["Commit", "commit_loads"]
@@ -79,10 +79,10 @@ def commit_loads(
 
 
 def _paid(window: Window, tally: Tally) -> Tally:
-    """What is paid for: of a file that cannot be read, none of its parts."""
+    """What is paid for and judged: of a file that cannot be read, none of its parts."""
     if not any(file.error for file in tally.files):
         return tally
-    return replace(tally, bytes=tally.bytes - unbilled(window, tally))
+    return replace(tally, bytes=tally.bytes - unbilled(window, tally), no_account=of_no_account(window, tally))
 
 
 class Commit(beam.PTransform):

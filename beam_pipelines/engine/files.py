@@ -91,14 +91,17 @@ def choose(job: Job, context: RunContext, source: Source, target: Target, load: 
         )
     there = _there(files, known)
     label = files.place.label
-    new = [file for file in there if context.full_refresh or not _is_done(file, known.get(label(file)))]
+    reading = job.reading
+    new = [file for file in there if context.full_refresh or not _is_done(file, known.get(label(file)), reading)]
     before = head.schemas.get(SOURCE, head.schemas.get("")) if head.fingerprint == mark and not context.full_refresh else None
     files.choose(new, tolerant=job.goes_on, known=schema_from_text(before) if before else None)
     for file in _held(job, files, new, known) if not context.full_refresh else ():
         files.leave_out(file, _CHANGED)
     if job.shard_size is None:
+        names = {label(file) for file in there}
+        present = {name: done for name, done in known.items() if name in names}
         outputs = _outputs(job, files, into, load, new)
-        _check_names(files, into, load, {file: output for file, output in outputs.items() if output}, known)
+        _check_names(files, into, load, {file: output for file, output in outputs.items() if output}, present)
         _check_taken(context, into, load, list(filter(None, outputs.values())), known)
     else:
         outputs = dict.fromkeys(new, shards_of(context.run, into.form.ending))
@@ -130,8 +133,10 @@ def _there(files: WholeFiles, known: Mapping[str, FileDone]) -> list[Stored]:
         return []  # all that was there is done with, and was taken away
 
 
-def _is_done(file: Stored, known: FileDone | None) -> bool:
-    return known is not None and (known.size, known.tag) == (file.size, file.tag)
+def _is_done(file: Stored, known: FileDone | None, options: str) -> bool:
+    """Whether there is nothing to do: one that could not be read is tried again when it is to be read otherwise."""
+    same = known is not None and (known.size, known.tag) == (file.size, file.tag)
+    return same and known is not None and (not known.error or known.options == options)
 
 
 def _held(job: Job, files: WholeFiles, new: Sequence[Stored], known: Mapping[str, FileDone]) -> list[Stored]:

@@ -131,6 +131,13 @@ class Job:
         return size
 
     @property
+    def reading(self) -> str:
+        """A digest of how files are read: the source as declared, what a row may be like, and the release."""
+        source = self.definition.source.model_dump(mode="json", by_alias=True)
+        text = json.dumps([source, self.definition.max_cell_bytes, __version__], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
     def goes_on(self) -> bool:
         """Whether a file that cannot be read becomes a dead letter; else it stops the run."""
         batch = self.definition.batch

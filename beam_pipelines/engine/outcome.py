@@ -255,7 +255,7 @@ def _charge(job: Job, counts: Sequence[LoadCounts]) -> Charge | None:
             metered[step.step] = metered.get(step.step, 0) + step.records_out
     used = Usage(
         bytes=sum(one.tally.bytes for one in counts),
-        records=sum(one.tally.read for one in counts),
+        records=sum(one.tally.read - one.tally.no_account[0] for one in counts),
         step_rows=metered,
         step_types={step.id: step.type for step in job.definition.steps},
     )

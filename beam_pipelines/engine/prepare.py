@@ -87,6 +87,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         started_at=context.started_at,
         full=low is None,
         by_file=job.by_file,
+        options=job.reading if job.by_file else "",
         skipped=chosen.done if chosen is not None else 0,
         waiting=chosen.waiting if chosen is not None else 0,
     )
@@ -139,6 +140,7 @@ def _without_files(job: Job, context: RunContext, head: Standing, table: str, lo
         started_at=context.started_at,
         schemas={"": nothing, TARGET: nothing, **head.schemas},
         by_file=True,
+        options=job.reading,
         skipped=chosen.done,
         waiting=chosen.waiting,
     )

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import orjson
 import pyarrow as pa
 
 from beam_pipelines.engine.aside import blocks
@@ -57,11 +58,12 @@ class PutAside:
             FatalError: Staging is gone (`staging-lost`), and not `missing_ok`.
         """
         for aside, row in self.asides:
-            found, numbers = 0, Numbers.of(row)
+            found, numbers, failed = 0, Numbers.of(row), _failed(row)
             try:
                 for packed in self.target.read_staged(aside.staged):
                     for block in blocks(packed):
                         found += block.num_rows
+                        block = _without(block, failed) if failed else block
                         yield block if numbers is None else _numbered(block, numbers)
             except BeamPipelinesError as gone:
                 if not self.missing_ok or gone.code not in _GONE:
@@ -73,12 +75,28 @@ class PutAside:
                 _LOG.error("%d of %s are lost, though the run's record counts them", aside.rows - found, self.output.what)
 
 
-def _numbered(block: pa.RecordBatch, numbers: Numbers) -> pa.RecordBatch:
-    """Rows with the numbers that those of their origins have in their files: the columns of `rules.aside`."""
+def _failed(row: LedgerRow) -> set[str]:
+    """Files of which nothing is loaded, for they cannot be read: their rows come again once they are mended."""
+    return {file.name for file in row.counts.merged.files if file.error} if row.counts else set()
+
+
+def _without(block: pa.RecordBatch, files: set[str]) -> pa.RecordBatch:
+    """The rows of a block that are of none of some files."""
+    origins = [orjson.loads(text or "{}") for text in block.column(_origin_of(block)).to_pylist()]
+    return block.filter(pa.array([origin.get("source") not in files for origin in origins], pa.bool_()))
+
+
+def _origin_of(block: pa.RecordBatch) -> int:
     from beam_pipelines.rules.aside import ORIGIN, VIOLATIONS
 
-    violations = block.schema.names == VIOLATIONS.names
-    at = block.schema.get_field_index("origin" if violations else ORIGIN)
+    return int(block.schema.get_field_index("origin" if block.schema.names == VIOLATIONS.names else ORIGIN))
+
+
+def _numbered(block: pa.RecordBatch, numbers: Numbers) -> pa.RecordBatch:
+    """Rows with the numbers that those of their origins have in their files: the columns of `rules.aside`."""
+    from beam_pipelines.rules.aside import VIOLATIONS
+
+    violations, at = block.schema.names == VIOLATIONS.names, _origin_of(block)
     block = block.set_column(at, block.schema.field(at), numbers.texts(block.column(at)))
     if not violations:
         return block

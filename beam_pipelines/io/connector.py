@@ -226,10 +226,12 @@ class Policy:
             dead: Rows that died, those included that the target refused.
         """
         # A rule that cannot be held against a row is an error, though the row is told as rejected.
-        exceeded = self.budget.exceeded(tally.budgeted, dead + tally.rule_errors)
+        exceeded = self.budget.exceeded(tally.budgeted, dead + tally.rule_errors - tally.no_account[1])
         if exceeded and self.budget.fail:
             return Verdict("budget-exceeded", f"{exceeded}; nothing is loaded, see the dead letters of this run")
         warnings = [exceeded] if exceeded else []
+        if tally.files and all(file.error for file in tally.files):
+            warnings.append(f"none of the {len(tally.files)} new files can be read, see the dead letters of this run")
         broken = list(self._broken(tally))
         warnings += [said for severity, said in broken if severity == "warning"]
         if any(severity == "error" for severity, _ in broken):

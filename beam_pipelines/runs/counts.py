@@ -70,6 +70,7 @@ class Tally:
         read_seconds: Sum over workers.
         stage_seconds: Sum over workers.
         files: What was read of each range, of services whose unit is the file.
+        no_account: Of rows read, and of rows that failed, those of files that cannot be read.
         counted: Of ranges that are parts of a file: index, and lines or rows.
     """
 
@@ -86,6 +87,7 @@ class Tally:
     read_seconds: float = 0.0
     stage_seconds: float = 0.0
     files: tuple[FileFact, ...] = ()
+    no_account: tuple[int, int] = (0, 0)
     counted: tuple[tuple[int, int], ...] = ()
 
     @property
@@ -100,7 +102,7 @@ class Tally:
     @property
     def budgeted(self) -> int:
         """Rows that may fail, which the error budget is a share of: those read, and those read for the right sides of joins and unions."""
-        return self.read + sum(step.right_read for step in self.steps)
+        return self.read + sum(step.right_read for step in self.steps) - self.no_account[0]
 
     def judged(self, step: str, rule: str) -> tuple[int, int]:
         """Return of a rule how many rows it says something of, and how many violate it, those included on which it failed itself."""
@@ -198,6 +200,7 @@ class LoadCounts:
         tally["staged"] = tuple(Staged(**part) for part in tally["staged"])
         tally["letters"] = _letters(tally["letters"])
         tally["steps"] = tuple(_step(step) for step in tally["steps"])
+        tally["no_account"] = tuple(tally.get("no_account", (0, 0)))
         tally["files"] = tuple(FileFact(**file) for file in tally.get("files", ()))
         tally["counted"] = tuple((part, count) for part, count in tally.get("counted", ()))
         merged["letters"] = _letters(merged["letters"])

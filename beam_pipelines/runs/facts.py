@@ -51,12 +51,12 @@ class Dead:
     Args:
         staged: The staging object, in the schema `columnar.dead.SCHEMA`.
         codes: Count by error code.
-        sources: Count by the file that the rows are of, of services whose unit is the file.
+        sources: Count by code of the rows of each file, of services whose unit is the file.
     """
 
     staged: Staged
     codes: dict[str, int] = field(default_factory=dict)
-    sources: dict[str, int] = field(default_factory=dict)
+    sources: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from beam_pipelines.errors import BalanceError
+
 if TYPE_CHECKING:
     from beam_pipelines.runs.counts import Tally
     from beam_pipelines.runs.facts import Staged
     from beam_pipelines.runs.window import Window
 
-__all__ = ["FileResult", "is_shards", "results", "shards_of", "staged_of", "unbilled"]
+__all__ = ["FileResult", "is_shards", "of_no_account", "results", "shards_of", "staged_of", "unbilled"]
 
+UNREADABLE, REJECTED = "file-unreadable", "rule-violated"  # codes of dead letters that are no rows that failed
 _HERE = "./"  # no name of an output begins so, so a pattern is none
 
 
@@ -69,21 +72,49 @@ class FileResult:
         return {name: value for name, value in told.items() if value is not None}
 
 
+def _refused(tally: Tally) -> dict[str, dict[str, int]]:
+    """Dead letters of each file by code: of its rows, and of itself."""
+    found: dict[str, dict[str, int]] = {}
+    for name, codes in (of for letter in tally.letters for of in letter.sources.items()):
+        counts = found.setdefault(name, {})
+        for code, count in codes.items():
+            counts[code] = counts.get(code, 0) + count
+    return found
+
+
+def of_no_account(window: Window, tally: Tally) -> tuple[int, int]:
+    """What files that cannot be read have among the rows read, and among those that failed: no budget is about these, and no price.
+
+    The letter that each of them is counts among both.
+    """
+    failed = {fact.part for fact in tally.files if fact.error}
+    bad = {str(part.bounds["label"]) for part in window.ranges if part.index in failed}
+    parts = {part.index for part in window.ranges if part.bounds["label"] in bad}
+    codes = [codes for name, codes in _refused(tally).items() if name in bad]
+    read = sum(fact.rows for fact in tally.files if fact.part in parts) + sum(of.get(UNREADABLE, 0) for of in codes)
+    return read, sum(count for of in codes for code, count in of.items() if code != REJECTED)
+
+
 def results(window: Window, tally: Tally) -> tuple[FileResult, ...]:
-    """What became of each file of a window, in the order of its ranges; a file of which a part cannot be read is a dead letter."""
+    """What became of each file of a window, in the order of its ranges; a file of which a part cannot be read is a dead letter.
+
+    Raises:
+        BalanceError: Nothing is said of a range.
+    """
     facts = {fact.part: fact for fact in tally.files}
     staged: dict[int, int] = {}
     for one in tally.staged:
         staged[one.order] = staged.get(one.order, 0) + one.rows
-    refused: dict[str, int] = {}
-    for name, count in (counted for letter in tally.letters for counted in letter.sources.items()):
-        refused[name] = refused.get(name, 0) + count
+    refused = _refused(tally)
     files: dict[str, list[Any]] = {}
     for part in window.ranges:
         files.setdefault(part.bounds["label"], []).append(part)
     told = []
     for name, parts in files.items():
-        read = [facts[part.index] for part in parts if part.index in facts]
+        missing = [part.index for part in parts if part.index not in facts]
+        if missing:
+            raise BalanceError(f"nobody says whether {name!r} was read (range {missing[0]}): nothing is committed")
+        read = [facts[part.index] for part in parts]
         failed = next((fact for fact in read if fact.error), None)
         told.append(
             FileResult(
@@ -93,7 +124,7 @@ def results(window: Window, tally: Tally) -> tuple[FileResult, ...]:
                 output="" if failed else str(parts[0].bounds.get("output", "")),
                 records=sum(fact.rows for fact in read),
                 written=0 if failed else sum(staged.get(part.index, 0) for part in parts),
-                rejected=refused.get(name, 0),
+                rejected=sum(count for code, count in refused.get(name, {}).items() if code != UNREADABLE),
                 seconds=sum(fact.seconds for fact in read),
                 error=failed.error if failed else "",
                 passing=failed is not None and failed.passing,

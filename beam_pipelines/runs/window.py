@@ -82,6 +82,7 @@ class Window:
         held: What holds the ceiling back for too long, None: nothing does.
         there: The target table was there when the run was prepared.
         by_file: The unit is the file: a range holds rows of one.
+        options: A digest of how files are read: one that could not be is read again when that is another.
         skipped: Files that are there, and that earlier runs are done with.
         waiting: Those of them that could not be read, and have not changed since.
         sides: What is read of the right side of each join, by the step's id: windows of the same load, without a cursor.
@@ -111,6 +112,7 @@ class Window:
     held: Held | None = None
     there: bool = False
     by_file: bool = False
+    options: str = ""
     skipped: int = 0
     waiting: int = 0
     sides: dict[str, Window] = field(default_factory=dict)

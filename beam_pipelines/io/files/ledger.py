@@ -52,6 +52,7 @@ class FileDone:
         output: Where its rows are, or those of an earlier version, below the place of the destination; empty: nowhere. Files that hold rows
             of several inputs are told by a pattern (`runs.file.shards_of`).
         error: Why it could not be read, empty: it was.
+        options: How it was to be read, as a digest.
     """
 
     size: int
@@ -59,6 +60,7 @@ class FileDone:
     run: str
     output: str = ""
     error: str = ""
+    options: str = ""
 
     @property
     def shared(self) -> bool:
@@ -88,7 +90,8 @@ class FileLedger(Ledger):
         )
         tx.execute(
             f"CREATE TABLE IF NOT EXISTS {self.files} (service TEXT NOT NULL, load TEXT NOT NULL, name TEXT NOT NULL, size BIGINT NOT NULL,"
-            " tag TEXT NOT NULL, run TEXT NOT NULL, output TEXT NOT NULL, error TEXT NOT NULL, PRIMARY KEY (service, load, name))"
+            " tag TEXT NOT NULL, run TEXT NOT NULL, output TEXT NOT NULL, error TEXT NOT NULL, options TEXT NOT NULL,"
+            " PRIMARY KEY (service, load, name))"
         )
         tx.execute(
             f"CREATE TABLE IF NOT EXISTS {self.shards} (service TEXT NOT NULL, load TEXT NOT NULL, path TEXT NOT NULL, run TEXT NOT NULL,"
@@ -115,25 +118,31 @@ class FileLedger(Ledger):
 
     def done(self, tx: Session, window: Window, files: Iterable[FileResult]) -> None:
         """Note the files that a run is done with; one that is not to blame for its failure is left to the next."""
+        known = self.files_done(tx, window.service, window.load)
+        owner = {file.output: name for name, file in known.items() if file.output and not file.shared}
         for file in files:
             key = (window.service, window.load, file.name)
             if file.passing:
                 continue
-            output = file.output
-            if file.error:
-                # What an earlier version of it became is there, and is still this file's.
-                had = tx.execute(f"SELECT output FROM {self.files} WHERE service = ? AND load = ? AND name = ?", key).rows
-                output = had[0][0] if had else ""
+            # What an earlier version of one that cannot be read became is there, and is still this file's.
+            output = file.output if not file.error else known[file.name].output if file.name in known else ""
+            gone = owner.get(output, file.name)
+            if gone != file.name:
+                # An input that is not there any more, and left its output to this one: should it come again, it is a new one.
+                tx.execute(f"DELETE FROM {self.files} WHERE service = ? AND load = ? AND name = ?", (*key[:2], gone))
             tx.execute(f"DELETE FROM {self.files} WHERE service = ? AND load = ? AND name = ?", key)
             tx.execute(
-                f"INSERT INTO {self.files} (service, load, name, size, tag, run, output, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*key, file.size, file.tag, window.run, output, file.error),
+                f"INSERT INTO {self.files} (service, load, name, size, tag, run, output, error, options)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*key, file.size, file.tag, window.run, output, file.error, window.options),
             )
 
     def files_done(self, tx: Session, service: str, load: str) -> dict[str, FileDone]:
         """What a service is done with, by name."""
-        found = tx.execute(f"SELECT name, size, tag, run, output, error FROM {self.files} WHERE service = ? AND load = ?", (service, load))
-        return {name: FileDone(int(size), tag, run, output, error) for name, size, tag, run, output, error in found.rows}
+        found = tx.execute(
+            f"SELECT name, size, tag, run, output, error, options FROM {self.files} WHERE service = ? AND load = ?", (service, load)
+        )
+        return {name: FileDone(int(size), *more) for name, size, *more in found.rows}
 
     def forget_shared(self, tx: Session, window: Window) -> None:
         """Forget the files with rows of several inputs, which go, and the inputs: what is there of them is read again."""

@@ -132,7 +132,8 @@ class Place:
 
     def _by_prefix(self, root: Path) -> list[Path]:
         found = []
-        for folder, _, names in os.walk(root):
+        start = (self.prefix + _literal(self.pattern)).rpartition("/")[0]
+        for folder, _, names in os.walk(root / start):
             for name in names:
                 file = Path(folder, name)
                 if self._matches(file.relative_to(root).as_posix()):

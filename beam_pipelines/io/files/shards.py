@@ -21,14 +21,16 @@ def joined(parts: Iterable[Staged], size: int) -> list[tuple[Staged, ...]]:
     least = size * _LEAST
     groups: list[list[Staged]] = []
     gathering: list[Staged] | None = None
+    gathered = 0
     for part in parts:
         if part.bytes >= least:
             groups.append([part])
             continue
         if gathering is None:
-            gathering = []
+            gathering, gathered = [], 0
             groups.append(gathering)
         gathering.append(part)
-        if sum(one.bytes for one in gathering) >= least:
+        gathered += part.bytes
+        if gathered >= least:
             gathering = None
     return [tuple(group) for group in groups]

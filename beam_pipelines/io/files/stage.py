@@ -75,7 +75,10 @@ class RowStaging(FilesOfStaging):
             FatalError: One is not what it was (`staging-lost`).
         """
         for part in parts:
-            self.count(part)
+            with readable(part):
+                size = self.path(part.name).stat().st_size
+            if size != part.bytes:
+                raise FatalError(f"expected {part.bytes} bytes in the staging file {part.name}, found {size}", code="staging-lost")
 
 
 class RowStager(StagedFileWriter):

@@ -335,8 +335,8 @@ class FileTarget(HomedTarget):
         if tally.read or tally.staged_rows:
             # Also when no row arrives: a watermark moves on, and a folder that is not there later was removed by somebody.
             self._make(place.folder)
-        if policy.refresh:
-            self._leaving[window.load] = self._outdated(window, tally)
+        if policy.by_file:
+            self._leaving[window.load] = self._outdated(window, policy, tally)
         if policy.by_file and policy.shard_size is None:
             return self._one_each(window, schema, tally)
         parts = self._of_good_files(window, tally) if policy.by_file else tuple(part for part in tally.staged if part.rows)
@@ -375,14 +375,15 @@ class FileTarget(HomedTarget):
         good = {part.name for file in files.results(window, tally) if not file.error for part in staged[file.name]}
         return tuple(part for part in tally.staged if part.rows and part.name in good)
 
-    def _outdated(self, window: Window, tally: Tally) -> list[Path]:
-        """Files that go when every file is read again: those with rows of several, and outputs in whose place others come."""
+    def _outdated(self, window: Window, policy: Policy, tally: Tally) -> list[Path]:
+        """Files that go: outputs in whose place others come, and when every file is read again those with rows of several."""
         with self.reading() as tx:
             assert tx is not None  # there is a run
             known = self.ledger.files_done(tx, window.service, window.load)
-            shared = self.ledger.written(tx, window.service, window.load)
+            shared = self.ledger.written(tx, window.service, window.load) if policy.refresh else []
         anew = {file.name: file.output for file in files.results(window, tally) if not file.error}
-        names = [known[name].output for name, output in anew.items() if name in known and known[name].output not in ("", output)]
+        theirs = {*anew.values(), *(file.output for name, file in known.items() if name not in anew)}
+        names = [known[name].output for name in anew if name in known and known[name].output and known[name].output not in theirs]
         paths = [self._output(window.load, name) for name in names if not files.is_shards(name)]
         return self._standing([path for path in map(self._from_promise, shared) if path is not None] + paths)
 
@@ -426,13 +427,15 @@ class FileTarget(HomedTarget):
         if policy.refresh:
             self._forget(tx, window, told)
         self.ledger.done(tx, window, told)
+        ready = self._ready[window.load]
+        assert not isinstance(ready, FatalError)  # it was raised
         method = "a file each" if told else "no new file"
         if policy.shard_size is not None and told:
-            ready, method = self._ready[window.load], "files of a size"
-            assert not isinstance(ready, FatalError)  # it was raised
+            method = "files of a size"
             self.ledger.wrote(tx, window, [self._promised(one.path) for one in ready])
-        written = sum(file.written for file in told)
-        return Merged(inserted=written, withdrawn=tally.staged_rows - written, method=method, files=told)
+        staged = files.staged_of(window, tally.staged)
+        withdrawn = sum(part.rows for file in told if file.error for part in staged[file.name])
+        return Merged(inserted=sum(one.part.rows for one in ready), withdrawn=withdrawn, method=method, files=told)
 
     def _forget(self, tx: Session, window: Window, told: Sequence[files.FileResult]) -> None:
         """Forget what goes when every file is read again."""
@@ -482,8 +485,9 @@ class Ready:
 def _make(folder: Path) -> None:
     if folder.is_dir():
         return
+    _make(folder.parent)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         sync(folder.parent)
     except OSError as failed:
         raise FatalError(f"the folder {str(folder)!r} cannot be made: {failed.strerror or failed}", code="commit-failed") from failed

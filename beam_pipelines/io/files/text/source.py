@@ -184,6 +184,8 @@ class TextSource(WholeFiles):
             pieces = self.pieces(stream, path, _HEAD_BYTES)
             limit = self.model.sample_rows if self.inferring else 1
             names, sample, rows = self.head(path, pieces, limit)
+            if set(names) <= {*self.declared, *(self.known or pa.schema([])).names}:
+                sample = {}  # of a hundred thousand files, what says nothing new is not kept
             return Head(path, names, sample, rows, stream.taken, rows < limit)
 
     @property
