@@ -100,7 +100,6 @@ def test_rows_of_the_right_side_alone_beside_an_increment(world: World, how: str
         ),
         ({**join(), "source": {"type": "kafka", "topic": "t"}}, "not-served", ".source", "not served yet"),
         ({**join(), "source": {"type": "api", "endpoint": "https://x.test/"}}, "not-served", ".source", "not served yet"),
-        ({**join(), "source": {"type": "s3", "bucket": "b", "prefix": "p/"}}, "not-served", ".source", "not served yet"),
         (
             join(source={"transformations": [{"id": "f", "type": "filter", "condition": "cod = 1"}]}),
             "column-missing",

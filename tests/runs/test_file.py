@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from beam_pipelines.errors import BalanceError
 from beam_pipelines.runs.counts import Tally
 from beam_pipelines.runs.facts import Dead, FileFact, ReadFact, Staged, StagedFact
-from beam_pipelines.runs.file import results, staged_of
+from beam_pipelines.runs.file import of_no_account, results, staged_of
 from beam_pipelines.runs.window import Range, Window
 
 
@@ -26,7 +29,7 @@ def tally(files: list[FileFact], staged: list[Staged], letters: tuple[Dead, ...]
 
 
 def test_each_file_has_its_rows_its_time_and_its_refusals():
-    letters = (Dead(Staged("l", 3), {"cast-failed": 3}, {"a.csv": 2, "b.csv": 1}),)
+    letters = (Dead(Staged("l", 3), {"cast-failed": 3}, {"a.csv": {"cast-failed": 2}, "b.csv": {"cast-failed": 1}}),)
     facts = tally([FileFact(0, 10, 0.5), FileFact(1, 7, 0.25)], [Staged("s0", 8, order=0), Staged("s1", 6, order=1)], letters)
     first, second = results(window(part(0, "a.csv"), part(1, "b.csv")), facts)
     assert (first.name, first.output, first.records, first.written, first.rejected, first.seconds) == ("a.csv", "a.parquet", 10, 8, 2, 0.5)
@@ -56,7 +59,11 @@ def test_staging_objects_are_of_their_files_in_the_order_of_their_rows():
 
 
 def test_what_is_told_of_a_file_goes_through_the_ledger():
-    facts = tally([FileFact(0, 4, 0.5, "cut off", passing=True)], [], (Dead(Staged("l", 1), {"file-unreadable": 1}, {"a.csv": 1}),))
+    facts = tally(
+        [FileFact(0, 4, 0.5, "cut off", passing=True)],
+        [],
+        (Dead(Staged("l", 3), {"file-unreadable": 1, "cast-failed": 2}, {"a.csv": {"file-unreadable": 1, "cast-failed": 2}}),),
+    )
     from beam_pipelines.runs.counts import LoadCounts, Merged
 
     told = results(window(part(0, "a.csv")), facts)
@@ -66,8 +73,21 @@ def test_what_is_told_of_a_file_goes_through_the_ledger():
         "file": "a.csv",
         "records": 4,
         "recordsWritten": 0,
-        "rejected": 1,
+        "rejected": 2,
         "bytes": 100,
         "duration": 500,
         "error": "cut off",
     }
+
+
+def test_a_range_of_which_nobody_says_anything_is_not_taken_for_read():
+    with pytest.raises(BalanceError, match=r"whether 'b.csv' was read"):
+        results(window(part(0, "a.csv"), part(1, "b.csv")), tally([FileFact(0, 10)], []))
+
+
+def test_what_is_of_no_account_of_a_file_that_cannot_be_read():
+    # Of a.csv 7 rows were read in two parts before it failed, 2 of them did not fit and one was rejected by a rule; b.csv was read whole.
+    codes = {"a.csv": {"file-unreadable": 1, "cast-failed": 2, "rule-violated": 1}, "b.csv": {"cast-failed": 5}}
+    letters = (Dead(Staged("l", 9), {"file-unreadable": 1, "cast-failed": 7, "rule-violated": 1}, codes),)
+    facts = tally([FileFact(0, 3), FileFact(1, 4, error="cut off"), FileFact(2, 50)], [], letters)
+    assert of_no_account(window(part(0, "a.csv"), part(1, "a.csv"), part(2, "b.csv")), facts) == (8, 3)

@@ -119,12 +119,13 @@ def test_a_broken_file_is_told_once_and_read_again_when_it_is_mended(desk: Desk)
     assert read(desk.ran()) == ["in/c.csv.gz"]
     assert unreadable(desk) == ["in/bad.csv.gz"]
     put(desk, "bad.csv.gz", whole[:-8])
-    assert read(desk.ran()) == ["in/bad.csv.gz"]  # alone, and no worse for that
+    alone = desk.run()
+    assert (read(alone.to_json()), alone.exit_code) == (["in/bad.csv.gz"], 3)  # alone, which is worth a warning
     assert unreadable(desk) == ["in/bad.csv.gz"] * 2
     put(desk, "bad.csv.gz", whole)
     desk.ran()
     put(desk, "a.csv.gz", NOISE)
-    desk.ran()
+    assert desk.run().exit_code == 3
     assert outputs(desk)["a.parquet"] == ROWS  # what the version before it became stays
     assert ledger(desk) == {
         "in/a.csv.gz": ("a.parquet", True),
