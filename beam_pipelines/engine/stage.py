@@ -19,6 +19,7 @@ from beam_pipelines.engine.bundle import BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.parts import RANGES, tables_of
 from beam_pipelines.engine.prepare import TARGET
+from beam_pipelines.engine.sorted_out import SortedOut
 from beam_pipelines.errors import DataError
 from beam_pipelines.io.connector import Stager
 from beam_pipelines.runs.facts import Staged, StagedFact
@@ -162,6 +163,7 @@ class _StageFn(BundleFn):
         self._pieces: dict[tuple[str, int], int] = {}
         self._rows_in: dict[str, int] = {}
         self._apart, self._most = self._job.by_file, self._job.shard_size
+        self._mixed, self._texts = SortedOut(), dict[str, str]()
 
     def teardown(self) -> None:
         for one in getattr(self, "_open", {}).values():
@@ -175,14 +177,20 @@ class _StageFn(BundleFn):
             if not self._apart or origin.part_of(batch) is not None:
                 self._take(batch, load, texts)
             else:  # behind a shuffle
-                places = self._places(load, texts)
-                for source, rows in origin.by_source(batch):
-                    self._take(origin.with_part(rows, places[source]), load, texts)
+                self._texts = texts
+                self._mixed.add(batch)
+                if self._mixed.full:
+                    self._sort_out()
         yield from ()
 
-    def _places(self, load: str, texts: dict[str, str]) -> dict[str, int]:
-        """The range of each file."""
-        return {part.bounds["label"]: part.index for part in reversed(self.window(load, texts).ranges)}
+    def _sort_out(self) -> None:
+        """Stage the rows of several files that wait."""
+        places: dict[str, dict[str, int]] = {}
+        for load, source, rows in self._mixed.taken():
+            if load not in places:
+                ranges = reversed(self.window(load, self._texts).ranges)
+                places[load] = {part.bounds["label"]: part.index for part in ranges}
+            self._take(origin.with_part(rows, places[load][source]), load, self._texts)
 
     def _take(self, batch: pa.RecordBatch, load: str, texts: dict[str, str]) -> None:
         key = (load, (origin.part_of(batch) or 0) if self._apart else 0)
@@ -249,6 +257,7 @@ class _StageFn(BundleFn):
         return batch
 
     def finish_bundle(self) -> Iterator[Any]:
+        self._sort_out()
         for key in list(self._open):
             self._end(key)
         for load, staged in self._ended.items():
