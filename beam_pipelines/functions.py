@@ -28,9 +28,10 @@ import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, NoReturn, TypeVar, overload
 
 from beam_pipelines.errors import PlanError, Problem
 
@@ -196,6 +197,13 @@ class Functions:
             raise self._missing(f"{name!r} cannot be imported: {_where(error)}", path) from error
 
 
+class _Source(SourceFileLoader):
+    """Compiles a file each time: bytecode that is kept is told by second and size, and an edit may have those of the file before it."""
+
+    def path_stats(self, path: str) -> NoReturn:
+        raise OSError(f"no bytecode is looked for, nor written, of {path}")
+
+
 def _load(file: Path, folder: Path, path: str) -> ModuleType:
     """Import a file under a name made from its place and content: two definitions do not meet, and an edited file is read again."""
     file = file.resolve()
@@ -207,7 +215,9 @@ def _load(file: Path, folder: Path, path: str) -> ModuleType:
     if str(folder.resolve()) not in sys.path:
         sys.path.append(str(folder.resolve()))  # last: what stands beside a definition must not hide an installed package
     package = file.name == "__init__.py"
-    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=[str(file.parent)] if package else None)
+    inside = [str(file.parent)] if package else None
+    loader = _Source(name, str(file))
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader, submodule_search_locations=inside)
     if spec is None or spec.loader is None:
         raise PlanError(f"{file} is not a Python file", code="function-missing")
     module = importlib.util.module_from_spec(spec)

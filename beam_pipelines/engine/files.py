@@ -89,7 +89,7 @@ def choose(job: Job, context: RunContext, source: Source, target: Target, load: 
             " with --full-refresh to read every file, or with --keep-watermark to read those that are not known",
             code="fingerprint-changed",
         )
-    there = _there(files, known)
+    there = _there(files, known, full=context.full_refresh)
     label = files.place.label
     reading = job.reading
     new = [file for file in there if context.full_refresh or not _is_done(file, known.get(label(file)), reading)]
@@ -124,12 +124,12 @@ def _of_files(source: Source, target: Target) -> tuple[WholeFiles, FileTarget]:
     return source, target
 
 
-def _there(files: WholeFiles, known: Mapping[str, FileDone]) -> list[Stored]:
+def _there(files: WholeFiles, known: Mapping[str, FileDone], *, full: bool) -> list[Stored]:
     try:
         return files.stored()
     except PlanError as error:
-        if error.code != "table-missing" or not known:
-            raise
+        if error.code != "table-missing" or not known or full:
+            raise  # to read everything anew where there is nothing would take away what there is
         return []  # all that was there is done with, and was taken away
 
 
@@ -178,6 +178,12 @@ def _outputs(job: Job, files: WholeFiles, into: FileTarget, load: str, new: Sequ
             if not job.goes_on:
                 raise PlanError(told, code="option-invalid")
             files.leave_out(file, told)
+            output = ""
+        elif way := into.hindrance(load, output):
+            told = f"the rows of {files.place.label(file)!r} cannot go to {into.output(load, output)!r}: {way}"
+            if not job.goes_on:
+                raise PlanError(told, code="option-invalid")
+            files.leave_out(file, told, passing=True)
             output = ""
         outputs[file] = output
     return outputs

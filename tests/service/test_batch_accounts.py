@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from beam_pipelines.errors import FatalError
 from tests.service.conftest import Desk
 
 
@@ -148,3 +149,81 @@ def test_a_folder_that_is_not_looked_for_is_not_walked(desk: Desk, monkeypatch: 
     desk.ran()
     assert not [folder for folder in walked if "elsewhere" in folder.parts]
     assert ids(desk) == {"a.parquet": [1]}
+
+
+def test_a_file_that_the_system_keeps_back_is_read_as_soon_as_it_does_not(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    from beam_pipelines.io.objects.local import LocalStore
+
+    put(desk, "a.csv", ["1,one"])
+    put(desk, "b.csv", ["2,two"])
+    batch(desk, source={"columns": {"id": "bigint", "word": "text"}})
+    opened = LocalStore.open
+
+    def kept_back(self: LocalStore, file: Any) -> Any:
+        if file.name == "b.csv":
+            raise PermissionError(13, "Permission denied")
+        return opened(self, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "open", kept_back)
+        record = desk.ran()
+    (told,) = [one["error"] for one in record["files"] if "error" in one]
+    assert "Permission denied" in told
+    assert "damaged" not in told
+    assert ids(desk) == {"a.parquet": [1]}
+    desk.ran()
+    assert ids(desk) == {"a.parquet": [1], "b.parquet": [2]}
+
+
+def test_a_folder_in_the_way_of_an_output_hinders_it_for_as_long_as_it_is_there(desk: Desk) -> None:
+    put(desk, "a.csv", ["1,one"])
+    put(desk, "b.csv", ["2,two"])
+    (desk.folder / "out" / "b.parquet").mkdir(parents=True)
+    batch(desk)
+    desk.ran()
+    assert [path.name for path in (desk.folder / "out").iterdir() if path.is_file()] == ["a.parquet"]
+    (desk.folder / "out" / "b.parquet").rmdir()
+    desk.ran()
+    assert ids(desk) == {"a.parquet": [1], "b.parquet": [2]}
+
+
+def test_a_link_to_a_folder_above_itself_gives_no_file_twice(desk: Desk) -> None:
+    (desk.folder / "in" / "sub").mkdir(parents=True)
+    put(desk, "sub/a.csv", ["1,one"])
+    (desk.folder / "in" / "sub" / "up").symlink_to("..")
+    batch(desk, source={"path": "in/**/*.csv"})
+    assert desk.ran()["filesProcessed"] == 1
+    assert ids(desk) == {"a.parquet": [1]}
+
+
+def test_everything_anew_of_nothing_takes_nothing_away(desk: Desk) -> None:
+    put(desk, "a.csv", numbered(0, 50))
+    batch(desk, destination={"shardSize": "64KiB"})
+    desk.ran()
+    before = ids(desk)
+    assert before
+    (desk.folder / "in" / "a.csv").unlink()
+    with pytest.raises(Exception, match="expected files that match"):
+        desk.run(full_refresh=True)
+    assert ids(desk) == before
+
+
+def test_outputs_that_are_lost_with_their_staging_are_made_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    from beam_pipelines.io.files import target
+
+    for name in ("a", "b"):
+        put(desk, f"{name}.csv", ["1,one"])
+    batch(desk)
+    desk.ran()
+    for name in ("a", "b"):
+        put(desk, f"{name}.csv", ["2,two", "3,three"])
+    with monkeypatch.context() as patch:  # it dies once the commit is decided, and somebody sweeps too much
+        patch.setattr(target, "_keep", lambda move: (_ for _ in ()).throw(OSError("died")))
+        with pytest.raises(FatalError, match="could not be moved"):
+            desk.run()
+    shutil.rmtree(desk.folder / "out" / ".bp_staging")
+    desk.run()
+    desk.ran()
+    assert ids(desk) == {"a.parquet": [2, 3], "b.parquet": [2, 3]}

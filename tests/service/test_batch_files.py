@@ -370,7 +370,7 @@ def test_an_output_is_never_put_where_something_else_stands(desk: Desk) -> None:
     (desk.folder / "out" / "a.parquet").mkdir(parents=True)  # a folder in the place of a file
     (desk.folder / "out" / "b").write_bytes(b"mine")  # and a file in the place of a folder
     desk.ran()
-    assert ledger(desk) == {"in/a.csv": ("", True), "in/b/c.csv": ("", True), "in/d.csv": ("d.parquet", False)}
+    assert ledger(desk) == {"in/d.csv": ("d.parquet", False)}  # the others are tried again: what is in the way may go
     assert [path.name for path in (desk.folder / "out").rglob("*") if path.is_file()] == ["b", "d.parquet"]
 
 

@@ -33,7 +33,8 @@ class Move:
     Args:
         path: Absolute.
         source: The staged file that becomes `path`; empty: `path` goes.
-        identity: Of a file that goes, as it was when that was promised: another file of its name stays.
+        identity: Of a file that goes, as it was when that was promised: another file of its name stays. Of a staged one what it is known
+            by at `path`; empty: nothing.
     """
 
     path: str
@@ -136,6 +137,13 @@ class FileLedger(Ledger):
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*key, file.size, file.tag, window.run, output, file.error, window.options),
             )
+
+    def undone(self, tx: Session, service: str, load: str, run: str, outputs: Iterable[str]) -> None:
+        """Take files for changed whose outputs were lost between the commit of a run and their place: the next run reads them again."""
+        for output in outputs:
+            key = (service, load, run, output)
+            # No file has fewer bytes than none: it counts as changed.
+            tx.execute(f"UPDATE {self.files} SET size = -1 WHERE service = ? AND load = ? AND run = ? AND output = ?", key)
 
     def files_done(self, tx: Session, service: str, load: str) -> dict[str, FileDone]:
         """What a service is done with, by name."""

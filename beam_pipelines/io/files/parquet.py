@@ -22,7 +22,7 @@ from beam_pipelines.io.files.format import TEXT_KEYS, refuse_keys
 from beam_pipelines.io.files.place import Place
 from beam_pipelines.io.files.united import united
 from beam_pipelines.io.files.whole import WholeFiles
-from beam_pipelines.io.objects.store import Stored
+from beam_pipelines.io.objects.store import Stored, hindered
 from beam_pipelines.runs.window import Range, Window
 
 if TYPE_CHECKING:
@@ -193,4 +193,6 @@ def _column(batch: pa.RecordBatch, planned: pa.Field) -> pa.Array:
 
 def _unreadable(path: Stored, error: Exception) -> FatalError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return FatalError(f"{str(path)!r} cannot be read as Parquet, it may be damaged or cut off: {reason}", code="read-failed")
+    details = hindered(error)
+    what = "" if details else " as Parquet, it may be damaged or cut off"
+    return FatalError(f"{str(path)!r} cannot be read{what}: {reason}", code="read-failed", details=details)

@@ -128,7 +128,7 @@ class Place:
             return [whole]
         if whole.is_dir():
             return sorted(file for file in whole.iterdir() if file.name.lower().endswith(suffixes) and _shown(file))
-        return sorted({Path(name) for name in glob.glob(str(whole), recursive=True) if os.path.isfile(name) and _shown(Path(name))})
+        return _each_once(Path(name) for name in glob.glob(str(whole), recursive=True) if os.path.isfile(name) and _shown(Path(name)))
 
     def _by_prefix(self, root: Path) -> list[Path]:
         found = []
@@ -138,7 +138,17 @@ class Place:
                 file = Path(folder, name)
                 if self._matches(file.relative_to(root).as_posix()):
                     found.append(file)
-        return sorted(found)
+        return _each_once(found)
+
+
+def _each_once(paths: Iterable[Path]) -> list[Path]:
+    """Files sorted, each once: a link to a folder above itself gives each of its files many names, of which the shortest is taken."""
+    real: dict[Path, str] = {}
+    found: dict[str, Path] = {}
+    for path in sorted(set(paths), key=lambda path: (len(path.parts), path)):
+        folder = real.setdefault(path.parent, os.path.realpath(path.parent))
+        found.setdefault(os.path.join(folder, path.name), path)
+    return sorted(found.values())
 
 
 def _looked(store: LocalStore, paths: Iterable[Path]) -> list[Stored]:

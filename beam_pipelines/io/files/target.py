@@ -159,6 +159,11 @@ class FileTarget(HomedTarget):
         """Rows of a file that goes."""
         return _rows(path)
 
+    def _staged_as(self, part: Staged) -> tuple[str, str]:
+        """How a staged file is named in a promise, and what tells it from others when it has its final name."""
+        path = self._staging.path(part.name)
+        return str(path), _version(path)
+
     def _promised(self, path: Path) -> str:
         """How a file is named in a promise."""
         return str(path)
@@ -166,6 +171,12 @@ class FileTarget(HomedTarget):
     def _owns(self, move: Move) -> bool:
         """Whether this target does what was promised: another of the service may be elsewhere."""
         return "://" not in move.path
+
+    def _lost(self, move: Move) -> bool:
+        """Whether a staged file is gone, and another than it has the name that it was to have."""
+        if not move.source or not move.identity:
+            return False
+        return _version(Path(move.path)) not in ("", move.identity)
 
     def _keep(self, moves: Sequence[Move]) -> None:
         """Do what was promised, in order; each may have been done already."""
@@ -257,6 +268,11 @@ class FileTarget(HomedTarget):
             return "it has a zero byte"
         if any(len(os.fsencode(part)) > _NAME_BYTES for part in path.parts) or len(os.fsencode(path)) >= _PATH_BYTES:
             return f"it is longer than a file system takes ({_NAME_BYTES} bytes a part)"
+        return ""
+
+    def hindrance(self, load: str, name: str) -> str:
+        """What is in the way of an output, for as long as it is there; the arguments are those of `unfit`."""
+        path = self._output(load, name)
         if path.is_dir():
             return "there is a folder of that name"
         above = next((folder for folder in path.parents if os.path.lexists(folder)), path.parent)
@@ -409,7 +425,7 @@ class FileTarget(HomedTarget):
             raise ready
         self._staging.confirm([one.part for one in ready])
         going = place.files() if policy.whole else self._leaving.get(window.load, [])
-        moves = [Move(self._promised(one.path), self._promised(self._staging.path(one.part.name))) for one in ready]
+        moves = [Move(self._promised(one.path), *self._staged_as(one.part)) for one in ready]
         moves += [Move(self._promised(path), identity=self._identity(path)) for path in going if path != place.file]
         self.ledger.promise(tx, window, moves)
         if policy.by_file:
@@ -471,6 +487,11 @@ class FileTarget(HomedTarget):
                     code="commit-failed",
                 ) from failed
             with self.transaction() as tx:
+                lost = [move for move in moves if self._lost(move)]
+                if lost:
+                    _LOG.error("%d files of run %s are lost with their staging, such as %s", len(lost), run, lost[0].path)
+                    start = self._promised(self._output(load, "")).rstrip("/")
+                    self.ledger.undone(tx, service, load, run, [move.path.removeprefix(start).lstrip("/") for move in lost])
                 self.ledger.kept(tx, service, load, run)
 
 
@@ -518,6 +539,11 @@ def _identity(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
+
+
+def _version(path: Path) -> str:
+    """What a file is known by under another name, and in a copy of its folder; empty when there is none."""
+    return (_identity(path) or "").partition(":")[2]
 
 
 def columns_of(file: Stored, form: Form) -> pa.Schema | None:

@@ -88,10 +88,12 @@ class WholeFiles(ABC):
         self.known = known
         self._passing = frozenset()
 
-    def leave_out(self, file: Stored, why: str) -> None:
-        """Go on without a file that was chosen; `why` is told of it."""
+    def leave_out(self, file: Stored, why: str, *, passing: bool = False) -> None:
+        """Go on without a file that was chosen; `why` is told of it, and `passing`: the next run tries again."""
         assert self._broken is not None
         self._broken[file] = why
+        if passing:
+            self._passing = {*self._passing, file}
 
     def choose_first(self, count: int | None = None) -> int:
         """Read the first so many files by name alone (None: all), and none that cannot be read; gives how many files there are."""

@@ -175,7 +175,8 @@ class GcsStore(Store):
                 changed(file)
             raise
         except ClientError as error:
-            raise FatalError(f"{where}: Google Cloud Storage refuses ({self._said(error)})", code="read-failed") from None
+            said = f"{where}: Google Cloud Storage refuses ({self._said(error)})"
+            raise FatalError(said, code="read-failed", details={"passing": True}) from None
         except TransportError as error:
             raise TransientError(f"{where}: {self._said(error)}", code="unreachable") from None
         except GoogleAuthError as error:

@@ -53,7 +53,7 @@ class LocalStore(Store):
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as bad:
-            raise FatalError(f"{str(path)!r} cannot be read: {bad.strerror}", code="read-failed") from bad
+            raise FatalError(f"{str(path)!r} cannot be read: {bad.strerror}", code="read-failed", details={"passing": True}) from bad
         if not path.is_file():
             return None
         return Stored(self, str(path), stat.st_size, str(stat.st_mtime_ns), stat.st_mtime)

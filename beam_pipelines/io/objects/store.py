@@ -163,6 +163,11 @@ class Store(ABC):
         return Stored(self, bounds["file"], bounds["size"], bounds["tag"])
 
 
+def hindered(error: Exception) -> dict[str, bool]:
+    """What to say of a file that cannot be read: whether the system hinders it, and not what is in it; then it may be read later."""
+    return {"passing": True} if getattr(error, "errno", None) is not None else {}
+
+
 def gone(file: Stored, why: str = "") -> NoReturn:
     """Stop at a file that is not there any more."""
     reason = f" ({why})" if why else ""

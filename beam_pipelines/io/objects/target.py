@@ -166,6 +166,12 @@ class BucketTarget(FileTarget):
             return "it has a line break, which Google Cloud Storage does not take"
         return ""
 
+    def hindrance(self, load: str, name: str) -> str:  # noqa: ARG002 - keys are in nobody's way
+        return ""
+
+    def _staged_as(self, part: Staged) -> tuple[str, str]:
+        return self._promised(self._staging.path(part.name)), ""  # a copy has a tag of its own
+
     def taken(self, load: str, names: Sequence[str]) -> list[str]:
         if not names:
             return []

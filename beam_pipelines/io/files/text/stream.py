@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from beam_pipelines.errors import FatalError
 from beam_pipelines.io.files.stretch import Lines
-from beam_pipelines.io.objects.store import Stored
+from beam_pipelines.io.objects.store import Stored, hindered
 
 __all__ = ["TextStream", "unreadable"]
 
@@ -107,4 +107,6 @@ class TextStream:
 def unreadable(path: Stored, error: Exception, what: str = "it may be damaged or cut off") -> FatalError:
     """What to raise of a file that cannot be read."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return FatalError(f"{str(path)!r} cannot be read, {what}: {reason}", code="read-failed")
+    details = hindered(error)
+    what = "" if details else f", {what}"
+    return FatalError(f"{str(path)!r} cannot be read{what}: {reason}", code="read-failed", details=details)
