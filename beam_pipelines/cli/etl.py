@@ -5,35 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from beam_pipelines.cli import command, run
-from beam_pipelines.cli.arguments import Parser
+from beam_pipelines.cli import of_kind, run
 from beam_pipelines.cli.session import Session
-from beam_pipelines.errors import SpecError
 
 __all__ = ["main"]
 
 _KIND = "etl"
+_DESCRIPTION = "Run an ETL service once: what is new in the source goes through the steps into the target, all of it or nothing."
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line `argv`; returns the exit code."""
-    parser = Parser(
-        prog=f"python -m beam_pipelines.{_KIND}",
-        description="Run an ETL service once: what is new in the source goes through the steps into the target, all of it or nothing.",
-        epilog=run.BEAM_HELP,
-    )
-    parser.add_argument("--service", metavar="FILE", help="the service definition, YAML or JSON; without it, the packaged example is run")
-    parser.add_argument("--example-dir", metavar="DIR", help=f"folder of the example's files; default: beam_pipelines_example/{_KIND}")
-    run.add_options(parser)
-    parser.set_defaults(handler=_run, parser=parser, beam=[])
-    return command.execute(parser, argv)
+    return of_kind.execute(argv, _KIND, _DESCRIPTION, "the service definition, YAML or JSON", _run)
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
-    if arguments.service is None:
-        from beam_pipelines.cli import example
-
-        return run.carry_out(arguments, session, example.load(arguments, session, _KIND))
-    if arguments.example_dir:
-        raise SpecError("--example-dir is where the packaged example goes: it has no meaning beside --service", code="option-invalid")
-    return run.carry_out(arguments, session, session.load(arguments.service, arguments.connections, arguments.state))
+    return run.carry_out(arguments, session, of_kind.load(arguments, session, _KIND))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beam_pipelines.cli import command, run
+from beam_pipelines.cli import command, of_kind, run
 from beam_pipelines.cli.arguments import Parser
 from beam_pipelines.cli.given import INPUT, source_of
 from beam_pipelines.cli.session import Session
@@ -43,12 +43,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(arguments: argparse.Namespace, session: Session) -> int:
     service, rows = _asked(arguments, session)
-    kind = service.definition.kind
-    if kind != "quality":
-        raise SpecError(
-            f"expected a definition with a section `validation`, got one of kind {kind!r}: beam-pipelines run FILE runs any kind",
-            code="option-invalid",
-        )
+    of_kind.expect(service, "quality", "validation")
     if rows is not None:
         service = replace(service, definition=service.definition.reading(source_of(rows)))
     return run.carry_out(arguments, session, service)
