@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import memory, origin
 from beam_pipelines.columnar.size import gather
-from beam_pipelines.engine.lineage import takes_others
+from beam_pipelines.engine.lineage import BY_GROUPS, takes_others
 from beam_pipelines.errors import FatalError
 from beam_pipelines.io.connector import Source, Unread
 from beam_pipelines.io.files.whole import blameless
@@ -26,12 +26,11 @@ __all__ = ["FILE", "FileReader", "meets_others"]
 # 349 MB at peak instead of 441 (one of the files alone takes 296), and 1.3 s of 9.3.
 _LARGE = 4 << 20
 FILE = "$file"  # what the dead letter of a file calls its name
-_AMONG_OTHERS = ("deduplicate", "limit", "sort", "top")
 
 
 def meets_others(job: Job) -> bool:
     """Whether rows of a file decide what becomes of those of another: what is found bad in the end must not have been among them."""
-    return any(step.type in _AMONG_OTHERS or takes_others(step) for step in job.definition.steps)
+    return any(step.type in BY_GROUPS or takes_others(step) for step in job.definition.steps)
 
 
 class FileReader:
@@ -57,11 +56,6 @@ class FileReader:
     def fact(self) -> FileFact:
         """What was read so far."""
         return FileFact(self._part.index, self._rows, self._seconds, self._error, self._passing)
-
-    @property
-    def unbilled(self) -> int:
-        """Bytes that nobody pays for: those of a file that cannot be read."""
-        return int(self._part.bounds.get("billed", 0)) if self._error else 0
 
     def __iter__(self) -> Iterator[pa.RecordBatch | Unread]:
         """Yield the rows in order, and of a file that fails one dead letter in the end.

@@ -135,8 +135,9 @@ def _there(files: WholeFiles, known: Mapping[str, FileDone], *, full: bool) -> l
 
 def _is_done(file: Stored, known: FileDone | None, options: str) -> bool:
     """Whether there is nothing to do: one that could not be read is tried again when it is to be read otherwise."""
-    same = known is not None and (known.size, known.tag) == (file.size, file.tag)
-    return same and known is not None and (not known.error or known.options == options)
+    if known is None or (known.size, known.tag) != (file.size, file.tag):
+        return False
+    return not known.error or known.options == options
 
 
 def _held(job: Job, files: WholeFiles, new: Sequence[Stored], known: Mapping[str, FileDone]) -> list[Stored]:
@@ -170,27 +171,23 @@ def _outputs(job: Job, files: WholeFiles, into: FileTarget, load: str, new: Sequ
     outputs = {}
     for file in new:
         name = files.place.relative(file)
-        output = _named(files, into, file)
+        output = _named(name, files, into)
         bare = any(part in ("", ".", "..") for part in name.split("/"))
         why = "one of its parts is empty, or dots alone" if bare else into.unfit(load, output)
-        if why:
-            told = f"the rows of {files.place.label(file)!r} cannot go to a file called {output!r}, for {why}: rename it"
+        way = "" if why else into.hindrance(load, output)
+        if why or way:
+            place = f"a file called {output!r}, for {why}: rename it" if why else f"{into.output(load, output)!r}: {way}"
+            told = f"the rows of {files.place.label(file)!r} cannot go to {place}"
             if not job.goes_on:
                 raise PlanError(told, code="option-invalid")
-            files.leave_out(file, told)
-            output = ""
-        elif way := into.hindrance(load, output):
-            told = f"the rows of {files.place.label(file)!r} cannot go to {into.output(load, output)!r}: {way}"
-            if not job.goes_on:
-                raise PlanError(told, code="option-invalid")
-            files.leave_out(file, told, passing=True)
+            files.leave_out(file, told, passing=bool(way))
             output = ""
         outputs[file] = output
     return outputs
 
 
-def _named(files: WholeFiles, into: FileTarget, file: Stored) -> str:
-    name = files.place.relative(file)
+def _named(name: str, files: WholeFiles, into: FileTarget) -> str:
+    """What the output of an input is called, below the place of the destination; `name` is the input's, below the place of the source."""
     low = name.lower()
     ending = max((suffix for suffix in SUFFIXES[files.format] if low.endswith(suffix)), key=len, default="")
     return (name[: len(name) - len(ending)] if len(ending) < len(name.rpartition("/")[2]) else name) + into.form.ending

@@ -92,7 +92,7 @@ def export(target: Target, archive: Archive, service: str, rows: Iterable[Ledger
                 numbers = Numbers.of(row)
                 for letter in row.counts.letters if row.counts else ():
                     for batch in _staged(target, letter.staged, missing_ok):
-                        known = batch if numbers is None else _numbered(batch, numbers)
+                        known = batch if numbers is None else numbers.told(batch, batch.schema.get_field_index("origin"))
                         _write(out, known, service, row.run, letter.staged.name[-16:], counts, str(path))
             out.flush()
             os.fsync(out.fileno())
@@ -120,11 +120,6 @@ def _staged(target: Target, staged: Staged, missing_ok: bool) -> Iterator[pa.Rec
     if found < staged.rows:
         # PostgreSQL empties unlogged tables when it recovers from a crash.
         _LOG.error("%d of %d dead letters are lost, though the run's record counts them", staged.rows - found, staged.rows)
-
-
-def _numbered(batch: pa.RecordBatch, numbers: Numbers) -> pa.RecordBatch:
-    at = batch.schema.get_field_index("origin")
-    return batch.set_column(at, batch.schema.field(at), numbers.texts(batch.column(at)))
 
 
 def _write(

@@ -66,6 +66,10 @@ class Numbers:
         within = number & ((1 << PART_BITS) - 1)
         return {kind: within + part.before} if part.before is not None else {kind: within, FROM: part.start}
 
+    def told(self, batch: pa.RecordBatch, at: int) -> pa.RecordBatch:
+        """A batch with `texts` of its column of origins, which is the one at `at`."""
+        return batch.set_column(at, batch.schema.field(at), self.texts(batch.column(at)))
+
     def texts(self, origins: pa.Array) -> pa.Array:
         """The same of many origins as JSON, null where one is; of the type that they came in."""
         if pa.types.is_dictionary(origins.type):

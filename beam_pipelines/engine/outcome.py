@@ -18,11 +18,8 @@ from beam_pipelines.runs.file import FileResult, results
 from beam_pipelines.spec.rule import Actions, RuleBase
 from beam_pipelines.state.record import KEPT_FILES, Failure, Files, Incident, Metrics, Outcome, Step, Transformation, Watermark
 
-_TITLES: dict[str, str] = {
-    "etl": "ETL Pipeline",
-    "batch": "Batch Processing",
-    "quality": "Data Quality",
-}  # of charges, by the kind of the service
+# Of charges, by the kind of the service.
+_TITLES: dict[str, str] = {"etl": "ETL Pipeline", "batch": "Batch Processing", "quality": "Data Quality"}
 
 __all__ = ["all_committed", "exceeds_budget", "outcome_of"]
 

@@ -61,35 +61,38 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     policy, head = job.policy(context), target.standing(job.service, load)
     mark = fingerprint(job, source, table, load)
     chosen = chosen_files(job, context, source, target, load, head, mark) if job.by_file else None
-    if chosen is not None and chosen.nothing:
-        return target.prepare(_without_files(job, context, head, table, load, mark, chosen), context)
-    described = source.describe(table)
-    if chosen is not None and chosen.unread:
-        # No file can be read, so there is nothing to plan either: each is told of, and that is all.
-        fixed = source.fix(table, None, None, False, 1)
-        window = replace(_without_files(job, context, head, table, load, mark, chosen), ranges=_ranges(chosen, fixed, load))
-        return target.prepare(window, context)
-    origin.refuse_reserved(described.schema.names)
-    _same_fingerprint(context, head, mark, load)
-    cursor = source.cursor
-    low = _low(cursor, head, context)
-    window = Window(
+    begun = Window(
         service=job.service,
         load=load,
         table=table,
         run=context.run,
         generation=head.generation,
-        low=low,
-        # Below a safe ceiling nothing can come at the watermark itself any more, so it is not read again: a bulk update that stamps
-        # a million rows alike would otherwise be read, and billed, on every run. An overlap reads again anyway.
-        inclusive=bool(cursor and cursor.overlap),
         fingerprint=mark,
         started_at=context.started_at,
-        full=low is None,
         by_file=job.by_file,
         options=job.reading if job.by_file else "",
         skipped=chosen.done if chosen is not None else 0,
         waiting=chosen.waiting if chosen is not None else 0,
+    )
+    if chosen is not None and chosen.nothing:
+        return target.prepare(_without_files(head, begun), context)
+    described = source.describe(table)
+    if chosen is not None and chosen.unread:
+        # No file can be read, so there is nothing to plan either: each is told of, and that is all.
+        fixed = source.fix(table, None, None, False, 1)
+        window = replace(_without_files(head, begun), ranges=_ranges(chosen, fixed, load))
+        return target.prepare(window, context)
+    origin.refuse_reserved(described.schema.names)
+    _same_fingerprint(context, head, mark, load)
+    cursor = source.cursor
+    low = _low(cursor, head, context)
+    window = replace(
+        begun,
+        low=low,
+        # Below a safe ceiling nothing can come at the watermark itself any more, so it is not read again: a bulk update that stamps
+        # a million rows alike would otherwise be read, and billed, on every run. An overlap reads again anyway.
+        inclusive=bool(cursor and cursor.overlap),
+        full=low is None,
     )
     try:
         window = plan_schemas(job, window, source, described, head, context)
@@ -127,23 +130,10 @@ def _ranges(chosen: Chosen | None, fixed: Fixed, load: str) -> tuple[Range, ...]
     return tuple(replace(part, load=load) for part in ranges)
 
 
-def _without_files(job: Job, context: RunContext, head: Standing, table: str, load: str, mark: str, chosen: Chosen) -> Window:
+def _without_files(head: Standing, begun: Window) -> Window:
     """The window of a run that finds no new file: what is planned stands as the last commit left it."""
     nothing = schema_to_text(pa.schema([]))
-    return Window(
-        service=job.service,
-        load=load,
-        table=table,
-        run=context.run,
-        generation=head.generation,
-        fingerprint=mark,
-        started_at=context.started_at,
-        schemas={"": nothing, TARGET: nothing, **head.schemas},
-        by_file=True,
-        options=job.reading,
-        skipped=chosen.done,
-        waiting=chosen.waiting,
-    )
+    return replace(begun, schemas={"": nothing, TARGET: nothing, **head.schemas})
 
 
 def fingerprint(job: Job, source: Source, table: str, load: str) -> str:

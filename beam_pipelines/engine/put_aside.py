@@ -97,7 +97,7 @@ def _numbered(block: pa.RecordBatch, numbers: Numbers) -> pa.RecordBatch:
     from beam_pipelines.rules.aside import VIOLATIONS
 
     violations, at = block.schema.names == VIOLATIONS.names, _origin_of(block)
-    block = block.set_column(at, block.schema.field(at), numbers.texts(block.column(at)))
+    block = numbers.told(block, at)
     if not violations:
         return block
     return block.set_column(0, block.schema.field(0), numbers.column(block.column(0), block.column(at)))

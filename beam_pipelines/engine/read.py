@@ -139,11 +139,9 @@ class _ReadFn(BundleFn):
             dead = self.dead_count(load)
             letters = self.close_letters(load)
             seconds = self._seconds.get(load, 0.0)
-            readers = [reader for of, reader in self._files if of == load]
-            paid = fact.bytes - sum(reader.unbilled for reader in readers)
-            files = tuple(reader.fact for reader in readers)
+            files = tuple(reader.fact for of, reader in self._files if of == load)
             counted = tuple(self._counted.get(load, ()))
-            told = replace(fact, bytes=paid, dead=dead, letters=letters, seconds=seconds, files=files, counted=counted)
+            told = replace(fact, dead=dead, letters=letters, seconds=seconds, files=files, counted=counted)
             yield TaggedOutput(FACTS, in_global_window(told))
         self._report.flush()
 

@@ -82,13 +82,18 @@ def _refused(tally: Tally) -> dict[str, dict[str, int]]:
     return found
 
 
+def _unread(window: Window, tally: Tally) -> set[str]:
+    """Files of which a part cannot be read."""
+    failed = {fact.part for fact in tally.files if fact.error}
+    return {str(part.bounds["label"]) for part in window.ranges if part.index in failed}
+
+
 def of_no_account(window: Window, tally: Tally) -> tuple[int, int]:
     """What files that cannot be read have among the rows read, and among those that failed: no budget is about these, and no price.
 
     The letter that each of them is counts among both.
     """
-    failed = {fact.part for fact in tally.files if fact.error}
-    bad = {str(part.bounds["label"]) for part in window.ranges if part.index in failed}
+    bad = _unread(window, tally)
     parts = {part.index for part in window.ranges if part.bounds["label"] in bad}
     codes = [codes for name, codes in _refused(tally).items() if name in bad]
     read = sum(fact.rows for fact in tally.files if fact.part in parts) + sum(of.get(UNREADABLE, 0) for of in codes)
@@ -134,10 +139,9 @@ def results(window: Window, tally: Tally) -> tuple[FileResult, ...]:
 
 
 def unbilled(window: Window, tally: Tally) -> int:
-    """Bytes that nobody pays for: those of the parts that could be read of files that could not, as a whole."""
-    failed = {fact.part for fact in tally.files if fact.error}
-    bad = {part.bounds["label"] for part in window.ranges if part.index in failed}
-    return sum(int(part.bounds["billed"]) for part in window.ranges if part.bounds["label"] in bad and part.index not in failed)
+    """Bytes that nobody pays for: those of all parts of files that cannot be read."""
+    bad = _unread(window, tally)
+    return sum(int(part.bounds["billed"]) for part in window.ranges if part.bounds["label"] in bad)
 
 
 def staged_of(window: Window, staged: Iterable[Staged]) -> dict[str, list[Staged]]:

@@ -71,7 +71,7 @@ def test_a_file_that_fails_is_one_letter_behind_the_rows_before_it():
     assert (letter.codes, letter.messages) == (["file-unreadable"], ["'a.csv' cannot be read: cut off"])
     assert letter.batch.column(FILE).to_pylist() == ["a.csv"]
     assert origin.describe(letter.batch, [0])[0]["source"] == "a.csv"
-    assert (made.fact.error, made.fact.passing, made.unbilled) == ("'a.csv' cannot be read: cut off", False, 90)
+    assert (made.fact.error, made.fact.passing) == ("'a.csv' cannot be read: cut off", False)
 
 
 def test_a_file_that_is_another_by_now_is_not_to_blame():

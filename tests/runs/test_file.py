@@ -9,7 +9,7 @@ import pytest
 from beam_pipelines.errors import BalanceError
 from beam_pipelines.runs.counts import Tally
 from beam_pipelines.runs.facts import Dead, FileFact, ReadFact, Staged, StagedFact
-from beam_pipelines.runs.file import of_no_account, results, staged_of
+from beam_pipelines.runs.file import of_no_account, results, staged_of, unbilled
 from beam_pipelines.runs.window import Range, Window
 
 
@@ -91,3 +91,9 @@ def test_what_is_of_no_account_of_a_file_that_cannot_be_read():
     letters = (Dead(Staged("l", 9), {"file-unreadable": 1, "cast-failed": 7, "rule-violated": 1}, codes),)
     facts = tally([FileFact(0, 3), FileFact(1, 4, error="cut off"), FileFact(2, 50)], [], letters)
     assert of_no_account(window(part(0, "a.csv"), part(1, "a.csv"), part(2, "b.csv")), facts) == (8, 3)
+
+
+def test_nobody_pays_for_any_part_of_a_file_that_cannot_be_read():
+    parts = [part(0, "a.csv", billed=90), part(1, "a.csv", billed=40), part(2, "b.csv", billed=7)]
+    assert unbilled(window(*parts), tally([FileFact(0, 3, error="cut off"), FileFact(1, 4), FileFact(2, 5)], [])) == 130
+    assert unbilled(window(*parts), tally([FileFact(0, 3), FileFact(1, 4), FileFact(2, 5)], [])) == 0

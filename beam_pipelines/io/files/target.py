@@ -115,6 +115,7 @@ class FileTarget(HomedTarget):
         self.traits = TargetTraits(given, transactional=False, local=True, folds_case=False, modes=("insert", "replace"))
         self._ready: dict[str, tuple[Ready, ...] | FatalError] = {}
         self._leaving: dict[str, list[Path]] = {}
+        self._told: dict[str, tuple[files.FileResult, ...]] = {}
         name = model.path if model.bucket is None else f"{model.bucket}/{model.prefix}"
         root = self._place(str(name))
         if root.file is not None:
@@ -351,12 +352,13 @@ class FileTarget(HomedTarget):
         if tally.read or tally.staged_rows:
             # Also when no row arrives: a watermark moves on, and a folder that is not there later was removed by somebody.
             self._make(place.folder)
+        parts = tuple(part for part in tally.staged if part.rows)
         if policy.by_file:
-            self._leaving[window.load] = self._outdated(window, policy, tally)
-        if policy.by_file and policy.shard_size is None:
-            return self._one_each(window, schema, tally)
-        parts = self._of_good_files(window, tally) if policy.by_file else tuple(part for part in tally.staged if part.rows)
-        if policy.by_file:
+            told = self._told[window.load] = files.results(window, tally)
+            self._leaving[window.load] = self._outdated(window, policy, told)
+            if policy.shard_size is None:
+                return self._one_each(window, schema, tally, told)
+            parts = self._of_good_files(window, tally, told)
             self._counted_in(parts)
         else:
             for part in parts:
@@ -370,11 +372,11 @@ class FileTarget(HomedTarget):
         names = (f"{place.prefix}{window.run}-{number:05d}{self._form.ending}" for number in range(len(parts)))
         return tuple(Ready(place.file or place.folder / name, part) for name, part in zip(names, parts, strict=True))
 
-    def _one_each(self, window: Window, schema: pa.Schema, tally: Tally) -> tuple[Ready, ...]:
+    def _one_each(self, window: Window, schema: pa.Schema, tally: Tally, told: Sequence[files.FileResult]) -> tuple[Ready, ...]:
         """For each file that was read whole one output, if only of no rows."""
         staged = files.staged_of(window, tally.staged)
         ready = []
-        for file in files.results(window, tally):
+        for file in told:
             if file.error:
                 continue
             parts = tuple(part for part in staged[file.name] if part.rows)
@@ -385,19 +387,19 @@ class FileTarget(HomedTarget):
         self._counted_in([one.part for one in ready])
         return tuple(ready)
 
-    def _of_good_files(self, window: Window, tally: Tally) -> tuple[Staged, ...]:
+    def _of_good_files(self, window: Window, tally: Tally, told: Sequence[files.FileResult]) -> tuple[Staged, ...]:
         """The staged files with rows of files that were read whole."""
         staged = files.staged_of(window, tally.staged)
-        good = {part.name for file in files.results(window, tally) if not file.error for part in staged[file.name]}
+        good = {part.name for file in told if not file.error for part in staged[file.name]}
         return tuple(part for part in tally.staged if part.rows and part.name in good)
 
-    def _outdated(self, window: Window, policy: Policy, tally: Tally) -> list[Path]:
+    def _outdated(self, window: Window, policy: Policy, told: Sequence[files.FileResult]) -> list[Path]:
         """Files that go: outputs in whose place others come, and when every file is read again those with rows of several."""
         with self.reading() as tx:
             assert tx is not None  # there is a run
             known = self.ledger.files_done(tx, window.service, window.load)
             shared = self.ledger.written(tx, window.service, window.load) if policy.refresh else []
-        anew = {file.name: file.output for file in files.results(window, tally) if not file.error}
+        anew = {file.name: file.output for file in told if not file.error}
         theirs = {*anew.values(), *(file.output for name, file in known.items() if name not in anew)}
         names = [known[name].output for name in anew if name in known and known[name].output and known[name].output not in theirs]
         paths = [self._output(window.load, name) for name in names if not files.is_shards(name)]
@@ -429,22 +431,20 @@ class FileTarget(HomedTarget):
         moves += [Move(self._promised(path), identity=self._identity(path)) for path in going if path != place.file]
         self.ledger.promise(tx, window, moves)
         if policy.by_file:
-            return self._merge_files(tx, window, policy, tally)
+            return self._merge_files(tx, window, policy, tally, ready)
         if not moves:
             return Merged(method="nothing to load")
         method = "add files" if not policy.whole else "replace the file" if place.file is not None else "replace files"
         deleted = sum(map(self._rows, going)) if self._form.format == "parquet" else 0  # others have no footer that tells it
         return Merged(inserted=tally.staged_rows, deleted=deleted, method=method)
 
-    def _merge_files(self, tx: Session, window: Window, policy: Policy, tally: Tally) -> Merged:
-        told = files.results(window, tally)
+    def _merge_files(self, tx: Session, window: Window, policy: Policy, tally: Tally, ready: Sequence[Ready]) -> Merged:
+        told = self._told[window.load]
         if told and all(file.error for file in told) and not self._has_read(tx, window):
             raise Judged("file-unreadable", f"none of the {len(told)} files can be read, such as {told[0].name!r}: {told[0].error}")
         if policy.refresh:
             self._forget(tx, window, told)
         self.ledger.done(tx, window, told)
-        ready = self._ready[window.load]
-        assert not isinstance(ready, FatalError)  # it was raised
         method = "a file each" if told else "no new file"
         if policy.shard_size is not None and told:
             method = "files of a size"

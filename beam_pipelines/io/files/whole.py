@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol, TypeVar
 
 import pyarrow as pa
 
-from beam_pipelines.errors import FatalError, PlanError
+from beam_pipelines.errors import BeamPipelinesError, FatalError, PlanError
 from beam_pipelines.io.connector import CursorSpec, Fixed
 from beam_pipelines.io.files.format import SUFFIXES
 from beam_pipelines.io.files.place import Place
@@ -58,7 +58,7 @@ class WholeFiles(ABC):
     known: pa.Schema | None = None  # columns as an earlier run planned them, whose types stand
     _chosen: list[Stored] | None = None
     _broken: dict[Stored, str] | None = None
-    _passing: Set[Stored] = frozenset()  # of the broken ones those that are not to blame: they are others by now, or gone
+    _passing: set[Stored]  # of the broken ones those that are not to blame (`blameless`)
 
     @cached_property
     def counted(self) -> dict[int, int]:
@@ -86,14 +86,14 @@ class WholeFiles(ABC):
         self._chosen = list(files)
         self._broken = {} if tolerant else None
         self.known = known
-        self._passing = frozenset()
+        self._passing = set[Stored]()
 
     def leave_out(self, file: Stored, why: str, *, passing: bool = False) -> None:
         """Go on without a file that was chosen; `why` is told of it, and `passing`: the next run tries again."""
         assert self._broken is not None
         self._broken[file] = why
         if passing:
-            self._passing = {*self._passing, file}
+            self._passing.add(file)
 
     def choose_first(self, count: int | None = None) -> int:
         """Read the first so many files by name alone (None: all), and none that cannot be read; gives how many files there are."""
@@ -133,12 +133,8 @@ class WholeFiles(ABC):
             of_the_file = error.code == "read-failed" if isinstance(error, FatalError) else error.code in _OF_THE_FILE
             if self._broken is None or not of_the_file:
                 raise
-            self._broken[file] = error.message
-            if isinstance(error, PlanError):
-                return error
-            if blameless(error):
-                self._passing = {*self._passing, file}
-            return None
+            self.leave_out(file, error.message, passing=blameless(error))
+            return error if isinstance(error, PlanError) else None
 
     def fitting(self, files: Sequence[S]) -> list[S]:
         """Those of the files whose columns go together, and with those of earlier runs; others are noted as `looked` does."""
@@ -191,6 +187,6 @@ class WholeFiles(ABC):
         """Nothing is held between calls."""
 
 
-def blameless(error: FatalError) -> bool:
-    """Whether a file that cannot be read is another by now, or gone: what a later run finds may be whole."""
+def blameless(error: BeamPipelinesError) -> bool:
+    """Whether a file that cannot be read is another by now, or gone, or kept back: what a later run finds may be whole."""
     return bool(error.details.get("passing"))
