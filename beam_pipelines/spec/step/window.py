@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag
 from pydantic_core import InitErrorDetails
 
-from beam_pipelines.spec.aggregation import Measure, check_entries, check_window, window_measures
+from beam_pipelines.spec.aggregation import Measure, check_entries, check_window, group_names, window_measures
 from beam_pipelines.spec.destination import Destination
 from beam_pipelines.spec.step.base import WholeStep
 from beam_pipelines.spec.values import Duration, Text, parse_duration, shown
@@ -45,6 +45,11 @@ class WindowStep(WholeStep):
     def measures(self) -> tuple[Measure, ...]:
         """The results beside windowStart, windowEnd and eventCount, in the order of the definition."""
         return window_measures(self.aggregations)
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """What the fields of `groupBy` are called in the result."""
+        return group_names(self.group_by)
 
     @property
     def emit_every(self) -> timedelta | None:
