@@ -263,7 +263,7 @@ class Aggregate:
         keys = [binding.find_key(text, schema, f"{self._path}.groupBy[{at}]") for at, text in enumerate(self._model.group_by)]
         measures = []
         for measure in self._model.measures:
-            path = self._place(measure)
+            path = self._entry_path(measure)
             told = len(binding.problems)
             rows = measure.field in (None, "*")
             source = None if rows else binding.find(str(measure.field), schema, path)
@@ -284,7 +284,7 @@ class Aggregate:
         binding.check("an aggregate cannot be carried out")
         return [key for key in keys if key is not None], measures
 
-    def _place(self, measure: Measure) -> str:
+    def _entry_path(self, measure: Measure) -> str:
         """Where a measure stands in the definition."""
         return f"{self._path}.aggregations.{measure.field}"
 
