@@ -25,7 +25,10 @@ class WindowStep(WholeStep):
 
     type: Literal["window"] = Field(default="window", description="Sum events up by windows of time.")
     window: Window = Field(description="{type: tumbling, size}, {type: sliding, size, slide} or {type: session, gap}.")
-    aggregations: dict[Text, str] = Field(min_length=1, description='By output name: "function:field"; "count" alone counts events.')
+    aggregations: dict[Text, str] = Field(
+        min_length=1,
+        description='By output name: "function:field", such as "sum:value", "p99:ms", "approx_p99:ms"; "count" alone counts events.',
+    )
     group_by: tuple[Text, ...] = Field(default=(), description="Fields that make a group; default: the whole stream.")
     allowed_lateness: Duration = Field(default=timedelta(0), description="How long after its end a window still takes late events.")
     emit: Annotated[str, AfterValidator(lambda value: _check_emit(value))] = Field(
