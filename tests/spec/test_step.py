@@ -173,8 +173,8 @@ def test_shares_and_approximations_are_parts_of_the_name_of_a_windows_function()
     (message,) = messages({**keys, "aggregations": {"slow": "p99"}}, PROCESSOR)
     assert 'write p99_slow: "p99:slow"' in message
     for wrong, hint in [
-        ("approx_sum:ms", "known: count, count_distinct"),
-        ("p101:ms", "did you mean"),
+        ("approx_sum:ms", "expected one of approx_count_distinct, approx_median, "),
+        ("p101:ms", "p99, p99.9, approx_count_distinct"),
         ("cuont:ms", "did you mean 'count'?"),
     ]:
         (message,) = messages({**keys, "aggregations": {"slow": wrong}}, PROCESSOR)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.compact import take
+from beam_pipelines.columnar.origin import BEHIND, OFFSET, PARTITION, TIME
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.spec.step.window import WindowStep
 from beam_pipelines.spec.window import SessionWindow, SlidingWindow
@@ -19,19 +20,7 @@ from beam_pipelines.transforms.aggregate.step import ROWS, Dead
 from beam_pipelines.transforms.step import Applied, DeadRows, dead_rows
 from beam_pipelines.transforms.window import sessions
 from beam_pipelines.transforms.window.spans import NEVER, Flags, Longs, Spans
-from beam_pipelines.transforms.window.sums import (
-    BEHIND,
-    FRESH,
-    LAST,
-    OFFSET,
-    PARTITION,
-    START,
-    TIME,
-    WINDOW,
-    Model,
-    WindowSums,
-    extended,
-)
+from beam_pipelines.transforms.window.sums import FRESH, LAST, START, WINDOW, Model, WindowSums, extended
 
 __all__ = ["Screened", "Settled", "Windowed"]
 

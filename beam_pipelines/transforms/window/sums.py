@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from beam_pipelines.columnar.groups import Values
-from beam_pipelines.columnar.origin import PREFIX
+from beam_pipelines.columnar.origin import PREFIX, TIME
 from beam_pipelines.columnar.stored import reduced, restored
 from beam_pipelines.spec.aggregation import Measure
 from beam_pipelines.spec.condition import Condition
@@ -15,9 +15,8 @@ from beam_pipelines.spec.step.window import WindowStep
 from beam_pipelines.transforms.aggregate import Aggregate
 from beam_pipelines.transforms.aggregate.step import Dead
 
-__all__ = ["BEHIND", "FRESH", "LAST", "OFFSET", "PARTITION", "START", "TIME", "WINDOW", "Model", "WindowSums", "extended"]
+__all__ = ["FRESH", "LAST", "START", "WINDOW", "Model", "WindowSums", "extended"]
 
-TIME, BEHIND, PARTITION, OFFSET = (f"{PREFIX}{name}" for name in ("time", "behind", "partition", "offset"))
 WINDOW = f"{PREFIX}window"  # of a row: where it counts
 NEW = f"{PREFIX}new"  # of a row: 1
 START, FRESH, LAST = "k0", "fresh", "last"  # of a state: its window's start; whether rows came since it came out; its last event
