@@ -355,17 +355,21 @@ class StateStore:
     # What is kept for a time only.
 
     def letters_older_than(self, service: str, age: timedelta | None) -> dict[str, list[str]]:
-        """Places of dead letters by run, of the runs of a service that ended longer ago than `age` (None: of all)."""
+        """Places of dead letters by run, of the runs and drains of a service that ended longer ago than `age` (None: of all)."""
         with self._database.read() as connection:
             return runs_with_letters(connection, service, None if age is None else self._now(connection) - age)
 
     def forget_failed_records(self, service: str, runs: Sequence[str]) -> int:
-        """Take runs out of the index of dead letters, once their letters are deleted; returns how many letters that were."""
+        """Take runs and drains out of the index of dead letters, once their letters are deleted; returns how many letters that were."""
         with self._database.write(service) as connection:
             return forget_failed_records(connection, service, runs)
 
     def forget_events(self, service: str, age: timedelta) -> tuple[int, int]:
-        """Delete events older than `age`, but for those of runs that have not ended; returns (deleted, of which undelivered)."""
+        """Delete events older than `age`, but for those of runs other than streams that have not ended.
+
+        Returns:
+            How many there were, and how many of them had not been delivered.
+        """
         with self._database.write(service) as connection:
             return forget_events(connection, service, self._now(connection) - age)
 
