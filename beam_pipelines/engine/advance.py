@@ -50,7 +50,7 @@ def live_figures(row: LedgerRow, seconds: float | None, now: datetime) -> dict[s
     ends = {part.bounds["partition"]: part.bounds["end"] for part in row.window.ranges}
     lag = {str(number): max(0, end - reached.partitions[number].next) for number, end in ends.items() if number in reached.partitions}
     late = sum(letter.codes.get("late-row", 0) for letter in tally.letters)
-    delay = None if reached.closed is None else round(now.timestamp() - reached.closed / 1000, 3)
+    delay = None if reached.closed is None else round(now.timestamp() * 1000) - reached.closed
     return {
         "eventsPerSecond": round(tally.read / seconds, 1) if seconds else None,
         "lag": lag,

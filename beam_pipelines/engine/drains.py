@@ -261,11 +261,10 @@ def record(
 
 
 def charge_hours(job: Job, store: StateStore, session: str) -> None:
-    """Charge the hours that have passed, once each."""
-    store.touch_hour(job.service, session)
+    """Note that the stream runs, and charge the hours that have passed, once each."""
+    store.touch_hour(session)
     pricing = job.definition.pricing
-    if pricing is not None:
-        store.charge_hours(job.service, session, lambda hour, events: charge_hour(pricing, hour=hour, events=events))
+    store.charge_hours(job.service, lambda hour, events: charge_hour(pricing, hour=hour, events=events) if pricing is not None else None)
 
 
 def _reached(at: Offsets, goal: dict[int, int]) -> bool:

@@ -6,6 +6,7 @@ What a window is, and when it is closed, is a pure function in `transforms.windo
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.reached import reached
 from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
 from beam_pipelines.engine.states import States
+from beam_pipelines.errors import PlanError
 from beam_pipelines.runs.facts import OPEN, ReadFact, StepFact
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.offsets import Offsets
@@ -29,6 +31,9 @@ from beam_pipelines.transforms.step import Applied
 from beam_pipelines.transforms.window import Windowed
 
 __all__ = ["SumWindows"]
+
+_LOG = logging.getLogger(__name__)
+_VERSION = "version"  # beside states that are kept: what they mean
 
 Sharded = tuple[Shard, pa.RecordBatch]
 
@@ -44,7 +49,8 @@ class _StatesFn(ShuffleFn[Windowed]):
             step, low = self.step(load, texts), self.window(load, texts).low
             screened = step.screened(batch, Offsets.of(low).closed if low is not None else None)
             late = (screened.late,) if screened.late is not None else ()
-            self.count(load, Applied((), dead=late, absorbed=screened.rows.num_rows), batch.num_rows)
+            self.count(load, Applied((), dead=late, absorbed=screened.absorbed), batch.num_rows)
+            self._facts[load] = replace(self._facts[load], partly=self._facts[load].partly + screened.partly)
             held = self._held.setdefault(load, States(step))
             if screened.rows.num_rows:
                 held.add(step.states(screened.rows))
@@ -73,7 +79,9 @@ class _KeptFn(ShuffleFn[Windowed]):
             if kept:
                 step = self.step(load, texts)
                 for block in kept:
-                    yield from _sharded(load, step, ipc.decode(base64.b64decode(block.content)))
+                    states = ipc.decode(base64.b64decode(block.content))
+                    if _same_meaning(states, step, load, accepted=self.context.keep_watermark):
+                        yield from _sharded(load, step, states.select(states.schema.names[:-1]))
 
     def finish_bundle(self) -> Iterator[Any]:
         self._leave()  # nothing came, and nothing is told of it
@@ -94,10 +102,10 @@ class _ResultsFn(ShuffleFn[Windowed]):
             assert states is not None
             settled = step.settle([states], self._watermark(window, facts), load, early=window.early)
             self.count(load, settled.applied)
-            if settled.open is not None and settled.open.num_rows:
-                self.put_aside(load, step.id, OPEN, settled.open)
+            if settled.held:
+                self.put_aside(load, step.id, OPEN, _versioned(settled.open, step))
             fact = self._facts[load]
-            self._facts[load] = replace(fact, windows=fact.windows + settled.closed, open_windows=fact.open_windows + settled.still_open)
+            self._facts[load] = replace(fact, windows=fact.windows + settled.written, open_windows=fact.open_windows + settled.held)
         for batch in settled.applied.batches:
             yield from size.split(batch)
 
@@ -107,6 +115,28 @@ class _ResultsFn(ShuffleFn[Windowed]):
             if fact.load == window.load and fact.newest is not None:
                 newest = fact.newest.later(newest)
         return reached(self._job.definition.source, window, newest).closed
+
+
+def _versioned(states: pa.RecordBatch, step: Windowed) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [*states.columns, pa.repeat(step.state_version, states.num_rows)], names=[*states.schema.names, _VERSION]
+    )
+
+
+def _same_meaning(states: pa.RecordBatch, step: Windowed, load: str, *, accepted: bool) -> bool:
+    """Whether states can be gone on from; False: they are given up, as the user has chosen."""
+    version = states.column(_VERSION)[0].as_py()
+    if version == step.state_version:
+        return True
+    if accepted:
+        _LOG.warning("%d open windows of %r are given up: they were begun by another definition", states.num_rows, step.id)
+        return False
+    raise PlanError(
+        f"windows of {step.id!r} into {load!r} are open that were begun by another definition of the step, or of what comes to it: go on"
+        " with that one until they have closed; or run with --keep-watermark, which gives them up and goes on from the stored offsets, or"
+        " with --full-refresh, which reads the topic again",
+        code="fingerprint-changed",
+    )
 
 
 def _sharded(load: str, step: Windowed, states: pa.RecordBatch) -> Iterator[Sharded]:

@@ -173,6 +173,7 @@ class StepFact:
         examples: Some violations of each rule of a `validate` step.
         windows: Results of windows that came out, of a `window` step.
         open_windows: Windows that stay open, each once a group.
+        partly: Of rows that count in some of their windows, how many times one came too late for another one.
     """
 
     load: str
@@ -202,6 +203,7 @@ class StepFact:
     examples: Examples = field(default_factory=Examples)
     windows: int = 0
     open_windows: int = 0
+    partly: int = 0
 
 
 @dataclass(frozen=True)
@@ -238,7 +240,7 @@ def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
 
 def _add(a: StepFact, b: StepFact) -> StepFact:
     numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "absorbed", "right", "right_read")
-    more = ("failed", "warned", "bytes_out", "seconds", "windows", "open_windows")
+    more = ("failed", "warned", "bytes_out", "seconds", "windows", "open_windows", "partly")
     summed = {name: getattr(a, name) + getattr(b, name) for name in (*numbers, *more)}
     return replace(
         a,
