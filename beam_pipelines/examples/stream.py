@@ -14,9 +14,7 @@ from beam_pipelines import examples
 from beam_pipelines.errors import SpecError
 from beam_pipelines.examples.placing import copy, sweep
 
-__all__ = ["PARTITIONS", "Placed", "broker", "place"]
-
-PARTITIONS = 4
+__all__ = ["Placed", "broker", "place"]
 
 
 @dataclass(frozen=True)
@@ -64,14 +62,12 @@ def place(folder: Path, name: str = "event_stream") -> Placed:
 
 
 @contextlib.contextmanager
-def broker(partitions: int = PARTITIONS) -> Iterator[str]:
-    """A broker in this process, of librdkafka's own for tests; yields its address. What it holds goes with it.
+def broker() -> Iterator[str]:
+    """A broker in this process, librdkafka's own for tests; yields its address. What it holds goes with it.
 
-    Args:
-        partitions: Of each topic, which is made when it is first asked for.
+    A topic has four partitions, and is made when it is first written to.
     """
-    keeper = Producer({"bootstrap.servers": "none", "test.mock.num.brokers": 1, "topic.metadata.refresh.interval.ms": 500})
-    del partitions
+    keeper = Producer({"bootstrap.servers": "none", "test.mock.num.brokers": 1, "log_level": 0})
     try:
         deadline = time.monotonic() + 10
         while not (brokers := keeper.list_topics(timeout=5).brokers) and time.monotonic() < deadline:
