@@ -17,7 +17,31 @@ __all__ = ["NEVER", "Flags", "Longs", "Spans"]
 Longs = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
+_CELLS = 1 << 22  # of a table of windows by codes
 NEVER = -(1 << 60)  # before all times: where no time is known
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Sets of codes that count in the same windows.
+
+    Args:
+        rows: Positions of states, each once for every set that its code is in.
+        sets: The number of that set.
+        of: By window, the set that counts in it.
+        starts: By window, where it begins, ms.
+    """
+
+    rows: Longs
+    sets: Longs
+    of: Longs
+    starts: Longs
+
+    def windows(self, sets: Longs) -> tuple[Longs, Longs]:
+        """Return positions in `sets`, each once for every window of that set; and the starts of these windows, ms."""
+        order = np.argsort(self.of, kind="stable")
+        rows, places = _ranges(np.searchsorted(self.of[order], sets), np.bincount(self.of)[sets])
+        return rows, self.starts[order][places]
 
 
 @dataclass(frozen=True)
@@ -74,10 +98,29 @@ class Spans:
             return np.arange(len(codes), dtype=np.int64), panes * self.pane
         first, last = self._windows(panes)
         first = first + closed * self.slide
-        counts = (last - first) // self.slide + 1
-        rows = np.repeat(np.arange(len(codes), dtype=np.int64), counts)
-        nth = np.arange(len(rows), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows, nth = _ranges(np.zeros_like(first), (last - first) // self.slide + 1)
         return rows, first[rows] + nth * self.slide
+
+    def shared(self, codes: Longs) -> Shared | None:
+        """Return the windows in which states count as `expanded` does, but those in which the same codes count told once.
+
+        A batch is short against the windows that overlap in it: most of them hold all of it.
+
+        Returns:
+            None: it is not worth while.
+        """
+        known, at = np.unique(codes, return_inverse=True)
+        inside, begins = self.expanded(known)
+        windows, of = np.unique(begins, return_inverse=True)
+        if len(windows) * len(known) > _CELLS:
+            return None
+        members = np.zeros((len(windows), len(known)), dtype=np.bool_)
+        members[of.reshape(-1), inside] = True
+        sets, number = np.unique(np.packbits(members, axis=1), axis=0, return_inverse=True)
+        of_code, set_of = np.nonzero(np.unpackbits(sets, axis=1, count=len(known)).T)
+        at = at.reshape(-1)
+        rows, places = _ranges(np.searchsorted(of_code, at), np.bincount(of_code, minlength=len(known))[at])
+        return Shared(rows, set_of[places].astype(np.int64), number.reshape(-1).astype(np.int64), windows)
 
     def _windows(self, panes: Longs) -> tuple[Longs, Longs]:
         """The starts of the first and the last window that panes are in."""
@@ -87,3 +130,10 @@ class Spans:
             return last, last
         first = -((self.size - self.pane - begins) // self.slide) * self.slide
         return first, last
+
+
+def _ranges(begins: Longs, counts: Longs) -> tuple[Longs, Longs]:
+    """Return which range each number is of, and the numbers: `begins[i], begins[i] + 1, ...`, `counts[i]` of them, for every i."""
+    rows = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    nth = np.arange(len(rows), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rows, begins[rows] + nth

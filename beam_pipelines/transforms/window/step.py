@@ -223,9 +223,7 @@ class Windowed:
         return Settled(results, self._kept(final, fresh & ~out, ~over), int(out.sum()))
 
     def _kept(self, final: pa.RecordBatch, fresh: Flags, kept: Flags) -> pa.RecordBatch:
-        place = final.schema.get_field_index(FRESH)
-        marked = final.set_column(place, FRESH, pa.array(fresh.astype(np.int64)))
-        return marked.filter(pa.array(kept))
+        return _put(final, FRESH, fresh.astype(np.int64)).filter(pa.array(kept))
 
     def _results(self, final: pa.RecordBatch, ends: Longs, out: Flags, load: str) -> Applied:
         schema = self._opened()
@@ -269,10 +267,16 @@ class Windowed:
 
     def _expanded(self, states: pa.RecordBatch) -> pa.RecordBatch:
         """Give states of panes to the windows that they are in."""
-        rows, windows = self._spans.expanded(_column(states, START))
+        codes = _column(states, START)
         if self._spans.most == 1:
-            return states.set_column(states.schema.get_field_index(START), START, pa.array(windows))
-        return self._sums.again(pa.array(windows), take(states, rows))
+            return _put(states, START, self._spans.expanded(codes)[1])
+        shared = self._spans.shared(codes)
+        if shared is None:
+            rows, windows = self._spans.expanded(codes)
+            return self._sums.again(pa.array(windows), take(states, rows))
+        combined = self._sums.again(pa.array(shared.sets), take(states, shared.rows))
+        rows, windows = shared.windows(_column(combined, START))
+        return _put(take(combined, rows), START, windows)
 
     def _merged(self, states: pa.RecordBatch) -> pa.RecordBatch:
         """Combine sessions so far that are one."""
@@ -326,6 +330,10 @@ def _longs(batch: pa.RecordBatch, name: str, step: str) -> Longs:
     if name not in batch.schema.names:
         raise FatalError(f"step {step!r} got rows without an event time", code="internal")
     return _column(batch, name)
+
+
+def _put(states: pa.RecordBatch, name: str, values: Longs) -> pa.RecordBatch:
+    return states.set_column(states.schema.get_field_index(name), name, pa.array(values))
 
 
 def _column(batch: pa.RecordBatch, name: str) -> Longs:
