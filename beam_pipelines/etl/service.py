@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from beam_pipelines.engine.preview import Preview
     from beam_pipelines.engine.profiled import Profiled
     from beam_pipelines.engine.progress import Progress
+    from beam_pipelines.io.connector import LedgerRow
 
 __all__ = ["Service"]
 
@@ -131,6 +132,8 @@ class Service:
         options: Sequence[str] = (),
         listener: Callable[[Progress], None] | None = None,
         run: str | None = None,
+        until: str | None = None,
+        drained: Callable[[LedgerRow], None] | None = None,
     ) -> Result:
         """Run the service once, and record the run.
 
@@ -143,6 +146,9 @@ class Service:
             options: Beam's options, as on a command line.
             listener: Called with the progress, from a thread of its own.
             run: Run id, 12 letters a-z and digits; a new one when not given.
+            until: Of a stream: `latest`, once it has read what the topic holds when it begins; or a duration such as `10m`. None: it runs
+                until it is stopped.
+            drained: Of a stream, called with the ledger row of each commit.
 
         Raises:
             SpecError: It cannot be run as asked; nothing was started.
@@ -170,7 +176,16 @@ class Service:
             run=run,
         )
         with self.placing():
-            result = launch(ask, listener)
+            if self.definition.stream is not None:
+                from beam_pipelines.engine.drains import Until, stream
+
+                result = stream(ask, Until.of(until), listener, drained)
+            elif until is not None:
+                raise SpecError(
+                    f"expected --until with a stream alone, and this service is of kind {self.definition.kind!r}", code="option-invalid"
+                )
+            else:
+                result = launch(ask, listener)
         self._place(result.error)
         return result
 

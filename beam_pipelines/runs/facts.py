@@ -13,9 +13,26 @@ from typing import Any
 from beam_pipelines.runs.example import Examples
 from beam_pipelines.runs.mark import Mark
 
-__all__ = ["Aside", "Dead", "FileFact", "ReadFact", "RuleCounts", "Staged", "StagedFact", "StepFact", "add_rules", "merge_steps"]
+__all__ = [
+    "KEPT",
+    "OPEN",
+    "PENDING",
+    "Aside",
+    "Dead",
+    "FileFact",
+    "ReadFact",
+    "RuleCounts",
+    "Staged",
+    "StagedFact",
+    "StepFact",
+    "add_rules",
+    "merge_steps",
+]
 
 RuleCounts = dict[str, dict[str, int]]  # counts of each rule, by its id
+OPEN = "open"  # states of windows that are open, put aside for the commits to come
+PENDING = "pending"  # rows that are put aside for the other sinks of a stream
+KEPT = (OPEN, PENDING)  # what is put aside, and kept by the commit itself
 
 
 @dataclass(frozen=True)
@@ -83,7 +100,7 @@ class Aside:
     """What one attempt has put aside for an output of a step, which is written when the run has ended.
 
     Args:
-        output: `rejected` or `violations`.
+        output: `rejected` or `violations`; or one of `KEPT`.
         staged: The staging object, in the schema `columnar.dead.SCHEMA`: one row for each block of rows.
         rows: Rows in all blocks.
     """
@@ -154,6 +171,8 @@ class StepFact:
         profile: What the columns of the rows that came are like, as `rules.profiling.columns.Profile.told` tells it.
         asides: What is put aside for outputs of its own.
         examples: Some violations of each rule of a `validate` step.
+        windows: Results of windows that came out, of a `window` step.
+        open_windows: Windows that stay open, each once a group.
     """
 
     load: str
@@ -181,6 +200,8 @@ class StepFact:
     profile: tuple[dict[str, Any], ...] = ()
     asides: tuple[Aside, ...] = ()
     examples: Examples = field(default_factory=Examples)
+    windows: int = 0
+    open_windows: int = 0
 
 
 @dataclass(frozen=True)
@@ -194,6 +215,7 @@ class StagedFact:
         dead: Rows the staging itself refused.
         letters: Where the dead rows are.
         seconds: Time spent.
+        asides: Rows put aside for other sinks.
     """
 
     load: str
@@ -202,6 +224,7 @@ class StagedFact:
     dead: int = 0
     letters: tuple[Dead, ...] = ()
     seconds: float = 0.0
+    asides: tuple[Aside, ...] = ()
 
 
 def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
@@ -215,7 +238,7 @@ def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
 
 def _add(a: StepFact, b: StepFact) -> StepFact:
     numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "absorbed", "right", "right_read")
-    more = ("failed", "warned", "bytes_out", "seconds")
+    more = ("failed", "warned", "bytes_out", "seconds", "windows", "open_windows")
     summed = {name: getattr(a, name) + getattr(b, name) for name in (*numbers, *more)}
     return replace(
         a,

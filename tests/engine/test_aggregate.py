@@ -11,7 +11,7 @@ import pytest
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.engine import aggregate
-from beam_pipelines.engine.aggregate import States
+from beam_pipelines.engine.states import States
 from beam_pipelines.spec.step.aggregate import AggregateStep
 from beam_pipelines.transforms.aggregate import Aggregate
 
