@@ -17,6 +17,7 @@ from beam_pipelines.engine.start import import_beam
 from beam_pipelines.errors import Code, FatalError, SpecError
 
 if TYPE_CHECKING:
+    from beam_pipelines.engine.drains import Until
     from beam_pipelines.engine.launch import Result
     from beam_pipelines.etl.service import Service
     from beam_pipelines.io.connector import LedgerRow
@@ -60,7 +61,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument(
         "--until",
         metavar="latest|DURATION",
-        type=until,
+        type=_moment,
         help="of a stream, when it stops by itself: latest, once it has read what the topic holds now, or after a time such as 10m",
     )
     parser.add_argument("--yes", action="store_true", help="a full refresh with mode: insert may replace the whole table")
@@ -71,7 +72,7 @@ def add_options(parser: Parser) -> None:
     add_log(parser)
 
 
-def until(text: str) -> str:
+def _moment(text: str) -> str:
     """Check what `--until` is given.
 
     Raises:
@@ -92,7 +93,13 @@ def _run(arguments: argparse.Namespace, session: Session) -> int:
     return carry_out(arguments, session, service)
 
 
-def carry_out(arguments: argparse.Namespace, session: Session, service: Service, drained: Callable[[LedgerRow], None] | None = None) -> int:
+def carry_out(
+    arguments: argparse.Namespace,
+    session: Session,
+    service: Service,
+    drained: Callable[[LedgerRow], None] | None = None,
+    until: str | Until | None = None,
+) -> int:
     """Run, plan or validate a service, as the options say.
 
     Args:
@@ -100,6 +107,7 @@ def carry_out(arguments: argparse.Namespace, session: Session, service: Service,
         session: Of the command; its definition is loaded.
         service: What to run.
         drained: Of a stream, called with the ledger row of each commit.
+        until: When it stops by itself; None: as the options say.
 
     Returns:
         The exit code.
@@ -115,10 +123,16 @@ def carry_out(arguments: argparse.Namespace, session: Session, service: Service,
         import_beam()
         _name_engine(arguments.parser, arguments.beam)
         return plan.show(session, service.plan(full_refresh=arguments.full_refresh, keep_watermark=arguments.keep_watermark))
-    return _run_once(arguments, session, service, drained)
+    return _run_once(arguments, session, service, drained, until or arguments.until)
 
 
-def _run_once(arguments: argparse.Namespace, session: Session, service: Service, drained: Callable[[LedgerRow], None] | None) -> int:
+def _run_once(
+    arguments: argparse.Namespace,
+    session: Session,
+    service: Service,
+    drained: Callable[[LedgerRow], None] | None,
+    until: str | Until | None,
+) -> int:
     from beam_pipelines.runs.names import new_run
 
     import_beam()
@@ -141,7 +155,7 @@ def _run_once(arguments: argparse.Namespace, session: Session, service: Service,
             options=arguments.beam,
             listener=listener,
             run=run,
-            until=arguments.until,
+            until=until,
             drained=drained,
         )
     written = report.write_all(arguments.report, session, service, result)

@@ -49,15 +49,14 @@ def live_figures(row: LedgerRow, seconds: float | None, now: datetime) -> dict[s
     reached = Offsets.of(mark) if mark is not None else Offsets()
     ends = {part.bounds["partition"]: part.bounds["end"] for part in row.window.ranges}
     lag = {str(number): max(0, end - reached.partitions[number].next) for number, end in ends.items() if number in reached.partitions}
-    late = sum(letter.codes.get("late-row", 0) for letter in tally.letters)
-    delay = None if reached.closed is None else round(now.timestamp() - reached.closed / 1000, 3)
+    delay = None if reached.closed is None else round(now.timestamp() * 1000) - reached.closed
     return {
         "eventsPerSecond": round(tally.read / seconds, 1) if seconds else None,
         "lag": lag,
         "watermark": None if reached.closed is None else _text(reached.closed),
         "watermarkDelay": delay,
         "openWindows": sum(step.open_windows for step in tally.steps),
-        "late": late,
+        "late": sum(step.late for step in tally.steps),
         "windowsWritten": sum(step.windows for step in tally.steps),
     }
 

@@ -52,10 +52,12 @@ class Until:
     Args:
         latest: Once it has read what the topic holds when it begins.
         seconds: After so long; None: it goes on.
+        when: With `latest`: what the topic holds is looked at once this says so, and not at the beginning.
     """
 
     latest: bool = False
     seconds: float | None = None
+    when: Callable[[], bool] | None = None
 
     @classmethod
     def of(cls, text: str | None) -> Until:
@@ -154,7 +156,7 @@ class _Stream:
         self._charge()
         pause = _PACE - (time.monotonic() - begun)
         left = self._left()
-        if self.until.latest:
+        if self.goal is not None:
             return True
         if pause > 0 and (left is None or left > 0):
             time.sleep(pause if left is None else min(pause, left))
@@ -171,11 +173,11 @@ class _Stream:
         looked = time.monotonic()
         while True:
             ends = topic.ends()
-            if self.goal is None and self.until.latest:
+            if self.goal is None and self.until.latest and (self.until.when is None or self.until.when()):
                 self.goal = dict(ends)
             if self.goal is not None and at is not None and _reached(at, self.goal):
                 return False
-            if self.until.latest and not any(ends.values()):
+            if self.goal is not None and not any(self.goal.values()):
                 return False
             left = self._left()
             if left is not None and left <= 0:
@@ -261,11 +263,10 @@ def record(
 
 
 def charge_hours(job: Job, store: StateStore, session: str) -> None:
-    """Charge the hours that have passed, once each."""
-    store.touch_hour(job.service, session)
+    """Note that the stream runs, and charge the hours that have passed, once each."""
+    store.touch_hour(session)
     pricing = job.definition.pricing
-    if pricing is not None:
-        store.charge_hours(job.service, session, lambda hour, events: charge_hour(pricing, hour=hour, events=events))
+    store.charge_hours(job.service, lambda hour, events: charge_hour(pricing, hour=hour, events=events) if pricing is not None else None)
 
 
 def _reached(at: Offsets, goal: dict[int, int]) -> bool:

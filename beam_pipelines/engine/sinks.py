@@ -13,7 +13,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from typing import cast as cast_type
 
 import pyarrow as pa
 
@@ -28,9 +29,12 @@ from beam_pipelines.io.connector import Policy, Stager, Target
 from beam_pipelines.runs.balance import Budget
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import Tally
-from beam_pipelines.runs.facts import PENDING, Staged
+from beam_pipelines.runs.facts import LATE, PENDING, Staged
 from beam_pipelines.runs.names import StagingName, new_attempt
 from beam_pipelines.runs.window import Window, schema_to_text
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.step.window import WindowStep
 
 __all__ = ["Sink", "TableSink", "TopicSink", "bring", "sinks_of"]
 
@@ -43,21 +47,21 @@ class Sink(ABC):
     """One of the other sinks.
 
     Args:
-        id: `sinks[1]`, as it stands in the definition.
+        id: `sinks[1]`, as it stands in the definition; `late` of rows that come too late.
         model: From the definition.
+        path: Where it stands there.
+        kind: What it gets: one of `runs.facts.KEPT`.
     """
 
     id: str
     model: Any
+    path: str
+    kind: str = PENDING
 
     @property
     def done(self) -> str:
         """The kind under which it is noted what the sink has got."""
         return f"done {self.id}"
-
-    @property
-    def path(self) -> str:
-        return f"stream.{self.id}"
 
     @property
     @abstractmethod
@@ -131,7 +135,7 @@ class TableSink(Sink):
             raise refusal(self.path, error.message, error.code) from error
 
     def _mode(self, job: Job) -> str:
-        results = job.window_at is not None and self.model.type in ("database", "data-warehouse")
+        results = self.kind == PENDING and job.window_at is not None and self.model.type in ("database", "data-warehouse")
         return "upsert" if results and "mode" not in self.model.model_fields_set else str(self.model.mode)
 
     def write(self, job: Job, context: RunContext, run: str, batches: Iterator[pa.RecordBatch]) -> int:
@@ -258,15 +262,19 @@ def sinks_of(job: Job) -> tuple[Sink, ...]:
     Raises:
         PlanError: One is of a kind that is not served.
     """
-    return tuple(_sink(name, model) for name, model in job.others)
+    sinks = [_sink(name, model, f"stream.{name}", PENDING) for name, model in job.others]
+    for place, step in enumerate(job.definition.steps):
+        if step.type == "window" and not isinstance(late := cast_type("WindowStep", step).late, str):
+            sinks.append(_sink("late", late, f"{job.definition.steps_path}[{place}].late", LATE))
+    return tuple(sinks)
 
 
-def _sink(name: str, model: Any) -> Sink:
+def _sink(name: str, model: Any, path: str, kind: str) -> Sink:
     if model.type == "kafka":
-        return TopicSink(name, model)
-    if model.type == "api":
-        raise refusal(f"stream.{name}", "HTTP APIs are not served yet as sinks", "not-served")
-    return TableSink(name, model)
+        return TopicSink(name, model, path, kind)
+    if model.type in ("api", "none"):
+        raise refusal(path, f"expected a table, files or a topic, got {model.type}, which is not served yet as a sink", "not-served")
+    return TableSink(name, model, path, kind)
 
 
 def bring(job: Job, context: RunContext, target: Target, load: str) -> int:
@@ -284,14 +292,24 @@ def bring(job: Job, context: RunContext, target: Target, load: str) -> int:
     Raises:
         BeamPipelinesError: A sink is away; it gets the rest when this is called again.
     """
-    sinks = sinks_of(job)
-    if not sinks:
-        return 0
+    every = sinks_of(job)
+    return sum(_bring(job, context, target, load, kind, sinks) for kind, sinks in _by_kind(every).items())
+
+
+def _by_kind(sinks: Sequence[Sink]) -> dict[str, list[Sink]]:
+    by_kind: dict[str, list[Sink]] = {}
+    for sink in sinks:
+        by_kind.setdefault(sink.kind, []).append(sink)
+    return by_kind
+
+
+def _bring(job: Job, context: RunContext, target: Target, load: str, kind: str, sinks: Sequence[Sink]) -> int:
     kept: dict[str, list[str]] = {}
-    for block in target.kept(job.service, load, PENDING):
+    for block in target.kept(job.service, load, kind):
         kept.setdefault(block.run, []).append(block.content)
     # Where there is one sink, that nothing is kept any more is the note.
-    notes = {sink.id: {one.run for one in target.kept(job.service, load, sink.done)} for sink in sinks} if len(sinks) > 1 else {}
+    several = sinks if len(sinks) > 1 else ()
+    notes = {sink.id: {one.run for one in target.kept(job.service, load, sink.done)} for sink in several}
     refused = 0
     for run, contents in kept.items():
         for sink in sinks:
@@ -301,13 +319,13 @@ def bring(job: Job, context: RunContext, target: Target, load: str) -> int:
             if no:
                 _LOG.error("%s refuses %d rows of commit %s, which are nowhere else", sink.path, no, run)
                 refused += no
-            if len(sinks) > 1:
+            if several:
                 target.note_kept(job.service, load, sink.done, run)
-        target.forget_kept(job.service, load, PENDING, run)
-        for sink in sinks if len(sinks) > 1 else ():
+        target.forget_kept(job.service, load, kind, run)
+        for sink in several:
             target.forget_kept(job.service, load, sink.done, run)
-    for sink in sinks:
-        for run in notes.get(sink.id, set()) - kept.keys():
+    for sink in several:
+        for run in notes[sink.id] - kept.keys():
             target.forget_kept(job.service, load, sink.done, run)
     return refused
 

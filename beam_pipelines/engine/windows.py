@@ -6,29 +6,41 @@ What a window is, and when it is closed, is a pure function in `transforms.windo
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
 from beam_pipelines.columnar import hashing, ipc, origin, size
+from beam_pipelines.columnar.compact import take
 from beam_pipelines.engine.bundle import FACTS, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.reached import reached
 from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
 from beam_pipelines.engine.states import States
-from beam_pipelines.runs.facts import OPEN, ReadFact, StepFact
+from beam_pipelines.errors import PlanError
+from beam_pipelines.runs.facts import LATE, OPEN, ReadFact, StepFact
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.offsets import Offsets
 from beam_pipelines.runs.window import Window
 from beam_pipelines.transforms.step import Applied
-from beam_pipelines.transforms.window import Windowed
+from beam_pipelines.transforms.window import Screened, Windowed
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.step.window import WindowStep
 
 __all__ = ["SumWindows"]
+
+_LOG = logging.getLogger(__name__)
+_ORIGIN = ("topic", "partition", "offset")  # columns beside rows that came too late, where these have none of the name
+_VERSION = "version"  # beside states that are kept: what they mean
 
 Sharded = tuple[Shard, pa.RecordBatch]
 
@@ -43,14 +55,25 @@ class _StatesFn(ShuffleFn[Windowed]):
         with self.timed(load):
             step, low = self.step(load, texts), self.window(load, texts).low
             screened = step.screened(batch, Offsets.of(low).closed if low is not None else None)
-            late = (screened.late,) if screened.late is not None else ()
-            self.count(load, Applied((), dead=late, absorbed=screened.rows.num_rows), batch.num_rows)
+            self.count(load, self._left(screened), batch.num_rows)
+            fact, late = self._facts[load], 0 if screened.late is None else len(screened.late.rows)
+            self._facts[load] = replace(fact, late=fact.late + late, partly=fact.partly + screened.partly)
             held = self._held.setdefault(load, States(step))
             if screened.rows.num_rows:
                 held.add(step.states(screened.rows))
             full = held.take() if held.large else None
         if full is not None:
             yield from _sharded(load, step, full)
+
+    def _left(self, screened: Screened) -> Applied:
+        """What became of a batch: rows that came too late are dead letters, or go where the step says."""
+        late = screened.late
+        if late is None:
+            return Applied((), absorbed=screened.absorbed)
+        if cast("WindowStep", self._job.definition.steps[self._position]).late == "deadletter":
+            return Applied((), dead=(late,), absorbed=screened.absorbed)
+        rows = _with_origin(take(late.batch, np.asarray(late.rows)))
+        return Applied((), filtered=rows.num_rows, asides=((LATE, rows),), absorbed=screened.absorbed)
 
     def finish_bundle(self) -> Iterator[Any]:
         for load, held in self._held.items():
@@ -73,7 +96,9 @@ class _KeptFn(ShuffleFn[Windowed]):
             if kept:
                 step = self.step(load, texts)
                 for block in kept:
-                    yield from _sharded(load, step, ipc.decode(base64.b64decode(block.content)))
+                    states = ipc.decode(base64.b64decode(block.content))
+                    if _same_meaning(states, step, load, accepted=self.context.keep_watermark):
+                        yield from _sharded(load, step, states.select(states.schema.names[:-1]))
 
     def finish_bundle(self) -> Iterator[Any]:
         self._leave()  # nothing came, and nothing is told of it
@@ -94,10 +119,10 @@ class _ResultsFn(ShuffleFn[Windowed]):
             assert states is not None
             settled = step.settle([states], self._watermark(window, facts), load, early=window.early)
             self.count(load, settled.applied)
-            if settled.open is not None and settled.open.num_rows:
-                self.put_aside(load, step.id, OPEN, settled.open)
+            if settled.held:
+                self.put_aside(load, step.id, OPEN, _versioned(settled.open, step))
             fact = self._facts[load]
-            self._facts[load] = replace(fact, windows=fact.windows + settled.closed, open_windows=fact.open_windows + settled.still_open)
+            self._facts[load] = replace(fact, windows=fact.windows + settled.written, open_windows=fact.open_windows + settled.held)
         for batch in settled.applied.batches:
             yield from size.split(batch)
 
@@ -107,6 +132,38 @@ class _ResultsFn(ShuffleFn[Windowed]):
             if fact.load == window.load and fact.newest is not None:
                 newest = fact.newest.later(newest)
         return reached(self._job.definition.source, window, newest).closed
+
+
+def _with_origin(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows as they go to a place of their own, with where in the topic each was."""
+    shown = origin.visible(rows)
+    columns = [pc.cast(rows.column(origin.SOURCE), pa.string()), rows.column(origin.PARTITION), rows.column(origin.OFFSET)]
+    told = [(name, column) for name, column in zip(_ORIGIN, columns, strict=True) if name not in shown.schema.names]
+    return pa.RecordBatch.from_arrays(
+        [*shown.columns, *(column for _, column in told)], names=[*shown.schema.names, *(name for name, _ in told)]
+    )
+
+
+def _versioned(states: pa.RecordBatch, step: Windowed) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [*states.columns, pa.repeat(step.state_version, states.num_rows)], names=[*states.schema.names, _VERSION]
+    )
+
+
+def _same_meaning(states: pa.RecordBatch, step: Windowed, load: str, *, accepted: bool) -> bool:
+    """Whether states can be gone on from; False: they are given up, as the user has chosen."""
+    version = states.column(_VERSION)[0].as_py()
+    if version == step.state_version:
+        return True
+    if accepted:
+        _LOG.warning("%d open windows of %r are given up: they were begun by another definition", states.num_rows, step.id)
+        return False
+    raise PlanError(
+        f"windows of {step.id!r} into {load!r} are open that were begun by another definition of the step, or of what comes to it: go on"
+        " with that one until they have closed; or run with --keep-watermark, which gives them up and goes on from the stored offsets, or"
+        " with --full-refresh, which reads the topic again",
+        code="fingerprint-changed",
+    )
 
 
 def _sharded(load: str, step: Windowed, states: pa.RecordBatch) -> Iterator[Sharded]:

@@ -13,6 +13,7 @@ from beam_pipelines.spec import Definition, Loaded, load
 
 if TYPE_CHECKING:
     from beam_pipelines.engine.cases.case import Verdict
+    from beam_pipelines.engine.drains import Until
     from beam_pipelines.engine.launch import Result
     from beam_pipelines.engine.plan import Plan
     from beam_pipelines.engine.preview import Preview
@@ -132,7 +133,7 @@ class Service:
         options: Sequence[str] = (),
         listener: Callable[[Progress], None] | None = None,
         run: str | None = None,
-        until: str | None = None,
+        until: str | Until | None = None,
         drained: Callable[[LedgerRow], None] | None = None,
     ) -> Result:
         """Run the service once, and record the run.
@@ -179,7 +180,7 @@ class Service:
             if self.definition.stream is not None:
                 from beam_pipelines.engine.drains import Until, stream
 
-                result = stream(ask, Until.of(until), listener, drained)
+                result = stream(ask, until if isinstance(until, Until) else Until.of(until), listener, drained)
             elif until is not None:
                 raise SpecError(
                     f"expected --until with a stream alone, and this service is of kind {self.definition.kind!r}", code="option-invalid"

@@ -15,6 +15,7 @@ from beam_pipelines.runs.mark import Mark
 
 __all__ = [
     "KEPT",
+    "LATE",
     "OPEN",
     "PENDING",
     "Aside",
@@ -32,7 +33,8 @@ __all__ = [
 RuleCounts = dict[str, dict[str, int]]  # counts of each rule, by its id
 OPEN = "open"  # states of windows that are open, put aside for the commits to come
 PENDING = "pending"  # rows that are put aside for the other sinks of a stream
-KEPT = (OPEN, PENDING)  # what is put aside, and kept by the commit itself
+LATE = "late"  # rows that came too late, put aside for the place that a window step names
+KEPT = (OPEN, PENDING, LATE)  # what is put aside, and kept by the commit itself
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,8 @@ class StepFact:
         examples: Some violations of each rule of a `validate` step.
         windows: Results of windows that came out, of a `window` step.
         open_windows: Windows that stay open, each once a group.
+        late: Rows that came too late for each of their windows.
+        partly: Of rows that count in some of their windows, how many times one came too late for another one.
     """
 
     load: str
@@ -202,6 +206,8 @@ class StepFact:
     examples: Examples = field(default_factory=Examples)
     windows: int = 0
     open_windows: int = 0
+    late: int = 0
+    partly: int = 0
 
 
 @dataclass(frozen=True)
@@ -238,7 +244,7 @@ def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
 
 def _add(a: StepFact, b: StepFact) -> StepFact:
     numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "absorbed", "right", "right_read")
-    more = ("failed", "warned", "bytes_out", "seconds", "windows", "open_windows")
+    more = ("failed", "warned", "bytes_out", "seconds", "windows", "open_windows", "late", "partly")
     summed = {name: getattr(a, name) + getattr(b, name) for name in (*numbers, *more)}
     return replace(
         a,

@@ -69,8 +69,9 @@ class Ledger:
     def kept_statement(self, condition: str = "") -> str:
         """CREATE TABLE of what is kept; `content` is a batch of Arrow IPC in base64."""
         return (
-            f"CREATE TABLE {condition}{self.kept_table} (service {self._key} NOT NULL, {_LOAD} {self._key} NOT NULL, run {self._key} NOT NULL,"
-            f" kind {self._key} NOT NULL, part BIGINT NOT NULL, generation BIGINT NOT NULL, content {self._text} NOT NULL)"
+            f"CREATE TABLE {condition}{self.kept_table} (service {self._key} NOT NULL, {_LOAD} {self._key} NOT NULL,"
+            f" run {self._key} NOT NULL, kind {self._key} NOT NULL, part BIGINT NOT NULL, generation BIGINT NOT NULL,"
+            f" content {self._text} NOT NULL)"
         )
 
     def keep(self, tx: Session, window: Window, kind: str, part: int, content: str) -> None:

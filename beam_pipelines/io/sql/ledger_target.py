@@ -277,10 +277,10 @@ class LedgerTarget(ABC):
             self.ledger.complete(tx, window, counts)
             self.ledger.forget_shown(tx, window)
             if window.live:
-                self._keep(tx, window, tally)
+                self._leave(tx, window, tally)
             return counts, self.ledger.letters(tx, window.service, window.run)
 
-    def _keep(self, tx: Session, window: Window, tally: Tally) -> None:
+    def _leave(self, tx: Session, window: Window, tally: Tally) -> None:
         """Take what the commits to come go on from out of staging, into the transaction."""
         self.ledger.forget_kept(tx, window.service, window.load, OPEN)
         for kind in KEPT:
