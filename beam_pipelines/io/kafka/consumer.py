@@ -16,6 +16,7 @@ from beam_pipelines.errors import BeamPipelinesError, FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.kafka import settings
 from beam_pipelines.io.kafka.failures import Failures, passes
+from beam_pipelines.io.kafka.message import all_good
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -53,6 +54,10 @@ class Reader:
         """The cluster's own id."""
         found: Any = self._asked("its id", lambda: self._consumer.cluster_id(timeout=_TRY))
         return str(found)
+
+    def topics(self) -> int:
+        """How many topics there are that we may see."""
+        return len(self._asked("the topics", lambda: self._consumer.list_topics(timeout=_TRY)).topics)
 
     def partitions(self, topic: str) -> list[int]:
         """The numbers of a topic's partitions, ascending.
@@ -142,9 +147,9 @@ class Reader:
 
     def _sorted(self, got: list[Message], topic: str, partition: int) -> tuple[list[Message], int]:
         """What came apart: messages, and the offset at which the partition ends, -1 where that was not told."""
-        others = [one for one in got if one.error() is not None]
-        if not others:
+        if all_good(got):
             return got, -1
+        others = [one for one in got if one.error() is not None]
         end = -1
         for one in others:
             error = one.error()
