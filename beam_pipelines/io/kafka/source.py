@@ -107,6 +107,10 @@ class KafkaSource:
         self._event_time(schema)
         return Described(schema, (), sum(high - low for low, high in ends.values()))
 
+    def ends(self) -> dict[int, int]:
+        """Of each partition that is there now, the offset behind its last message."""
+        return {number: high for number, (_, high) in self._reader.ends(self.topic, self._reader.partitions(self.topic)).items()}
+
     def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:  # noqa: ARG002
         """One range a partition, from where the last run stopped up to what is there now.
 
