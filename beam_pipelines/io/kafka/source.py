@@ -41,6 +41,7 @@ __all__ = ["MOST", "KafkaSource"]
 _LOG = logging.getLogger(__name__)
 MOST = 4_000_000  # messages that one drain reads: what it holds of open windows is committed behind it
 _DEFAULT_TIME = "timestamp"
+_KEPT = "the topic keeps its messages until they are read (retention.ms): what it lets go of before stops the service"
 
 
 class KafkaSource:
@@ -71,7 +72,7 @@ class KafkaSource:
     ) -> None:
         self.model, self._connection, self._context = model, connection, context
         self._longest, self._most, self._patience = max_cell_bytes, most, patience
-        self.traits = SourceTraits("kafka", incremental=True)
+        self.traits = SourceTraits("kafka", incremental=True, assumptions=(_KEPT,))
         self.declared = {name: _declared(name, kind) for name, kind in (model.columns or {}).items()}
         self._metadata = Metadata(model.metadata, self.declared)
         self._places: dict[int, Offsets] = {}
