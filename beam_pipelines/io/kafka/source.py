@@ -44,6 +44,7 @@ MOST = 4_000_000  # messages that one drain reads: what it holds of open windows
 _DEFAULT_TIME = "timestamp"
 _NEVER = 1 << 61  # ms: of messages without a time of their own
 _AHEAD = "column %r: the time of the event is more than %d s ahead of its message's own (maxAhead), and would make all behind it late"
+_KEPT = "the topic keeps its messages until they are read (retention.ms): what it lets go of before stops the service"
 
 
 class KafkaSource:
@@ -74,7 +75,7 @@ class KafkaSource:
     ) -> None:
         self.model, self._connection, self._context = model, connection, context
         self._longest, self._most, self._patience = max_cell_bytes, most, patience
-        self.traits = SourceTraits("kafka", incremental=True)
+        self.traits = SourceTraits("kafka", incremental=True, assumptions=(_KEPT,))
         self.declared = {name: _declared(name, kind) for name, kind in (model.columns or {}).items()}
         self._metadata = Metadata(model.metadata, self.declared)
         self._places: dict[int, Offsets] = {}
