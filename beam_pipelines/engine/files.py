@@ -14,7 +14,7 @@ from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import Source, Standing, Target
 from beam_pipelines.io.files.format import SUFFIXES
 from beam_pipelines.io.files.target import FileTarget
-from beam_pipelines.io.files.whole import WholeFiles
+from beam_pipelines.io.files.whole import UNNAMED, WholeFiles
 from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.file import shards_of
@@ -58,6 +58,24 @@ class Chosen:
         """None of them can be read, as far as is known once they were looked at."""
         return not self.files.stored()
 
+    def without(self, error: PlanError, arrives: Mapping[str, str]) -> None:
+        """Go on without the files whose columns the plan cannot have, where others are left; else it is the plan that is wrong.
+
+        Args:
+            error: What the plan stops at; its details name the column, as the target would have it.
+            arrives: What each column of the source is called there.
+
+        Raises:
+            PlanError: It is of no column, or of one that is not in some of the files alone.
+        """
+        column = error.details.get("column")
+        columns = {name for name, arriving in arrives.items() if arriving == column}
+        before = self.files.broken
+        having = self.files.leave_out_having(columns, error.message) if columns else []
+        if self.files.broken == before:
+            where = f" (it is in {having[0]!r})" if having else ""
+            raise PlanError(f"{error.message}{where}", code=error.code, details=error.details) from error
+
     def named(self, ranges: Sequence[Range]) -> tuple[Range, ...]:
         """The ranges, each with the name of what becomes of its file."""
         by_label = {self.files.place.label(file): output for file, output in self.outputs.items()}
@@ -89,12 +107,17 @@ def choose(job: Job, context: RunContext, source: Source, target: Target, load: 
             " with --full-refresh to read every file, or with --keep-watermark to read those that are not known",
             code="fingerprint-changed",
         )
-    there = _there(files, known, full=context.full_refresh)
+    good, unnamed = _there(files, known, full=context.full_refresh)
+    if unnamed and not job.goes_on:
+        raise PlanError(f"{files.place.label(unnamed[0])!r}: {UNNAMED}", code="option-invalid")
+    there = [*good, *unnamed]
     label = files.place.label
     reading = job.reading
     new = [file for file in there if context.full_refresh or not _is_done(file, known.get(label(file)), reading)]
     before = head.schemas.get(SOURCE, head.schemas.get("")) if head.fingerprint == mark and not context.full_refresh else None
     files.choose(new, tolerant=job.goes_on, known=schema_from_text(before) if before else None)
+    for file in unnamed:
+        files.leave_out(file, UNNAMED)
     for file in _held(job, files, new, known) if not context.full_refresh else ():
         files.leave_out(file, _CHANGED)
     if job.shard_size is None:
@@ -124,13 +147,14 @@ def _of_files(source: Source, target: Target) -> tuple[WholeFiles, FileTarget]:
     return source, target
 
 
-def _there(files: WholeFiles, known: Mapping[str, FileDone], *, full: bool) -> list[Stored]:
+def _there(files: WholeFiles, known: Mapping[str, FileDone], *, full: bool) -> tuple[list[Stored], list[Stored]]:
+    """The files, and those whose name is no text."""
     try:
-        return files.stored()
+        return files.present()
     except PlanError as error:
         if error.code != "table-missing" or not known or full:
             raise  # to read everything anew where there is nothing would take away what there is
-        return []  # all that was there is done with, and was taken away
+        return [], []  # all that was there is done with, and was taken away
 
 
 def _is_done(file: Stored, known: FileDone | None, options: str) -> bool:

@@ -76,7 +76,35 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     )
     if chosen is not None and chosen.nothing:
         return target.prepare(_without_files(head, begun), context)
-    described = source.describe(table)
+    while True:
+        described = source.describe(table)
+        try:
+            return _planned(job, context, source, target, begun, policy, head, chosen, described)
+        except PlanError as error:
+            if chosen is None or error.code != "type-unsupported" or chosen.unread:
+                raise
+            chosen.without(error, _arriving(job, described))
+
+
+def _arriving(job: Job, described: Described) -> dict[str, str]:
+    """What the columns of the source are called in the target, where they arrive there."""
+    rename: Callable[[str], str] = snake if job.definition.naming == "snake" else str
+    return {source: rename(name) for source, name in trace(described.schema.names, job.definition.steps, exact=False).items()}
+
+
+def _planned(
+    job: Job,
+    context: RunContext,
+    source: Source,
+    target: Target,
+    begun: Window,
+    policy: Policy,
+    head: Standing,
+    chosen: Chosen | None,
+    described: Described,
+) -> Window:
+    """The rest of `_fix`, once it is known what there is to read."""
+    table, load, mark = begun.table, begun.load, begun.fingerprint
     if chosen is not None and chosen.unread:
         # No file can be read, so there is nothing to plan either: each is told of, and that is all.
         fixed = source.fix(table, None, None, False, 1)

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,18 @@ class Place:
             PlanError: There is none, or one whose name is no text: origins and records could not tell it.
             FatalError, TransientError: The store refuses or does not answer.
         """
+        found, unnamed = self.listed(suffixes)
+        if unnamed:
+            raise PlanError(f"expected a file name in UTF-8, got '{unnamed[0].key}': rename it", code="option-invalid")
+        return found
+
+    def listed(self, suffixes: tuple[str, ...]) -> tuple[list[Stored], list[Stored]]:
+        """The same for who goes on without a file whose name is no text: those come apart, under names that nothing can be opened by.
+
+        Raises:
+            PlanError: There is none.
+            FatalError, TransientError: The store refuses or does not answer.
+        """
         if not isinstance(self.store, LocalStore):
             found = [file for file in self.store.list(self.prefix + _literal(self.pattern)) if self._matches(file.key)]
             found = [file for file in found if file.size or not file.key.endswith("/")]  # consoles make folders so
@@ -71,10 +83,18 @@ class Place:
         if not found:
             where = str(self.store.root) if isinstance(self.store, LocalStore) else self.store.shown("")
             raise PlanError(f"expected files that match {self.name!r}, found none in {where!r}", code="table-missing")
-        for file in found:
-            if str(file) != str(file).encode("utf-8", "replace").decode("utf-8"):
-                raise PlanError(f"expected a file name in UTF-8, got {str(file)!a}: rename it", code="option-invalid")
-        return found
+        unnamed = [file for file in found if not _is_text(file.key)]
+        if not unnamed:
+            return found, []
+        good = [file for file in found if _is_text(file.key)]
+        taken, told = {file.key for file in good}, []
+        for file in unnamed:
+            key = os.fsencode(file.key).decode("utf-8", "backslashreplace")
+            while key in taken:  # a file may be called as the other is shown
+                key += "\\"
+            taken.add(key)
+            told.append(replace(file, key=key))
+        return good, told
 
     def label(self, file: Stored) -> str:
         """A file's name for origins and messages: its key, or within the folder where it is there."""
@@ -158,6 +178,14 @@ def _looked(store: LocalStore, paths: Iterable[Path]) -> list[Stored]:
 def _literal(pattern: str) -> str:
     """What a pattern begins with literally: the store need not list what begins otherwise."""
     return re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that Python took for surrogates
+        return False
+    return True
 
 
 def _shown(file: Path) -> bool:
