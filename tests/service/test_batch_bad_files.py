@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import uuid
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import fastavro
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -130,3 +134,58 @@ def test_an_object_that_may_not_be_read_costs_itself_and_is_tried_again(desk: De
         status.clear()
         assert read(desk.ran()) == ["in/b.csv"]
     assert outputs(desk) == {"a.parquet": ROWS, "b.parquet": ROWS, "c.parquet": ROWS}
+
+
+# Values.
+
+NO_TEXT = pa.Array.from_buffers(pa.string(), 3, pa.array([b"a", b"\xff\xfe", b"c"], pa.binary()).buffers())
+LONG_AGO, FAR = -719_163, 2_932_897  # days since 1970: the one before 0001-01-01, and the one after 9999-12-31
+
+
+@pytest.mark.parametrize("into", ["csv", "json", "jsonl", "avro", "parquet"])
+def test_text_that_is_none_costs_its_row(desk: Desk, into: str) -> None:
+    define(desk, "in/*.parquet", into={"format": into})
+    put(desk, "a.parquet", parquet(id=[1, 2, 3], name=NO_TEXT))
+    desk.ran()
+    assert values(desk, f"a.{into}", into) == [{"id": 1, "name": "a"}, {"id": 3, "name": "c"}]
+    assert [(one["code"], one["origin"]) for one in desk.letters()] == [("target-refused", {"source": "in/a.parquet", "row": 1})]
+
+
+@pytest.mark.parametrize("into", ["csv", "jsonl", "parquet"])
+def test_days_that_have_no_four_digits_of_a_year_cost_their_rows_where_days_are_text(desk: Desk, into: str) -> None:
+    days = pa.array([0, LONG_AGO, LONG_AGO + 1, FAR - 1, FAR, None], pa.date32())
+    instants = pa.array([one * 86_400_000_000 if one else one for one in days.cast(pa.int32()).to_pylist()], pa.timestamp("us"))
+    define(desk, "in/*.parquet", into={"format": into})
+    put(desk, "a.parquet", parquet(id=range(6), day=days))
+    put(desk, "b.parquet", parquet(id=range(6), day=pa.array([0] * 6, pa.date32()), at=instants.slice(0, 6)))
+    put(desk, "c.parquet", parquet(id=range(6), day=pa.nulls(6, pa.date32()), many=pa.ListArray.from_arrays(list(range(7)), days)))
+    desk.ran()
+    every = into == "parquet"  # which keeps days as numbers
+    for name in "abc":
+        assert ids(desk.folder / "out" / f"{name}.{into}") == (list(range(6)) if every else [0, 2, 3, 5])
+    bad = [] if every else [(f"in/{name}.parquet", row) for name in "abc" for row in (1, 4)]
+    assert sorted((one["origin"]["source"], one["origin"]["row"]) for one in desk.letters()) == bad
+    if into == "jsonl":
+        told = [json.loads(line)["day"] for line in (desk.folder / "out/a.jsonl").open()]
+        assert told == ["1970-01-01", "0001-01-01", "9999-12-31", None]
+
+
+def ids(path: Path) -> list[int]:
+    if path.suffix == ".parquet":
+        found: list[int] = pq.read_table(path, columns=["id"])["id"].to_pylist()
+        return found
+    if path.suffix == ".jsonl":
+        return [json.loads(line)["id"] for line in path.open()]
+    return [int(row["id"]) for row in csv.DictReader(path.open())]
+
+
+def values(desk: Desk, name: str, into: str) -> list[dict[str, Any]]:
+    path = desk.folder / "out" / name
+    if into == "parquet":
+        found: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        return found
+    if into == "avro":
+        return avro_rows(desk, name)
+    if into == "csv":
+        return [{"id": int(row["id"]), "name": row["name"]} for row in csv.DictReader(path.open())]
+    return [json.loads(line) for line in path.open()] if into == "jsonl" else json.loads(path.read_text())
