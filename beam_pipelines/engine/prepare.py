@@ -73,7 +73,14 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         options=job.reading if job.by_file else "",
         skipped=chosen.done if chosen is not None else 0,
         waiting=chosen.waiting if chosen is not None else 0,
+        hidden=chosen.hidden if chosen is not None else 0,
+        closed=len(chosen.closed) if chosen is not None else 0,
+        gone=chosen.gone if chosen is not None else 0,
     )
+    if chosen is not None and chosen.closed:
+        _LOG.warning("%d folders cannot be read, and what is in them is not known, such as %s", len(chosen.closed), chosen.closed[0])
+    if chosen is not None and chosen.gone:
+        _LOG.warning("the folder of the outputs of %d files is gone: --full-refresh writes them again", chosen.gone)
     if chosen is not None and chosen.nothing:
         return target.prepare(_without_files(head, begun), context)
     while True:

@@ -85,6 +85,9 @@ class Window:
         options: A digest of how files are read: one that could not be is read again when that is another.
         skipped: Files that are there, and that earlier runs are done with.
         waiting: Those of them that could not be read, and have not changed since.
+        hidden: Files that are left out, for their name begins with `.` or `_`.
+        closed: Folders of the source that cannot be read.
+        gone: Files whose outputs were written, where the folder of all outputs is not there any more.
         sides: What is read of the right side of each join, by the step's id: windows of the same load, without a cursor.
     """
 
@@ -115,6 +118,9 @@ class Window:
     options: str = ""
     skipped: int = 0
     waiting: int = 0
+    hidden: int = 0
+    closed: int = 0
+    gone: int = 0
     sides: dict[str, Window] = field(default_factory=dict)
 
     def schema(self, step: str = "") -> pa.Schema:

@@ -39,7 +39,7 @@ from beam_pipelines.io.files.ledger import FileDone, Move
 from beam_pipelines.io.files.shards import joined
 from beam_pipelines.io.files.stage import FOLDER, RowStaging
 from beam_pipelines.io.files.writing.form import Form, form_of
-from beam_pipelines.io.objects.local import LocalStore
+from beam_pipelines.io.objects.local import LocalStore, may
 from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.sql.ledger_target import Judged
 from beam_pipelines.io.sql.session import Session
@@ -116,6 +116,7 @@ class FileTarget(HomedTarget):
         self._ready: dict[str, tuple[Ready, ...] | FatalError] = {}
         self._leaving: dict[str, list[Path]] = {}
         self._told: dict[str, tuple[files.FileResult, ...]] = {}
+        self._looked_at: dict[Path, str] = {}
         name = model.path if model.bucket is None else f"{model.bucket}/{model.prefix}"
         root = self._place(str(name))
         if root.file is not None:
@@ -274,10 +275,30 @@ class FileTarget(HomedTarget):
     def hindrance(self, load: str, name: str) -> str:
         """What is in the way of an output, for as long as it is there; the arguments are those of `unfit`."""
         path = self._output(load, name)
-        if path.is_dir():
+        if os.path.isdir(path):
             return "there is a folder of that name"
-        above = next((folder for folder in path.parents if os.path.lexists(folder)), path.parent)
-        return "" if above.is_dir() or not os.path.lexists(above) else f"{str(above)!r} is a file, and no folder"
+        return self._in_the_way(path.parent)
+
+    def shut(self, load: str) -> str:
+        """Why nothing can be written at the place of a load, where all of it is staged; empty: something can."""
+        folders = {self._place(load).folder, self._root}
+        return next(filter(None, map(self._in_the_way, folders)), "")
+
+    def present(self, load: str) -> bool:
+        """Whether the folder of the outputs is there."""
+        return os.path.isdir(self._place(load).folder)
+
+    def _in_the_way(self, folder: Path) -> str:
+        """Why no file can be put into a folder, which may have to be made. Many outputs are of one folder."""
+        if folder not in self._looked_at:
+            above = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), folder)
+            why = ""
+            if not os.path.isdir(above):
+                why = f"{str(above)!r} is a file, and no folder"
+            elif not may(above, os.W_OK | os.X_OK):
+                why = f"nothing may be written into {str(above)!r}"
+            self._looked_at[folder] = why
+        return self._looked_at[folder]
 
     def taken(self, load: str, names: Sequence[str]) -> list[str]:
         """Those of some names of outputs under which something is there."""

@@ -16,7 +16,7 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.errors import BeamPipelinesError, FatalError, PlanError
 from beam_pipelines.io.connector import CursorSpec, Fixed
 from beam_pipelines.io.files.format import SUFFIXES
-from beam_pipelines.io.files.place import Place
+from beam_pipelines.io.files.place import Listing, Place
 from beam_pipelines.io.files.stretch import Stretch
 from beam_pipelines.io.files.united import misfits
 from beam_pipelines.io.objects.local import LocalStore
@@ -100,14 +100,14 @@ class WholeFiles(ABC):
 
     def choose_first(self, count: int | None = None) -> int:
         """Read the first so many files by name alone (None: all), and none that cannot be read; gives how many files there are."""
-        there, unnamed = self.present()
-        self.choose(there[:count], tolerant=True, known=None)
-        for file in unnamed:
+        there = self.present()
+        self.choose(there.files[:count], tolerant=True, known=None)
+        for file in there.unnamed:
             self.leave_out(file, UNNAMED)
-        return len(there) + len(unnamed)
+        return len(there.files) + len(there.unnamed)
 
-    def present(self) -> tuple[list[Stored], list[Stored]]:
-        """The files that are there now, and apart those whose name is no text (`Place.listed`)."""
+    def present(self) -> Listing:
+        """What is there now."""
         return self.place.listed(SUFFIXES[self.format])
 
     @property

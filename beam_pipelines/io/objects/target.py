@@ -169,6 +169,12 @@ class BucketTarget(FileTarget):
     def hindrance(self, load: str, name: str) -> str:  # noqa: ARG002 - keys are in nobody's way
         return ""
 
+    def shut(self, load: str) -> str:  # noqa: ARG002 - what a key may do is known when it does it
+        return ""
+
+    def present(self, load: str) -> bool:  # noqa: ARG002 - a bucket has no folders
+        return True
+
     def _staged_as(self, part: Staged) -> tuple[str, str]:
         return self._promised(self._staging.path(part.name)), ""  # a copy has a tag of its own
 
