@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 import uuid
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beam_pipelines.errors import PlanError
 from beam_pipelines.testing.buckets import BucketServer, Proxy
 from tests.service.test_batch_files import GOOD, ROWS, define, ledger, outputs, parquet, put, read, unreadable
 
@@ -134,6 +136,27 @@ def test_an_object_that_may_not_be_read_costs_itself_and_is_tried_again(desk: De
         status.clear()
         assert read(desk.ran()) == ["in/b.csv"]
     assert outputs(desk) == {"a.parquet": ROWS, "b.parquet": ROWS, "c.parquet": ROWS}
+
+
+@pytest.mark.no_bundle
+@pytest.mark.parametrize(
+    ("header", "code", "what"),
+    [
+        (b"id,id\n1,2\n", "type-unsupported", r"'in/a\.csv' has two columns of one name"),
+        (b"id;name\n1;2\n", "option-invalid", r"'in/a\.csv' has one column, with ';' in its name: say delimiter"),
+        (b"id,__bp_row\n1,2\n", "type-unsupported", r"'in/a\.csv' has columns that begin with '__bp_'"),
+    ],
+    ids=["twice", "semicolon", "reserved"],
+)
+def test_where_a_look_at_the_only_files_tells_what_is_wrong_the_run_is_refused_with_that(
+    desk: Desk, header: bytes, code: str, what: str
+) -> None:
+    define(desk)
+    put(desk, "a.csv", header)
+    put(desk, "b.csv", random.Random(6).randbytes(4000))  # whatever else is there
+    with pytest.raises(PlanError, match=what) as refused:
+        desk.run()
+    assert (refused.value.code, refused.value.exit_code) == (code, 2)
 
 
 # Values.

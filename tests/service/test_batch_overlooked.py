@@ -13,6 +13,7 @@ import pytest
 
 from beam_pipelines.cli.main import main
 from beam_pipelines.errors import FatalError
+from beam_pipelines.io.files.ledger import FileLedger
 from tests.service.conftest import Desk
 from tests.service.test_batch_files import GOOD, ROWS, define, ledger, outputs, put, read, unreadable
 
@@ -159,3 +160,29 @@ def test_an_output_folder_that_is_gone_is_told_with_what_to_do(
     assert "- the folder of the outputs is gone, with those of 2 files: --full-refresh" in capsys.readouterr().out
     assert desk.ran(full_refresh=True)["outputsGone"] == 0
     assert outputs(desk) == {"a.parquet": ROWS, "b.parquet": ROWS}
+
+
+def test_a_folder_that_is_shut_once_the_commit_is_decided_is_in_the_way_of_no_other(
+    open_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = open_desk
+    define(desk)
+    for name in ("a", "shut/b", "z/c"):
+        put(desk, f"{name}.csv", GOOD)
+    shut = desk.folder / "out" / "shut"
+    shut.mkdir(parents=True)
+    begin = FileLedger.begin
+
+    def late(*given: Any) -> bool:
+        shut.chmod(0o555)
+        return begin(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileLedger, "begin", late)
+        with pytest.raises(FatalError, match="could not be moved") as failed:
+            desk.run()
+    assert failed.value.code == "commit-failed"
+    assert sorted(outputs(desk)) == ["a.parquet", "z/c.parquet"]
+    shut.chmod(0o777)
+    assert read(desk.ran()) == []
+    assert sorted(outputs(desk)) == ["a.parquet", "shut/b.parquet", "z/c.parquet"]

@@ -193,8 +193,16 @@ class FileTarget(HomedTarget):
 
     def _keep(self, moves: Sequence[Move]) -> None:
         """Do what was promised, in order; each may have been done already."""
+        failed: Exception | None = None
         for move in moves:
-            _keep(move)
+            if failed is not None and not move.source:
+                continue  # what goes stays until all of the new are there
+            try:
+                _keep(move)
+            except (OSError, FatalError) as hindered:  # one folder that is shut is not in the way of the others
+                failed = failed or hindered
+        if failed is not None:
+            raise failed
         for folder in {Path(move.path).parent for move in moves}:
             sync(folder)
 
