@@ -247,11 +247,13 @@ class _Aside:
 
 def _each_once(paths: Iterable[Path]) -> list[Path]:
     """Files sorted, each once: a link to a folder above itself gives each of its files many names, of which the shortest is taken."""
-    real: dict[Path, str] = {}
+    real: dict[str, str] = {}
     found: dict[str, Path] = {}
     for path in sorted(set(paths), key=lambda path: (len(path.parts), path)):
-        folder = real.setdefault(path.parent, os.path.realpath(path.parent))
-        found.setdefault(os.path.join(folder, path.name), path)
+        folder, name = os.path.split(path)
+        if folder not in real:
+            real[folder] = os.path.realpath(folder)
+        found.setdefault(os.path.join(real[folder], name), path)
     return sorted(found.values())
 
 
