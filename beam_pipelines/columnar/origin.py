@@ -1,7 +1,8 @@
 """Where each row came from: hidden columns beside the data, and the load (target table) a batch belongs to.
 
 A batch carries `SOURCE` and one of `KEY`, `ROW` and `LINE`, so that "customer 17" or "row 17 of file x" is known when the row fails, many
-steps later, and whatever the data was cut into. Users never see these columns: kernels work on `visible(batch)` and put the rest back with
+steps later, and whatever the data was cut into. Messages of a topic carry `PARTITION` and `OFFSET` instead, and beside them `TIME` and
+`BEHIND`, which are told to nobody. Users never see these columns: kernels work on `visible(batch)` and put the rest back with
 `carry`.
 """
 
@@ -22,15 +23,20 @@ from beam_pipelines.columnar.plain import plain
 from beam_pipelines.errors import PlanError
 
 __all__ = [
+    "BEHIND",
     "IDENTITY",
     "KEY",
     "LINE",
     "LOAD",
+    "OFFSET",
+    "PARTITION",
     "PREFIX",
     "ROW",
     "SOURCE",
+    "TIME",
     "alike",
     "attach",
+    "attach_offsets",
     "by_source",
     "carry",
     "describe",
@@ -54,6 +60,10 @@ KEY = f"{PREFIX}key"
 ROW = f"{PREFIX}row"
 LINE = f"{PREFIX}line"
 IDENTITY = f"{PREFIX}identity"
+PARTITION = f"{PREFIX}partition"
+OFFSET = f"{PREFIX}offset"
+TIME = f"{PREFIX}time"
+BEHIND = f"{PREFIX}behind"
 _TOLD = {KEY: "key", ROW: "row", LINE: "line"}  # as `describe` names them
 LOAD = b"bp:load"
 _PART = b"bp:part"
@@ -110,6 +120,37 @@ def attach(
         field = pa.field(KEY, identity.type, metadata={_KEY_NAMES: json.dumps(list(key)).encode()})
     schema = pa.schema([*batch.schema, pa.field(SOURCE, _SOURCE_TYPE), field], metadata=batch.schema.metadata)
     return pa.RecordBatch.from_arrays([*batch.columns, sources, identity], schema=schema)
+
+
+def attach_offsets(
+    batch: pa.RecordBatch, topic: str, partition: int, offsets: pa.Array, times: pa.Array | None = None, behind: pa.Array | None = None
+) -> pa.RecordBatch:
+    """Put beside messages of a topic where they came from, and when.
+
+    Args:
+        batch: Messages of one partition.
+        topic: The topic.
+        partition: The partition, from 0.
+        offsets: Of each message, int64.
+        times: Event times, int64, ms since the epoch, UTC; None: they have none (dead letters).
+        behind: Of each message the greatest event time of its partition before it less what events may come late, int64, ms since the
+            epoch; null where nothing came before.
+
+    Returns:
+        The batch with `SOURCE`, `PARTITION` (int32), `OFFSET`, and where they were given `TIME` and `BEHIND` (int64).
+
+    Raises:
+        PlanError: A column's name is reserved.
+    """
+    refuse_reserved(batch.schema.names)
+    rows = batch.num_rows
+    sources = pa.DictionaryArray.from_arrays(_zeros(rows), pa.array([topic], pa.string()))
+    partitions = pa.array(np.full(rows, partition, np.int32))
+    added = [(SOURCE, sources), (PARTITION, partitions), (OFFSET, offsets)]
+    added += [(name, column) for name, column in ((TIME, times), (BEHIND, behind)) if column is not None]
+    fields = [pa.field(name, column.type) for name, column in added]
+    schema = pa.schema([*batch.schema, *fields], metadata=batch.schema.metadata)
+    return pa.RecordBatch.from_arrays([*batch.columns, *(column for _, column in added)], schema=schema)
 
 
 def names(schema: pa.Schema) -> list[str]:
@@ -198,7 +239,8 @@ def by_source(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
 
 def hashes(batch: pa.RecordBatch) -> hashing.Words:
     """A hash of where each row came from, the same whatever other rows it is in one batch with; of rows without an origin one for all."""
-    found = hashing.row_hashes(batch, [name for name in (SOURCE, KEY, ROW, LINE) if name in batch.schema.names], one_type=True)
+    places = (SOURCE, KEY, ROW, LINE, PARTITION, OFFSET)
+    found = hashing.row_hashes(batch, [name for name in places if name in batch.schema.names], one_type=True)
     if IDENTITY not in batch.schema.names:
         return found
     known = batch.column(IDENTITY)
@@ -251,7 +293,7 @@ def describe(batch: pa.RecordBatch, rows: Sequence[int]) -> list[dict[str, Any]]
 
     Returns:
         For each row `{"source": "customers", "key": {"id": 17}}`, `{"source": "a.parquet", "row": 17}` or `{"source": "a.csv",
-        "line": 17}`; `{}` where the origin is unknown.
+        "line": 17}`, of a message `{"source": "user-events", "partition": 3, "offset": 991}`; `{}` where the origin is unknown.
     """
     taken = hidden(batch)
     if taken is None:
@@ -268,6 +310,8 @@ def describe(batch: pa.RecordBatch, rows: Sequence[int]) -> list[dict[str, Any]]
             _put(answers, "row", plain(column), known)
         elif field.name == LINE:
             _put(answers, "line", plain(column), known)
+        elif field.name in (PARTITION, OFFSET):
+            _put(answers, field.name.removeprefix(PREFIX), plain(column), known)
         elif field.name.startswith(KEY):
             _put(answers, "key", _keys(field, column), known)
     return answers
@@ -277,6 +321,10 @@ def json_origins(batch: pa.RecordBatch, rows: Sequence[int]) -> pa.Array:
     """Say where rows came from, each as the JSON text of what `describe` says."""
     taken = hidden(batch)
     known = () if taken is None else taken.schema.names
+    if taken is not None and set(known) - {TIME, BEHIND} == {SOURCE, PARTITION, OFFSET}:
+        taken = take(taken, rows)
+        texts = [json_texts(taken.column(name)) for name in (SOURCE, PARTITION, OFFSET)]
+        return json_objects(["source", "partition", "offset"], texts, len(rows))
     told = next((name for name in _TOLD if set(known) == {SOURCE, name}), None)
     if taken is None or told is None or pa.types.is_struct(taken.schema.field(told).type):
         return json_values(describe(batch, rows))  # of several sources, of keys of several columns, or of none

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from beam_pipelines.errors import SpecError
+
+if TYPE_CHECKING:
+    from beam_pipelines.runs.offsets import Offsets
 
 __all__ = ["Mark"]
 
@@ -21,8 +25,9 @@ class Mark:
     """One value of a cursor column: a watermark, a ceiling or a bound of a range.
 
     Args:
-        type: What the value is: `timestamp` (naive), `timestamptz` (with offset), `date`, `int`, `decimal`, `float` or `text`.
-        text: The value as ISO 8601 (microseconds) or digits; what the ledger and the state store keep.
+        type: What the value is: `timestamp` (naive), `timestamptz` (with offset), `date`, `int`, `decimal`, `float`, `text`
+            or `offsets` (of a topic, `runs.offsets`).
+        text: The value as ISO 8601 (microseconds), digits or JSON; what the ledger and the state store keep.
     """
 
     type: str
@@ -33,11 +38,13 @@ class Mark:
 
     @property
     def value(self) -> Any:
-        """The value as Python knows it: datetime, date, int, Decimal, float or str."""
+        """The value as Python knows it: datetime, date, int, Decimal, float or str; of offsets what their JSON holds."""
         if self.type in ("timestamp", "timestamptz"):
             return dt.datetime.fromisoformat(self.text)
         if self.type == "date":
             return dt.date.fromisoformat(self.text)
+        if self.type == "offsets":
+            return json.loads(self.text)
         return {"int": int, "decimal": Decimal, "float": float, "text": str}[self.type](self.text)
 
     @classmethod
@@ -73,7 +80,7 @@ class Mark:
             SpecError: The text is not of that type.
         """
         try:
-            mark = cls.of(cls(kind, text.strip()).value)
+            mark = _offsets(cls(kind, text)).to_mark() if kind == "offsets" else cls.of(cls(kind, text.strip()).value)
         except (ValueError, KeyError, ArithmeticError) as bad:
             raise SpecError(f"expected a watermark of type {kind}, got {text!r}", code="option-invalid") from bad
         if mark.type != kind:
@@ -81,7 +88,7 @@ class Mark:
         return mark
 
     def later(self, other: Mark | None) -> Mark:
-        """The later of the two; `self` when there is no other.
+        """The later of the two, of offsets the later of each partition; `self` when there is no other.
 
         Raises:
             TypeError: The two are of different types.
@@ -90,6 +97,8 @@ class Mark:
             return self
         if self.type != other.type:
             raise TypeError(f"cannot compare a watermark of type {self.type} with one of type {other.type}")
+        if self.type == "offsets":
+            return _offsets(self).merged(_offsets(other)).to_mark()
         return self if self.value >= other.value else other
 
     def to_json(self) -> dict[str, str]:
@@ -98,3 +107,9 @@ class Mark:
     @classmethod
     def from_json(cls, data: dict[str, str] | None) -> Mark | None:
         return cls(data["type"], data["text"]) if data else None
+
+
+def _offsets(mark: Mark) -> Offsets:
+    from beam_pipelines.runs.offsets import Offsets  # which gives marks
+
+    return Offsets.of(mark)

@@ -88,6 +88,9 @@ class Window:
         hidden: Files that are left out, for their name begins with `.` or `_`.
         closed: Folders of the source that cannot be read.
         gone: Files whose outputs were written, where the folder of all outputs is not there any more.
+        early: Windows that are open come out as well, as far as they are.
+        session: Run id of the execution that this is a part of; empty: it is one of its own.
+        live: Of a stream: what a commit leaves is kept for those after it.
         sides: What is read of the right side of each join, by the step's id: windows of the same load, without a cursor.
     """
 
@@ -121,6 +124,9 @@ class Window:
     hidden: int = 0
     closed: int = 0
     gone: int = 0
+    session: str = ""
+    early: bool = False
+    live: bool = False
     sides: dict[str, Window] = field(default_factory=dict)
 
     def schema(self, step: str = "") -> pa.Schema:

@@ -221,6 +221,10 @@ class KafkaDestination(Model):
     type: Literal["kafka"] = Field(default="kafka", description="A Kafka topic.")
     topic: Text = Field(description="Topic to write.")
     connection: ConnectionName = Field(default="kafka", description="Name of the brokers among the connections.")
+    key: tuple[Text, ...] = Field(
+        default=(), description="Columns that make the message's key: one as its text, several as a JSON object; default: no key."
+    )
+    headers: dict[Text, Text] = Field(default={}, description="Headers of each message, and the column that each is taken from.")
 
     @property
     def connection_name(self) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_serializer, field_validator
 from pydantic_core import InitErrorDetails
@@ -28,6 +29,7 @@ __all__ = [
     "FileSource",
     "GcsSource",
     "KafkaSource",
+    "Metadata",
     "S3Source",
     "Source",
     "StreamSource",
@@ -289,6 +291,40 @@ class GcsSource(BucketSource):
     type: Literal["gcs"] = Field(default="gcs", description="A bucket of Google Cloud Storage.")
 
 
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"expected a zone of the IANA database such as Europe/Berlin or UTC, got {shown(value)}") from None
+    return value
+
+
+class Metadata(Model):
+    """Columns for what Kafka says of a message beside its value."""
+
+    key: Text | None = Field(default=None, description="Column for the message's key: text, or bytes where `columns` says so.")
+    headers: Text | None = Field(default=None, description="Column for its headers: a map of text; of a name that comes twice the last.")
+    partition: Text | None = Field(default=None, description="Column for its partition.")
+    offset: Text | None = Field(default=None, description="Column for its offset.")
+    timestamp: Text | None = Field(default=None, description="Column for Kafka's own timestamp of it, in ms, UTC.")
+
+    @classmethod
+    def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Each is a column of its own."""
+        seen: dict[str, str] = {}
+        for key, name in raw.items():
+            if isinstance(name, str) and name in seen:
+                yield mistake(f"expected another column than that of {seen[name]!r}, got {shown(name)}", key)
+            elif isinstance(name, str):
+                seen[name] = key
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What each column that is wanted is of: `key`, `headers`, ..., in the order of this model."""
+        named = ((getattr(self, part), part) for part in type(self).model_fields)
+        return {name: part for name, part in named if name is not None}
+
+
 class TopicSource(Model):
     """Messages of a Kafka topic."""
 
@@ -300,10 +336,54 @@ class TopicSource(Model):
         description="committed (the service's own offsets, else earliest), earliest, latest, or an ISO 8601 time with its zone.",
     )
     format: Literal["json", "avro", "text", "bytes"] = Field(default="json", description="How a message's value is written.")
+    columns: dict[Text, Text] | None = Field(
+        default=None,
+        min_length=1,
+        description="JSON: the columns and their types, such as {userId: text, paid: 'decimal(10,2)'}; default: inferred over a sample.",
+    )
+    sample_rows: Annotated[Count, Field(le=1_000_000)] = Field(
+        default=1000, description="JSON: the newest messages, of all partitions, by which columns and types are inferred."
+    )
+    unknown_keys: Literal["ignore", "reject"] = Field(
+        default="ignore", description="JSON: a key that is no column is left out and told in the log, or makes its message a dead letter."
+    )
+    metadata: Metadata = Field(default=Metadata(), description="Columns for key, headers, partition, offset and timestamp of a message.")
     timestamp_field: Text | None = Field(
         default=None, description="Field with the event's time; default: `timestamp` in ms, else the message's own."
     )
+    timestamp_unit: Literal["s", "ms", "us", "ns"] = Field(default="ms", description="What a number in the field counts since 1970, UTC.")
+    timestamp_zone: Annotated[Text, AfterValidator(_zone)] | None = Field(
+        default=None, description="Zone of texts in the field that say none, such as Europe/Berlin; default: they are dead letters."
+    )
     out_of_orderness: Duration = Field(default=timedelta(0), description="How late within its partition an event may come and still count.")
+    max_ahead: Duration = Field(
+        default=timedelta(days=1),
+        description="An event whose time is farther ahead of its message's own is a dead letter: it would make all behind it late.",
+    )
+    idle_timeout: Duration = Field(
+        default=timedelta(seconds=30), description="A partition that is read to its end, and had no message for so long, is not waited for."
+    )
+
+    @classmethod
+    def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Keys that a format of values has no use for; a name for each column."""
+        written = raw.get("format", "json")
+        metadata = raw.get("metadata")
+        named = [name for name in metadata.values() if isinstance(name, str)] if isinstance(metadata, Mapping) else []
+        for key, formats in (("sampleRows", ("json",)), ("unknownKeys", ("json",)), ("timestampField", ("json", "avro"))):
+            if raw.get(key) is not None and written not in formats:
+                yield mistake(f"expected {key!r} beside format {' or '.join(formats)} only, got it beside {shown(written)}", key, at="key")
+        columns = raw.get("columns")
+        if isinstance(columns, Mapping):
+            key_column = metadata.get("key") if isinstance(metadata, Mapping) else None
+            others = [name for name in columns if name != key_column]
+            if others and written != "json":
+                yield mistake(
+                    f"expected 'columns' beside format json only, got {shown(others[0])} beside {shown(written)}", "columns", at="key"
+                )
+            twice = [name for name in others if name in named]
+            if twice:
+                yield mistake(f"expected another name than that of a column of 'metadata', got {shown(twice[0])}", "columns", at="key")
 
     @field_validator("start_from")
     @classmethod

@@ -11,6 +11,9 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.errors import PlanError
 
 CUSTOMERS = pa.record_batch({"id": [17, 18, 19], "name": ["a", "b", None]})
+OFFSETS = pa.array([990, 991, 994], pa.int64())
+TIMES = pa.array([5_000, 7_000, 6_000], pa.int64())
+MESSAGES = origin.attach_offsets(CUSTOMERS, "user-events", 3, OFFSETS, TIMES, pa.array([None, 5_000, 7_000], pa.int64()))
 
 
 def test_a_key_is_carried_as_the_column_itself() -> None:
@@ -60,6 +63,8 @@ def test_the_text_of_an_origin_is_that_of_its_description() -> None:
         origin.attach(CUSTOMERS, "d.parquet", first_row=7),
         origin.attach(CUSTOMERS, "e.csv", lines=pa.array([3, 5, 9])),
         pa.concat_batches(origin.alike([first, second, origin.attach(CUSTOMERS, "f", first_row=0)])),
+        MESSAGES,
+        pa.concat_batches(origin.alike([first, MESSAGES])),
         CUSTOMERS,
     ):
         assert origin.json_origins(batch, rows).to_pylist() == [orjson.dumps(one).decode() for one in origin.describe(batch, rows)]
@@ -91,6 +96,43 @@ def test_rows_of_text_are_told_by_their_line() -> None:
     mixed = pa.concat_batches(origin.alike([batch, other]))
     assert origin.describe(mixed, [0, CUSTOMERS.num_rows])[0] == {"source": "a.csv", "line": 2}
     assert origin.hashes(mixed)[: batch.num_rows].tolist() == origin.hashes(batch).tolist()
+
+
+def test_messages_are_told_by_partition_and_offset_and_nobody_is_told_their_time() -> None:
+    hidden = ["__bp_source", "__bp_partition", "__bp_offset", "__bp_time", "__bp_behind"]
+    assert MESSAGES.schema.names == ["id", "name", *hidden]
+    assert [MESSAGES.schema.field(name).type for name in hidden[1:]] == [pa.int32(), pa.int64(), pa.int64(), pa.int64()]
+    assert origin.describe(MESSAGES, [1, 2]) == [
+        {"source": "user-events", "partition": 3, "offset": 991},
+        {"source": "user-events", "partition": 3, "offset": 994},
+    ]
+    assert origin.visible(MESSAGES).equals(CUSTOMERS)
+    dead = origin.attach_offsets(CUSTOMERS, "user-events", 3, OFFSETS)
+    assert dead.schema.names == ["id", "name", *hidden[:3]]
+    assert origin.describe(dead, [0]) == [{"source": "user-events", "partition": 3, "offset": 990}]
+
+
+def test_messages_are_told_apart_by_topic_partition_and_offset_alone() -> None:
+    others = [
+        origin.attach_offsets(CUSTOMERS, "user-events", 4, OFFSETS, TIMES, TIMES),
+        origin.attach_offsets(CUSTOMERS, "clicks", 3, OFFSETS, TIMES, TIMES),
+    ]
+    found = [value for batch in (MESSAGES, *others) for value in origin.hashes(batch).tolist()]
+    assert len(set(found)) == 9
+    later = origin.attach_offsets(CUSTOMERS.slice(1), "user-events", 3, OFFSETS.slice(1))
+    assert origin.hashes(later).tolist() == found[1:3]
+
+
+def test_messages_fit_into_one_batch_with_rows_of_a_table() -> None:
+    table = origin.attach(CUSTOMERS, "customers", key=["id"])
+    mixed = pa.concat_batches(origin.alike([MESSAGES, table]))
+    mixed.validate(full=True)
+    assert origin.describe(mixed, [2, 3]) == [
+        {"source": "user-events", "partition": 3, "offset": 994},
+        {"source": "customers", "key": {"id": 17}},
+    ]
+    assert origin.hashes(mixed).tolist() == [*origin.hashes(MESSAGES).tolist(), *origin.hashes(table).tolist()]
+    assert mixed.column("__bp_time").to_pylist() == [5_000, 7_000, 6_000, None, None, None]
 
 
 def test_visible_and_hidden_are_the_two_halves() -> None:

@@ -136,3 +136,53 @@ def test_what_a_file_of_text_may_say() -> None:
     keys = {"delimiter": "|", "quote": "", "encoding": "latin-1", "header": False, "columns": {"a": "text"}, "nullValues": ["NA"]}
     source = SOURCE.validate_python({"type": "file", "path": "a.csv", **keys})
     assert (source.delimiter, source.quote, source.sample_rows, source.null_values) == ("|", "", 1000, ("NA",))
+
+
+def topic(**keys: object) -> dict[str, object]:
+    return {"type": "kafka", "topic": "user-events", **keys}
+
+
+def test_a_topic_says_how_its_messages_are_read() -> None:
+    source = SOURCE.validate_python(
+        topic(
+            columns={"userId": "text", "k": "bytes"},
+            timestampUnit="s",
+            timestampZone="Europe/Berlin",
+            idleTimeout="1m",
+            unknownKeys="reject",
+            metadata={"offset": "o", "key": "k", "timestamp": "at"},
+        )
+    )
+    assert isinstance(source, KafkaSource)
+    assert (source.timestamp_unit, source.timestamp_zone, source.unknown_keys) == ("s", "Europe/Berlin", "reject")
+    assert source.idle_timeout == timedelta(minutes=1)
+    assert source.metadata.columns == {"k": "key", "o": "offset", "at": "timestamp"}
+    assert list(source.metadata.columns) == ["k", "o", "at"]
+    bare = KafkaSource(topic="t")
+    assert (bare.timestamp_unit, bare.timestamp_zone, bare.unknown_keys, bare.sample_rows) == ("ms", None, "ignore", 1000)
+    assert (bare.idle_timeout, bare.metadata.columns) == (timedelta(seconds=30), {})
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"timestampUnit": "m"}, "'m'"),
+        ({"timestampZone": "Europe/Atlantis"}, "expected a zone of the IANA database such as Europe/Berlin or UTC, got 'Europe/Atlantis'"),
+        ({"unknownKeys": "keep"}, "'keep'"),
+        ({"metadata": {"key": "a", "offset": "a"}}, "expected another column than that of 'key', got 'a'"),
+        ({"metadata": {"keys": "a"}}, "keys"),
+        ({"columns": {"a": "text"}, "metadata": {"offset": "a"}}, "expected another name than that of a column of 'metadata', got 'a'"),
+        ({"columns": {"a": "text"}, "format": "text"}, "expected 'columns' beside format json only, got 'a' beside 'text'"),
+        ({"columns": {}}, "expected at least 1 entry"),
+        ({"format": "avro", "sampleRows": 5}, "expected 'sampleRows' beside format json only, got it beside 'avro'"),
+        ({"format": "text", "timestampField": "at"}, "expected 'timestampField' beside format json or avro only, got it beside 'text'"),
+        ({"format": "avro", "unknownKeys": "ignore"}, "expected 'unknownKeys' beside format json only, got it beside 'avro'"),
+    ],
+)
+def test_keys_of_a_topic_that_mean_nothing_are_refused(keys: dict[str, object], message: str) -> None:
+    assert any(message in said for said in messages(topic(**keys))), messages(topic(**keys))
+
+
+def test_the_type_of_a_key_may_be_declared_whatever_values_are() -> None:
+    assert SOURCE.validate_python(topic(format="text", columns={"k": "bytes"}, metadata={"key": "k"})).columns == {"k": "bytes"}
+    assert SOURCE.validate_python(topic(columns={"k": "bytes", "a": "text"}, metadata={"key": "k"})).metadata.key == "k"

@@ -160,7 +160,7 @@ def _last(codes: Positions, rows: Positions, batch: pa.RecordBatch) -> tuple[Pos
 def _ranks(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     """Return columns by which any two rows that differ have an order, the same on every run."""
     found: dict[str, pa.Array] = {}
-    for name in (origin.KEY, origin.SOURCE, origin.ROW, origin.LINE):
+    for name in (origin.KEY, origin.SOURCE, origin.ROW, origin.LINE, origin.PARTITION, origin.OFFSET):
         if name in batch.schema.names:
             column = batch.column(name)
             parts = [column.field(at) for at in range(column.type.num_fields)] if pa.types.is_struct(column.type) else [column]

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_pipelines.errors import SpecError
+from beam_pipelines.runs.mark import Mark
+from beam_pipelines.runs.offsets import Offsets, Place, watermark
+
+times = st.none() | st.integers(-(10**6), 10**6)
+places = st.builds(Place, st.integers(0, 100), times, times)
+topics = st.builds(Offsets, st.dictionaries(st.integers(0, 4), places), times)
+ends = st.dictionaries(st.integers(0, 4), st.integers(0, 100))
+
+
+@given(topics, topics, topics)
+def test_what_drains_say_merges_in_any_order_and_twice(a: Offsets, b: Offsets, c: Offsets) -> None:
+    assert a.merged(b) == b.merged(a)
+    assert a.merged(b).merged(c) == a.merged(b.merged(c))
+    assert a.merged(b).merged(b) == a.merged(b)
+    assert a.merged(a) == a
+    assert a.merged(None) == a
+
+
+@given(topics, topics)
+def test_marks_of_offsets_are_later_together_and_come_back(a: Offsets, b: Offsets) -> None:
+    assert Offsets.of(a.to_mark()) == a
+    assert Offsets.of(Mark.from_json(a.to_mark().to_json()) or a.to_mark()) == a
+    assert a.to_mark().later(b.to_mark()) == a.merged(b).to_mark() == b.to_mark().later(a.to_mark())
+
+
+def test_one_meaning_has_one_text() -> None:
+    one = Offsets({10: Place(3), 2: Place(991, 5, 6)}, 4)
+    text = '{"closed":4,"partitions":{"2":{"next":991,"newest":5,"at":6},"10":{"next":3,"newest":null,"at":null}}}'
+
+    assert one.to_mark() == Mark("offsets", text) == Offsets(dict(reversed(one.partitions.items())), 4).to_mark()
+    assert one.to_mark().value == json.loads(text)
+
+
+def test_offsets_that_a_person_typed_are_read_and_written_anew() -> None:
+    typed = ' {"partitions": {"1": {"next": 7}, "0": {"next": 5}}} '
+
+    assert Mark.parse(typed, "offsets") == Offsets({0: Place(5), 1: Place(7)}).to_mark()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "soon",
+        "[]",
+        "7",
+        "{",
+        '{"partitions": []}',
+        '{"partitions": {"0": 7}}',
+        '{"partitions": {"0": {"next": -1}}}',
+        '{"partitions": {"0": {"next": 1.5}}}',
+        '{"partitions": {"0": {"next": true}}}',
+        '{"partitions": {"0": {}}}',
+        '{"partitions": {"one": {"next": 1}}}',
+        '{"partitions": {"-1": {"next": 1}}}',
+        '{"partitions": {"0": {"next": 1, "newest": "x"}}}',
+        '{"partitions": {"0": {"nxt": 1}}}',
+        '{"closed": "x"}',
+        '{"close": 1}',
+    ],
+)
+def test_what_are_no_offsets_is_refused(text: str) -> None:
+    with pytest.raises(SpecError, match="type offsets"):
+        Mark.parse(text, "offsets")
+
+
+def test_marks_of_offsets_and_of_another_type_are_not_compared() -> None:
+    with pytest.raises(TypeError, match="type offsets with one of type int"):
+        Offsets().to_mark().later(Mark.of(1))
+    with pytest.raises(ValueError, match="type int"):
+        Offsets.of(Mark.of(1))
+
+
+NOW = 1_000_000
+
+
+Read = tuple[int, int, "int | None", "int | None"]
+
+
+def of(before: Offsets | None = None, idle: int | None = 30_000, behind: int = 0, **read: Read) -> int | None:
+    """The watermark; of each partition: next, end, newest, at."""
+    numbered = {int(name[1:]): one for name, one in read.items()}
+    after = Offsets({partition: Place(one[0], one[2], one[3]) for partition, one in numbered.items()})
+    return watermark(before, after, {partition: one[1] for partition, one in numbered.items()}, NOW, behind, idle)
+
+
+def test_the_slowest_partition_holds_the_watermark() -> None:
+    assert of(p0=(5, 9, 900_000, 900_000), p1=(5, 9, 700_000, 900_000), behind=5_000) == 695_000
+
+
+def test_a_partition_that_never_had_an_event_is_left_out() -> None:
+    assert of(p0=(5, 5, 900_000, NOW), p1=(0, 0, None, None)) == 900_000
+    assert of(p1=(0, 0, None, None)) is None
+    assert watermark(None, Offsets(), {}, NOW, 0, None) is None
+
+
+def test_a_partition_with_messages_that_nobody_has_read_yet_holds_all_back() -> None:
+    assert of(p0=(5, 5, 900_000, NOW), p1=(0, 3, None, None)) is None
+    assert of(Offsets(closed=7), p0=(5, 5, 900_000, NOW), p1=(0, 3, None, None)) == 7
+
+
+def test_an_idle_partition_is_left_out_while_another_is_awake() -> None:
+    assert of(p0=(5, 5, 900_000, NOW), p1=(4, 4, 700_000, NOW - 30_001)) == 900_000
+    assert of(p0=(5, 5, 900_000, NOW), p1=(4, 4, 700_000, NOW - 30_000)) == 700_000  # not for long enough
+    assert of(p0=(5, 5, 900_000, NOW), p1=(4, 6, 700_000, NOW - 99_000)) == 700_000  # has a backlog: a replay is not idle
+    assert of(p0=(5, 5, 900_000, NOW), p1=(4, 4, 700_000, NOW - 99_000), idle=None) == 700_000
+
+
+def test_where_all_are_idle_the_slowest_holds_the_watermark() -> None:
+    assert of(p0=(5, 5, 900_000, 0), p1=(4, 4, 700_000, 0)) == 700_000
+
+
+def test_a_partition_whose_messages_have_no_time_of_their_own_is_idle_by_its_events() -> None:
+    assert of(p0=(5, 5, 990_000, NOW), p1=(4, 4, 700_000, None)) == 990_000
+    assert of(p0=(5, 5, 990_000, NOW), p1=(4, 4, 980_000, None)) == 980_000
+
+
+@given(topics, topics, ends, st.integers(-(10**6), 10**6), st.integers(0, 1000), st.none() | st.integers(0, 10**6))
+def test_the_watermark_never_falls_and_never_passes_what_came(
+    before: Offsets, now: Offsets, end: dict[int, int], clock: int, behind: int, idle: int | None
+) -> None:
+    after = before.merged(now)
+    found = watermark(before, after, end, clock, behind, idle)
+    newest = [place.newest - behind for place in after.partitions.values() if place.newest is not None]
+
+    assert after.closed is None or (found is not None and found >= after.closed)
+    assert found is None or found <= max([*newest, *([after.closed] if after.closed is not None else [])])
+    assert watermark(before, after.closed_at(found), end, clock, behind, idle) == found
+    if idle is None and newest and all(place.newest is not None for place in after.partitions.values()):
+        assert found == max(x for x in (min(newest), after.closed) if x is not None)
