@@ -14,6 +14,8 @@ import pytest
 from beam_pipelines.cli.main import main
 from beam_pipelines.errors import FatalError
 from beam_pipelines.io.files.ledger import FileLedger
+from beam_pipelines.io.files.place import Place
+from beam_pipelines.io.objects.local import LocalStore
 from tests.service.conftest import Desk
 from tests.service.test_batch_files import GOOD, ROWS, define, ledger, outputs, put, read, unreadable
 
@@ -116,6 +118,20 @@ def test_an_input_folder_that_may_not_be_read_is_told(open_desk: Desk, source: d
     record = desk.ran()
     assert (record["filesProcessed"], record["foldersUnreadable"]) == (1, 0)
     assert [name.rpartition("/")[2] for name in outputs(desk)] == ["a.parquet", "b.parquet"]
+
+
+def test_who_cannot_go_on_without_a_file_is_stopped_where_it_may_not_be_looked_at(
+    open_desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(open_desk, "x/a.csv", GOOD)
+    put(open_desk, "y/b.csv", GOOD)
+    place = Place("in", LocalStore(open_desk.folder / "in"), "**")
+    (open_desk.folder / "in" / "y").chmod(0o444)
+    with pytest.raises(FatalError, match=r"y/b\.csv' cannot be read"):
+        place.files((".csv",))
+    (open_desk.folder / "in" / "y").chmod(0o000)
+    assert [file.name for file in place.files((".csv",))] == ["a.csv"]
+    assert "in/y' cannot be read" in caplog.text
 
 
 PLACES = {"path": {"path": "in/**/*.csv"}, "folder": {"path": "in", "format": "csv"}, "bucket": {"prefix": "in/", "pattern": "**/*.csv"}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from beam_pipelines.io.objects.store import Store, Stored
 
 __all__ = ["Listing", "Place", "matcher"]
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ class Place:
             FatalError, TransientError: The store refuses or does not answer.
         """
         listing = self.listed(suffixes)
+        if listing.error is not None:
+            raise listing.error  # rows of a file that is there would be missing, and nobody told
+        for folder in listing.closed:
+            _LOG.warning("the folder %r cannot be read, and what is in there is not known", folder)
         if listing.unnamed:
             raise PlanError(f"expected a file name in UTF-8, got '{listing.unnamed[0].key}': rename it", code="option-invalid")
         return listing.files
@@ -93,7 +99,7 @@ class Place:
             )
         unnamed = [file for file in found if not _is_text(file.key)]
         if not unnamed:
-            return Listing(found, hidden=aside.hidden, closed=tuple(sorted(aside.closed)))
+            return Listing(found, [], aside.hidden, tuple(sorted(aside.closed)), aside.error)
         good = [file for file in found if _is_text(file.key)]
         taken, told = {file.key for file in good}, []
         for file in unnamed:
@@ -102,7 +108,7 @@ class Place:
                 key += "\\"
             taken.add(key)
             told.append(replace(file, key=key))
-        return Listing(good, told, aside.hidden, tuple(sorted(aside.closed)))
+        return Listing(good, told, aside.hidden, tuple(sorted(aside.closed)), aside.error)
 
     def label(self, file: Stored) -> str:
         """A file's name for origins and messages: its key, or within the folder where it is there."""
@@ -180,13 +186,15 @@ class Listing:
         files: Sorted.
         unnamed: Files whose name is no text, under names that nothing can be opened by.
         hidden: Files that would be among them, if their name did not begin with `.` or `_`.
-        closed: Folders that cannot be read, so that nobody knows what is in them.
+        closed: Folders that cannot be read, so that nobody knows what is in them, or what it is.
+        error: Of the first file whose name is known and that cannot be looked at.
     """
 
     files: list[Stored]
     unnamed: list[Stored] = field(default_factory=list)
     hidden: int = 0
     closed: tuple[str, ...] = ()
+    error: FatalError | None = None
 
 
 class _Aside:
@@ -195,6 +203,7 @@ class _Aside:
     def __init__(self) -> None:
         self.hidden = 0
         self.closed: set[str] = set()
+        self.error: FatalError | None = None
 
     def failed(self, error: OSError) -> None:
         """Note a folder that cannot be read; one that is not there, or went, is none."""
@@ -220,8 +229,9 @@ class _Aside:
         for path in paths:
             try:
                 file = store.look(str(path))
-            except FatalError:  # its folder may be listed, and no more
+            except FatalError as error:  # its folder may be listed, and no more
                 self.closed.add(str(path.parent))
+                self.error = self.error or error
                 continue
             if file is not None:
                 found.append(file)
