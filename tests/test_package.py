@@ -53,6 +53,8 @@ MAY_IMPORT = {
     "transforms": {"pyarrow", "numpy", "orjson", "typing_extensions", "phonenumbers", "pycountry"},
     "state": {"sqlalchemy", "psycopg"},
 }
+# Clients that one room within a room has to itself, whose modules load them when they are used.
+HAS_TO_ITSELF = {"confluent_kafka": ("beam_pipelines.io.kafka", "beam_pipelines.testing.kafka")}
 BEAM_BELOW_ENGINE = {
     "beam_pipelines.columnar.coder": "registers the coder of record batches",
     "beam_pipelines.runs.context": "reads the option that hands the run context to workers",
@@ -61,6 +63,7 @@ BEAM_BELOW_ENGINE = {
 BROUGHT_BY = {
     "apache_beam": "apache-beam",
     "adbc_driver_postgresql": "adbc-driver-postgresql",
+    "confluent_kafka": "confluent-kafka",
     "beartype": "apache-beam",
     "botocore": "boto3",
     "email_validator": "email-validator",
@@ -142,6 +145,17 @@ def test_a_room_imports_no_client_that_is_not_its_own(room):
                 if top not in sys.stdlib_module_names and top != "beam_pipelines":
                     used[top].add(module_of(path))
     assert {top: modules for top, modules in used.items() if top not in MAY_IMPORT[room]} == {}
+
+
+@pytest.mark.parametrize("client", sorted(HAS_TO_ITSELF))
+def test_a_client_is_imported_where_it_belongs_and_when_it_is_used(client):
+    users = {module_of(path): path for path in MODULES for name in imports(path) if name.split(".")[0] == client}
+    assert [module for module in users if not module.startswith(HAS_TO_ITSELF[client])] == []
+    for path in users.values():
+        at_once = [
+            ast.unparse(node) for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, (ast.Import, ast.ImportFrom))
+        ]
+        assert [text for text in at_once if client in text] == []
 
 
 def test_beam_is_imported_by_the_engine_and_above():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from beam_pipelines.cli.arguments import Parser, add_format, add_log
 from beam_pipelines.cli.session import Session
 from beam_pipelines.cli.store import find_definition, is_definition
 from beam_pipelines.cli.table import Table
-from beam_pipelines.errors import BeamPipelinesError, PlanError
+from beam_pipelines.errors import BeamPipelinesError
 
 if TYPE_CHECKING:
     from beam_pipelines.io.connections import Connection, Connections
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 _DEFAULT = Path("connections.yaml")
+_PATIENCE = 10.0  # seconds that brokers may take to answer
 
 
 def add(commands: Any) -> None:
@@ -185,10 +187,10 @@ def _check_connection(connection: Connection, known: Connections) -> str:
         from beam_pipelines.io.objects.place import store_of
 
         return store_of(connection).check()
-    raise PlanError(
-        f"connections of kind {connection.kind!r} are not served yet; this version serves databases, folders, buckets and HTTP APIs",
-        code="not-served",
-    )
+    from beam_pipelines.io.kafka.consumer import Reader
+
+    with contextlib.closing(Reader(connection, patience=_PATIENCE)) as reader:
+        return f"Kafka, cluster {reader.cluster()}, {reader.topics()} topics"
 
 
 def _check_api(name: str, known: Connections) -> str:

@@ -238,6 +238,10 @@ class Job:
 
     def open_source(self, context: RunContext | None) -> Source:
         """Open the source; the caller closes it."""
+        kind = self.definition.source.type if self.definition.source is not None else ""
+        if kind in ("kafka", "stream") and (self.path or self.definition.kind != "stream"):
+            what = f"type {kind!r}: a topic has no end, and is the source of streams (a definition with `stream`)"
+            raise PlanError(f"{what}; as what other services and joins read it is not served yet", code="not-served")
         limit = self.definition.max_cell_bytes
         return registry.open_source(self.definition.source, self.connections(context), self._folder, context, limit)
 

@@ -97,6 +97,10 @@ class Connection:
         """The mapping as written, references resolved; `{"url": ...}` for a text."""
         return {name: self._resolved(value, name) for name, value in self._raw.items()}
 
+    def beside(self, path: str) -> str:
+        """A path that a setting names, absolute."""
+        return str(self._folder / Path(path).expanduser())
+
     @property
     def display(self) -> str:
         """What people may see: where it leads, without secrets and without resolving any."""

@@ -25,6 +25,7 @@ _SOURCES = {
     "jsonl": "beam_pipelines.io.files.text.jsonl:JsonLinesSource",
     "json": "beam_pipelines.io.files.text.json_array:JsonSource",
     "avro": "beam_pipelines.io.files.avro.source:AvroSource",
+    "kafka": "beam_pipelines.io.kafka.source:KafkaSource",
 }
 _TARGETS = {
     "postgresql": "beam_pipelines.io.postgres.target:PostgresTarget",
@@ -41,11 +42,8 @@ _PORTABLE_TARGET = "beam_pipelines.io.sql.portable_target:PortableTarget"
 # Modules of optional clients, and the extra that brings them.
 _EXTRAS = {"psycopg": "postgres", "adbc_driver_postgresql": "postgres", "adbc_driver_manager": "postgres"}
 # What a definition may say (the product's brief prints it), but no code of this version does.
-_LATER = {
-    "api": "HTTP APIs",
-    "kafka": "Kafka topics",
-    "stream": "Kafka topics",
-}
+_LATER = {"api": "HTTP APIs"}
+_TOPICS = ("kafka", "stream")
 _SCHEMES = {"s3": "s3", "gcs": "gs"}
 
 
@@ -63,7 +61,7 @@ def system_of(model: Any, connections: Connections) -> str:
     kind = str(model.type)
     if kind in _LATER:
         raise PlanError(
-            f"type {kind!r}: {_LATER[kind]} are not served yet; this version serves database, data-warehouse, file, s3 and gcs",
+            f"type {kind!r}: {_LATER[kind]} are not served yet; this version serves database, data-warehouse, file, s3, gcs and kafka",
             code="not-served",
         )
     if kind == "none":
@@ -71,6 +69,11 @@ def system_of(model: Any, connections: Connections) -> str:
     if kind == "file" or kind in _SCHEMES:
         return _file_format(model, connections)
     connection = connections.get(model.connection)
+    if kind in _TOPICS:
+        if connection.kind != "kafka":
+            expected = f"expected brokers as connection {connection.name!r} ({{bootstrap.servers: host:9092}})"
+            raise PlanError(f"{expected}, got {connection.kind}: {connection.display}", code="connection-invalid")
+        return "kafka"
     if connection.kind != "url":
         raise PlanError(
             f"expected a database as connection {connection.name!r}, got {connection.kind}: {connection.display}", code="connection-invalid"
@@ -107,6 +110,8 @@ def open_source(
         source = made(model, connection, folder, max_cell_bytes)
     elif system == "postgresql":
         source = made(model, connection, context=context)
+    elif system == "kafka":
+        source = made(model, connection, max_cell_bytes, context)
     else:
         source = made(model, connection)
     return source
@@ -125,6 +130,12 @@ def open_target(model: Any, connections: Connections, folder: Path | None = None
         PlanError: See `system_of`; or the client of an extra is not installed (`extra-missing`).
     """
     system = system_of(model, connections)
+    if system == "kafka":
+        raise PlanError(
+            "type 'kafka': a topic is written by streams, as one of their sinks; this command serves database, data-warehouse, file, s3"
+            " and gcs",
+            code="not-served",
+        )
     made = _load(_FILE_TARGET if system in _FILES else _TARGETS.get(system, _PORTABLE_TARGET), system)
     connection = connection_of(model, connections)
     ledger_schema = getattr(model, "ledger_schema", None)

@@ -12,7 +12,9 @@ from beam_pipelines.io.secret import HIDDEN
 __all__ = ["EMBEDDED", "DatabaseUrl", "file_path", "is_secret_name", "system_of_scheme"]
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*):(//)?(.*)$", re.DOTALL)
-_SECRET_NAME = re.compile(r"pass|pwd|secret|token|credential|api_?key|access_?key|private_?key|sasl\.jaas|\bkey\b", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"pass|pwd|secret|token|credential|api_?key|access_?key|private_?key|sasl\.jaas|auth\.user\.info|\bkey\b", re.IGNORECASE
+)
 # `host/db?name=` or `user:word@host/db?name=`: what follows is an option's value.
 _IN_QUERY = re.compile(r"^([^@?]*/[^@?]*|.*@[^@?]*)\?[\w.\-]+=", re.DOTALL)
 EMBEDDED = {".db": "sqlite", ".sqlite": "sqlite", ".sqlite3": "sqlite", ".db3": "sqlite", ".duckdb": "duckdb", ".ddb": "duckdb"}

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from beam_pipelines.testing.kafka import mock_broker
+
 
 def test_both_ends_of_the_definition_answer(room):
     for words in ([], ["service.yaml"]):
@@ -81,7 +83,8 @@ def test_a_name_that_is_unknown_suggests_the_nearest(room):
     assert "[connection-missing]" in answer.out
 
 
-def test_buckets_are_folders_and_other_kinds_are_not_served(room):
+def test_buckets_are_folders_and_brokers_are_asked(room, monkeypatch):
+    monkeypatch.setattr("beam_pipelines.cli.connections._PATIENCE", 0.3)
     (room.folder / "in").mkdir()
     room.write("connections.yaml", "incoming: {path: ./in}\ngone: {path: ./nope}\nkafka: {bootstrap.servers: 'localhost:1'}\n")
     answer = room("connections", "test", "connections.yaml", "--output", "json")
@@ -89,8 +92,14 @@ def test_buckets_are_folders_and_other_kinds_are_not_served(room):
     assert {one["connection"]: one["errorCode"] for one in answer.json()} == {
         "incoming": None,
         "gone": "connection-invalid",
-        "kafka": "not-served",
+        "kafka": "unreachable",
     }
+    with mock_broker(events=1, clicks=2) as broker:
+        room.write("connections.yaml", f"kafka: {{bootstrap.servers: '{broker.servers}'}}\n")
+        answer = room("connections", "test", "connections.yaml")
+    assert answer.code == 0
+    assert "Kafka, cluster " in answer.out
+    assert "2 topics" in answer.out
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

@@ -13,8 +13,8 @@ import pytest
 from beam_pipelines.errors import PlanError, SpecError
 from beam_pipelines.io import registry
 from beam_pipelines.io.connections import Connections
-from beam_pipelines.spec.destination import DatabaseDestination, FileDestination, WarehouseDestination
-from beam_pipelines.spec.source import ApiSource, DatabaseSource, FileSource, KafkaSource
+from beam_pipelines.spec.destination import DatabaseDestination, FileDestination, KafkaDestination, WarehouseDestination
+from beam_pipelines.spec.source import ApiSource, DatabaseSource, FileSource, KafkaSource, StreamSource
 
 
 @pytest.fixture
@@ -86,18 +86,24 @@ def test_targets_are_opened_by_system(known: Connections, name: str, target: str
     opened.close()
 
 
-@pytest.mark.parametrize(
-    ("model", "says"),
-    [
-        (ApiSource(endpoint="https://h/x"), "HTTP APIs"),
-        (KafkaSource(topic="t"), "Kafka"),
-    ],
-)
-def test_what_no_code_serves_is_refused_with_what_is_served(known: Connections, model: Any, says: str) -> None:
-    with pytest.raises(PlanError, match=says) as raised:
-        registry.open_source(model, known)
+def test_what_no_code_serves_is_refused_with_what_is_served(known: Connections) -> None:
+    with pytest.raises(PlanError, match="HTTP APIs") as raised:
+        registry.open_source(ApiSource(endpoint="https://h/x"), known)
     assert raised.value.code == "not-served"
     assert "serve" in str(raised.value)
+
+
+@pytest.mark.parametrize("model", [KafkaSource(topic="t", connection="kafka"), StreamSource(topic="t", connection="kafka")])
+def test_topics_are_opened_by_their_brokers(known: Connections, model: Any) -> None:
+    opened = registry.open_source(model, known)  # nobody is asked yet
+    assert (type(opened).__name__, opened.traits.system, opened.tables()) == ("KafkaSource", "kafka", ["t"])
+    opened.close()
+    with pytest.raises(PlanError, match="expected brokers as connection 'crm'") as raised:
+        registry.open_source(KafkaSource(topic="t", connection="crm"), known)
+    assert raised.value.code == "connection-invalid"
+    with pytest.raises(PlanError, match="a topic is written by streams") as raised:
+        registry.open_target(KafkaDestination(topic="t", connection="kafka"), known)
+    assert raised.value.code == "not-served"
 
 
 def test_files_whose_names_say_no_format_need_one(known: Connections) -> None:

@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 import fastavro
 import pyarrow as pa
 
-__all__ = ["BASE_TYPES", "AvroError", "Header", "blocks", "read_header", "seek_block"]
+__all__ = ["BASE_TYPES", "AvroError", "Header", "bare", "blocks", "read_header", "seek_block"]
 
 _HEADER = fastavro.parse_schema(
     {
@@ -144,24 +144,25 @@ def _rows(data: bytes, count: int) -> Iterator[Any]:
 def _beginning(header: Header) -> bytes:
     """The header of the same file without the logical types that are left to Arrow."""
     out = io.BytesIO()
-    meta = {**header.meta, "avro.schema": json.dumps(_bare(header.schema)).encode()}
+    meta = {**header.meta, "avro.schema": json.dumps(bare(header.schema)).encode()}
     fastavro.schemaless_writer(out, _HEADER, {"magic": _MAGIC, "meta": meta, "sync": header.sync})
     return out.getvalue()
 
 
-def _bare(schema: Any) -> Any:
+def bare(schema: Any) -> Any:
+    """The same schema without the logical types that are left to Arrow, and without defaults."""
     if isinstance(schema, list):
-        return [_bare(one) for one in schema]
+        return [bare(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
     made = {
-        key: _bare(value) if key in ("type", "items", "values") else value
+        key: bare(value) if key in ("type", "items", "values") else value
         for key, value in schema.items()
         if not (key == "logicalType" and value in BASE_TYPES)
     }
     if "fields" in made:
         # Defaults are of readers with another schema; there is none here.
-        made["fields"] = [{key: value for key, value in _bare(part).items() if key != "default"} for part in made["fields"]]
+        made["fields"] = [{key: value for key, value in bare(part).items() if key != "default"} for part in made["fields"]]
     return made
 
 

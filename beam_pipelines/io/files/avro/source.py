@@ -31,7 +31,7 @@ from beam_pipelines.runs.window import Range, Window
 if TYPE_CHECKING:
     from beam_pipelines.spec.source import FileSource
 
-__all__ = ["AvroSource", "schema_of"]
+__all__ = ["AvroSource", "Column", "schema_of"]
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _batches(path: Stored, schema: pa.Schema, stretch: Stretch | None = None) ->
     """The planned columns of a file, or of the blocks of a stretch of it; columns that the file lacks are null."""
     with _opened(path) as (file, header):
         own = _columns(path, header)
-        makers = {name: _Column(own.field(name).type) for name in schema.names if name in own.names}
+        makers = {name: Column(own.field(name).type) for name in schema.names if name in own.names}
         bare = not _is_record(header.schema)
         try:
             if stretch is not None and stretch.part and not seek_block(file, header, stretch.start, stretch.end):
@@ -181,7 +181,7 @@ def _batches(path: Stored, schema: pa.Schema, stretch: Stretch | None = None) ->
             raise unreadable(path, bad) from bad
 
 
-def _batch(rows: list[Any], schema: pa.Schema, makers: dict[str, _Column], *, bare: bool) -> pa.RecordBatch:
+def _batch(rows: list[Any], schema: pa.Schema, makers: dict[str, Column], *, bare: bool) -> pa.RecordBatch:
     columns = []
     for planned in schema:
         maker = makers.get(planned.name)
@@ -196,7 +196,7 @@ def _is_record(schema: Any) -> bool:
     return isinstance(schema, dict) and schema.get("type") in ("record", "error")
 
 
-class _Column:
+class Column:
     """Makes values of Avro's base types into Arrow's.
 
     Args:

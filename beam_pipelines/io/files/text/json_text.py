@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
-__all__ = ["LineError", "Number", "loads", "text", "word"]
+__all__ = ["LineError", "Number", "Twice", "loads", "refuse_twice", "text", "word"]
+
+
+_TWICE = "expected each key of an object once, got one twice"
 
 
 class LineError(ValueError):
@@ -18,11 +23,32 @@ class Number(str):
     __slots__ = ()
 
 
+class Twice(dict[str, Any]):
+    """An object in which keys come more than once; which they are."""
+
+    names: frozenset[str] = frozenset()
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise LineError("expected each key of an object once, got one twice")
+        raise LineError(_TWICE)
     return made
+
+
+def _any_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) == len(pairs):
+        return made
+    told = Twice(made)
+    told.names = frozenset(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+    return told
+
+
+def refuse_twice(value: dict[str, Any], names: Collection[str] | None = None) -> None:
+    """Refuse an object some of whose keys (of those given) come more than once."""
+    if isinstance(value, Twice) and (names is None or not value.names.isdisjoint(names)):
+        raise LineError(_TWICE)
 
 
 def _constant(_: str) -> Any:
@@ -30,18 +56,23 @@ def _constant(_: str) -> Any:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=Number, parse_float=Number, parse_constant=_constant)
+_LENIENT = json.JSONDecoder(object_pairs_hook=_any_object, parse_int=Number, parse_float=Number, parse_constant=_constant)
 
 
-def loads(line: bytes) -> dict[str, Any]:
+def loads(line: bytes, *, lenient: bool = False) -> dict[str, Any]:
     """The object that a line holds.
+
+    Args:
+        line: Its bytes.
+        lenient: Keys that come twice are told by `Twice`, for whoever has no use for them may not care.
 
     Raises:
         LineError: It is none.
     """
     try:
-        value = _DECODER.decode(line.decode())
+        value = (_LENIENT if lenient else _DECODER).decode(line.decode())
         if b"\\u" in line:
-            text(value).encode()  # half of a surrogate pair is no character
+            _plain(value).encode()  # half of a surrogate pair is no character
     except UnicodeDecodeError:
         raise LineError("expected text, got bytes that are no characters of the file's encoding") from None
     except UnicodeEncodeError:
@@ -68,7 +99,17 @@ def text(value: Any) -> str:
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, dict):
+        refuse_twice(value)
         return "{" + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(text, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def _plain(value: Any) -> str:
+    """All texts of a value."""
+    if isinstance(value, dict):
+        return "".join(key + _plain(item) for key, item in value.items())
+    if isinstance(value, list):
+        return "".join(map(_plain, value))
+    return value if isinstance(value, str) else ""

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from beam_pipelines.columnar.convert import family
 from beam_pipelines.columnar.kinds import is_list
-from beam_pipelines.io.files.text.json_text import LineError, Number, text, word
+from beam_pipelines.io.files.text.json_text import LineError, Number, refuse_twice, text, word
 
 __all__ = ["OTHER_KEY", "ShapeError", "taker"]
 
@@ -21,19 +21,24 @@ class ShapeError(ValueError):
     """A value that is not of its column's type."""
 
 
-def taker(kind: pa.DataType, *, strict: bool) -> Callable[[Any], Any]:
+def taker(kind: pa.DataType, *, strict: bool, others: bool = False) -> Callable[[Any], Any]:
     """What makes a value (never null) of a column into text in the column's shape, for the read step to cast.
+
+    Args:
+        kind: Planned.
+        strict: Only numbers are numbers, and only booleans booleans: no text that reads as one.
+        others: Keys that are no field are left out; else they are refused.
 
     The function raises `ShapeError` when the value is of another shape, or `LineError` for a key that is no field.
     """
     if is_list(kind):
-        item = taker(kind.value_type, strict=strict)
+        item = taker(kind.value_type, strict=strict, others=others)
         return lambda value: [None if one is None else item(one) for one in _expect(value, list, kind)]
     if pa.types.is_map(kind):
-        item = taker(kind.item_type, strict=strict)
-        return lambda value: [(key, None if one is None else item(one)) for key, one in _expect(value, dict, kind).items()]
+        item = taker(kind.item_type, strict=strict, others=others)
+        return lambda value: [(key, None if one is None else item(one)) for key, one in _once(value, kind).items()]
     if pa.types.is_struct(kind):
-        return _Struct({field.name: taker(field.type, strict=strict) for field in kind}, kind)
+        return _Struct({field.name: taker(field.type, strict=strict, others=others) for field in kind}, kind, others)
     what = family(kind)
     if what == "json":
         return text
@@ -48,15 +53,23 @@ def _expect(value: Any, shape: type, kind: pa.DataType) -> Any:
     return value
 
 
+def _once(value: Any, kind: pa.DataType) -> dict[str, Any]:
+    found: dict[str, Any] = _expect(value, dict, kind)
+    refuse_twice(found)
+    return found
+
+
 @dataclass(frozen=True)
 class _Struct:
     fields: dict[str, Callable[[Any], Any]]
     kind: pa.DataType
+    others: bool
 
     def __call__(self, value: Any) -> dict[str, Any]:
         _expect(value, dict, self.kind)
-        if not value.keys() <= self.fields.keys():
+        if not self.others and not value.keys() <= self.fields.keys():
             raise LineError(OTHER_KEY)
+        refuse_twice(value, self.fields)
         return {name: taken(value[name]) for name, taken in self.fields.items() if value.get(name) is not None}
 
 

@@ -1,0 +1,1 @@
+"""Kafka topics, by librdkafka: reading partitions by offsets, and writing messages."""
