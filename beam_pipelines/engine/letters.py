@@ -138,7 +138,8 @@ def export(target: Target, archive: Archive, service: str, rows: Iterable[Ledger
         return ()
     path = archive.path(service, rows[0].run)
     there = missing_ok and path.exists()
-    file, lost = LettersFile(path, service, rows[0].run), []
+    lost: list[str] = []
+    file = LettersFile(path, service, rows[0].run)
     try:
         for row in rows:
             numbers = Numbers.of(row)

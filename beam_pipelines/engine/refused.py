@@ -46,8 +46,8 @@ class Refused:
             first: Position of the batch's first row among all rows of the commit.
         """
         origins: list[dict[str, Any]] = [{"commit": self._run, "row": first + row} for row in rows]
-        told = {"codes": codes, "messages": messages, "at": self._at, "origins": origins}
-        self._opened().write(dead.letters(batch, rows, load=self._load, step=self._sink, **told), self._attempt)
+        made = dead.letters(batch, rows, load=self._load, step=self._sink, codes=codes, messages=messages, at=self._at, origins=origins)
+        self._opened().write(made, self._attempt)
 
     def take(self, letters: pa.RecordBatch) -> None:
         """Add letters that a target has written of rows that it could not load."""

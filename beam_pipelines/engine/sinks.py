@@ -28,7 +28,7 @@ from beam_pipelines.engine.lineage import group_columns, snake
 from beam_pipelines.engine.prepare import TARGET
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.refused import Refused
-from beam_pipelines.errors import DataError, FatalError, FencedError, PlanError
+from beam_pipelines.errors import BeamPipelinesError, DataError, FatalError, FencedError, PlanError
 from beam_pipelines.io import registry
 from beam_pipelines.io.connector import Policy, Stager, Target
 from beam_pipelines.runs.balance import Budget
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 __all__ = ["Sink", "TableSink", "TopicSink", "bring", "sinks_of"]
 
 _LOG = logging.getLogger(__name__)
-_SHOWN = 3  # reasons of refused rows that are logged
 _TRIES = 5  # to commit, while somebody else commits to the same place
 
 
@@ -295,16 +294,19 @@ class TopicSink(Sink):
         self._writer(job, context).close()
 
     def write(self, job: Job, context: RunContext, run: str, batches: Iterator[pa.RecordBatch], letters: Refused) -> int:
-        del run, letters
+        del run
+        first = 0
         with contextlib.closing(self._writer(job, context)) as writer:
-            for number, batch in enumerate(batches):
-                if not number:
+            for batch in size.gather(batches):
+                if not first:
                     writer.check(batch.schema)
                 writer.write(batch)
-            refused = writer.flush()
-            for _, why in refused[:_SHOWN]:
-                _LOG.error("%s: %s", self.path, why)
-            return len(refused)
+                refused = writer.flush()
+                if refused:
+                    rows, reasons = zip(*refused, strict=True)
+                    letters.add(batch, rows, ["target-refused"] * len(rows), reasons, first)
+                first += batch.num_rows
+        return 0
 
     def _writer(self, job: Job, context: RunContext) -> TopicWriter:
         from beam_pipelines.io.kafka.producer import TopicWriter

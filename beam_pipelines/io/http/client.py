@@ -1,6 +1,7 @@
 """Calls of an HTTP API: several under way at a time, each bounded in time and size, tried again where that may help.
 
-An answer is JSON (`ask`), or not listened to but for its status (`send`). No message holds a URL, a header, a body or a value of a row: of a call that failed it says what the server did.
+An answer is JSON (`ask`), or nothing of it counts but its status (`send`).
+No message holds a URL, a header, a body or a value of a row: of a call that failed it says what the server did.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from beam_pipelines.io.http.names import resolver
 from beam_pipelines.io.http.pace import Pace
 from beam_pipelines.io.http.place import HttpPlace
 
-__all__ = ["Call", "Client", "Limits", "Read", "Refusal", "checked"]
+__all__ = ["Call", "Client", "Limits", "Read", "Refusal", "Sent", "checked"]
 
 _NOT_KNOWN = (204, 404)
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)  # and every other 5xx; RFC 9110, section 15, and RFC 8470 (425)
@@ -56,6 +57,10 @@ class Call(Protocol):
     @property
     def body(self) -> bytes | None:
         """JSON."""
+
+
+class Sent(Call, Protocol):
+    """What is sent, and not asked."""
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -104,6 +109,7 @@ class _Answer:
 
 
 AnyCall = TypeVar("AnyCall", bound=Call)
+AnySent = TypeVar("AnySent", bound=Sent)
 Read = Callable[[int, Json], Any]
 """Gives what is kept of an answer; called with the position of its call as soon as it is there, so that not all are held at once."""
 
@@ -208,7 +214,7 @@ class Client:
         await self._each(calls, min(self._limits.concurrency, len(calls)), asked)
         return answers
 
-    async def send(self, calls: Iterable[AnyCall], refused: Callable[[AnyCall, Refusal], None]) -> None:
+    async def send(self, calls: Iterable[AnySent], refused: Callable[[AnySent, Refusal], None]) -> None:
         """Carry calls out whose answer is of no interest, as many at a time as the limits say.
 
         No other request is made than these: nothing that may cost looks whether a server is there. A redirection is followed where it
@@ -222,9 +228,9 @@ class Client:
             FatalError: As `ask`.
         """
 
-        async def sent(position: int, call: AnyCall) -> None:
+        async def sent(position: int, call: AnySent) -> None:
             del position
-            answer = await self._answered(call, heard=False)
+            answer = await self._answered(call, call.headers, heard=False)
             if isinstance(answer, Refusal):
                 refused(call, answer)
             elif not 200 <= answer.status < 300:
@@ -244,8 +250,8 @@ class Client:
         try:
             await asyncio.gather(*workers)
         finally:
-            for one in workers:
-                one.cancel()
+            for worker in workers:
+                worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
 
     async def check(self) -> str:
@@ -263,7 +269,7 @@ class Client:
         return f"HTTP API, answered {answer.status}"
 
     async def _asked(self, position: int, call: Call, read: Read) -> Any:
-        answer = await self._answered(call, heard=True)
+        answer = await self._answered(call, _NO_HEADERS, heard=True)
         if isinstance(answer, Refusal):
             return answer
         if answer.status in _NOT_KNOWN:
@@ -275,11 +281,12 @@ class Client:
         except JsonError as error:
             return Refusal(str(error))
 
-    async def _answered(self, call: Call, *, heard: bool) -> _Answer | Refusal:
+    async def _answered(self, call: Call, headers: Mapping[str, str], *, heard: bool) -> _Answer | Refusal:
         """Try a call as often as may help.
 
         Args:
             call: The call.
+            headers: Of it alone.
             heard: What is answered is of interest; and the server may be asked whether it is there.
         """
         if self._fatal is not None:
@@ -292,7 +299,7 @@ class Client:
             sleep=self._sleep,
         )
         try:
-            answer: _Answer = await tries(self._tried, call, heard)
+            answer: _Answer = await tries(self._tried, call, headers, heard)
         except _AgainError as error:
             times = self._limits.retries + 1
             why = f"{error}" + (f", {times} times" if times > 1 else "")
@@ -338,11 +345,11 @@ class Client:
         message = f"{self._place.title}: the API answered 401: it wants another token, or another user and password"
         return FatalError(message, code="authentication-failed")
 
-    async def _tried(self, call: Call, heard: bool) -> _Answer:
+    async def _tried(self, call: Call, headers: Mapping[str, str], heard: bool) -> _Answer:
         """Try once, in its turn."""
         async with self._under_way:
             await self._turn()
-            answer = await self._exchanged(call.method, self._url(call.target), call.body, call.headers, heard=heard)
+            answer = await self._exchanged(call.method, self._url(call.target), call.body, headers, heard=heard)
         status, wait = answer.status, answer.retry_after
         if status not in _AGAIN and status < 500:
             return answer
@@ -409,9 +416,7 @@ class Client:
                 method, body = "GET", None
         raise _RefusedError(f"the server sends us on more than {_HOPS} times")
 
-    async def _sent(
-        self, method: str, url: URL, body: bytes | None, more: Mapping[str, str], heard: bool
-    ) -> tuple[_Answer, str | None]:
+    async def _sent(self, method: str, url: URL, body: bytes | None, more: Mapping[str, str], heard: bool) -> tuple[_Answer, str | None]:
         assert self._session is not None
         headers = {**more, "Content-Type": "application/json"} if body is not None else dict(more)
         async with self._session.request(method, url, data=body, headers=headers, allow_redirects=False) as response:

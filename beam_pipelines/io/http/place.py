@@ -100,14 +100,16 @@ class HttpPlace:
         from yarl import URL
 
         try:
-            url = URL(endpoint)
+            url = URL(endpoint, encoded=endpoint.isascii())  # as it was written: `%2F` may not be what `/` is
             known = bool(url.host) and url.port is not None
         except ValueError:
             known = False
         if not known:
             raise SpecError("expected a URL whose host and port can be understood; a port is at most 65535", code="connection-invalid")
         if token is not None and (not token.strip() or not _sendable(token)):
-            raise SpecError("expected a token without line breaks and control characters, got none that can be sent", code="connection-invalid")
+            raise SpecError(
+                "expected a token without line breaks and control characters, got none that can be sent", code="connection-invalid"
+            )
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         return cls(title, str(url.with_query(None).with_fragment(None)), url.raw_query_string, headers, title)
 

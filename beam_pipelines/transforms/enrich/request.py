@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -38,8 +38,6 @@ class Request:
         target: Path and query, percent-encoded.
         body: JSON, None: there is none.
     """
-
-    headers: ClassVar[Mapping[str, str]] = {}  # none but those of the connection
 
     method: str
     target: str

@@ -7,8 +7,8 @@ import contextlib
 import socket
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
@@ -28,7 +28,6 @@ class Ask:
     target: str = "/v1/a"
     method: str = "GET"
     body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture
