@@ -73,6 +73,7 @@ Code = Literal[
     "target-refused",
     "rule-violated",
     "rule-failed",
+    "late-row",
     # again
     "unreachable",
     "locked",

@@ -30,7 +30,7 @@ ORDER = (
     {"transforms", "io", "state"},
     {"engine"},
     {"etl"},
-    {"quality", "batch"},
+    {"quality", "batch", "stream"},
     {"cli"},
 )
 # What stands beside the house: examples and testing may use it, and only the commands may use them.
@@ -39,6 +39,7 @@ ALLOWED = {
     ("etl", "cli"): "`python -m beam_pipelines.etl` is a command: __main__ alone",
     ("quality", "cli"): "`python -m beam_pipelines.quality` is a command: __main__ alone",
     ("batch", "cli"): "`python -m beam_pipelines.batch` is a command: __main__ alone",
+    ("stream", "cli"): "`python -m beam_pipelines.stream` is a command: __main__ alone",
     ("cli", "examples"): "the bare command runs the packaged example",
 }
 # Third-party modules by room, where a room is to do without the heavy ones.
@@ -127,7 +128,7 @@ def test_rooms_import_only_what_is_below_them():
 
 def test_the_service_imports_the_command_line_in_its_main_module_only():
     users = {module_of(path) for path in MODULES for name in imports(path) if room_of(name) == "cli" and room_of(module_of(path)) != "cli"}
-    assert users <= {f"beam_pipelines.{kind}.__main__" for kind in ("etl", "batch", "quality")}
+    assert users <= {f"beam_pipelines.{kind}.__main__" for kind in ("etl", "stream", "batch", "quality")}
 
 
 def test_the_package_s_own_module_imports_nothing_of_it():

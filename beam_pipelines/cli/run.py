@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from beam_pipelines.cli import failure, log, progress, quantity, report, summary, workers
@@ -17,8 +17,10 @@ from beam_pipelines.engine.start import import_beam
 from beam_pipelines.errors import Code, FatalError, SpecError
 
 if TYPE_CHECKING:
+    from beam_pipelines.engine.drains import Until
     from beam_pipelines.engine.launch import Result
     from beam_pipelines.etl.service import Service
+    from beam_pipelines.io.connector import LedgerRow
     from beam_pipelines.state.record import FailedRecord
 
 __all__ = ["add", "add_options", "carry_out"]
@@ -56,6 +58,12 @@ def add_options(parser: Parser) -> None:
     again.add_argument(
         "--keep-watermark", action="store_true", help="go on from the watermark although source, query, cursor or target changed"
     )
+    parser.add_argument(
+        "--until",
+        metavar="latest|DURATION",
+        type=_moment,
+        help="of a stream, when it stops by itself: latest, once it has read what the topic holds now, or after a time such as 10m",
+    )
     parser.add_argument("--yes", action="store_true", help="a full refresh with mode: insert may replace the whole table")
     parser.add_argument("--customer", metavar="ID", help="who pays: customerId in record, charge and events")
     parser.add_argument("--request", metavar="ID", help="what asked for the run: requestId in record and events")
@@ -64,18 +72,42 @@ def add_options(parser: Parser) -> None:
     add_log(parser)
 
 
+def _moment(text: str) -> str:
+    """Check what `--until` is given.
+
+    Raises:
+        ArgumentTypeError: It is neither `latest` nor a duration.
+    """
+    from beam_pipelines.spec.values import parse_duration
+
+    try:
+        if text != "latest" and not parse_duration(text):
+            raise ValueError("expected more than nothing")
+    except ValueError as bad:
+        raise argparse.ArgumentTypeError(f"expected latest, or a duration such as 10m, got {text!r}") from bad
+    return text
+
+
 def _run(arguments: argparse.Namespace, session: Session) -> int:
     service = session.load(arguments.definition, arguments.connections, arguments.state)
     return carry_out(arguments, session, service)
 
 
-def carry_out(arguments: argparse.Namespace, session: Session, service: Service) -> int:
+def carry_out(
+    arguments: argparse.Namespace,
+    session: Session,
+    service: Service,
+    drained: Callable[[LedgerRow], None] | None = None,
+    until: str | Until | None = None,
+) -> int:
     """Run, plan or validate a service, as the options say.
 
     Args:
         arguments: With the options of `add_options`, and what was left over for Beam in `beam`.
         session: Of the command; its definition is loaded.
         service: What to run.
+        drained: Of a stream, called with the ledger row of each commit.
+        until: When it stops by itself; None: as the options say.
 
     Returns:
         The exit code.
@@ -91,10 +123,16 @@ def carry_out(arguments: argparse.Namespace, session: Session, service: Service)
         import_beam()
         _name_engine(arguments.parser, arguments.beam)
         return plan.show(session, service.plan(full_refresh=arguments.full_refresh, keep_watermark=arguments.keep_watermark))
-    return _run_once(arguments, session, service)
+    return _run_once(arguments, session, service, drained, until or arguments.until)
 
 
-def _run_once(arguments: argparse.Namespace, session: Session, service: Service) -> int:
+def _run_once(
+    arguments: argparse.Namespace,
+    session: Session,
+    service: Service,
+    drained: Callable[[LedgerRow], None] | None,
+    until: str | Until | None,
+) -> int:
     from beam_pipelines.runs.names import new_run
 
     import_beam()
@@ -117,6 +155,8 @@ def _run_once(arguments: argparse.Namespace, session: Session, service: Service)
             options=arguments.beam,
             listener=listener,
             run=run,
+            until=until,
+            drained=drained,
         )
     written = report.write_all(arguments.report, session, service, result)
     _show(session, service, result, options_text(session.definition, arguments.state, arguments.connections), written.paths)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from beam_pipelines.cli import files, quantity
+from beam_pipelines.cli import files, live, quantity
 from beam_pipelines.cli.output import Output
 from beam_pipelines.cli.table import Table
 
@@ -111,13 +111,14 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
         ("dead-lettered", dead_letters(metrics.records_dead_lettered, [one for one in failed if one.code not in _BY_RULES])),
         *_of_steps(execution),
         ("bytes", "\n".join([quantity.size(metrics.bytes_processed), *_bytes_out(execution)])),
-        ("watermark", mark_text(execution.watermark) or "none"),
+        # The offsets of a stream are for programs; how far it is in event time is for people.
+        *(live.facts(execution.live) if execution.live else [("watermark", mark_text(execution.watermark) or "none")]),
     ]
     if execution.guarantee:
         # A line for each group of tables that have the same.
         facts += [("guarantee", _guarantee(line)) for line in execution.guarantee.splitlines()]
     if execution.charge:
-        facts.append(("charge", _charge(execution.charge)))
+        facts.append(("charge", _charge(execution.charge) if execution.charges is None else live.charged(execution)))
     asked = [("customer", execution.customer), ("request", execution.request)]
     facts += [(label, text) for label, text in asked if text]
     if execution.error:

@@ -6,7 +6,7 @@ What a state is, and what becomes of it, is a pure function in `transforms.aggre
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -19,59 +19,19 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.places import Places
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
+from beam_pipelines.engine.states import States
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.transforms.aggregate import Aggregate
 
-__all__ = ["AggregateRows", "States"]
-
-_LITTLE = 1 << 17  # rows of states that are not worth combining yet
-_MUCH = 192 << 20  # bytes of combined states that a bundle holds: below it a group travels once
+__all__ = ["AggregateRows"]
 
 Sharded = tuple[Shard, pa.RecordBatch]
-
-
-@dataclass
-class States:
-    """States of one load that are combined as they come, so that a bundle holds one a group and not one a batch."""
-
-    step: Aggregate
-    batches: list[pa.RecordBatch] = field(default_factory=list)
-    rows: int = 0
-    bytes: int = 0
-    combined: tuple[int, int] = (0, 0)  # rows and bytes that were left the last time
-
-    def add(self, states: pa.RecordBatch) -> None:
-        self.batches.append(states)
-        self.rows += states.num_rows
-        self.bytes += states.nbytes
-        # Twice what was left the last time: keys that never repeat are gone through a few times, not once a batch. By their bytes too,
-        # for a state of a median is as large as its values are many.
-        rows, held = self.combined
-        if len(self.batches) > 1 and (self.rows > max(_LITTLE, 2 * rows) or self.bytes > max(_MUCH // 2, 2 * held)):
-            self.combine()
-
-    def combine(self) -> None:
-        self.batches = [self.step.combine(self.batches)]
-        self.rows, self.bytes = self.combined = self.batches[0].num_rows, self.batches[0].nbytes
-
-    @property
-    def large(self) -> bool:
-        return len(self.batches) == 1 and self.bytes > _MUCH
-
-    def take(self) -> pa.RecordBatch | None:
-        """Return what there is, combined, and begin anew."""
-        if not self.batches:
-            return None
-        self.combine()
-        (states,) = self.batches
-        self.batches, self.rows, self.bytes, self.combined = [], 0, 0, (0, 0)
-        return states
 
 
 class _StatesFn(ShuffleFn[Aggregate]):
     def start_bundle(self) -> None:
         super().start_bundle()
-        self._held: dict[str, States] = {}
+        self._held: dict[str, States[Aggregate]] = {}
         self._places = Places(self._job.definition.steps[: self._position])
 
     def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[Sharded]:

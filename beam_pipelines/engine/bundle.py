@@ -171,7 +171,7 @@ class BundleFn(PlainFn):
         for rows in applied.rejects:
             self.letter(rows.batch, rows.rows, fact.load, fact.step, rows.codes, rows.messages)
         for output, put in applied.asides:
-            self._put_aside(fact.load, fact.step, output, put)
+            self.put_aside(fact.load, fact.step, output, put)
         return replace(
             fact,
             records_in=fact.records_in + rows_in,
@@ -189,7 +189,7 @@ class BundleFn(PlainFn):
             error=error,
         )
 
-    def _put_aside(self, load: str, step: str, output: str, rows: pa.RecordBatch) -> None:
+    def put_aside(self, load: str, step: str, output: str, rows: pa.RecordBatch) -> None:
         key = (load, step, output)
         if key not in self._asides:
             self._asides[key] = AsideBox(self.target, self._job.service, self.context.run, *key)

@@ -68,6 +68,10 @@ def commit_loads(
     for load, window in windows.items():
         try:
             tally = judged(job, window, _paid(window, Tally.of(load, facts, job.step_ids)), target)
+            if job.live:
+                from beam_pipelines.engine.reached import reached
+
+                tally = replace(tally, newest=reached(job.definition.source, window, tally.newest).to_mark())
             yield load, target.commit(window, policy, window.schema(TARGET), tally)
         except BeamPipelinesError as error:
             # One that fails does not hold up the others.

@@ -28,10 +28,20 @@ from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.threshold import Threshold
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec import Definition
+from beam_pipelines.spec.destination import NoDestination
 from beam_pipelines.transforms.registry import build
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["Job"]
+
+
+def _sink(sinks: Sequence[Any], place: int | None, *, by_key: bool) -> Any:
+    if place is None:
+        return NoDestination()
+    where = sinks[place]
+    if by_key and where.type in ("database", "data-warehouse") and "mode" not in where.model_fields_set:
+        return where.model_copy(update={"mode": "upsert"})
+    return where
 
 
 def _text(data: Any) -> str:
@@ -125,6 +135,32 @@ class Job:
         return self.definition.batch is not None
 
     @property
+    def live(self) -> bool:
+        """Whether the service is a stream: rows come for ever, and each commit goes on from the one before."""
+        return self.definition.stream is not None
+
+    @property
+    def window_at(self) -> int | None:
+        """Position of the step that sums up by windows of time; None: there is none."""
+        return next((place for place, step in enumerate(self.definition.steps) if step.type == "window"), None)
+
+    @property
+    def others(self) -> tuple[tuple[str, Any], ...]:
+        """The sinks of a stream beside the one whose transaction holds its offsets: id and model of each."""
+        first = self._first_sink
+        return tuple((f"sinks[{place}]", model) for place, model in enumerate(self.definition.destinations) if place != first)
+
+    @property
+    def _first_sink(self) -> int | None:
+        """Place of the sink that is committed with the offsets: the first with a transaction, else the first of files; None: neither."""
+        if not self.live:
+            return 0
+        kinds = [model.type for model in self.definition.destinations]
+        tables = [place for place, kind in enumerate(kinds) if kind in ("database", "data-warehouse")]
+        files = [place for place, kind in enumerate(kinds) if kind in ("file", "s3", "gcs", "none")]
+        return next(iter([*tables, *files]), None)
+
+    @property
     def shard_size(self) -> int | None:
         """Bytes of each file that is written, about; None: nothing is said."""
         size: int | None = getattr(self.destination, "shard_size", None)
@@ -151,7 +187,13 @@ class Job:
 
     @property
     def destination(self) -> Any:
-        """The one destination of a bounded service; files of a batch have the format of its input where they are given none."""
+        """Where rows are committed: the one destination of a bounded service, or the sink of a stream that holds its offsets.
+
+        Files of a batch have the format of its input where they are given none. Results of windows are written by key unless the sink says
+        otherwise: one that comes out again takes the place of itself.
+        """
+        if self.live:
+            return _sink(self.definition.destinations, self._first_sink, by_key=self.window_at is not None)
         where = self.definition.destinations[0]
         if self.by_file and hasattr(where, "prefix") and where.format is None:
             return where.model_copy(update={"format": registry.format_given(self.definition.source)})
@@ -236,12 +278,12 @@ class Job:
 
     def _side(self, step: str) -> Job:
         data = json.loads(self.text)
-        kind = next(kind for kind in ("validation", "batch", "pipeline") if kind in data)
+        kind = next(kind for kind in ("validation", "batch", "stream", "pipeline") if kind in data)
         section = data.pop(kind)
         step, _, rule = step.partition("/")
         position = self.step_ids.index(step)
         path = f"{self.path or self.definition.steps_path}[{position}]"
-        steps = (section["processing"] if kind == "batch" else section).get("transformations", ())
+        steps = (section["processing"] if kind == "batch" else section).get("processors" if kind == "stream" else "transformations", ())
         written = section if kind == "validation" else steps[position]
         if rule:
             place = [one["id"] for one in written["rules"]].index(rule)
@@ -251,7 +293,7 @@ class Job:
             source = dict(written["source"])
         data.pop("pricing", None)  # it names steps that a side does not have
         data["pipeline"] = {
-            "destination": section.get("destination", {"type": "none"}),
+            "destination": section.get("destination") or self.destination.model_dump(mode="json", by_alias=True, exclude_unset=True),
             "transformations": source.pop("transformations", []),
             "source": source,
         }

@@ -32,7 +32,18 @@ from beam_pipelines.state.event import PhaseProgress
 from beam_pipelines.state.record import Execution, Files, Outcome
 from beam_pipelines.state.store import StateStore
 
-__all__ = ["Launch", "Result", "beginning", "check_refresh", "finish", "launch", "record_schedule"]
+__all__ = [
+    "Launch",
+    "Result",
+    "beginning",
+    "check_refresh",
+    "finish",
+    "launch",
+    "leased",
+    "one_run",
+    "record_schedule",
+    "run_pipeline",
+]
 
 _LOG = logging.getLogger(__name__)
 _LEASE = 60.0  # seconds: a run whose machine died blocks its service no longer than this
@@ -143,19 +154,26 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
     )
     archive = letters.Archive.of(job.definition.dead_letters, ask.beside)
     url = state_url(ask.state, job.connections(context))
-    with _ONE_RUN, spares.kept():
+    with one_run(), spares.kept():
         plan = make_plan(job, context)
         check_refresh(ask, plan)
-        with StateStore(url) as store, _leased(store, job.service, run), contextlib.closing(job.open_target(context)) as target:
+        with StateStore(url) as store, leased(store, job.service, run), contextlib.closing(job.open_target(context)) as target:
             accepted = ask.full_refresh or ask.keep_watermark
             settled = recover.roll_forward(job, store, target, archive, replace(context, store=store.id), accepted=accepted)
             recover.check_ahead(job, store, target, accepted=accepted)
             record_schedule(store, job)
             store.begin(beginning(ask, run, started, plan, target.place))
-            error = _run_pipeline(
+            error = run_pipeline(
                 replace(ask, options=in_parallel(job, plan, ask.options)), replace(context, store=store.id), store, listener
             )
             return finish(ask, store, target, archive, replace(context, store=store.id), tuple(settled), error)
+
+
+@contextlib.contextmanager
+def one_run() -> Iterator[None]:
+    """Let no other run begin in this process while the block runs."""
+    with _ONE_RUN:
+        yield
 
 
 def check_refresh(ask: Launch, plan: Plan) -> None:
@@ -191,7 +209,7 @@ def beginning(ask: Launch, run: str, started: datetime, plan: Plan, place: str) 
 
 
 @contextlib.contextmanager
-def _leased(store: StateStore, service: str, run: str) -> Iterator[None]:
+def leased(store: StateStore, service: str, run: str) -> Iterator[None]:
     """Hold the lease of a service, and keep it while the run goes on.
 
     A lease that is lost is only logged: the target's fence decides who commits.
@@ -217,11 +235,11 @@ def _leased(store: StateStore, service: str, run: str) -> Iterator[None]:
         store.release(lease)
 
 
-def _run_pipeline(ask: Launch, context: RunContext, store: StateStore, listener: Callable[[Progress], None] | None) -> BaseException | None:
+def run_pipeline(ask: Launch, context: RunContext, store: StateStore, listener: Callable[[Progress], None] | None) -> BaseException | None:
     """Run the pipeline to its end; what it raised is data from here on."""
     from beam_pipelines.engine.local import run_here
 
-    phases = _PhaseEvents(store, context.run)
+    phases = _PhaseEvents(store, context.session or context.run)
 
     def heard(progress: Progress) -> None:
         phases.heard(progress)

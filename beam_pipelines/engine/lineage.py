@@ -13,7 +13,7 @@ __all__ = ["BY_GROUPS", "group_columns", "meant", "snake", "sums_up", "takes_oth
 BY_GROUPS = ("deduplicate", "top", "limit", "sort")
 # Steps that give some of the rows, each with its values, and perhaps columns beside them.
 _AS_THEY_ARE = ("filter", "sample", "enrich", "validate", *BY_GROUPS)
-_SUMS = ("aggregate", "pivot")
+_SUMS = ("aggregate", "pivot", "window")
 
 
 def trace(columns: Iterable[str], steps: Sequence[Any], *, exact: bool) -> dict[str, str]:
@@ -86,6 +86,8 @@ def takes_others(step: Any) -> bool:
 
 def _groups(step: Any) -> Mapping[str, str]:
     """What a step that sums up groups by, with the names of the columns."""
+    if step.type == "window":
+        return {"windowStart": "windowStart", **dict(zip(step.group_by, step.group_names, strict=True))}
     if step.type in _SUMS:
         return dict(zip(step.group_by, step.group_names, strict=True))
     return _of_query(step) or {}

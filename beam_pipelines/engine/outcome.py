@@ -19,7 +19,7 @@ from beam_pipelines.spec.rule import Actions, RuleBase
 from beam_pipelines.state.record import KEPT_FILES, Failure, Files, Incident, Metrics, Outcome, Step, Transformation, Watermark
 
 # Of charges, by the kind of the service.
-_TITLES: dict[str, str] = {"etl": "ETL Pipeline", "batch": "Batch Processing", "quality": "Data Quality"}
+_TITLES: dict[str, str] = {"etl": "ETL Pipeline", "stream": "Stream Pipeline", "batch": "Batch Processing", "quality": "Data Quality"}
 
 __all__ = ["all_committed", "exceeds_budget", "outcome_of"]
 
@@ -244,8 +244,8 @@ def _watermark(row: LedgerRow) -> Watermark:
 
 def _charge(job: Job, counts: Sequence[LoadCounts]) -> Charge | None:
     pricing = job.definition.pricing
-    if pricing is None or pricing.model == "per-hour":
-        return None
+    if pricing is None or job.live:
+        return None  # streams are charged by the hour
     metered: dict[str, int] = {}
     for one in counts:
         for step in one.tally.steps:

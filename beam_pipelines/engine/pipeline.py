@@ -67,7 +67,13 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
         model = job.definition.steps[steps[0]]
         label = f"Step {' + '.join(job.step_ids[index] for index in steps)}"
         given = tuple(streams.values())
-        if sums_up(model):
+        if model.type == "window":
+            from beam_pipelines.engine.windows import SumWindows
+
+            rows, told = (given, read[FACTS]) | label >> SumWindows(job, steps[0], windows)
+            streams = {"": rows}
+            facts += told
+        elif sums_up(model):
             from beam_pipelines.engine.aggregate import AggregateRows  # most services have none, and start without it
 
             rows, told = given | label >> AggregateRows(job, steps[0], windows)

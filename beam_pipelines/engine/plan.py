@@ -177,6 +177,10 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
     with contextlib.closing(job.open_source(context)) as source, contextlib.closing(job.open_target(context)) as target:
         policy = job.policy(context)
         _check_mode(job, policy, source, target)
+        if job.live:
+            from beam_pipelines.engine.live_plan import check_live
+
+            check_live(job, context)
         described: dict[str, tuple[str, Described]] = {}
         guarantees: dict[str, Guarantee] = {}
         by_file: FilePlan | None = None
@@ -369,6 +373,10 @@ def _check_price(job: Job) -> None:
     pricing = job.definition.pricing
     if pricing is None:
         return
+    if job.live and pricing.model != "per-hour":
+        raise refusal("pricing.model", f"a stream is priced per-hour: it does not end, got {pricing.model}", "not-served")
+    if job.live:
+        return
     if pricing.model == "per-hour":
         raise refusal("pricing.model", "per-hour prices streams; a service that ends is priced per-gb or per-record", "not-served")
     last = pricing.tier_list[-1] if pricing.tier_list else None
@@ -412,6 +420,8 @@ def _readings(
     for load, (table, about) in described.items():
         head = target.standing(job.service, load)
         low = str(head.mark) if head.mark and source.cursor and not context.full_refresh else None
+        if job.live and head.mark and not context.full_refresh:
+            low = "the offsets that the last commit stored"
         readings.append(Reading(table, load, low, about.rows, target.describe(load) is not None))
     return tuple(readings)
 
@@ -427,6 +437,10 @@ def _guarantee(
     steps: Sequence[Step],
     sides: Window | None,
 ) -> Guarantee:
+    if job.live:
+        from beam_pipelines.engine.live_plan import promise
+
+        return promise(job, target, source.traits.assumptions)
     return derive(
         mode=policy.mode,
         whole=policy.whole,
@@ -464,6 +478,10 @@ def _graph(job: Job, source: Source, target: Target, joins: Mapping[str, str]) -
     lines = [f"read {what} from {getattr(job.definition.source, 'connection_name', None) or 'files'} ({source.traits.system}{cursor})"]
     lines += [f"{step.id}: {joins.get(step.id, step.type)}{'' if step.required else ' (not required)'}" for step in job.definition.steps]
     where = getattr(job.destination, "connection_name", None) or "files"
+    if job.live:
+        from beam_pipelines.engine.live_plan import sink_lines
+
+        return [*lines, *sink_lines(job, target)]
     if not target.traits.keeps:
         return [*lines, "count what goes on: it is not kept"]
     return [*lines, f"{job.destination.mode} into {job.load_of('{table}')} at {where} ({target.traits.system})"]

@@ -27,7 +27,7 @@ from beam_pipelines.io.sql.relation import match_column
 from beam_pipelines.io.sql.swap import gone
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.mark import Mark
-from beam_pipelines.runs.window import Range, Window, schema_to_text
+from beam_pipelines.runs.window import Range, Window, schema_from_text, schema_to_text
 from beam_pipelines.transforms.step import Step
 
 if TYPE_CHECKING:
@@ -70,13 +70,16 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         fingerprint=mark,
         started_at=context.started_at,
         by_file=job.by_file,
+        live=job.live,
+        early=context.early,
+        session=context.session,
         options=job.reading if job.by_file else "",
         skipped=chosen.done if chosen is not None else 0,
         waiting=chosen.waiting if chosen is not None else 0,
     )
     if chosen is not None and chosen.nothing:
         return target.prepare(_without_files(head, begun), context)
-    described = source.describe(table)
+    described = _described(job, source, table, head, mark)
     if chosen is not None and chosen.unread:
         # No file can be read, so there is nothing to plan either: each is told of, and that is all.
         fixed = source.fix(table, None, None, False, 1)
@@ -85,7 +88,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
     origin.refuse_reserved(described.schema.names)
     _same_fingerprint(context, head, mark, load)
     cursor = source.cursor
-    low = _low(cursor, head, context)
+    low = (None if context.full_refresh else head.mark) if job.live else _low(cursor, head, context)
     window = replace(
         begun,
         low=low,
@@ -123,6 +126,13 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         there=there is not None,
     )
     return target.prepare(window, context)
+
+
+def _described(job: Job, source: Source, table: str, head: Standing, mark: str) -> Described:
+    """What is read; of a topic what the last commit knew, for only a sample of its messages tells."""
+    if job.live and head.fingerprint == mark and SOURCE in head.schemas:
+        return Described(schema_from_text(head.schemas[SOURCE]))
+    return source.describe(table)
 
 
 def _ranges(chosen: Chosen | None, fixed: Fixed, load: str) -> tuple[Range, ...]:

@@ -14,7 +14,7 @@ from beam_pipelines.engine.numbers import Numbers
 from beam_pipelines.engine.outputs import Output
 from beam_pipelines.errors import BeamPipelinesError
 from beam_pipelines.io.connector import LedgerRow, Target
-from beam_pipelines.runs.facts import Aside
+from beam_pipelines.runs.facts import KEPT, Aside
 
 __all__ = ["PutAside", "asides_of"]
 
@@ -26,7 +26,8 @@ def asides_of(row: LedgerRow) -> Iterator[tuple[str, Aside]]:
     """What the steps of a load have put aside, with the step's id."""
     for step in row.counts.tally.steps if row.counts else ():
         for aside in step.asides:
-            yield step.step, aside
+            if aside.output not in KEPT:
+                yield step.step, aside
 
 
 @dataclass(frozen=True)

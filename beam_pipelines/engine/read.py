@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from typing import cast as cast_type
 
 import apache_beam as beam
 import pyarrow as pa
@@ -16,7 +17,7 @@ from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.engine.bundle import FACTS, BundleFn, PlainFn, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import windows_of
-from beam_pipelines.io.connector import CursorSpec, Source, Unread
+from beam_pipelines.io.connector import CursorSpec, Source, Topic, Unread
 from beam_pipelines.io.sql.relation import match_column
 from beam_pipelines.runs.facts import ReadFact
 from beam_pipelines.runs.mark import Mark
@@ -71,6 +72,8 @@ class _ReadFn(BundleFn):
             if read is None:
                 self._report.add(0, self._unshown)
                 self._count(self._source, window.ranges[index], load)
+                if self._job.live:
+                    self._reach(self._source, window.ranges[index], load)
                 return
             if read.num_rows:
                 yield read
@@ -94,6 +97,11 @@ class _ReadFn(BundleFn):
 
         if isinstance(source, WholeFiles) and part.index in source.counted:
             self._counted.setdefault(load, []).append((part.index, source.counted.pop(part.index)))
+
+    def _reach(self, source: Source, part: Range, load: str) -> None:
+        """Note how far the partition is read that a range is of."""
+        fact = self._facts[load]
+        self._facts[load] = replace(fact, newest=cast_type("Topic", source).position(part).later(fact.newest))
 
     def _bury(self, rows: Unread, load: str) -> None:
         """Count rows that the source could not read, and make them dead letters."""

@@ -50,7 +50,7 @@ def keep_to(retention: Retention, store: StateStore, archive: Archive, service: 
         store: Where index, outbox and history are.
         archive: Where dead letters are.
         service: Service id.
-        run: The caller's run: its letters stay, whatever their age.
+        run: The caller's run: its letters stay, whatever their age. Those of a stream are its drains', and go in their time.
     """
     try:
         if retention.dead_letters is not None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from typing import cast as cast_type
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_pipelines.columnar import cast, origin, size
+from beam_pipelines.columnar.compact import take
 from beam_pipelines.engine.bundle import BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.parts import RANGES, tables_of
@@ -22,7 +24,7 @@ from beam_pipelines.engine.prepare import TARGET
 from beam_pipelines.engine.sorted_out import SortedOut
 from beam_pipelines.errors import DataError
 from beam_pipelines.io.connector import Stager
-from beam_pipelines.runs.facts import Staged, StagedFact
+from beam_pipelines.runs.facts import PENDING, Staged, StagedFact
 from beam_pipelines.runs.names import StagingName, new_attempt
 from beam_pipelines.runs.window import Window
 
@@ -163,6 +165,7 @@ class _StageFn(BundleFn):
         self._pieces: dict[tuple[str, int], int] = {}
         self._rows_in: dict[str, int] = {}
         self._apart, self._most = self._job.by_file, self._job.shard_size
+        self._pending = bool(self._job.others)
         self._mixed, self._texts = SortedOut(), dict[str, str]()
 
     def teardown(self) -> None:
@@ -203,6 +206,9 @@ class _StageFn(BundleFn):
             self.letter(batch, conformed.bad, load, "load", ["cast-failed"] * len(conformed.bad), conformed.reasons)
         rows = pa.RecordBatch.from_arrays(origin.visible(conformed.batch).columns, schema=one.schema)
         one.writer.write(rows, conformed.batch)
+        if self._pending:
+            kept = np.delete(np.arange(batch.num_rows), conformed.bad) if conformed.bad else None
+            self.put_aside(load, "load", PENDING, origin.visible(batch if kept is None else take(batch, kept)))
         self._report.add(batch.num_rows)
 
     def _begin(self, key: tuple[str, int], window: Window, batch: pa.RecordBatch) -> _Open:
@@ -263,7 +269,8 @@ class _StageFn(BundleFn):
         for load, staged in self._ended.items():
             dead = self.dead_count(load)
             letters = self.close_letters(load)
-            yield in_global_window(StagedFact(load, self._rows_in[load], tuple(staged), dead, letters, self._seconds.get(load, 0.0)))
+            seconds, asides = self._seconds.get(load, 0.0), self.close_asides(load, "load")
+            yield in_global_window(StagedFact(load, self._rows_in[load], tuple(staged), dead, letters, seconds, asides))
         self._report.flush()
 
 

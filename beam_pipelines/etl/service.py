@@ -13,11 +13,13 @@ from beam_pipelines.spec import Definition, Loaded, load
 
 if TYPE_CHECKING:
     from beam_pipelines.engine.cases.case import Verdict
+    from beam_pipelines.engine.drains import Until
     from beam_pipelines.engine.launch import Result
     from beam_pipelines.engine.plan import Plan
     from beam_pipelines.engine.preview import Preview
     from beam_pipelines.engine.profiled import Profiled
     from beam_pipelines.engine.progress import Progress
+    from beam_pipelines.io.connector import LedgerRow
 
 __all__ = ["Service"]
 
@@ -131,6 +133,8 @@ class Service:
         options: Sequence[str] = (),
         listener: Callable[[Progress], None] | None = None,
         run: str | None = None,
+        until: str | Until | None = None,
+        drained: Callable[[LedgerRow], None] | None = None,
     ) -> Result:
         """Run the service once, and record the run.
 
@@ -143,6 +147,9 @@ class Service:
             options: Beam's options, as on a command line.
             listener: Called with the progress, from a thread of its own.
             run: Run id, 12 letters a-z and digits; a new one when not given.
+            until: Of a stream: `latest`, once it has read what the topic holds when it begins; or a duration such as `10m`. None: it runs
+                until it is stopped.
+            drained: Of a stream, called with the ledger row of each commit.
 
         Raises:
             SpecError: It cannot be run as asked; nothing was started.
@@ -170,7 +177,16 @@ class Service:
             run=run,
         )
         with self.placing():
-            result = launch(ask, listener)
+            if self.definition.stream is not None:
+                from beam_pipelines.engine.drains import Until, stream
+
+                result = stream(ask, until if isinstance(until, Until) else Until.of(until), listener, drained)
+            elif until is not None:
+                raise SpecError(
+                    f"expected --until with a stream alone, and this service is of kind {self.definition.kind!r}", code="option-invalid"
+                )
+            else:
+                result = launch(ask, listener)
         self._place(result.error)
         return result
 

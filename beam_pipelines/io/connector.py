@@ -26,6 +26,7 @@ __all__ = [
     "CursorSpec",
     "Described",
     "Fixed",
+    "Kept",
     "LedgerRow",
     "Policy",
     "SizedStager",
@@ -35,6 +36,7 @@ __all__ = [
     "Standing",
     "Target",
     "TargetTraits",
+    "Topic",
     "Unread",
 ]
 
@@ -186,6 +188,20 @@ class Source(Protocol):
         """Let go of connections; may be called twice."""
 
 
+class Topic(Source, Protocol):
+    """A source without an end: partitions of messages, read from offset to offset."""
+
+    def ends(self) -> dict[int, int]:
+        """Of each partition that is there now, the offset behind its last message.
+
+        Raises:
+            TransientError: The brokers are away.
+        """
+
+    def position(self, part: Range) -> Mark:
+        """How far a range is read, once `read` has given all of it: `runs.offsets.Offsets` of its partition."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """How rows go into the target: the definition's `destination` after defaults.
@@ -305,6 +321,21 @@ class LedgerRow:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A block of what a commit of a stream leaves to those after it.
+
+    Args:
+        run: Whose commit.
+        part: Position among its blocks of the kind.
+        content: A batch of Arrow IPC, in base64.
+    """
+
+    run: str
+    part: int
+    content: str
+
+
+@dataclass(frozen=True)
 class TargetTraits:
     """What a target can promise.
 
@@ -414,6 +445,15 @@ class Target(Protocol):
                 the same.
             most: How many. There are fewer where the ledger is young or was pruned.
         """
+
+    def kept(self, service: str, load: str, kind: str) -> list[Kept]:
+        """What commits of a stream left of a kind (`runs.facts.KEPT`), in their order."""
+
+    def forget_kept(self, service: str, load: str, kind: str, run: str) -> None:
+        """Forget what a commit left of a kind: it is where it was to go. Safe to repeat."""
+
+    def note_kept(self, service: str, load: str, kind: str, run: str) -> None:
+        """Note that a commit's blocks have reached one of those that wait for them. Safe to repeat."""
 
     def give_up(self, service: str, run: str) -> list[LedgerRow]:
         """Mark what a dead run has not committed as `lost`, so that it is refused should it wake; give back its rows."""

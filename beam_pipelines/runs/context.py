@@ -33,6 +33,8 @@ class RunContext:
         progress: UDP port on loopback that takes progress datagrams, 0: none.
         full_refresh: Forget the watermark and read everything.
         keep_watermark: Accept a changed fingerprint.
+        session: Run id of the execution that the run is a part of; empty: it is one of its own.
+        early: Of a stream: results of windows that are open are due.
     """
 
     run: str
@@ -45,6 +47,8 @@ class RunContext:
     progress: int = 0
     full_refresh: bool = False
     keep_watermark: bool = False
+    session: str = ""
+    early: bool = False
 
     def to_text(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from beam_pipelines.runs.example import Examples
-from beam_pipelines.runs.facts import Aside, Dead, FileFact, ReadFact, Staged, StagedFact, StepFact, merge_steps
+from beam_pipelines.runs.facts import KEPT, Aside, Dead, FileFact, ReadFact, Staged, StagedFact, StepFact, merge_steps
 from beam_pipelines.runs.file import FileResult
 from beam_pipelines.runs.mark import Mark
 
@@ -72,6 +72,7 @@ class Tally:
         files: What was read of each range, of services whose unit is the file.
         no_account: Of rows read, and of rows that failed, those of files that cannot be read.
         counted: Of ranges that are parts of a file: index, and lines or rows.
+        pending: Rows put aside for the other sinks of a stream.
     """
 
     load: str
@@ -89,6 +90,12 @@ class Tally:
     files: tuple[FileFact, ...] = ()
     no_account: tuple[int, int] = (0, 0)
     counted: tuple[tuple[int, int], ...] = ()
+    pending: tuple[Aside, ...] = ()
+
+    @property
+    def asides(self) -> tuple[Aside, ...]:
+        """Everything that is put aside."""
+        return (*(aside for step in self.steps for aside in step.asides), *self.pending)
 
     @property
     def staged_rows(self) -> int:
@@ -151,6 +158,7 @@ class Tally:
             stage_seconds=sum(fact.seconds for fact in stages),
             files=tuple(sorted((file for fact in reads for file in fact.files), key=lambda file: file.part)),
             counted=tuple(sorted(part for fact in reads for part in fact.counted)),
+            pending=tuple(aside for fact in stages for aside in fact.asides),
         )
 
 
@@ -186,7 +194,8 @@ class LoadCounts:
     @property
     def kept(self) -> tuple[str, ...]:
         """Names of the staging objects that are still to be taken out when the load has ended: dead letters, and what was put aside."""
-        asides = [aside.staged.name for step in self.tally.steps for aside in step.asides]
+        # What the commit keeps itself is not: staging may be gone when a server has crashed.
+        asides = [aside.staged.name for aside in self.tally.asides if aside.output not in KEPT]
         return (*(letter.staged.name for letter in self.letters), *asides)
 
     def to_json(self) -> dict[str, Any]:
@@ -202,6 +211,7 @@ class LoadCounts:
         tally["steps"] = tuple(_step(step) for step in tally["steps"])
         tally["no_account"] = tuple(tally.get("no_account", (0, 0)))
         tally["files"] = tuple(FileFact(**file) for file in tally.get("files", ()))
+        tally["pending"] = _asides(tally.get("pending", ()))
         tally["counted"] = tuple((part, count) for part, count in tally.get("counted", ()))
         merged["letters"] = _letters(merged["letters"])
         merged["files"] = tuple(FileResult(**file) for file in merged.get("files", ()))
@@ -217,10 +227,14 @@ def _step(data: dict[str, Any]) -> StepFact:
         "fused_with": tuple(data.get("fused_with", ())),
         "states": (),
         "profile": tuple(data.get("profile", ())),
-        "asides": tuple(Aside(**{**aside, "staged": Staged(**aside["staged"])}) for aside in data.get("asides", ())),
+        "asides": _asides(data.get("asides", ())),
         "examples": Examples.from_json(data.get("examples", {})),
     }
     return StepFact(**{**data, **more})
+
+
+def _asides(data: Iterable[dict[str, Any]]) -> tuple[Aside, ...]:
+    return tuple(Aside(**{**aside, "staged": Staged(**aside["staged"])}) for aside in data)
 
 
 def _letters(data: Iterable[dict[str, Any]]) -> tuple[Dead, ...]:

@@ -13,9 +13,28 @@ from typing import Any
 from beam_pipelines.runs.example import Examples
 from beam_pipelines.runs.mark import Mark
 
-__all__ = ["Aside", "Dead", "FileFact", "ReadFact", "RuleCounts", "Staged", "StagedFact", "StepFact", "add_rules", "merge_steps"]
+__all__ = [
+    "KEPT",
+    "LATE",
+    "OPEN",
+    "PENDING",
+    "Aside",
+    "Dead",
+    "FileFact",
+    "ReadFact",
+    "RuleCounts",
+    "Staged",
+    "StagedFact",
+    "StepFact",
+    "add_rules",
+    "merge_steps",
+]
 
 RuleCounts = dict[str, dict[str, int]]  # counts of each rule, by its id
+OPEN = "open"  # states of windows that are open, put aside for the commits to come
+PENDING = "pending"  # rows that are put aside for the other sinks of a stream
+LATE = "late"  # rows that came too late, put aside for the place that a window step names
+KEPT = (OPEN, PENDING, LATE)  # what is put aside, and kept by the commit itself
 
 
 @dataclass(frozen=True)
@@ -83,7 +102,7 @@ class Aside:
     """What one attempt has put aside for an output of a step, which is written when the run has ended.
 
     Args:
-        output: `rejected` or `violations`.
+        output: `rejected` or `violations`; or one of `KEPT`.
         staged: The staging object, in the schema `columnar.dead.SCHEMA`: one row for each block of rows.
         rows: Rows in all blocks.
     """
@@ -154,6 +173,10 @@ class StepFact:
         profile: What the columns of the rows that came are like, as `rules.profiling.columns.Profile.told` tells it.
         asides: What is put aside for outputs of its own.
         examples: Some violations of each rule of a `validate` step.
+        windows: Results of windows that came out, of a `window` step.
+        open_windows: Windows that stay open, each once a group.
+        late: Rows that came too late for each of their windows.
+        partly: Of rows that count in some of their windows, how many times one came too late for another one.
     """
 
     load: str
@@ -181,6 +204,10 @@ class StepFact:
     profile: tuple[dict[str, Any], ...] = ()
     asides: tuple[Aside, ...] = ()
     examples: Examples = field(default_factory=Examples)
+    windows: int = 0
+    open_windows: int = 0
+    late: int = 0
+    partly: int = 0
 
 
 @dataclass(frozen=True)
@@ -194,6 +221,7 @@ class StagedFact:
         dead: Rows the staging itself refused.
         letters: Where the dead rows are.
         seconds: Time spent.
+        asides: Rows put aside for other sinks.
     """
 
     load: str
@@ -202,6 +230,7 @@ class StagedFact:
     dead: int = 0
     letters: tuple[Dead, ...] = ()
     seconds: float = 0.0
+    asides: tuple[Aside, ...] = ()
 
 
 def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
@@ -215,7 +244,7 @@ def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
 
 def _add(a: StepFact, b: StepFact) -> StepFact:
     numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "absorbed", "right", "right_read")
-    more = ("failed", "warned", "bytes_out", "seconds")
+    more = ("failed", "warned", "bytes_out", "seconds", "windows", "open_windows", "late", "partly")
     summed = {name: getattr(a, name) + getattr(b, name) for name in (*numbers, *more)}
     return replace(
         a,

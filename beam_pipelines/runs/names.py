@@ -10,11 +10,12 @@ import re
 import uuid
 from dataclasses import dataclass
 
-__all__ = ["HEADS", "LEDGER", "PREFIX", "StagingName", "is_run", "new_attempt", "new_run", "service_prefix"]
+__all__ = ["HEADS", "KEPT", "LEDGER", "PREFIX", "StagingName", "is_run", "new_attempt", "new_run", "service_prefix"]
 
 PREFIX = "_bp_"
 LEDGER = "_beam_pipelines_loads"
 HEADS = "_beam_pipelines_heads"
+KEPT = "_beam_pipelines_kept"
 _RUN = re.compile(r"[0-9a-z]{12}")
 _NAME = re.compile(r"_bp_([0-9a-f]{8})_([0-9a-z]{12})_([0-9a-f]{16})")
 

@@ -85,6 +85,9 @@ class Window:
         options: A digest of how files are read: one that could not be is read again when that is another.
         skipped: Files that are there, and that earlier runs are done with.
         waiting: Those of them that could not be read, and have not changed since.
+        early: Windows that are open come out as well, as far as they are.
+        session: Run id of the execution that this is a part of; empty: it is one of its own.
+        live: Of a stream: what a commit leaves is kept for those after it.
         sides: What is read of the right side of each join, by the step's id: windows of the same load, without a cursor.
     """
 
@@ -115,6 +118,9 @@ class Window:
     options: str = ""
     skipped: int = 0
     waiting: int = 0
+    session: str = ""
+    early: bool = False
+    live: bool = False
     sides: dict[str, Window] = field(default_factory=dict)
 
     def schema(self, step: str = "") -> pa.Schema:

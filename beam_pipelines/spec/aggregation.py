@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag
@@ -30,6 +32,10 @@ AggregateFunction = Literal[
 _FUNCTIONS: tuple[str, ...] = get_args(AggregateFunction)
 _GROUP_FORM = "aggregate takes {field: function}, {field: [function, ...]} or {field: [{function, as, args}]}"
 _WINDOW_FORM = 'window takes {outputName: "function:field"}, and "count" alone'
+_WINDOW_WORDS = (*(name for name in _FUNCTIONS if name != "percentile"), "p50", "p99", "p99.9")
+_APPROX = "approx_"
+_APPROX_WORDS = tuple(f"{_APPROX}{name}" for name in ("count_distinct", "median", "p50", "p99"))
+_SHARE = re.compile(r"p(\d{1,2}(?:\.\d{1,6})?|100)")
 
 
 class Aggregation(Model):
@@ -54,11 +60,11 @@ class Measure(Model):
     args: dict[str, Any] = Field(default_factory=dict, description="Arguments of the function.")
 
 
-def _function(word: str, place: str, form: str) -> None:
-    if word in _FUNCTIONS:
+def _function(word: str, place: str, form: str, known: Sequence[str] = _FUNCTIONS) -> None:
+    if word in known:
         return
-    meant = nearest(word, _FUNCTIONS)
-    better = f"did you mean {meant!r}?" if meant else f"known: {', '.join(_FUNCTIONS)}"
+    meant = nearest(word, known)
+    better = f"did you mean {meant!r}?" if meant else f"known: {', '.join(known)}"
     raise ValueError(f"expected a function for {place!r}, got {shown(word)}; {better} ({form})")
 
 
@@ -90,7 +96,12 @@ def check_window(name: str, value: Any) -> None:
     if not isinstance(value, str):
         raise ValueError(f'expected "function:field" for {name!r}, got {shown(value)}; write {name}: "sum:amount" ({_WINDOW_FORM})')
     function, _, field = (part.strip() for part in value.partition(":"))
-    _function(function, name, _WINDOW_FORM)
+    if function == "percentile":
+        raise ValueError(f'expected "p95:field" for {name!r}, got {shown(value)}; write {name}: "p95:{field or name}" ({_WINDOW_FORM})')
+    if not _SHARE.fullmatch(function.removeprefix(_APPROX)):
+        if function.startswith(_APPROX) and function not in _APPROX_WORDS:
+            raise ValueError(f"expected one of {', '.join(_APPROX_WORDS)} for {name!r}, got {shown(function)} ({_WINDOW_FORM})")
+        _function(function, name, _WINDOW_FORM, (*_WINDOW_WORDS, *_APPROX_WORDS))
     if not field and function != "count":
         raise ValueError(f'expected the field of {function!r} for {name!r}; write {function}_{name}: "{function}:{name}" ({_WINDOW_FORM})')
 
@@ -130,7 +141,11 @@ def window_measures(aggregations: Mapping[str, str]) -> tuple[Measure, ...]:
     measures = []
     for name, value in aggregations.items():
         function, _, field = (part.strip() for part in value.partition(":"))
-        measures.append(Measure.model_validate({"name": name, "function": function, "field": field or None}))
+        args: dict[str, Any] = {"approx": True} if function.startswith(_APPROX) else {}
+        function = function.removeprefix(_APPROX)
+        if match := _SHARE.fullmatch(function):
+            function, args = "percentile", {"p": float(Decimal(match[1]) / 100), **args}
+        measures.append(Measure.model_validate({"name": name, "function": function, "field": field or None, "args": args}))
     return tuple(measures)
 
 

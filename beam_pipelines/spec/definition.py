@@ -44,7 +44,7 @@ __all__ = [
 
 Kind = Literal["etl", "stream", "batch", "quality", "incomplete"]
 RULES = "rules"  # id of the one step of a quality service
-SERVED: tuple[Kind, ...] = ("etl", "batch", "quality")  # kinds that this version runs
+SERVED: tuple[Kind, ...] = ("etl", "stream", "batch", "quality")  # kinds that this version runs
 SECTIONS: dict[str, Kind] = {"pipeline": "etl", "stream": "stream", "batch": "batch", "validation": "quality"}
 
 

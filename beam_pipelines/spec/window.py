@@ -16,6 +16,9 @@ from beam_pipelines.spec.values import Duration, parse_duration, shown
 __all__ = ["SessionWindow", "SlidingWindow", "Span", "TumblingWindow", "Window"]
 
 
+MOST = 2_000  # windows that an event may count in: each is a result, and a state while it is open
+
+
 def _positive(value: timedelta) -> timedelta:
     if value == timedelta(0):
         raise ValueError("expected a duration above zero, got 0")
@@ -49,6 +52,12 @@ class SlidingWindow(Model):
         if slide > size:
             yield mistake(
                 f"expected at most the size ({shown(raw['size'])}), got {shown(raw['slide'])}: events between windows would be lost",
+                "slide",
+            )
+        elif slide and size / slide > MOST:
+            yield mistake(
+                f"expected at least {shown(raw['size'])} / {MOST:,}, got {shown(raw['slide'])}:"
+                f" each event would count in {size / slide:,.0f} windows",
                 "slide",
             )
 

@@ -7,6 +7,7 @@ from beam_pipelines.state.lease import this_process
 from beam_pipelines.state.record import (
     ACTIVE,
     FINAL,
+    Advance,
     Alert,
     ChargeRecord,
     Execution,
@@ -22,6 +23,7 @@ from beam_pipelines.state.record import (
     ServiceRequest,
     Status,
     Step,
+    StreamHour,
     Transformation,
     Watermark,
 )
@@ -30,6 +32,7 @@ from beam_pipelines.state.store import StateStore, default_url
 __all__ = [
     "ACTIVE",
     "FINAL",
+    "Advance",
     "Alert",
     "ChargeRecord",
     "Event",
@@ -48,6 +51,7 @@ __all__ = [
     "StateStore",
     "Status",
     "Step",
+    "StreamHour",
     "Transformation",
     "Watermark",
     "default_url",

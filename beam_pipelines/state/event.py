@@ -108,6 +108,7 @@ class PhaseProgress:
         records: Rows so far, None when not known.
         bytes: Bytes so far.
         total_bytes: Bytes to come in all.
+        live: How a stream stands, as `Execution.live` tells it; its names stand beside the others, and in place of none.
     """
 
     phase: str
@@ -115,6 +116,7 @@ class PhaseProgress:
     records: int | None = None
     bytes: int | None = None
     total_bytes: int | None = None
+    live: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """`PipelineProgress.updated` without its `requestId`; what is not known is left out, `progress` is the share of the bytes."""
@@ -125,7 +127,7 @@ class PhaseProgress:
             data["progress"] = min(1.0, self.bytes / self.total_bytes)
         elif self.total_bytes == 0 and self.status == "completed":
             data["progress"] = 1.0
-        return data
+        return {**data, **{name: value for name, value in (self.live or {}).items() if name not in data}}
 
 
 def deliver_data(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, select
 
 from beam_pipelines.errors import FatalError
-from beam_pipelines.state import outbox
-from beam_pipelines.state.event import ALERT, CHARGE, DELIVER, FAIL, PhaseProgress, alert_data, charge_data, deliver_data, fail_data
+from beam_pipelines.state import alarm, outbox, query
+from beam_pipelines.state.event import CHARGE, DELIVER, FAIL, PhaseProgress, charge_data, deliver_data, fail_data
 from beam_pipelines.state.history import add_quality
-from beam_pipelines.state.record import ACTIVE, ChargeLike, Incident, Metrics, Outcome, Watermark
+from beam_pipelines.state.record import ACTIVE, STREAM, ChargeLike, Failure, Metrics, Outcome, Step, Watermark
 from beam_pipelines.state.tables import (
-    alerts,
     charges,
     execution_files,
     execution_steps,
@@ -26,14 +26,13 @@ from beam_pipelines.state.tables import (
     watermarks,
 )
 
-__all__ = ["ALERT_FAILURES", "ALERT_WINDOW", "charge_key", "finish", "put_watermark"]
-
-ALERT_FAILURES = 100  # failures in the window that are still quiet: the seed alerts above
-ALERT_WINDOW = timedelta(hours=1)
+__all__ = ["add_charge", "add_failures", "add_steps", "charge_key", "execution_row", "finish", "put_watermark", "restate_metric"]
 
 
 def finish(connection: Connection, run: str, outcome: Outcome, now: datetime) -> bool:
     """Record how a run ended; in a transaction that is the only one of its service.
+
+    What a stream did was recorded as it advanced: of its outcome nothing is added to that, and no charge made.
 
     Returns:
         True if this call did it, False if the run had ended already (nothing is written).
@@ -41,7 +40,9 @@ def finish(connection: Connection, run: str, outcome: Outcome, now: datetime) ->
     Raises:
         FatalError: There is no such run.
     """
-    row = _execution(connection, run)
+    row = execution_row(connection, run)
+    if row.kind == STREAM:
+        outcome = _advanced(connection, row, outcome)
     ended = outcome.completed_at or now
     duration = max(0, round((ended - row.started_at).total_seconds() * 1000))
     if outcome.files is not None and outcome.status == "success":
@@ -50,22 +51,39 @@ def finish(connection: Connection, run: str, outcome: Outcome, now: datetime) ->
         outbox.put_progress(connection, run, [done], now)
     if not _end_execution(connection, row, outcome, ended, duration):
         return False
-    _add_steps(connection, run, outcome)
+    if row.kind != STREAM:
+        add_steps(connection, run, outcome.steps)
     _add_files(connection, run, outcome)
     _add_metric(connection, row, outcome.metrics, ended, duration)
     add_quality(connection, row, outcome, ended)
-    quiet_before = _recent_failures(connection, row.service, now) <= ALERT_FAILURES
-    _add_failures(connection, row, outcome, ended)
+    quiet_before = alarm.quiet(connection, row.service, now)
+    add_failures(connection, row, outcome.failures, ended)
     for watermark in outcome.watermarks:
         put_watermark(connection, watermark, now, guarded=True)
     _answer_request(connection, row, outcome, duration, now)
     if outcome.charge is not None and outcome.status == "success":
-        _charge(connection, row, outcome.charge, now)
+        add_charge(connection, row, outcome.charge, charge_key(row.service, run, outcome.charge.price_version), now)
     if outcome.failures:
-        _alert(connection, row, quiet_before, now)
+        alarm.of_run(connection, row, quiet_before, now)
     for incident in outcome.incidents:
-        _tell(connection, row, incident, now)
+        alarm.tell(connection, row, incident, now)
     return True
+
+
+def restate_metric(connection: Connection, row: Row[Any]) -> None:
+    """Write the row of metrics of a run that has ended anew, from its record."""
+    connection.execute(pipeline_metrics.delete().where(pipeline_metrics.c.run == row.run))
+    _add_metric(connection, row, _metrics_of(row), row.completed_at, row.duration)
+
+
+def _metrics_of(row: Row[Any]) -> Metrics:
+    return Metrics(**{name: getattr(row, name) for name in Metrics.__dataclass_fields__})
+
+
+def _advanced(connection: Connection, row: Row[Any], outcome: Outcome) -> Outcome:
+    """The outcome of a stream: how it ended, with the sums of what it advanced by."""
+    steps = query.find_steps(connection, [row.run]).get(row.run, ())
+    return replace(outcome, metrics=_metrics_of(row), steps=steps, failures=(), watermarks=(), charge=None, files=None)
 
 
 def charge_key(service: str, run: str, price_version: str) -> str:
@@ -88,7 +106,12 @@ def put_watermark(connection: Connection, watermark: Watermark, now: datetime, *
     return True
 
 
-def _execution(connection: Connection, run: str) -> Row[Any]:
+def execution_row(connection: Connection, run: str) -> Row[Any]:
+    """The row of a run.
+
+    Raises:
+        FatalError: There is no such run.
+    """
     row = connection.execute(select(executions).where(executions.c.run == run)).first()
     if row is None:
         raise FatalError(f"expected a run that was begun in this state store, got {run!r}", details={"run": run})
@@ -103,7 +126,7 @@ def _end_execution(connection: Connection, row: Row[Any], outcome: Outcome, ende
         "completed_at": ended,
         "duration": duration,
         **vars(metrics),
-        "watermark": _watermark_of(outcome.watermarks),
+        "watermark": _watermark_of(outcome.watermarks) if row.kind != STREAM else row.watermark,
         "error": outcome.error,
         "error_code": outcome.error_code,
         "files": outcome.files.counts() if outcome.files is not None else None,
@@ -122,7 +145,8 @@ def _watermark_of(stored: Sequence[Watermark]) -> Any:
     return {one.table: one.value for one in stored} or None
 
 
-def _add_steps(connection: Connection, run: str, outcome: Outcome) -> None:
+def add_steps(connection: Connection, run: str, steps: Sequence[Step]) -> None:
+    """Add the phases of a run."""
     rows = [
         {
             "run": run,
@@ -137,7 +161,7 @@ def _add_steps(connection: Connection, run: str, outcome: Outcome) -> None:
             "table": step.table,
             "transformations": [one.to_json() for one in step.transformations],
         }
-        for position, step in enumerate(outcome.steps)
+        for position, step in enumerate(steps)
     ]
     if rows:
         connection.execute(execution_steps.insert(), rows)
@@ -163,10 +187,13 @@ def _add_metric(connection: Connection, row: Row[Any], metrics: Metrics, ended: 
     connection.execute(pipeline_metrics.insert().values(values))
 
 
-def _add_failures(connection: Connection, row: Row[Any], outcome: Outcome, ended: datetime) -> None:
+def add_failures(
+    connection: Connection, row: Row[Any], failures: Sequence[Failure], at: datetime, *, first: int = 0, drain: str | None = None
+) -> None:
+    """Add to the index of a run's dead letters, from position `first` on."""
     rows = [
-        {"run": row.run, "position": position, "service": row.service, "timestamp": ended, **vars(failure)}
-        for position, failure in enumerate(outcome.failures)
+        {"run": row.run, "position": position, "service": row.service, "timestamp": at, "drain": drain, **vars(failure)}
+        for position, failure in enumerate(failures, first)
     ]
     if rows:
         connection.execute(failed_records.insert(), rows)
@@ -183,9 +210,10 @@ def _answer_request(connection: Connection, row: Row[Any], outcome: Outcome, dur
     connection.execute(service_requests.update().where(service_requests.c.run == row.run).values(answer))
 
 
-def _charge(connection: Connection, row: Row[Any], charge: ChargeLike, now: datetime) -> None:
+def add_charge(connection: Connection, row: Row[Any], charge: ChargeLike, key: str, now: datetime) -> None:
+    """Charge a run: the charge, and the event that asks for the payment."""
     values = {
-        "key": charge_key(row.service, row.run, charge.price_version),
+        "key": key,
         "service": row.service,
         "run": row.run,
         "request": row.request,
@@ -199,43 +227,3 @@ def _charge(connection: Connection, row: Row[Any], charge: ChargeLike, now: date
     }
     connection.execute(charges.insert().values(values))
     outbox.put(connection, row.service, row.run, CHARGE, charge_data(row.customer, charge), now)
-
-
-def _recent_failures(connection: Connection, service: str, now: datetime) -> int:
-    # A row that a rule rejects is a result, not a failure: its threshold says how many are too many.
-    failed = failed_records.c.code != "rule-violated"
-    mine = (failed_records.c.service == service) & (failed_records.c.timestamp > now - ALERT_WINDOW) & failed
-    return int(connection.execute(select(func.coalesce(func.sum(failed_records.c.count), 0)).where(mine)).scalar_one())
-
-
-def _alert(connection: Connection, row: Row[Any], quiet_before: bool, now: datetime) -> None:
-    """Alert when the failures of the last hour pass the limit: at the crossing, and hourly while they stay above.
-
-    Between two runs the count only falls, by ageing, so "it fell below since" is the same as "it was below before this run's
-    failures were added", and no memory of it is needed.
-    """
-    failures = _recent_failures(connection, row.service, now)
-    if failures <= ALERT_FAILURES:
-        return
-    newest = select(func.max(alerts.c.created_at, type_=alerts.c.created_at.type)).where(
-        (alerts.c.service == row.service) & alerts.c.incident.is_(None)
-    )
-    last: datetime | None = connection.execute(newest).scalar()
-    if not quiet_before and last is not None and now - last < ALERT_WINDOW:
-        return
-    message = f"Pipeline {row.name} has {failures} failures in last hour"
-    _say(connection, row, "high", message, now, failures=failures)
-
-
-def _tell(connection: Connection, row: Row[Any], incident: Incident, now: datetime) -> None:
-    """Alert of an incident, unless a run of the service has: its transactions come one at a time, so looking is enough."""
-    told = (alerts.c.service == row.service) & (alerts.c.incident == incident.key)
-    if connection.execute(select(alerts.c.id).where(told)).first() is None:
-        message = f"Pipeline {row.name}: {incident.message}"
-        _say(connection, row, incident.severity, message, now, failures=0, incident=incident.key)
-
-
-def _say(connection: Connection, row: Row[Any], severity: str, message: str, now: datetime, **more: Any) -> None:
-    key = outbox.put(connection, row.service, row.run, ALERT, alert_data(severity, message), now)
-    values = {"id": key, "service": row.service, "run": row.run, "severity": severity, "message": message}
-    connection.execute(alerts.insert().values(**values, **more, created_at=now))

@@ -91,6 +91,15 @@ STEPS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE {s}execution_files (
             run TEXT NOT NULL, position INTEGER NOT NULL, file TEXT NOT NULL, PRIMARY KEY (run, position))""",
     ),
+    (
+        "ALTER TABLE {s}executions ADD COLUMN live TEXT",
+        "ALTER TABLE {s}executions ADD COLUMN generation BIGINT",
+        "ALTER TABLE {s}failed_records ADD COLUMN drain TEXT",
+        """CREATE TABLE {s}stream_hours (
+            service TEXT NOT NULL, hour TEXT NOT NULL, run TEXT NOT NULL, events BIGINT NOT NULL, charge TEXT, charged_at TEXT,
+            PRIMARY KEY (service, hour))""",
+        "CREATE INDEX stream_hours_by_run ON {s}stream_hours (run, hour)",
+    ),
 )
 
 _VERSION_TABLE = "CREATE TABLE {s}schema_version (version INTEGER PRIMARY KEY, store TEXT NOT NULL, applied_at TEXT NOT NULL)"

@@ -158,7 +158,7 @@ def _with_steps(connection: Connection, rows: Iterable[Row[Any]]) -> list[Execut
 
 
 def _execution(values: dict[str, Any], steps: tuple[Step, ...]) -> Execution:
-    del values["event_sequence"]
+    del values["event_sequence"], values["generation"]
     metrics = Metrics(**{name: values.pop(name) for name in Metrics.__dataclass_fields__})
     return Execution(**{**values, "files": Files.of(values["files"])}, metrics=metrics, steps=steps)
 

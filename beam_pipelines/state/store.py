@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from beam_pipelines.errors import FatalError
+from beam_pipelines.state import advance as advancing
+from beam_pipelines.state import hours, outbox, query
 from beam_pipelines.state import lease as leasing
-from beam_pipelines.state import outbox, query
 from beam_pipelines.state.database import Database
 from beam_pipelines.state.event import CREATED, Event, PhaseProgress, created_data
 from beam_pipelines.state.finish import finish, put_watermark
@@ -22,6 +24,8 @@ from beam_pipelines.state.history import find_quality, forget_quality, old_quali
 from beam_pipelines.state.migrations import migrate
 from beam_pipelines.state.record import (
     ACTIVE,
+    STREAM,
+    Advance,
     Alert,
     ChargeRecord,
     Execution,
@@ -34,6 +38,7 @@ from beam_pipelines.state.record import (
     ServiceRequest,
     Status,
     Step,
+    StreamHour,
     Watermark,
     aware,
 )
@@ -168,7 +173,7 @@ class StateStore:
         """Record how a run ended, exactly once, in one transaction with all that follows.
 
         That is: steps, metrics, the history of quality, the index of dead letters, copies of watermarks, the answer to the request, charge,
-        events, alert.
+        events, alert. Of a stream all that was recorded as it advanced: of its outcome only how it ended is taken.
 
         Returns:
             True if this call did it; False if the run had ended already, and nothing was written.
@@ -176,10 +181,68 @@ class StateStore:
         Raises:
             FatalError: There is no such run.
         """
-        with self._database.read() as connection:
-            service = self._service_of(connection, run)
-        with self._database.write(service) as connection:
+        with self._for_run(run) as connection:
             return finish(connection, run, outcome, self._now(connection))
+
+    # Streams: one execution, in which many drains commit.
+
+    def advance(self, run: str, advance: Advance) -> bool:
+        """Add what one drain of a stream committed to the stream's record, exactly once, in one transaction with all that follows.
+
+        That is: metrics, steps, the index of dead letters, the copy of the watermark, events of the clock hour, alerts, progress.
+
+        Returns:
+            True if this call did it; False if it had been done, and nothing was written.
+
+        Raises:
+            FatalError: There is no such run.
+            ValueError: It is no stream, or one of another service than the watermark.
+        """
+        with self._for_run(run) as connection:
+            return advancing.advance(connection, run, advance, self._now(connection))
+
+    def touch_hour(self, run: str, now: datetime | None = None) -> None:
+        """Note that a stream runs, though no message may come; to be called at its start, and every minute or so. Safe to repeat.
+
+        The clock hour is charged once it has passed. That the failures of the last hour are few again is told here, too. Of a stream that
+        has ended nothing is noted.
+
+        Args:
+            run: The stream's execution.
+            now: Aware; the store's clock when None.
+
+        Raises:
+            FatalError: There is no such run.
+        """
+        with self._for_run(run) as connection:
+            advancing.heartbeat(connection, run, self._now(connection) if now is None else aware(now))
+
+    def charge_hours(self, service: str, price: hours.Price) -> list[StreamHour]:
+        """Charge the clock hours of a stream that have passed and are not charged: each once, in a transaction of its own.
+
+        To be called when all commits of earlier runs are rolled forward, and after each `advance`: what is committed in an hour and told
+        after its charge is counted into the next one. Each charge is that of the execution which ran in the hour first.
+
+        Args:
+            service: Service id.
+            price: Gives the charge of an hour, of its beginning and its events; None where there is no price: then the hour is settled
+                without one, so that a price that comes later does not reach back.
+
+        Returns:
+            The hours that this call settled, oldest first.
+        """
+        settled: list[StreamHour] = []
+        while True:
+            with self._database.write(service) as connection:
+                hour = hours.charge_next(connection, service, price, self._now(connection))
+            if hour is None:
+                return settled
+            settled.append(hour)
+
+    def hours(self, service: str | None = None, run: str | None = None) -> list[StreamHour]:
+        """Clock hours in which streams ran, oldest first."""
+        with self._database.read() as connection:
+            return hours.find_hours(connection, service=service, run=run)
 
     def unfinished(self, service: str) -> list[Execution]:
         """Runs of a service that have not ended, oldest first."""
@@ -192,9 +255,12 @@ class StateStore:
             return query.find_executions(connection, service=service, status=status, limit=limit)
 
     def execution(self, run: str) -> Execution | None:
-        """One run, with what became of its files; None when it is unknown."""
+        """One run, with what became of its files, or with the hours that were charged to it; None when it is unknown."""
         with self._database.read() as connection:
             found = query.find_executions(connection, run=run)
+            if found and found[0].kind == STREAM:
+                charged = [one for one in hours.find_hours(connection, run=run) if one.charge is not None]
+                return replace(found[0], charges=tuple(charged))
             files = query.find_files(connection, run) if found and found[0].files is not None else ()
         if not found or found[0].files is None:
             return found[0] if found else None
@@ -289,17 +355,21 @@ class StateStore:
     # What is kept for a time only.
 
     def letters_older_than(self, service: str, age: timedelta | None) -> dict[str, list[str]]:
-        """Places of dead letters by run, of the runs of a service that ended longer ago than `age` (None: of all)."""
+        """Places of dead letters by run, of the runs and drains of a service that ended longer ago than `age` (None: of all)."""
         with self._database.read() as connection:
             return runs_with_letters(connection, service, None if age is None else self._now(connection) - age)
 
     def forget_failed_records(self, service: str, runs: Sequence[str]) -> int:
-        """Take runs out of the index of dead letters, once their letters are deleted; returns how many letters that were."""
+        """Take runs and drains out of the index of dead letters, once their letters are deleted; returns how many letters that were."""
         with self._database.write(service) as connection:
             return forget_failed_records(connection, service, runs)
 
     def forget_events(self, service: str, age: timedelta) -> tuple[int, int]:
-        """Delete events older than `age`, but for those of runs that have not ended; returns (deleted, of which undelivered)."""
+        """Delete events older than `age`, but for those of runs other than streams that have not ended.
+
+        Returns:
+            How many there were, and how many of them had not been delivered.
+        """
         with self._database.write(service) as connection:
             return forget_events(connection, service, self._now(connection) - age)
 
@@ -333,6 +403,14 @@ class StateStore:
             if schedule is not None:
                 values = {"expression": schedule.expression, "timezone": schedule.timezone}
                 connection.execute(schedules.insert().values(service=service, **values, recorded_at=self._now(connection)))
+
+    @contextmanager
+    def _for_run(self, run: str) -> Iterator[Connection]:
+        """A transaction that is the only one of the service of a run."""
+        with self._database.read() as connection:
+            service = self._service_of(connection, run)
+        with self._database.write(service) as connection:
+            yield connection
 
     def _now(self, connection: Connection) -> datetime:
         if self._clock is None:

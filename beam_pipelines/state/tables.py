@@ -22,6 +22,7 @@ __all__ = [
     "schedules",
     "schema_version",
     "service_requests",
+    "stream_hours",
     "watermarks",
 ]
 
@@ -71,6 +72,8 @@ executions = Table(
     Column("event_sequence", BigInteger, nullable=False),  # number of the run's last event
     Column("place", Text),  # where the target's ledger was
     Column("files", Json),  # counts, of services whose unit is the file
+    Column("live", Json),  # how a stream stands
+    Column("generation", BigInteger),  # of a stream: commit of its load that it advanced to last
 )
 
 execution_files = Table(
@@ -133,6 +136,7 @@ failed_records = Table(
     Column("url", Text, nullable=False),
     Column("message", Message, nullable=False),
     Column("timestamp", Moment, nullable=False),
+    Column("drain", Text),  # of a stream: the drain that they are of, whose file they are in
 )
 
 pipeline_metrics = Table(
@@ -192,6 +196,17 @@ charges = Table(
     Column("price_version", Text, nullable=False),
     Column("data", Json, nullable=False),
     Column("charged_at", Moment, nullable=False),
+)
+
+stream_hours = Table(
+    "stream_hours",
+    metadata,
+    Column("service", Text, primary_key=True),
+    Column("hour", Moment, primary_key=True),  # beginning of a UTC clock hour
+    Column("run", Text, nullable=False),  # the execution that ran in it first
+    Column("events", BigInteger, nullable=False),
+    Column("charge", Text),  # key of the charge; null: none, or not yet
+    Column("charged_at", Moment),  # null: not settled
 )
 
 service_requests = Table(

@@ -32,7 +32,8 @@ _HOMES = {
     "limit": "grouped:Limit",
     "sort": "grouped:Sort",
 }
-SERVED = tuple(_HOMES)
+_OF_STREAMS = {"window": "window:Windowed"}
+SERVED = tuple(_HOMES)  # in pipelines
 
 
 def build(model: StepBase, functions: Functions, path: str) -> Step:
@@ -46,9 +47,10 @@ def build(model: StepBase, functions: Functions, path: str) -> Step:
     Raises:
         PlanError: Code `not-served`: no code carries out steps of this type yet.
     """
-    if model.type not in _HOMES:
+    home = _HOMES.get(model.type) or _OF_STREAMS.get(model.type)
+    if home is None:
         message = f"the step {model.id!r} has type {model.type!r}, which this version does not serve; it serves {', '.join(SERVED)}"
         raise PlanError("a step cannot be run", problems=[Problem(message, f"{path}.type")], code="not-served")
-    module, _, name = _HOMES[model.type].partition(":")
+    module, _, name = home.partition(":")
     make: Any = getattr(importlib.import_module(f"{_HERE}.{module}"), name)
     return cast("Step", make(model, functions, path) if model.type == "function" else make(model, path))

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from types import SimpleNamespace
+
+from beam_pipelines.pricing import charge_hour
+from beam_pipelines.state import Advance, Execution, Failure, Metrics, StateStore, Watermark
 
 
 def record(room):
@@ -101,3 +107,31 @@ def test_what_a_run_alerted_of_is_shown_with_it(copied):
     assert "of another run" not in answer.out
     (alert,) = copied("runs", "show", run, "--output", "json").json()["alerts"]
     assert (alert["severity"], alert["incident"], alert["message"]) == ("medium", "ceiling: 7", "process 7 holds rows back")
+
+
+def test_a_stream_at_work_is_listed_and_shown_with_its_hours(room):
+    price = SimpleNamespace(model="per-hour", rate=Decimal("1.50"), currency="USD", includes=100, overage=Decimal("0.01"))
+    now = [datetime(2026, 3, 1, 9, 59, tzinfo=timezone.utc)]
+    with StateStore(str(room.folder / "streams.db"), clock=lambda: now[0]) as store:
+        store.begin(Execution("clicks", "5e5510000001", now[0], name="Clicks", kind="stream"))
+        for generation in range(1, 4):
+            failures = (Failure("extract", "decode-failed", 1, "/letters/d.jsonl"),)
+            watermark = Watermark("clicks", "w", {"type": "offsets", "text": "{}"}, "f", generation, f"d{generation}")
+            counts = Metrics(records_extracted=70, records_loaded=5, records_dead_lettered=1)
+            live = {"eventsPerSecond": 2.0, "lag": {"0": 4}, "late": 2, "windowsWritten": 5}
+            store.advance("5e5510000001", Advance(f"d{generation}", generation, "w", now[0], counts, (), failures, watermark, 70, (), live))
+            now[0] += timedelta(hours=1)
+            store.charge_hours("clicks", lambda hour, events: charge_hour(price, hour=hour, events=events))
+    listed = room("runs", "--state", "streams.db").out.splitlines()[1]
+    assert listed.split() == ["5e5510000001", "clicks", "running", "2026-03-01", "09:59:00Z", "210", "15", "3", "0", "B", "4.50", "USD"]
+    shown = room("runs", "show", "5e55", "--state", "streams.db")
+    assert shown.code == 0, shown.err
+    said = "\n".join(line.strip() for line in shown.out.splitlines())
+    assert "lag              4 messages in 1 partition\n- 4 in partition 0" in said
+    assert "windows written  15\nlate             6\n" in said
+    assert "charge           4.50 USD (3 hours)\n- 2026-03-01 09:00Z: 70 events, 1.50 USD" in said
+    record = room("runs", "show", "5e55", "--state", "streams.db", "--output", "json").json()
+    assert [(one["hour"][:13], one["events"], one["amount"]) for one in record["charges"]] == [
+        (f"2026-03-01T{hour}", 70, "1.50") for hour in ("09", "10", "11")
+    ]
+    assert (record["live"]["late"], record["charge"]["amount"]) == (6, "4.50")

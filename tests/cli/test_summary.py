@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 
 from beam_pipelines.cli import summary
 from beam_pipelines.cli.output import Output
-from beam_pipelines.state.record import Execution, FailedRecord, Metrics, Step, Transformation
+from beam_pipelines.state.record import Execution, FailedRecord, Metrics, Step, StreamHour, Transformation
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 DONE = Execution(
@@ -175,3 +176,60 @@ def test_a_rule_of_the_data_set_that_was_not_judged_is_told_from_one_with_nothin
     assert lines["few"].endswith("12        no")
     assert lines["steady"].endswith("12        not judged")
     assert lines["mean"].endswith("nothing to look at")
+
+
+STREAM = replace(
+    DONE,
+    kind="stream",
+    status="running",
+    duration=None,
+    live={
+        "eventsPerSecond": 1234.56,
+        "lag": {str(number): number for number in range(13)},
+        "watermark": "2026-01-02T03:04:01.500000+00:00",
+        "watermarkDelay": 3_500,
+        "openWindows": 1_001,
+        "late": 7,
+        "windowsWritten": 2_002,
+        "updatedAt": "2026-01-02T03:04:05.000000+00:00",
+    },
+    watermark={"type": "offsets", "text": "{}"},
+    charge={"amount": "10.50", "currency": "USD", "description": "7 hours"},
+    charges=tuple(
+        StreamHour("customers", AT + timedelta(hours=n), "abc123", n * 1000, AT, f"k{n}", Decimal("1.50"), "USD") for n in range(7)
+    ),
+)
+
+
+def test_a_stream_tells_how_it_stands() -> None:
+    said = "\n".join(line.strip() for line in written(STREAM))
+    assert said.startswith("customers: running (run abc123)\n")
+    for expected in (
+        "dead-lettered    15",
+        "events           1,234.6 a second",
+        "lag              78 messages in 13 partitions\n- 12 in partition 12\n- 11 in partition 11",
+        "- 3 in partition 3\n- 3 in 2 others",
+        "watermark        2026-01-02 03:04:01Z, 3.5 s behind the clock",
+        "open windows     1,001",
+        "windows written  2,002",
+        "late             7",
+        "last commit      2026-01-02 03:04:05Z",
+    ):
+        assert expected in said, expected
+    assert "offsets" not in said
+
+
+def test_a_stream_tells_the_hours_it_paid_for_the_newest_ones_one_by_one() -> None:
+    lines = [line.strip() for line in written(STREAM)]
+    first = lines.index("charge           10.50 USD (7 hours)")
+    assert lines[first + 1] == "- 2026-01-02 05:00Z: 2,000 events, 1.50 USD"
+    assert lines[first + 5 : first + 7] == [
+        "- 2026-01-02 09:00Z: 6,000 events, 1.50 USD",
+        "- 2 more hours before: --output json tells them",
+    ]
+
+
+def test_a_stream_that_has_committed_nothing_tells_what_there_is() -> None:
+    lines = [line.strip() for line in written(replace(STREAM, live=None, charge=None, charges=(), watermark=None, steps=()))]
+    assert "watermark      none" in lines
+    assert not any(line.startswith(("charge", "lag")) for line in lines)

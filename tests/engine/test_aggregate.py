@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from beam_pipelines.columnar import origin
-from beam_pipelines.engine import aggregate
-from beam_pipelines.engine.aggregate import States
+from beam_pipelines.engine import states as held_states
+from beam_pipelines.engine.states import States
 from beam_pipelines.spec.step.aggregate import AggregateStep
 from beam_pipelines.transforms.aggregate import Aggregate
 
@@ -36,7 +36,7 @@ def rows(made: Aggregate, parts: list[pa.RecordBatch]) -> dict[int, Any]:
 
 @pytest.mark.parametrize(("keys", "most"), [(7, 2000), (20_000, 42_000)], ids=["few keys", "many keys"])
 def test_a_bundle_holds_states_of_its_groups_and_not_of_its_rows(keys: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aggregate, "_LITTLE", 1000)
+    monkeypatch.setattr(held_states, "_LITTLE", 1000)
     made = step(**{"*": "count", "x": "sum"})
     held = States(made)
     for number in range(100):
@@ -50,7 +50,7 @@ def test_a_bundle_holds_states_of_its_groups_and_not_of_its_rows(keys: int, most
 
 
 def test_states_that_are_large_and_few_are_combined_and_told_to_be_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aggregate, "_MUCH", 64_000)
+    monkeypatch.setattr(held_states, "_MUCH", 64_000)
     made = step(x="median")
     held, parts = States(made), []
     for number in range(100):

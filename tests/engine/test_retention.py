@@ -15,7 +15,7 @@ from beam_pipelines.engine.letters import Archive
 from beam_pipelines.engine.retention import Deleted, delete_letters, keep_to
 from beam_pipelines.errors import TransientError
 from beam_pipelines.spec import Retention
-from beam_pipelines.state import Execution, Failure, Outcome, StateStore, Step, Transformation
+from beam_pipelines.state import Advance, Execution, Failure, Metrics, Outcome, StateStore, Step, Transformation, Watermark
 
 MONTH = timedelta(days=30)
 OLD, NEW, MINE, DEAD = "00000000000a", "00000000000b", "00000000000c", "00000000000d"
@@ -213,3 +213,22 @@ def test_history_that_cannot_be_forgotten_now_is_told_and_left(
     monkeypatch.setattr(store, "forget_quality", fails)
     keep_to(Retention(quality_history=MONTH), store, archive, "customers", MINE)
     assert "left for the next run to delete: the store is locked" in caplog.text
+
+
+def test_a_stream_at_work_loses_the_letters_of_its_old_drains(store: StateStore, archive: Archive) -> None:
+    at = datetime.now(timezone.utc) - 2 * MONTH
+    store.begin(Execution("customers", MINE, at, kind="stream"))
+    paths = []
+    for generation, (drain, days) in enumerate(((OLD, 31), (NEW, 29)), 1):
+        paths.append(letters(archive, f"{drain}.jsonl", days))
+        failures = (Failure("extract", "decode-failed", 7, str(paths[-1])),)
+        watermark = Watermark("customers", "t", None, "f", generation, drain)
+        then = datetime.now(timezone.utc) - timedelta(days=days)
+        store.advance(MINE, Advance(drain, generation, "t", then, Metrics(), (), failures, watermark, 1))
+    keep_to(Retention(dead_letters=MONTH), store, archive, "customers", MINE)
+    assert [path.exists() for path in paths] == [False, True]
+    assert [one.drain for one in store.failed_records(run=MINE)] == [NEW]
+    # A drain whose letters are written, and which is not told of yet, loses none of them: they are new.
+    untold = letters(archive, f"{DEAD}.jsonl", 0)
+    keep_to(Retention(dead_letters=MONTH), store, archive, "customers", MINE)
+    assert untold.exists()

@@ -155,6 +155,42 @@ def test_the_other_steps_form_of_aggregations_shows_the_right_one() -> None:
     assert 'write sum_amount: "sum:amount"' in message
 
 
+def test_shares_and_approximations_are_parts_of_the_name_of_a_windows_function() -> None:
+    keys = {"id": "w", "type": "window", "window": {"type": "tumbling", "size": "1m"}}
+    aggregations = {"a": "p50:ms", "b": "p99.9:ms", "c": "approx_p99:ms", "d": "approx_count_distinct:user", "e": "approx_median: ms"}
+    step = PROCESSOR.validate_python({**keys, "aggregations": {**aggregations, "f": "p100:ms"}})
+    assert isinstance(step, WindowStep)
+    assert [(one.function, one.field, one.args) for one in step.measures] == [
+        ("percentile", "ms", {"p": 0.5}),
+        ("percentile", "ms", {"p": 0.999}),
+        ("percentile", "ms", {"p": 0.99, "approx": True}),
+        ("count_distinct", "user", {"approx": True}),
+        ("median", "ms", {"approx": True}),
+        ("percentile", "ms", {"p": 1.0}),
+    ]
+    (message,) = messages({**keys, "aggregations": {"slow": "percentile:ms"}}, PROCESSOR)
+    assert 'write slow: "p95:ms"' in message
+    (message,) = messages({**keys, "aggregations": {"slow": "p99"}}, PROCESSOR)
+    assert 'write p99_slow: "p99:slow"' in message
+    for wrong, hint in [
+        ("approx_sum:ms", "expected one of approx_count_distinct, approx_median, "),
+        ("p101:ms", "p99, p99.9, approx_count_distinct"),
+        ("cuont:ms", "did you mean 'count'?"),
+    ]:
+        (message,) = messages({**keys, "aggregations": {"slow": wrong}}, PROCESSOR)
+        assert hint in message
+
+
+def test_sessions_have_no_early_results() -> None:
+    keys = {"id": "w", "type": "window", "window": {"type": "session", "gap": "1m"}, "aggregations": {"n": "count"}}
+    assert PROCESSOR.validate_python({**keys, "emit": "onClose"}).emit_every is None
+    with pytest.raises(ValidationError) as raised:
+        PROCESSOR.validate_python({**keys, "emit": "every 10s"})
+    (error,) = raised.value.errors()
+    assert error["loc"][-1] == "emit"
+    assert error["msg"].startswith("expected onClose, got 'every 10s'")
+
+
 @pytest.mark.parametrize("kind", ["aggregate", "join"])
 def test_a_step_over_groups_is_always_required(kind: str) -> None:
     keys: dict[str, Any] = {"groupBy": [], "aggregations": {"x": "sum"}} if kind == "aggregate" else {"on": ["id"]}
@@ -219,6 +255,10 @@ def test_only_a_joins_source_has_steps() -> None:
         (
             {"type": "sliding", "size": "1m", "slide": "2m"},
             "expected at most the size ('1m'), got '2m': events between windows would be lost",
+        ),
+        (
+            {"type": "sliding", "size": "1d", "slide": "10s"},
+            "expected at least '1d' / 2,000, got '10s': each event would count in 8,640 windows",
         ),
         ({"type": "tumbling", "size": 0}, "expected a duration above zero, got 0"),
         ({"type": "session"}, "expected 'gap', which is missing"),

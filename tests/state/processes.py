@@ -4,6 +4,8 @@ processes.py kill URL            end runs, killed by SIGKILL at every statement;
 processes.py acquire URL RUN     one line on stdin a round, with a service; answers `won` or the error
 processes.py finish URL          one line on stdin a round, with a run; answers `True` or `False`
 processes.py open URL            waits for a line, opens the store, prints its id
+processes.py stream URL WHAT     advance streams, or charge their hours, killed by SIGKILL at every statement; prints as `kill` does
+processes.py charge URL          one line on stdin a round, with a service; answers how many hours it settled
 processes.py hold PATH           takes SQLite's write lock until stdin ends
 """
 
@@ -14,6 +16,7 @@ import os
 import signal
 import sqlite3
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -22,10 +25,12 @@ from types import SimpleNamespace
 from sqlalchemy import event
 
 from beam_pipelines.errors import ActiveRunError
-from beam_pipelines.pricing import Usage, charge
+from beam_pipelines.pricing import Charge, Usage, charge, charge_hour
 from beam_pipelines.state import (
+    Advance,
     Execution,
     Failure,
+    Incident,
     Metrics,
     Outcome,
     StateStore,
@@ -37,6 +42,7 @@ from beam_pipelines.state import (
 from beam_pipelines.state.record import Files
 
 START = datetime(2026, 3, 1, 9, 0, 0, tzinfo=timezone.utc)
+HOURLY = SimpleNamespace(model="per-hour", rate=Decimal("1.50"), currency="USD", includes=100, overage=Decimal("0.01"))
 PRICE = SimpleNamespace(model="per-gb", rate=Decimal("1.0"), currency="USD", minimum_charge=Decimal("0.1"), additional_costs={})
 
 
@@ -77,6 +83,31 @@ def batch_outcome(service: str = "customers") -> Outcome:
     """The same of a batch, which tells what became of files."""
     files = Files(2, 899, 3 * 1024**3, 7, 1, 1, ({"file": "bad.csv", "error": "cut off"}, {"file": "a.csv"}, {"file": "b.csv"}))
     return replace(outcome(service), files=files, to_read=4 * 1024**3)
+
+
+def hour_price(hour: datetime, events: int) -> Charge:
+    return charge_hour(HOURLY, hour=hour, events=events)
+
+
+def stream(run: str) -> Execution:
+    return Execution(run, run, START, name="Clicks", kind="stream", customer="c-9")
+
+
+def drained(service: str, generation: int, at: datetime = START) -> Advance:
+    """A drain that touches every table: 101 failures, so an alert, and an incident."""
+    return Advance(
+        drain=f"d{generation}",
+        generation=generation,
+        load="windows",
+        committed_at=at,
+        metrics=Metrics(150, 49, 49, 9000, 101, 0, 0, 101),
+        steps=(Step("extract", record_count=150), Step("transform", transformations=(Transformation("known", records_in=49),))),
+        failures=(Failure("extract", "decode-failed", 101, "/letters/d.jsonl"),),
+        watermark=Watermark(service, "windows", {"type": "offsets", "text": f"{generation}"}, "f", generation, f"d{generation}"),
+        events=150,
+        incidents=(Incident("idle: 3", "partition 3 is silent"),),
+        live={"eventsPerSecond": 5.0, "late": 1, "windowsWritten": 4},
+    )
 
 
 def clock() -> datetime:
@@ -135,6 +166,63 @@ def _die_at(url: str, run: str, number: int | None) -> None:
         os._exit(3)
 
 
+def kill_streams(url: str, what: str) -> None:
+    died: dict[str, str] = {}
+    number = 0
+    while number <= len(died):
+        number += 1
+        run = f"{what}-{number:02d}"
+        child = os.fork()
+        if child == 0:
+            _die_in(url, run, number, what)
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            died[run] = f"statement {number}"
+    run = f"{what}-done"
+    child = os.fork()
+    if child == 0:
+        _die_in(url, run, 0, what)
+    os.waitpid(child, 0)
+    died[run] = "after commit"
+    _say(json.dumps(died))
+
+
+def _die_in(url: str, run: str, number: int, what: str) -> None:
+    """Begin a stream, then advance it, or charge the hour in which it advanced, killed at the n-th statement; 0: when it is done."""
+    try:
+        later = START + timedelta(hours=1)
+        store = StateStore(url, clock=(lambda: later) if what == "charge" else clock)
+        store.begin(stream(run))
+        if what == "charge":
+            store.advance(run, drained(run, 1))
+        statements = 0
+
+        def at_statement(*_: object) -> None:
+            nonlocal statements
+            statements += 1
+            if statements == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        event.listen(store._database.engine, "before_cursor_execute", at_statement)
+        doing: Callable[[], object] = (
+            (lambda: store.charge_hours(run, hour_price)) if what == "charge" else (lambda: store.advance(run, drained(run, 1)))
+        )
+        doing()
+        if number == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(0)
+    except BaseException as error:  # noqa: BLE001 (a forked child must never return into the parent's loop)
+        sys.stderr.write(f"{error!r}\n")
+        os._exit(3)
+
+
+def charge_streams(url: str) -> None:
+    store = StateStore(url, clock=lambda: START + timedelta(days=1))
+    _say("ready")
+    for line in sys.stdin:
+        _say(len(store.charge_hours(line.strip(), hour_price)))
+
+
 def _say(line: object) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -172,4 +260,6 @@ def hold(path: str) -> None:
 
 
 if __name__ == "__main__":
-    {"kill": kill, "acquire": acquire, "finish": finish, "open": open_store, "hold": hold}[sys.argv[1]](*sys.argv[2:])
+    commands: dict[str, Callable[..., None]] = {"kill": kill, "acquire": acquire, "finish": finish, "open": open_store, "hold": hold}
+    commands |= {"stream": kill_streams, "charge": charge_streams}
+    commands[sys.argv[1]](*sys.argv[2:])

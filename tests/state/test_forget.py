@@ -4,7 +4,7 @@ from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
-from beam_pipelines.state import Execution, Failure, Outcome, PhaseProgress, StateStore
+from beam_pipelines.state import Advance, Execution, Failure, Metrics, Outcome, PhaseProgress, StateStore, Watermark
 
 DAY = timedelta(days=1)
 
@@ -57,3 +57,49 @@ def test_old_events_go_delivered_or_not_and_those_of_runs_at_work_stay(store: St
     # The numbers of a run go on where they were.
     store.progress("r2", PhaseProgress("extract", "running"))
     assert [one.sequence for one in store.events(run="r2")] == [1, 2]
+
+
+def drain(store: StateStore, clock: Any, generation: int) -> None:
+    failures = (Failure("extract", "decode-failed", generation, f"/letters/clicks/d{generation}.jsonl"),)
+    watermark = Watermark("clicks", "w", None, "f", generation, f"d{generation}")
+    assert store.advance("s1", Advance(f"d{generation}", generation, "w", clock.now, Metrics(), (), failures, watermark, 1))
+
+
+def test_a_stream_that_runs_for_days_loses_old_letters_drain_by_drain(store: StateStore, clock: Any) -> None:
+    store.begin(Execution("clicks", "s1", clock.now, kind="stream"))
+    for generation in (1, 2, 3):
+        drain(store, clock, generation)
+        clock.pass_(days=1)
+    assert store.letters_older_than("clicks", 2 * DAY) == {"d1": ["/letters/clicks/d1.jsonl"]}
+    assert list(store.letters_older_than("clicks", None)) == ["d1", "d2", "d3"]
+    assert store.forget_failed_records("clicks", ["d1", "s1"]) == 1
+    assert sorted(one.count for one in store.failed_records(run="s1")) == [2, 3]
+    store.finish("s1", Outcome("success"))
+    assert store.forget_failed_records("clicks", ["d2", "d3"]) == 5
+
+
+def test_letters_that_all_went_do_not_stop_the_numbers_of_those_to_come(store: StateStore, clock: Any) -> None:
+    store.begin(Execution("clicks", "s1", clock.now, kind="stream"))
+    drain(store, clock, 1)
+    store.forget_failed_records("clicks", ["d1"])
+    drain(store, clock, 2)
+    assert [(one.position, one.drain) for one in store.failed_records("clicks")] == [(0, "d2")]
+
+
+def test_old_events_of_a_stream_go_while_it_runs(store: StateStore, clock: Any) -> None:
+    store.begin(Execution("clicks", "s1", clock.now, kind="stream"))
+    store.begin(Execution("clicks", "r1", clock.now))
+    drain(store, clock, 1)
+    store.mark_delivered([store.events(run="s1")[0].id])
+    clock.pass_(days=2)
+    drain(store, clock, 2)
+    # ServiceRequest.created was fetched; the progress of long ago was replaced by that of now.
+    assert store.forget_events("clicks", DAY) == (1, 0)
+    assert [(one.run, one.type, one.sequence) for one in store.events("clicks")] == [
+        ("r1", "ServiceRequest.created", 1),
+        ("s1", "PipelineProgress.updated", 3),
+    ]
+    clock.pass_(days=2)
+    assert store.forget_events("clicks", DAY) == (1, 1)
+    drain(store, clock, 3)
+    assert [one.sequence for one in store.events(run="s1")] == [4]

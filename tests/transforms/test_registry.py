@@ -25,6 +25,7 @@ from beam_pipelines.transforms.map import Map
 from beam_pipelines.transforms.registry import SERVED, build
 from beam_pipelines.transforms.sample import Sample
 from beam_pipelines.transforms.sql import Sql
+from beam_pipelines.transforms.window import Windowed
 
 
 @pytest.mark.parametrize(
@@ -59,9 +60,17 @@ def test_a_join_has_its_step_and_is_always_required() -> None:
     assert (step.id, step.required) == ("names", True)
 
 
-def test_a_type_that_no_code_serves_is_refused_by_name() -> None:
+def test_a_window_has_its_step_and_is_no_step_of_pipelines() -> None:
     window = {"window": {"type": "tumbling", "size": "1m"}, "aggregations": {"events": "count"}}
     model = WindowStep.model_validate({"id": "sums", "type": "window", **window})
+    step = build(model, Functions(), "stream.processors[2]")
+    assert isinstance(step, Windowed)
+    assert (step.id, step.required) == ("sums", True)
+    assert "window" not in SERVED
+
+
+def test_a_type_that_no_code_serves_is_refused_by_name() -> None:
+    model = StepBase.model_validate({"id": "sums", "type": "cube"})
     with pytest.raises(PlanError) as raised:
         build(model, Functions(), "pipeline.transformations[2]")
     problem = raised.value.problems[0]

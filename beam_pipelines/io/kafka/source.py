@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
@@ -42,6 +43,7 @@ _LOG = logging.getLogger(__name__)
 MOST = 4_000_000  # messages that one drain reads: what it holds of open windows is committed behind it
 _DEFAULT_TIME = "timestamp"
 _KEPT = "the topic keeps its messages until they are read (retention.ms): what it lets go of before stops the service"
+_AHEAD = "column %r: the time of the event is more than %d s ahead of its message's own (maxAhead), and would make all behind it late"
 
 
 class KafkaSource:
@@ -107,6 +109,10 @@ class KafkaSource:
         origin.refuse_reserved(schema.names)
         self._event_time(schema)
         return Described(schema, (), sum(high - low for low, high in ends.values()))
+
+    def ends(self) -> dict[int, int]:
+        """Of each partition that is there now, the offset behind its last message."""
+        return {number: high for number, (_, high) in self._reader.ends(self.topic, self._reader.partitions(self.topic)).items()}
 
     def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:  # noqa: ARG002
         """One range a partition, from where the last run stopped up to what is there now.
@@ -215,6 +221,7 @@ class KafkaSource:
             self._event_time(schema),
             self._longest,
             round(self.model.out_of_orderness.total_seconds() * 1000),
+            round(self.model.max_ahead.total_seconds() * 1000),
             schema,
             newest,
         )
@@ -265,6 +272,7 @@ class _Reading:
     event_time: EventTime | None
     longest: int
     out_of_orderness: int
+    ahead: int
     schema: pa.Schema
     newest: int | None
 
@@ -305,13 +313,20 @@ class _Reading:
             times, bad = self.event_time.read(batch.column(self.event_time.column))
             for place, why in bad.items():
                 wrong.setdefault(place, ("row-invalid", why))
+            for place in self._too_new(times, messages):
+                wrong.setdefault(place, ("row-invalid", _AHEAD % (self.event_time.column, self.ahead // 1000)))
             return times
-        stamps = stamps_of(messages)
-        for place, (kind, _) in enumerate(stamps):
-            if not kind:
-                why = "the message has no timestamp of its own: say which field has the time of the event (timestampField)"
-                wrong.setdefault(place, ("row-invalid", why))
-        return np.fromiter((ms for _, ms in stamps), np.int64, len(stamps))
+        known, stamps = stamps_of(messages)
+        for place in np.flatnonzero(~known).tolist():
+            why = "the message has no timestamp of its own: say which field has the time of the event (timestampField)"
+            wrong.setdefault(place, ("row-invalid", why))
+        return stamps
+
+    def _too_new(self, times: npt.NDArray[np.int64], messages: Sequence[Message]) -> list[int]:
+        """Positions of events that say they happened long after their messages were made."""
+        known, stamps = stamps_of(messages)
+        found: list[int] = np.flatnonzero(known & (times > stamps + self.ahead)).tolist()
+        return found
 
 
 def _values(messages: Sequence[Message]) -> list[bytes]:

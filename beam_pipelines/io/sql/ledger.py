@@ -1,8 +1,9 @@
 """The ledger in the target: what was prepared, what committed, and the fence that lets only one commit of a generation through.
 
-Two tables. `_beam_pipelines_loads` has a row for each (service, load, run): window, status, counters. `_beam_pipelines_heads` has one for
-each (service, load): generation, watermark, fingerprint; every commit moves the generation on by one with a compare-and-set, so a run
-that was paused while its successor committed is refused, whatever it read.
+Two tables, and a third for streams. `_beam_pipelines_loads` has a row for each (service, load, run): window, status, counters.
+`_beam_pipelines_heads` has one for each (service, load): generation, watermark, fingerprint; every commit moves the generation on by one
+with a compare-and-set, so a run that was paused while its successor committed is refused, whatever it read. `_beam_pipelines_kept` has what
+a commit of a stream leaves to those after it: the states of windows that are open, and rows that other sinks have not got yet.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import datetime as dt
 import json
 
 from beam_pipelines.errors import FatalError, FencedError
-from beam_pipelines.io.connector import LedgerRow, Standing
+from beam_pipelines.io.connector import Kept, LedgerRow, Standing
 from beam_pipelines.io.sql.session import Session, quote
 from beam_pipelines.runs.counts import LoadCounts
 from beam_pipelines.runs.mark import Mark
-from beam_pipelines.runs.names import HEADS, LEDGER
+from beam_pipelines.runs.names import HEADS, KEPT, LEDGER
 from beam_pipelines.runs.window import Window
 
 __all__ = ["Ledger"]
@@ -38,7 +39,7 @@ class Ledger:
 
     def __init__(self, schema: str | None = None, *, text: str = "TEXT", key: str = "TEXT") -> None:
         prefix = f"{quote(schema)}." if schema else ""
-        self.loads, self.heads = f"{prefix}{LEDGER}", f"{prefix}{HEADS}"
+        self.loads, self.heads, self.kept_table = f"{prefix}{LEDGER}", f"{prefix}{HEADS}", f"{prefix}{KEPT}"
         self._schema, self._text, self._key = schema, text, key
 
     def create(self, tx: Session) -> None:
@@ -59,6 +60,51 @@ class Ledger:
             f"CREATE TABLE {condition}{self.heads} (service {self._key} NOT NULL, {_LOAD} {self._key} NOT NULL,"
             f" generation BIGINT NOT NULL, mark {self._text}, fingerprint {self._text} NOT NULL, run {self._text} NOT NULL,"
             f" {_SCHEMAS} {self._text} NOT NULL, updated_at {self._text} NOT NULL, PRIMARY KEY (service, {_LOAD}))",
+        )
+
+    def create_kept(self, tx: Session) -> None:
+        """Create the table of what commits of streams leave to those after them, where it is missing."""
+        tx.execute(self.kept_statement("IF NOT EXISTS "))
+
+    def kept_statement(self, condition: str = "") -> str:
+        """CREATE TABLE of what is kept; `content` is a batch of Arrow IPC in base64."""
+        return (
+            f"CREATE TABLE {condition}{self.kept_table} (service {self._key} NOT NULL, {_LOAD} {self._key} NOT NULL,"
+            f" run {self._key} NOT NULL, kind {self._key} NOT NULL, part BIGINT NOT NULL, generation BIGINT NOT NULL,"
+            f" content {self._text} NOT NULL)"
+        )
+
+    def keep(self, tx: Session, window: Window, kind: str, part: int, content: str) -> None:
+        """Keep one block of what a commit leaves."""
+        self.insert_kept(tx, (window.service, window.load, window.run, kind, part, window.generation + 1, content))
+
+    def insert_kept(self, tx: Session, values: tuple[str, str, str, str, int, int, str]) -> None:
+        """Insert service, load, run, kind, part, generation and content."""
+        tx.execute(
+            f"INSERT INTO {self.kept_table} (service, {_LOAD}, run, kind, part, generation, content) VALUES (?, ?, ?, ?, ?, ?, ?)", values
+        )
+
+    def kept_of(self, tx: Session, service: str, load: str, kind: str) -> list[Kept]:
+        """What is kept of a kind, in the order of the commits."""
+        found = tx.execute(
+            f"SELECT run, part, content FROM {self.kept_table} WHERE service = ? AND {_LOAD} = ? AND kind = ? ORDER BY generation, part",
+            (service, load, kind),
+        )
+        return [Kept(run, part, content) for run, part, content in found.rows]
+
+    def forget_kept(self, tx: Session, service: str, load: str, kind: str, run: str | None = None) -> None:
+        """Forget what is kept of a kind; `run`: by that commit alone."""
+        where, values = f"service = ? AND {_LOAD} = ? AND kind = ?", (service, load, kind)
+        if run is None:
+            tx.execute(f"DELETE FROM {self.kept_table} WHERE {where}", values)
+        else:
+            tx.execute(f"DELETE FROM {self.kept_table} WHERE {where} AND run = ?", (*values, run))
+
+    def prune(self, tx: Session, window: Window, most: int) -> None:
+        """Take rows of runs out of the ledger that ended long ago: a stream commits as often as once a second."""
+        tx.execute(
+            f"DELETE FROM {self.loads} WHERE service = ? AND {_LOAD} = ? AND generation < ?",
+            (window.service, window.load, window.generation - most),
         )
 
     def standing(self, tx: Session, service: str, load: str) -> Standing:

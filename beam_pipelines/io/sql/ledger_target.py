@@ -17,13 +17,13 @@ import pyarrow as pa
 import tenacity
 
 from beam_pipelines.errors import BeamPipelinesError, Code, DataError, FatalError, FencedError, PlanError, TransientError
-from beam_pipelines.io.connector import LedgerRow, Policy, Stager, Standing, TargetTraits
+from beam_pipelines.io.connector import Kept, LedgerRow, Policy, Stager, Standing, TargetTraits
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.session import Session
 from beam_pipelines.runs import balance
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
-from beam_pipelines.runs.facts import Dead, Staged
+from beam_pipelines.runs.facts import KEPT, OPEN, Dead, Staged
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.names import StagingName, new_attempt, service_prefix
 from beam_pipelines.runs.window import Window
@@ -32,6 +32,7 @@ __all__ = ["Judged", "LedgerTarget", "service_staging"]
 
 _LOG = logging.getLogger(__name__)
 _THERE = ("42P07", "42710")  # PostgreSQL's states of a table, and of the type of its rows, that are there already
+_REMEMBERED = 1000  # commits of a stream whose counts stay in the ledger
 T = TypeVar("T")
 
 
@@ -131,6 +132,30 @@ class LedgerTarget(ABC):
 
         return self._retrying(once)
 
+    def kept(self, service: str, load: str, kind: str) -> list[Kept]:
+        def once() -> list[Kept]:
+            with self.reading() as tx:
+                if tx is None or not self.has_table(tx, self.ledger.kept_table):
+                    return []
+                return self.ledger.kept_of(tx, service, load, kind)
+
+        return self._retrying(once)
+
+    def forget_kept(self, service: str, load: str, kind: str, run: str) -> None:
+        def once() -> None:
+            with self.transaction() as tx:
+                self.ledger.forget_kept(tx, service, load, kind, run)
+
+        self._retrying(once)
+
+    def note_kept(self, service: str, load: str, kind: str, run: str) -> None:
+        def once() -> None:
+            with self.transaction() as tx:
+                if run not in {one.run for one in self.ledger.kept_of(tx, service, load, kind)}:
+                    self.ledger.insert_kept(tx, (service, load, run, kind, 0, 0, ""))
+
+        self._retrying(once)
+
     def give_up(self, service: str, run: str) -> list[LedgerRow]:
         if self.rows(service, run):
 
@@ -160,6 +185,8 @@ class LedgerTarget(ABC):
             try:
                 with self.transaction() as tx:
                     self.ledger.create(tx)
+                    if window.live:
+                        self.ledger.create_kept(tx)
                     self.ledger.insert(tx, window, context.store)
                     row = self.ledger.row(tx, window.service, window.load, window.run)
                     return (row.window if row else window, *self.ledger.living(tx, window.service, context.store))
@@ -249,7 +276,29 @@ class LedgerTarget(ABC):
             counts = LoadCounts(tally, merged, watermark=mark, budget_exceeded=bool(warned), message=warned)
             self.ledger.complete(tx, window, counts)
             self.ledger.forget_shown(tx, window)
+            if window.live:
+                self._leave(tx, window, tally)
             return counts, self.ledger.letters(tx, window.service, window.run)
+
+    def _leave(self, tx: Session, window: Window, tally: Tally) -> None:
+        """Take what the commits to come go on from out of staging, into the transaction."""
+        self.ledger.forget_kept(tx, window.service, window.load, OPEN)
+        for kind in KEPT:
+            part = 0
+            for aside in (one for one in tally.asides if one.output == kind):
+                found = 0
+                for batch in self.read_staged(aside.staged):
+                    found += batch.num_rows
+                    for content in batch.column("payload").to_pylist():
+                        self.ledger.keep(tx, window, kind, part, content)
+                        part += 1
+                if found != aside.staged.rows:
+                    raise FatalError(
+                        f"expected {aside.staged.rows} blocks of {kind} rows in {aside.staged.name!r}, found {found}: staging was emptied"
+                        " (PostgreSQL does so when it recovers from a crash); nothing is committed, run it again",
+                        code="staging-lost",
+                    )
+        self.ledger.prune(tx, window, _REMEMBERED)
 
     def _record_failure(self, window: Window, failed: LoadCounts) -> tuple[LoadCounts, set[str] | None]:
         with self.transaction() as tx:

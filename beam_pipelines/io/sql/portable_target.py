@@ -66,16 +66,22 @@ class PortableLedger(Ledger):
         super().__init__(text=str(text.compile(dialect=dialect)), key=str(key.compile(dialect=dialect)))
 
     def create(self, tx: Session) -> None:
-        assert isinstance(tx, PortableSession)
-        inspector = sa.inspect(tx.connection)
         for table, statement in zip((self.loads, self.heads), self.statements(), strict=True):
-            if not inspector.has_table(table):
-                try:
-                    tx.execute(statement)
-                except FatalError as other:
-                    if "already" not in str(other):  # so all databases say it
-                        raise
-                    raise TransientError(f"another run made the ledger at the same moment: {other}", code="conflict") from other
+            self._create(tx, table, statement)
+
+    def create_kept(self, tx: Session) -> None:
+        self._create(tx, self.kept_table, self.kept_statement())
+
+    def _create(self, tx: Session, table: str, statement: str) -> None:
+        assert isinstance(tx, PortableSession)
+        if sa.inspect(tx.connection).has_table(table):
+            return
+        try:
+            tx.execute(statement)
+        except FatalError as other:
+            if "already" not in str(other):  # so all databases say it
+                raise
+            raise TransientError(f"another run made the ledger at the same moment: {other}", code="conflict") from other
 
     def insert_head(self, tx: Session, window: Window) -> None:
         if window.load not in self.heads_of(tx, window.service):

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag
 from pydantic_core import InitErrorDetails
 
-from beam_pipelines.spec.aggregation import Measure, check_entries, check_window, window_measures
+from beam_pipelines.spec.aggregation import Measure, check_entries, check_window, group_names, window_measures
 from beam_pipelines.spec.destination import Destination
+from beam_pipelines.spec.model import mistake
 from beam_pipelines.spec.step.base import WholeStep
 from beam_pipelines.spec.values import Duration, Text, parse_duration, shown
 from beam_pipelines.spec.window import Window
@@ -24,7 +25,10 @@ class WindowStep(WholeStep):
 
     type: Literal["window"] = Field(default="window", description="Sum events up by windows of time.")
     window: Window = Field(description="{type: tumbling, size}, {type: sliding, size, slide} or {type: session, gap}.")
-    aggregations: dict[Text, str] = Field(min_length=1, description='By output name: "function:field"; "count" alone counts events.')
+    aggregations: dict[Text, str] = Field(
+        min_length=1,
+        description='By output name: "function:field", such as "sum:value", "p99:ms", "approx_p99:ms"; "count" alone counts events.',
+    )
     group_by: tuple[Text, ...] = Field(default=(), description="Fields that make a group; default: the whole stream.")
     allowed_lateness: Duration = Field(default=timedelta(0), description="How long after its end a window still takes late events.")
     emit: Annotated[str, AfterValidator(lambda value: _check_emit(value))] = Field(
@@ -37,14 +41,24 @@ class WindowStep(WholeStep):
 
     @classmethod
     def laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Aggregations are written by output name."""
+        """Aggregations are written by output name, and sessions come out once."""
         yield from super().laws(raw)
         yield from check_entries(raw, check_window)
+        window, emit = raw.get("window"), raw.get("emit")
+        if isinstance(window, Mapping) and window.get("type") == "session" and isinstance(emit, str) and emit.startswith("every "):
+            yield mistake(
+                f"expected onClose, got {shown(emit)}: two sessions may become one, and an early result of the other would stay", "emit"
+            )
 
     @property
     def measures(self) -> tuple[Measure, ...]:
         """The results beside windowStart, windowEnd and eventCount, in the order of the definition."""
         return window_measures(self.aggregations)
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """What the fields of `groupBy` are called in the result."""
+        return group_names(self.group_by)
 
     @property
     def emit_every(self) -> timedelta | None:

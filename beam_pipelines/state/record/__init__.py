@@ -6,11 +6,13 @@ UTC, durations whole milliseconds, sizes bytes, money decimal text.
 
 from __future__ import annotations
 
+from beam_pipelines.state.record.advance import LIVE_COUNTERS, Advance
 from beam_pipelines.state.record.alert import Alert, Incident
 from beam_pipelines.state.record.charge import ChargeLike, ChargeRecord
-from beam_pipelines.state.record.execution import ACTIVE, FINAL, Execution, Status
+from beam_pipelines.state.record.execution import ACTIVE, FINAL, STREAM, Execution, Status
 from beam_pipelines.state.record.failure import FailedRecord, Failure
 from beam_pipelines.state.record.files import KEPT_FILES, Files
+from beam_pipelines.state.record.hour import StreamHour
 from beam_pipelines.state.record.lease import Lease
 from beam_pipelines.state.record.metrics import Metrics, PipelineMetric
 from beam_pipelines.state.record.moment import aware, moment_text
@@ -19,12 +21,16 @@ from beam_pipelines.state.record.quality import QualityRecord
 from beam_pipelines.state.record.request import ServiceRequest
 from beam_pipelines.state.record.schedule import Schedule
 from beam_pipelines.state.record.step import Step, Transformation, without_rows
+from beam_pipelines.state.record.total import merged
 from beam_pipelines.state.record.watermark import Watermark
 
 __all__ = [
     "ACTIVE",
     "FINAL",
     "KEPT_FILES",
+    "LIVE_COUNTERS",
+    "STREAM",
+    "Advance",
     "Alert",
     "ChargeLike",
     "ChargeRecord",
@@ -42,9 +48,11 @@ __all__ = [
     "ServiceRequest",
     "Status",
     "Step",
+    "StreamHour",
     "Transformation",
     "Watermark",
     "aware",
+    "merged",
     "moment_text",
     "without_rows",
 ]

@@ -7,16 +7,18 @@ from datetime import datetime
 from typing import Any, Literal
 
 from beam_pipelines.state.record.files import Files
+from beam_pipelines.state.record.hour import StreamHour
 from beam_pipelines.state.record.metrics import Metrics
 from beam_pipelines.state.record.moment import aware, moment_text
 from beam_pipelines.state.record.step import Step
 
-__all__ = ["ACTIVE", "FINAL", "Execution", "FinalStatus", "Status"]
+__all__ = ["ACTIVE", "FINAL", "STREAM", "Execution", "FinalStatus", "Status"]
 
 Status = Literal["queued", "running", "committing", "success", "failed", "cancelled", "lost"]
 FinalStatus = Literal["success", "failed", "cancelled", "lost"]
 ACTIVE: tuple[Status, ...] = ("queued", "running", "committing")
 FINAL: tuple[Status, ...] = ("success", "failed", "cancelled", "lost")
+STREAM = "stream"  # kind of an execution that advances by many commits
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Execution:
         error_code: A code of `beam_pipelines.errors`.
         place: Where the target was, without secrets; None: unknown.
         files: What became of its files, of services whose unit is the file.
+        live: How a stream stands, or stood last: `Advance.live`, of its counters the sums, and `updatedAt`; None before the first commit.
+        charges: Of a stream the clock hours that were charged to it, oldest first; `charge` holds their sum. None: not asked for.
     """
 
     service: str
@@ -64,6 +68,8 @@ class Execution:
     error_code: str | None = None
     place: str | None = None
     files: Files | None = None
+    live: dict[str, Any] | None = None
+    charges: tuple[StreamHour, ...] | None = None
 
     def __post_init__(self) -> None:
         aware(self.started_at)
@@ -90,4 +96,9 @@ class Execution:
             "error": self.error,
             "errorCode": self.error_code,
             **(self.files.to_json() if self.files is not None else {}),
+            **(self._of_stream() if self.kind == STREAM else {}),
         }
+
+    def _of_stream(self) -> dict[str, Any]:
+        told = {} if self.charges is None else {"charges": [one.to_json() for one in self.charges]}
+        return {"live": self.live, **told}

@@ -34,7 +34,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class FailedRecord:
-    """Index entry of dead letters: `Failure` of a run."""
+    """Index entry of dead letters: `Failure` of a run, and of a stream the drain that it is of."""
 
     service: str
     run: str
@@ -46,6 +46,7 @@ class FailedRecord:
     message: str
     table: str
     timestamp: datetime
+    drain: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -58,4 +59,5 @@ class FailedRecord:
             "url": self.url,
             "error": self.message,
             "timestamp": moment_text(self.timestamp),
+            **({"drainId": self.drain} if self.drain is not None else {}),
         }

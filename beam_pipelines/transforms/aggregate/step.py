@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from beam_pipelines.columnar.path import FieldPath
 from beam_pipelines.columnar.stored import reduced, restored
 from beam_pipelines.errors import Code, FatalError, Problem
 from beam_pipelines.spec.aggregation import Measure
-from beam_pipelines.spec.step.aggregate import AggregateStep
+from beam_pipelines.spec.condition import Condition
 from beam_pipelines.spec.step.filter import FilterStep
 from beam_pipelines.transforms.aggregate.functions import kernel
 from beam_pipelines.transforms.aggregate.measure import Kernel, MeasureProblem, Rows
@@ -28,9 +29,25 @@ from beam_pipelines.transforms.binding import Binding
 from beam_pipelines.transforms.filter import Filter
 from beam_pipelines.transforms.step import Applied, dead_rows
 
-__all__ = ["Aggregate"]
+__all__ = ["ROWS", "Aggregate", "Summed"]
 
 ROWS = "rows"  # of a state: how many rows it stands for
+Dead = dict[int, tuple[Code, str]]
+
+
+class Summed(Protocol):
+    """What is summed up, as an aggregate step of a definition says it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def group_by(self) -> tuple[str, ...]: ...
+    @property
+    def group_names(self) -> tuple[str, ...]: ...
+    @property
+    def measures(self) -> tuple[Measure, ...]: ...
+    @property
+    def having(self) -> Condition | None: ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,7 @@ class Aggregate:
     needs_sample = False
     required = True
 
-    def __init__(self, model: AggregateStep, path: str) -> None:
+    def __init__(self, model: Summed, path: str) -> None:
         self.id = model.id
         self._model, self._path = model, path
         having = None if model.having is None else FilterStep(id=model.id, condition=model.having)
@@ -174,20 +191,26 @@ class Aggregate:
             final = self._nothing()
         width = len(self._keys)
         counted = int(pc.sum(final.column(width)).as_py() or 0)
-        columns: list[pa.Array] = [restored(final.column(at), schema.field(at).type) for at in range(width)]
-        dead: dict[int, tuple[Code, str]] = {}
-        place = width + 1
-        for number, one in enumerate(self._measures):
-            measured = one.kernel.result(final.columns[place : place + one.width])
-            place += one.width
-            columns.append(restored(measured.array, schema.field(width + number).type))
-            dead.update({row: ("cast-failed", measured.reason) for row in measured.bad if row not in dead})
+        measured, dead = self._measured(final)
+        columns = [restored(array, field.type) for array, field in zip([*final.columns[:width], *measured], schema, strict=True)]
         rows = pa.RecordBatch.from_arrays(columns, schema=schema)
         key = rows.schema.names[:width]
         rows = origin.with_load(origin.attach(rows, self.id, key=key, first_row=None if key else 0), load)
         return self._kept(rows, dead, final.num_rows - counted)
 
-    def _kept(self, rows: pa.RecordBatch, dead: dict[int, tuple[Code, str]], beyond: int) -> Applied:
+    def _measured(self, final: pa.RecordBatch) -> tuple[list[pa.Array], Dead]:
+        """Return the results of the measures, as states hold values of their types, and the groups that have none."""
+        columns: list[pa.Array] = []
+        dead: Dead = {}
+        place = len(self._keys) + 1
+        for one in self._measures:
+            measured = one.kernel.result(final.columns[place : place + one.width])
+            place += one.width
+            columns.append(measured.array)
+            dead.update({row: ("cast-failed", measured.reason) for row in measured.bad if row not in dead})
+        return columns, dead
+
+    def _kept(self, rows: pa.RecordBatch, dead: Dead, beyond: int) -> Applied:
         """Drop the groups that died and those that `having` does not keep; `beyond`: groups above rows, negative: rows above groups."""
         died = dead_rows(rows, dead)
         if dead:
@@ -240,7 +263,7 @@ class Aggregate:
         keys = [binding.find_key(text, schema, f"{self._path}.groupBy[{at}]") for at, text in enumerate(self._model.group_by)]
         measures = []
         for measure in self._model.measures:
-            path = f"{self._path}.aggregations.{measure.field}"
+            path = self._entry_path(measure)
             told = len(binding.problems)
             rows = measure.field in (None, "*")
             source = None if rows else binding.find(str(measure.field), schema, path)
@@ -260,6 +283,10 @@ class Aggregate:
             binding.add(doubled, "expression-invalid")
         binding.check("an aggregate cannot be carried out")
         return [key for key in keys if key is not None], measures
+
+    def _entry_path(self, measure: Measure) -> str:
+        """Where a measure stands in the definition."""
+        return f"{self._path}.aggregations.{measure.field}"
 
     def _doubled(self) -> Iterator[Problem]:
         taken: set[str] = set()

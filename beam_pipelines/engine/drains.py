@@ -1,0 +1,384 @@
+"""A stream on this machine: one execution, in which bounded runs follow each other, each from where the last one's commit left off.
+
+A drain reads up to the ends that the partitions have when it begins, closes the windows that the watermark has passed, and commits results,
+offsets and the states of open windows at once. Between two drains nothing is held that is not in the ledger, so the process may die at any
+time, and another one goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any, cast
+
+from beam_pipelines.engine import deliver, launch, letters, recover, retention
+from beam_pipelines.engine.advance import advance_of
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.launch import Launch, Result
+from beam_pipelines.engine.plan import make_plan
+from beam_pipelines.engine.progress import Progress
+from beam_pipelines.engine.sinks import bring
+from beam_pipelines.errors import BeamPipelinesError, FatalError, SpecError, TransientError
+from beam_pipelines.io import spares
+from beam_pipelines.io.connector import LedgerRow, Target, Topic
+from beam_pipelines.io.state_place import state_url
+from beam_pipelines.pricing import charge_hour
+from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.names import new_run
+from beam_pipelines.runs.offsets import Offsets
+from beam_pipelines.spec.values import parse_duration
+from beam_pipelines.state.record import Outcome
+from beam_pipelines.state.store import StateStore
+
+__all__ = ["Until", "stream"]
+
+_LOG = logging.getLogger(__name__)
+_PACE = 0.5  # seconds between the beginnings of two drains: each costs some tenths of a second, however little it reads
+_LOOK = 0.2  # seconds between two looks at the ends of the partitions
+_PATIENCE = 1.0  # seconds before what failed in passing is tried again; twice as long each time
+_LONGEST = 60.0
+_MIRROR = 5.0  # seconds between two times that the group is told the offsets
+_UNKNOWN = 5  # tries of what failed by an error that nobody knows
+
+
+@dataclass(frozen=True)
+class Until:
+    """When a stream stops by itself.
+
+    Args:
+        latest: Once it has read what the topic holds when it begins.
+        seconds: After so long; None: it goes on.
+        when: With `latest`: what the topic holds is looked at once this says so, and not at the beginning.
+    """
+
+    latest: bool = False
+    seconds: float | None = None
+    when: Callable[[], bool] | None = None
+
+    @classmethod
+    def of(cls, text: str | None) -> Until:
+        """Read `latest` or a duration.
+
+        Raises:
+            SpecError: It is neither.
+        """
+        if text is None or text == "latest":
+            return cls(latest=text is not None)
+        try:
+            return cls(seconds=parse_duration(text).total_seconds())
+        except ValueError as bad:
+            raise SpecError(f"expected latest, or a duration such as 10m, got {text!r}", code="option-invalid") from bad
+
+
+@dataclass
+class _Stream:
+    """One execution of a stream."""
+
+    ask: Launch
+    until: Until
+    store: StateStore
+    context: RunContext
+    archive: letters.Archive
+    listener: Callable[[Progress], None] | None
+    drained: Callable[[LedgerRow], None] | None
+    began: float = field(default_factory=time.monotonic)
+    goal: dict[int, int] | None = None
+    failures: int = 0
+    full: bool = False
+    told_early: float = field(default_factory=time.monotonic)
+    open_windows: bool = False  # as far as this process knows
+    charged: float = 0.0
+    reached: dict[int, int] = field(default_factory=dict)
+    mirrored: float = 0.0
+
+    @property
+    def job(self) -> Job:
+        return self.ask.job
+
+    @contextlib.contextmanager
+    def target(self) -> Iterator[Target]:
+        with contextlib.closing(self.job.open_target(self.context)) as target:
+            yield target
+
+    def run(self) -> BaseException | None:
+        """Drain until there is a reason to stop; gives what ended it, None: it has stopped as it was asked to."""
+        topic: Topic | None = None
+        self.full = self.ask.full_refresh
+        try:
+            while True:
+                try:
+                    topic = topic or cast("Topic", self.job.open_source(self.context))
+                    if not self._step(topic):
+                        return None
+                    self.failures = 0
+                except KeyboardInterrupt:
+                    return None
+                except Exception as error:  # noqa: BLE001 - what it is decides whether it is tried again
+                    if not self._again(error):
+                        return error
+                    if topic is not None:
+                        topic.close()
+                        topic = None
+        finally:
+            self._mirror([], last=True)
+            if topic is not None:
+                topic.close()
+
+    def _again(self, error: Exception) -> bool:
+        """Whether to try again what failed; waits before."""
+        known = isinstance(error, BeamPipelinesError)
+        self.failures += 1
+        if (known and not isinstance(error, TransientError)) or (not known and self.failures > _UNKNOWN):
+            return False
+        wait = min(_LONGEST, _PATIENCE * 2 ** (self.failures - 1)) * (1 + random.random() / 4)
+        left = self._left()
+        if left is not None and left <= 0:
+            return False
+        _LOG.warning("a drain failed, and is tried again in %.0f s: %s", wait, error)
+        try:
+            time.sleep(wait if left is None else min(wait, left))
+        except KeyboardInterrupt:
+            return False
+        return True
+
+    def _left(self) -> float | None:
+        return None if self.until.seconds is None else self.began + self.until.seconds - time.monotonic()
+
+    def _step(self, topic: Topic) -> bool:
+        """Wait for something to do, and do it; False: it is time to stop."""
+        begun = time.monotonic()
+        with self.target() as target:
+            rows = self._heads(target)
+        if not self._wait(topic, rows):
+            return False
+        self._drain()
+        self._charge()
+        pause = _PACE - (time.monotonic() - begun)
+        left = self._left()
+        if self.goal is not None:
+            return True
+        if pause > 0 and (left is None or left > 0):
+            time.sleep(pause if left is None else min(pause, left))
+        return True
+
+    def _heads(self, target: Target) -> Offsets | None:
+        """How far the last commit read."""
+        heads = target.heads(self.job.service)
+        marks = [head.mark for head in heads.values() if head.mark is not None and head.mark.type == "offsets"]
+        return None if self.full or not marks else Offsets.of(marks[0])
+
+    def _wait(self, topic: Topic, at: Offsets | None) -> bool:
+        """Wait until there is a message, or windows may be closed without one; False: there is a reason to stop."""
+        looked = time.monotonic()
+        while True:
+            ends = topic.ends()
+            if self.goal is None and self.until.latest and (self.until.when is None or self.until.when()):
+                self.goal = dict(ends)
+            if self.goal is not None and at is not None and _reached(at, self.goal):
+                return False
+            if self.goal is not None and not any(self.goal.values()):
+                return False
+            left = self._left()
+            if left is not None and left <= 0:
+                return False
+            if any(end > (at.partitions[number].next if at and number in at.partitions else 0) for number, end in ends.items()):
+                return True
+            if self._due(at, looked):
+                return True
+            self._charge()
+            time.sleep(_LOOK if left is None else max(0.0, min(_LOOK, left)))
+
+    def _due(self, at: Offsets | None, looked: float) -> bool:
+        """Whether a drain without a message may close windows: partitions become idle, and early results are due."""
+        idle = self.job.definition.source.idle_timeout
+        return at is not None and self.open_windows and idle is not None and time.monotonic() - looked > idle.total_seconds()
+
+    def _charge(self) -> None:
+        """Charge the hours that have passed; looked at now and then."""
+        if time.monotonic() - self.charged < 10 and self.charged:
+            return
+        self.charged = time.monotonic()
+        charge_hours(self.job, self.store, self.context.session)
+
+    def _early(self) -> bool:
+        place = self.job.window_at
+        every = None if place is None else cast("Any", self.job.definition.steps[place]).emit_every
+        if every is None or time.monotonic() - self.told_early < every.total_seconds():
+            return False
+        self.told_early = time.monotonic()
+        return True
+
+    def _drain(self) -> None:
+        """One bounded run, from the read to the record.
+
+        Raises:
+            BaseException: What it failed by; what it committed is recorded all the same.
+        """
+        run, now = new_run(), datetime.now(timezone.utc)
+        context = replace(
+            self.context, run=run, started_at=now.isoformat(timespec="microseconds"), full_refresh=self.full, early=self._early()
+        )
+        began = time.monotonic()
+        error = launch.run_pipeline(self.ask, context, self.store, self.listener)
+        with self.target() as target:
+            rows = target.rows(self.job.service, run)
+            committed = bool(rows) and all(row.status == "committed" for row in rows)
+            if committed:
+                self.full = False
+                record(self.job, context, self.store, target, self.archive, rows, time.monotonic() - began)
+                self.open_windows = any(step.open_windows for row in rows if row.counts for step in row.counts.tally.steps)
+                self._mirror(rows)
+                for row in rows:
+                    bring(self.job, context, target, row.load)
+                    if self.drained is not None:
+                        self.drained(row)
+            elif rows:
+                self._bury(target, rows)
+        if error is not None:
+            raise error
+        if not committed:
+            verdict = next((row.counts for row in rows if row.counts is not None), None)
+            raise FatalError(
+                verdict.message if verdict else "the drain ended without a commit",
+                code=cast("Any", verdict.code if verdict else "internal"),
+            )
+
+    def _mirror(self, rows: list[LedgerRow], *, last: bool = False) -> None:
+        """Tell the brokers now and then how far the topic is read, for tools that show the lag of a group."""
+        source = self.job.definition.source
+        marks = [row.counts.watermark for row in rows if row.counts is not None and row.counts.watermark is not None]
+        if marks:
+            self.reached = {number: place.next for number, place in Offsets.of(marks[0]).partitions.items()}
+        if source.consumer_group is None or not self.reached or not (last or time.monotonic() - self.mirrored > _MIRROR):
+            return
+        from beam_pipelines.io.kafka.consumer import commit_group
+
+        self.mirrored = time.monotonic()
+        connection = self.job.connections(self.context).get(source.connection)
+        why = commit_group(connection, source.consumer_group, source.topic, self.reached)
+        if why is not None:
+            _LOG.warning("the group %r is not told how far %r is read: %s", source.consumer_group, source.topic, why)
+
+    def _bury(self, target: Target, rows: list[LedgerRow]) -> None:
+        """Keep the dead letters of a drain that was judged to fail: nothing of it is loaded."""
+        letters.export(target, self.archive, self.job.service, rows, missing_ok=True)
+        run = rows[0].run
+        target.drop_staged([name for name in target.staging(self.job.service) if f"_{run}_" in name])
+
+
+def record(
+    job: Job, context: RunContext, store: StateStore, target: Target, archive: letters.Archive, rows: list[LedgerRow], seconds: float | None
+) -> None:
+    """Record what a drain committed: dead letters, outputs of steps, counts, failures, events of the hour. Safe to repeat."""
+    failures = letters.export(target, archive, job.service, rows, missing_ok=seconds is None)
+    deliver.deliver(job, context, target, rows, missing_ok=seconds is None)
+    for row in rows:
+        store.advance(row.window.session, advance_of(job, row, failures, seconds))
+    letters.drop(target, rows)
+    deliver.drop(target, rows)
+
+
+def charge_hours(job: Job, store: StateStore, session: str) -> None:
+    """Note that the stream runs, and charge the hours that have passed, once each."""
+    store.touch_hour(session)
+    pricing = job.definition.pricing
+    store.charge_hours(job.service, lambda hour, events: charge_hour(pricing, hour=hour, events=events) if pricing is not None else None)
+
+
+def _reached(at: Offsets, goal: dict[int, int]) -> bool:
+    return all(number in at.partitions and at.partitions[number].next >= end for number, end in goal.items() if end)
+
+
+def stream(
+    ask: Launch,
+    until: Until,
+    listener: Callable[[Progress], None] | None = None,
+    drained: Callable[[LedgerRow], None] | None = None,
+) -> Result:
+    """Run a stream until it is stopped, or has done what it is asked for.
+
+    Args:
+        ask: What to run.
+        until: When it stops by itself.
+        listener: Called with the progress of each drain, from a thread of its own.
+        drained: Called with the ledger row of each drain that committed.
+
+    Raises:
+        SpecError: The definition or the command cannot be run as asked; nothing was started or recorded.
+        ActiveRunError: The service runs already.
+        TransientError: The state store, the sinks or the brokers are away before it began.
+    """
+    job, session = ask.job, ask.run or new_run()
+    started = datetime.now(timezone.utc)
+    context = RunContext(
+        run=session,
+        session=session,
+        started_at=started.isoformat(timespec="microseconds"),
+        connections=str(ask.connections) if ask.connections else None,
+        folder=job.folder,
+        state=ask.state,
+        full_refresh=ask.full_refresh,
+        keep_watermark=ask.keep_watermark,
+    )
+    archive = letters.Archive.of(job.definition.dead_letters, ask.beside)
+    with launch.one_run(), spares.kept():
+        plan = make_plan(job, context)
+        launch.check_refresh(ask, plan)
+        with StateStore(state_url(ask.state, job.connections(context))) as store, launch.leased(store, job.service, session):
+            context = replace(context, store=store.id)
+            with contextlib.closing(job.open_target(context)) as target:
+                settled = settle(job, store, target, archive, context)
+                recover.check_ahead(job, store, target, accepted=ask.full_refresh or ask.keep_watermark)
+                place = target.place
+            launch.record_schedule(store, job)
+            store.begin(launch.beginning(ask, session, started, plan, place))
+            charge_hours(job, store, session)
+            one = _Stream(ask, until, store, context, archive, listener, drained)
+            error = one.run()
+            with contextlib.suppress(BeamPipelinesError):
+                charge_hours(job, store, session)
+            return _end(ask, store, archive, session, tuple(settled), error)
+
+
+def settle(job: Job, store: StateStore, target: Target, archive: letters.Archive, context: RunContext) -> list[str]:
+    """Write what executions that died did not live to write, and bring their rows to the other sinks.
+
+    Returns:
+        Run ids of the executions that are recorded as lost now.
+    """
+    settled = []
+    heads = target.heads(job.service)
+    copies = {copy.table: copy.generation for copy in store.watermarks(job.service)}
+    for load, head in heads.items():
+        behind = head.generation - copies.get(load, 0)
+        for row in reversed(target.committed(job.service, load, head.generation, behind) if behind > 0 else []):
+            if row.window.session and store.execution(row.window.session) is not None:
+                record(job, context, store, target, archive, [row], None)
+        bring(job, context, target, load)
+    for execution in store.unfinished(job.service):
+        if execution.run == context.run:
+            continue
+        message = "the process ended without a word; what it committed is recorded, and the next start went on from there"
+        if store.finish(execution.run, Outcome(status="lost", error=message, error_code="internal")):
+            settled.append(execution.run)
+            _LOG.info("run %s had died, and is recorded as lost now; what it committed counts", execution.run)
+    return settled
+
+
+def _end(
+    ask: Launch, store: StateStore, archive: letters.Archive, session: str, settled: tuple[str, ...], error: BaseException | None
+) -> Result:
+    failed = error is not None
+    code = error.code if isinstance(error, BeamPipelinesError) else "internal"
+    outcome = Outcome(status="failed" if failed else "success", error=str(error) if failed else None, error_code=code if failed else None)
+    store.finish(session, outcome)
+    retention.keep_to(ask.job.definition.retention, store, archive, ask.job.service, session)
+    execution = store.execution(session)
+    assert execution is not None
+    exit_code = (error.exit_code if isinstance(error, BeamPipelinesError) else 1) if failed else 0
+    return Result(execution, exit_code, settled, error)

@@ -1,0 +1,95 @@
+"""What holds of streams before one begins: which steps and sinks go together, and what the sinks together can promise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.refusal import refusal
+from beam_pipelines.engine.sinks import sinks_of
+from beam_pipelines.io.connector import Target
+from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.guarantee import Guarantee
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.step.window import WindowStep
+
+__all__ = ["check_live", "promise", "sink_lines"]
+
+
+def check_live(job: Job, context: RunContext) -> None:
+    """Refuse what a stream cannot do, and sinks that cannot be opened.
+
+    Raises:
+        PlanError: Names the key.
+    """
+    for place, step in enumerate(job.definition.steps):
+        _check_step(job, place, step)
+    _check_results(job)
+    for sink in sinks_of(job):
+        sink.check(job, context)
+
+
+def _check_step(job: Job, place: int, step: Any) -> None:
+    path = f"{job.definition.steps_path}[{place}]"
+    if step.type == "window" and place != job.window_at:
+        raise refusal(path, f"expected one window step, got {step.id!r} as well: results of windows are not summed up again", "not-served")
+    if step.type == "join":
+        if step.source.type in ("kafka", "stream"):
+            raise refusal(f"{path}.source", "a stream is not joined with another one yet: join it with a table or files", "not-served")
+        if step.how in ("right", "full"):
+            raise refusal(f"{path}.how", f"expected inner, left, semi or anti: {step.how} needs all rows of a stream", "mode-refused")
+    if step.type == "validate":
+        for rule in step.rules:
+            if rule.type == "unique" or _of_all(rule):
+                message = f"the rule {rule.id!r} of type {rule.type!r} takes all rows to tell, and a stream has no end"
+                raise refusal(f"{path}.rules", message, "not-served", "hold the results against it, or use CheckRows with a scope")
+
+
+def _of_all(rule: Any) -> bool:
+    from beam_pipelines.spec.rule.dataset import SetRule
+
+    return isinstance(rule, SetRule)
+
+
+def _check_results(job: Job) -> None:
+    """Refuse to add results that come out more than once."""
+    if job.window_at is None:
+        return
+    step = cast("WindowStep", job.definition.steps[job.window_at])
+    again = (
+        "emit" if step.emit_every is not None else "allowedLateness" if step.allowed_lateness and step.window.type != "session" else None
+    )
+    for place, sink in enumerate(job.definition.destinations):
+        explicit = sink.type in ("database", "data-warehouse") and "mode" in sink.model_fields_set and sink.mode == "insert"
+        if again and (explicit or sink.type in ("file", "s3", "gcs")):
+            what = "mode insert" if explicit else "a file"
+            message = f"{what} would hold a result of {step.id!r} each time it comes out, and with {again!r} it comes out more than once"
+            raise refusal(f"stream.sinks[{place}]", message, "mode-refused", "use mode upsert, which is the default for results of windows")
+
+
+def promise(job: Job, target: Target, assumptions: Sequence[str]) -> Guarantee:
+    """The guarantee of a stream: that of its weakest sink."""
+    reasons = [
+        "each message is read once: offsets, results and the states of open windows are committed in one transaction"
+        + ("" if target.traits.transactional else " of the state store, and files after it, which the next start finishes")
+    ]
+    if job.window_at is not None:
+        reasons.append("late is a function of the topic's log: the same rows are late in every run")
+    level = "exactly-once"
+    for sink in sinks_of(job):
+        if sink.repeats:
+            level = "at-least-once"
+        reasons.append(sink.promise)
+    return Guarantee(cast("Any", level), (*reasons, *assumptions))
+
+
+def sink_lines(job: Job, target: Target) -> Iterator[str]:
+    """A line for each sink, for the plan."""
+    if target.traits.keeps:
+        where = getattr(job.destination, "connection_name", None) or "files"
+        yield f"{job.destination.mode} into {job.load_of('{table}')} at {where} ({target.traits.system}), with the offsets"
+    else:
+        yield "offsets and open windows go to the state store"
+    yield from (sink.line for sink in sinks_of(job))

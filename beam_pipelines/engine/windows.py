@@ -1,0 +1,207 @@
+"""Windows of a stream: states of windows per bundle, those that the last commit left beside them, and what the watermark closes.
+
+What a window is, and when it is closed, is a pure function in `transforms.window`.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.pvalue import AsIter, AsSingleton, PCollection
+
+from beam_pipelines.columnar import hashing, ipc, origin, size
+from beam_pipelines.columnar.compact import take
+from beam_pipelines.engine.bundle import FACTS, in_global_window
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.prepare import windows_of
+from beam_pipelines.engine.reached import reached
+from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
+from beam_pipelines.engine.states import States
+from beam_pipelines.errors import PlanError
+from beam_pipelines.runs.facts import LATE, OPEN, ReadFact, StepFact
+from beam_pipelines.runs.mark import Mark
+from beam_pipelines.runs.offsets import Offsets
+from beam_pipelines.runs.window import Window
+from beam_pipelines.transforms.step import Applied
+from beam_pipelines.transforms.window import Screened, Windowed
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.step.window import WindowStep
+
+__all__ = ["SumWindows"]
+
+_LOG = logging.getLogger(__name__)
+_ORIGIN = ("topic", "partition", "offset")  # columns beside rows that came too late, where these have none of the name
+_VERSION = "version"  # beside states that are kept: what they mean
+
+Sharded = tuple[Shard, pa.RecordBatch]
+
+
+class _StatesFn(ShuffleFn[Windowed]):
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._held: dict[str, States[Windowed]] = {}
+
+    def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[Sharded]:
+        load = origin.load_of(batch)
+        with self.timed(load):
+            step, low = self.step(load, texts), self.window(load, texts).low
+            screened = step.screened(batch, Offsets.of(low).closed if low is not None else None)
+            self.count(load, self._left(screened), batch.num_rows)
+            fact, late = self._facts[load], 0 if screened.late is None else len(screened.late.rows)
+            self._facts[load] = replace(fact, late=fact.late + late, partly=fact.partly + screened.partly)
+            held = self._held.setdefault(load, States(step))
+            if screened.rows.num_rows:
+                held.add(step.states(screened.rows))
+            full = held.take() if held.large else None
+        if full is not None:
+            yield from _sharded(load, step, full)
+
+    def _left(self, screened: Screened) -> Applied:
+        """What became of a batch: rows that came too late are dead letters, or go where the step says."""
+        late = screened.late
+        if late is None:
+            return Applied((), absorbed=screened.absorbed)
+        if cast("WindowStep", self._job.definition.steps[self._position]).late == "deadletter":
+            return Applied((), dead=(late,), absorbed=screened.absorbed)
+        rows = _with_origin(take(late.batch, np.asarray(late.rows)))
+        return Applied((), filtered=rows.num_rows, asides=((LATE, rows),), absorbed=screened.absorbed)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for load, held in self._held.items():
+            with self.timed(load):
+                states = held.take()
+            if states is not None:
+                yield from map(in_global_window, _sharded(load, held.step, states))
+        self._held = {}
+        yield from super().finish_bundle()
+
+
+class _KeptFn(ShuffleFn[Windowed]):
+    """The states that the last commit left."""
+
+    def process(self, texts: dict[str, str]) -> Iterator[Sharded]:
+        for load, window in windows_of(texts).items():
+            if self._job.step_ids[self._position] not in window.schemas or window.full:
+                continue
+            kept = self.target.kept(window.service, load, OPEN)
+            if kept:
+                step = self.step(load, texts)
+                for block in kept:
+                    states = ipc.decode(base64.b64decode(block.content))
+                    if _same_meaning(states, step, load, accepted=self.context.keep_watermark):
+                        yield from _sharded(load, step, states.select(states.schema.names[:-1]))
+
+    def finish_bundle(self) -> Iterator[Any]:
+        self._leave()  # nothing came, and nothing is told of it
+        yield from ()
+
+
+class _ResultsFn(ShuffleFn[Windowed]):
+    def process(
+        self, shard: tuple[Shard, Iterable[pa.RecordBatch]], texts: dict[str, str], facts: Iterable[ReadFact]
+    ) -> Iterator[pa.RecordBatch]:
+        (load, _), blocks = shard
+        with self.timed(load):
+            step, window = self.step(load, texts), self.window(load, texts)
+            held = States(step)
+            for block in blocks:
+                held.add(block)
+            states = held.take()
+            assert states is not None
+            settled = step.settle([states], self._watermark(window, facts), load, early=window.early)
+            self.count(load, settled.applied)
+            if settled.held:
+                self.put_aside(load, step.id, OPEN, _versioned(settled.open, step))
+            fact = self._facts[load]
+            self._facts[load] = replace(fact, windows=fact.windows + settled.written, open_windows=fact.open_windows + settled.held)
+        for batch in settled.applied.batches:
+            yield from size.split(batch)
+
+    def _watermark(self, window: Window, facts: Iterable[ReadFact]) -> int | None:
+        newest: Mark | None = None
+        for fact in facts:
+            if fact.load == window.load and fact.newest is not None:
+                newest = fact.newest.later(newest)
+        return reached(self._job.definition.source, window, newest).closed
+
+
+def _with_origin(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows as they go to a place of their own, with where in the topic each was."""
+    shown = origin.visible(rows)
+    columns = [pc.cast(rows.column(origin.SOURCE), pa.string()), rows.column(origin.PARTITION), rows.column(origin.OFFSET)]
+    told = [(name, column) for name, column in zip(_ORIGIN, columns, strict=True) if name not in shown.schema.names]
+    return pa.RecordBatch.from_arrays(
+        [*shown.columns, *(column for _, column in told)], names=[*shown.schema.names, *(name for name, _ in told)]
+    )
+
+
+def _versioned(states: pa.RecordBatch, step: Windowed) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [*states.columns, pa.repeat(step.state_version, states.num_rows)], names=[*states.schema.names, _VERSION]
+    )
+
+
+def _same_meaning(states: pa.RecordBatch, step: Windowed, load: str, *, accepted: bool) -> bool:
+    """Whether states can be gone on from; False: they are given up, as the user has chosen."""
+    version = states.column(_VERSION)[0].as_py()
+    if version == step.state_version:
+        return True
+    if accepted:
+        _LOG.warning("%d open windows of %r are given up: they were begun by another definition", states.num_rows, step.id)
+        return False
+    raise PlanError(
+        f"windows of {step.id!r} into {load!r} are open that were begun by another definition of the step, or of what comes to it: go on"
+        " with that one until they have closed; or run with --keep-watermark, which gives them up and goes on from the stored offsets, or"
+        " with --full-refresh, which reads the topic again",
+        code="fingerprint-changed",
+    )
+
+
+def _sharded(load: str, step: Windowed, states: pa.RecordBatch) -> Iterator[Sharded]:
+    """Cut states into shards in which those meet that may be of one window."""
+    keys = step.shard_keys(states)
+    if not keys:
+        yield (load, 0), states
+        return
+    for number, part in cut(states, hashing.shard(states, keys, SHARDS, one_type=True)):
+        yield (load, number), part
+
+
+class SumWindows(beam.PTransform):
+    """The window step of a stream, over the rows of every worker and the states that the last commit left.
+
+    Takes the rows, in one stream or several, and the facts of the read, which tell how far event time is. Gives the results that come out,
+    and the facts of the step, which name the states of the windows that stay open.
+
+    Args:
+        job: The service.
+        position: Of the step.
+        windows: One element, `{load: window as text}`.
+    """
+
+    def __init__(self, job: Job, position: int, windows: PCollection) -> None:
+        super().__init__()
+        self._job, self._position, self._windows = job, position, windows
+
+    def expand(self, given: tuple[tuple[PCollection, ...], PCollection]) -> Any:
+        streams, read = given
+        windows = AsSingleton(self._windows)
+        pairs = tuple[tuple[str, int], pa.RecordBatch]
+        states = beam.ParDo(_StatesFn(self._job, self._position), windows).with_output_types(pairs, **{FACTS: StepFact})
+        each = states.with_outputs(FACTS, main="states")
+        begun = [rows | f"States{number or ''}" >> each for number, rows in enumerate(streams)]
+        kept = self._windows | "Kept" >> beam.ParDo(_KeptFn(self._job, self._position)).with_output_types(pairs)
+        results = beam.ParDo(_ResultsFn(self._job, self._position), windows, AsIter(read))
+        typed = results.with_output_types(pa.RecordBatch, **{FACTS: StepFact})
+        together = (*(one.states for one in begun), kept) | "Both" >> beam.Flatten()
+        ended = together | "Shards" >> beam.GroupByKey() | "Results" >> typed.with_outputs(FACTS, main="rows")
+        return ended.rows, (*(one[FACTS] for one in begun), ended[FACTS])
