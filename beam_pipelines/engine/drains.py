@@ -43,6 +43,7 @@ _LOOK = 0.2  # seconds between two looks at the ends of the partitions
 _PATIENCE = 1.0  # seconds before what failed in passing is tried again; twice as long each time
 _LONGEST = 60.0
 _MIRROR = 5.0  # seconds between two times that the group is told the offsets
+_PASSING = ("staging-lost", "internal")
 _UNKNOWN = 5  # tries of what failed by an error that nobody knows
 
 
@@ -125,16 +126,18 @@ class _Stream:
                         topic.close()
                         topic = None
         finally:
-            self._mirror([], last=True)
             if topic is not None:
+                self._mirror(topic, [])
                 topic.close()
 
     def _again(self, error: Exception) -> bool:
         """Whether to try again what failed; waits before."""
-        known = isinstance(error, BeamPipelinesError)
         self.failures += 1
-        if (known and not isinstance(error, TransientError)) or (not known and self.failures > _UNKNOWN):
-            return False
+        if not isinstance(error, TransientError):
+            # What is staged is gone when a server has crashed; a drain reads it anew. What nobody knows may pass, but not for ever.
+            known = isinstance(error, BeamPipelinesError) and error.code not in _PASSING
+            if known or self.failures > _UNKNOWN:
+                return False
         wait = min(_LONGEST, _PATIENCE * 2 ** (self.failures - 1)) * (1 + random.random() / 4)
         left = self._left()
         if left is not None and left <= 0:
@@ -156,7 +159,7 @@ class _Stream:
             rows = self._heads(target)
         if not self._wait(topic, rows):
             return False
-        self._drain()
+        self._drain(topic)
         self._charge()
         pause = _PACE - (time.monotonic() - begun)
         left = self._left()
@@ -213,7 +216,7 @@ class _Stream:
         self.told_early = time.monotonic()
         return True
 
-    def _drain(self) -> None:
+    def _drain(self, topic: Topic) -> None:
         """One bounded run, from the read to the record.
 
         Raises:
@@ -232,7 +235,7 @@ class _Stream:
                 self.full = False
                 record(self.job, context, self.store, target, self.archive, rows, time.monotonic() - began)
                 self.open_windows = any(step.open_windows for row in rows if row.counts for step in row.counts.tally.steps)
-                self._mirror(rows)
+                self._mirror(topic, rows)
                 for row in rows:
                     bring(self.job, context, target, row.load)
                     if self.drained is not None:
@@ -248,21 +251,14 @@ class _Stream:
                 code=cast("Any", verdict.code if verdict else "internal"),
             )
 
-    def _mirror(self, rows: list[LedgerRow], *, last: bool = False) -> None:
-        """Tell the brokers now and then how far the topic is read, for tools that show the lag of a group."""
-        source = self.job.definition.source
+    def _mirror(self, topic: Topic, rows: list[LedgerRow]) -> None:
+        """Tell the brokers now and then how far the topic is read."""
         marks = [row.counts.watermark for row in rows if row.counts is not None and row.counts.watermark is not None]
         if marks:
             self.reached = {number: place.next for number, place in Offsets.of(marks[0]).partitions.items()}
-        if source.consumer_group is None or not self.reached or not (last or time.monotonic() - self.mirrored > _MIRROR):
-            return
-        from beam_pipelines.io.kafka.consumer import commit_group
-
-        self.mirrored = time.monotonic()
-        connection = self.job.connections(self.context).get(source.connection)
-        why = commit_group(connection, source.consumer_group, source.topic, self.reached)
-        if why is not None:
-            _LOG.warning("the group %r is not told how far %r is read: %s", source.consumer_group, source.topic, why)
+        if not marks or time.monotonic() - self.mirrored > _MIRROR:
+            self.mirrored = time.monotonic()
+            topic.mirror(self.reached)
 
     def _bury(self, target: Target, rows: list[LedgerRow]) -> None:
         """Keep the dead letters of a drain that was judged to fail: nothing of it is loaded."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from beam_pipelines.errors import BeamPipelinesError, FatalError, PlanError
+from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.kafka import settings
 from beam_pipelines.io.kafka.failures import Failures, passes
@@ -21,7 +22,7 @@ from beam_pipelines.io.kafka.message import all_good
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-__all__ = ["PATIENCE", "Reader", "commit_group"]
+__all__ = ["PATIENCE", "Reader"]
 
 PATIENCE = 60.0  # seconds without an answer: a broker that is started again is back sooner
 _TRY = 1.0  # seconds that one call may take; between two of them we look whether we are locked out
@@ -29,6 +30,7 @@ _PAUSE = 0.02  # seconds before it is asked again
 _WAIT = 0.1  # seconds in which messages are gathered
 _MOST, _FIRST, _BYTES = 20_000, 1_000, 8 << 20  # messages of a batch, of the first one, and about their bytes
 _T = TypeVar("_T")
+_LOG = logging.getLogger(__name__)
 
 
 class Reader:
@@ -98,6 +100,25 @@ class Reader:
             if one.error is not None:
                 raise self._failures.told(one.error, f"the offsets of {topic!r} at a time")
         return {one.partition: one.offset if one.offset >= 0 else None for one in found}
+
+    def mirror(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """Tell the brokers how far a topic is read, for tools that show the lag of a group; nothing is read from what is told here.
+
+        It is sent, and not waited for: the service has its own offsets. While others subscribe with the group, they are not told. (An
+        admin client can do the same, and ends the process by an assertion when the brokers go while it asks: librdkafka 2.16.)
+
+        Args:
+            topic: The topic.
+            offsets: Of each partition the offset that is read next.
+        """
+        from confluent_kafka import KafkaException, TopicPartition
+
+        told = [TopicPartition(topic, number, offset) for number, offset in sorted(offsets.items())]
+        try:
+            if told:
+                self._consumer.commit(offsets=told, asynchronous=True)
+        except KafkaException as bad:
+            _LOG.warning("the offsets of %r are not told to the brokers: %s", topic, self._connection.redact(bad.args[0].str()))
 
     def read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[tuple[list[Message], int]]:
         """Read what a partition has from one offset up to another.
@@ -195,41 +216,6 @@ class Reader:
         hint = f"did you mean {near[0]!r}?" if near else f"there are {len(known)} topics"
         message = f"{self._failures.where}: expected a topic, got {topic!r}, which is not there; {hint}"
         return PlanError(message, code="table-missing", details={"topic": topic})
-
-
-def commit_group(connection: Connection, group: str, topic: str, offsets: Mapping[int, int], *, patience: float = 5.0) -> str | None:
-    """Tell the brokers how far a topic is read, for tools that show the lag of a group; nothing is read from what is told here.
-
-    Args:
-        connection: The brokers.
-        group: The group; while others subscribe with it, it is not told.
-        topic: The topic.
-        offsets: Of each partition the offset that is read next, as absolute numbers: what was told before does not matter.
-        patience: Seconds that it may take.
-
-    Returns:
-        Why it could not be told; None: it was. Nothing is raised: the service has its own offsets.
-    """
-    from concurrent.futures import TimeoutError as TimedOut
-
-    from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-
-    if not offsets:
-        return None
-    failures = Failures(connection)
-    told = [TopicPartition(topic, number, offset) for number, offset in sorted(offsets.items())]
-    try:
-        client = settings.admin(connection, failures)  # which must live until the answer is there
-        asked = client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, told)], request_timeout=patience)
-        done = asked[group].result(patience + 1)
-        wrong = [one.error for one in done.topic_partitions or () if one.error is not None]
-    except KafkaException as bad:
-        wrong = [bad.args[0]]
-    except TimedOut:
-        return failures.away(f"group {group!r} to be told its offsets", patience).message
-    except BeamPipelinesError as bad:
-        return bad.message
-    return failures.told(wrong[0], f"group {group!r} to be told its offsets").message if wrong else None
 
 
 def _offset(message: Message) -> int:

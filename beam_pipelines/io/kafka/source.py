@@ -114,6 +114,11 @@ class KafkaSource:
         """Of each partition that is there now, the offset behind its last message."""
         return {number: high for number, (_, high) in self._reader.ends(self.topic, self._reader.partitions(self.topic)).items()}
 
+    def mirror(self, offsets: Mapping[int, int]) -> None:
+        """Tell the brokers how far the topic is read, if there is a group whose lag is looked at."""
+        if self.model.consumer_group is not None:
+            self._reader.mirror(self.topic, offsets)
+
     def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:  # noqa: ARG002
         """One range a partition, from where the last run stopped up to what is there now.
 
