@@ -49,7 +49,7 @@ _READING: dict[str, Any] = {
     # A message that is larger than these comes all the same, in an answer of its own: this bounds the answer, and takes no memory.
     "receive.message.max.bytes": 1 << 30,
     # Whoever reads knows that there is something to read, and another partition waits for the answer.
-    "fetch.wait.max.ms": 10,
+    "fetch.wait.max.ms": 2,
     "fetch.queue.backoff.ms": 20,
     "check.crcs": True,
 }

@@ -42,9 +42,8 @@ __all__ = ["MOST", "KafkaSource"]
 _LOG = logging.getLogger(__name__)
 MOST = 4_000_000  # messages that one drain reads: what it holds of open windows is committed behind it
 _DEFAULT_TIME = "timestamp"
-_NEVER = 1 << 61  # ms: of messages without a time of their own
-_AHEAD = "column %r: the time of the event is more than %d s ahead of its message's own (maxAhead), and would make all behind it late"
 _KEPT = "the topic keeps its messages until they are read (retention.ms): what it lets go of before stops the service"
+_AHEAD = "column %r: the time of the event is more than %d s ahead of its message's own (maxAhead), and would make all behind it late"
 
 
 class KafkaSource:
@@ -322,17 +321,16 @@ class _Reading:
             for place in self._too_new(times, messages):
                 wrong.setdefault(place, ("row-invalid", _AHEAD % (self.event_time.column, self.ahead // 1000)))
             return times
-        stamps = stamps_of(messages)
-        for place, (kind, _) in enumerate(stamps):
-            if not kind:
-                why = "the message has no timestamp of its own: say which field has the time of the event (timestampField)"
-                wrong.setdefault(place, ("row-invalid", why))
-        return np.fromiter((ms for _, ms in stamps), np.int64, len(stamps))
+        known, stamps = stamps_of(messages)
+        for place in np.flatnonzero(~known).tolist():
+            why = "the message has no timestamp of its own: say which field has the time of the event (timestampField)"
+            wrong.setdefault(place, ("row-invalid", why))
+        return stamps
 
     def _too_new(self, times: npt.NDArray[np.int64], messages: Sequence[Message]) -> list[int]:
         """Positions of events that say they happened long after their messages were made."""
-        stamps = np.fromiter((ms if kind else _NEVER for kind, ms in stamps_of(messages)), np.int64, len(messages))
-        found: list[int] = np.flatnonzero(times > stamps + self.ahead).tolist()
+        known, stamps = stamps_of(messages)
+        found: list[int] = np.flatnonzero(known & (times > stamps + self.ahead)).tolist()
         return found
 
 
