@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from beam_pipelines.errors import BeamPipelinesError, FatalError, PlanError
@@ -99,7 +99,7 @@ class Reader:
                 raise self._failures.told(one.error, f"the offsets of {topic!r} at a time")
         return {one.partition: one.offset if one.offset >= 0 else None for one in found}
 
-    def read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[tuple[list[Message], int]]:
+    def read(self, topic: str, partition: int, start: int, stop: int) -> Generator[tuple[list[Message], int], None, None]:
         """Read what a partition has from one offset up to another.
 
         Offsets in between may have no message: those of transactions' markers, of what was aborted, and of what compaction took.
@@ -111,7 +111,8 @@ class Reader:
             stop: The one behind the last; at most where the partition ends.
 
         Yields:
-            Messages in order, and the offset behind which nothing is read yet; at the end that is `stop`.
+            Messages in order, and the offset behind which nothing is read yet; at the end that is `stop`. No messages where none came for a
+            while: the reader may be left then.
 
         Raises:
             TransientError: No broker answers, or none has the messages (`unreachable`).
@@ -139,8 +140,7 @@ class Reader:
                     what = f"the messages of partition {partition} of {topic!r} from offset {place} to {stop}"
                     raise self._failures.away(what, self._patience)
                 place = after
-                if messages or place == stop:
-                    yield messages, place
+                yield messages, place
         finally:
             with contextlib.suppress(RuntimeError):  # closed by now
                 self._consumer.unassign()
