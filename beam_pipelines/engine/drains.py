@@ -42,6 +42,7 @@ _PACE = 0.5  # seconds between the beginnings of two drains: each costs some ten
 _LOOK = 0.2  # seconds between two looks at the ends of the partitions
 _PATIENCE = 1.0  # seconds before what failed in passing is tried again; twice as long each time
 _LONGEST = 60.0
+_MIRROR = 5.0  # seconds between two times that the group is told the offsets
 _UNKNOWN = 5  # tries of what failed by an error that nobody knows
 
 
@@ -92,6 +93,8 @@ class _Stream:
     told_early: float = field(default_factory=time.monotonic)
     open_windows: bool = False  # as far as this process knows
     charged: float = 0.0
+    reached: dict[int, int] = field(default_factory=dict)
+    mirrored: float = 0.0
 
     @property
     def job(self) -> Job:
@@ -122,6 +125,7 @@ class _Stream:
                         topic.close()
                         topic = None
         finally:
+            self._mirror([], last=True)
             if topic is not None:
                 topic.close()
 
@@ -228,6 +232,7 @@ class _Stream:
                 self.full = False
                 record(self.job, context, self.store, target, self.archive, rows, time.monotonic() - began)
                 self.open_windows = any(step.open_windows for row in rows if row.counts for step in row.counts.tally.steps)
+                self._mirror(rows)
                 for row in rows:
                     bring(self.job, context, target, row.load)
                     if self.drained is not None:
@@ -242,6 +247,22 @@ class _Stream:
                 verdict.message if verdict else "the drain ended without a commit",
                 code=cast("Any", verdict.code if verdict else "internal"),
             )
+
+    def _mirror(self, rows: list[LedgerRow], *, last: bool = False) -> None:
+        """Tell the brokers now and then how far the topic is read, for tools that show the lag of a group."""
+        source = self.job.definition.source
+        marks = [row.counts.watermark for row in rows if row.counts is not None and row.counts.watermark is not None]
+        if marks:
+            self.reached = {number: place.next for number, place in Offsets.of(marks[0]).partitions.items()}
+        if source.consumer_group is None or not self.reached or not (last or time.monotonic() - self.mirrored > _MIRROR):
+            return
+        from beam_pipelines.io.kafka.consumer import commit_group
+
+        self.mirrored = time.monotonic()
+        connection = self.job.connections(self.context).get(source.connection)
+        why = commit_group(connection, source.consumer_group, source.topic, self.reached)
+        if why is not None:
+            _LOG.warning("the group %r is not told how far %r is read: %s", source.consumer_group, source.topic, why)
 
     def _bury(self, target: Target, rows: list[LedgerRow]) -> None:
         """Keep the dead letters of a drain that was judged to fail: nothing of it is loaded."""

@@ -34,11 +34,13 @@ from beam_pipelines.runs.names import StagingName, new_attempt
 from beam_pipelines.runs.window import Window, schema_to_text
 
 if TYPE_CHECKING:
+    from beam_pipelines.io.kafka.producer import TopicWriter
     from beam_pipelines.spec.step.window import WindowStep
 
 __all__ = ["Sink", "TableSink", "TopicSink", "bring", "sinks_of"]
 
 _LOG = logging.getLogger(__name__)
+_SHOWN = 3  # reasons of refused rows that are logged
 _TRIES = 5  # to commit, while somebody else commits to the same place
 
 
@@ -240,17 +242,21 @@ class TopicSink(Sink):
         return f"produce to the topic {self.model.topic} ({self.id}), after the commit"
 
     def check(self, job: Job, context: RunContext) -> None:
-        with contextlib.closing(self._writer(job, context)) as writer:
-            writer.check()
+        self._writer(job, context).close()
 
     def write(self, job: Job, context: RunContext, run: str, batches: Iterator[pa.RecordBatch]) -> int:
         del run
         with contextlib.closing(self._writer(job, context)) as writer:
-            for batch in batches:
+            for number, batch in enumerate(batches):
+                if not number:
+                    writer.check(batch.schema)
                 writer.write(batch)
-            return writer.flush()
+            refused = writer.flush()
+            for _, why in refused[:_SHOWN]:
+                _LOG.error("%s: %s", self.path, why)
+            return len(refused)
 
-    def _writer(self, job: Job, context: RunContext) -> Any:
+    def _writer(self, job: Job, context: RunContext) -> TopicWriter:
         from beam_pipelines.io.kafka.producer import TopicWriter
 
         return TopicWriter(self.model, job.connections(context).get(self.model.connection))

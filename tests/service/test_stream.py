@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -18,8 +19,7 @@ from confluent_kafka import Producer
 from beam_pipelines.examples.stream import broker
 from beam_pipelines.spec.step.window import WindowStep
 from beam_pipelines.testing.windows import Event, WindowOracle
-
-from .conftest import Desk
+from tests.service.conftest import Desk
 
 BEGIN = 1_700_000_000_000  # ms
 PARTITIONS = 4
@@ -54,16 +54,15 @@ class Topic:
     name: str
     offsets: dict[int, int] = field(default_factory=dict)
 
-    def send(self, partition: int, time: int, **fields: Any) -> dict[str, Any]:
-        """Send an event, and give it as the oracle takes it."""
-        offset = self.offsets.get(partition, 0)
-        self.put(partition, orjson.dumps({**fields, "timestamp": time}))
+    def send(self, partition: int, time: int, *, stamp: int = 0, **fields: Any) -> dict[str, Any]:
+        """Send an event, whose message is of so many ms from now, and give it as the oracle takes it."""
+        offset = self.put(partition, orjson.dumps({**fields, "timestamp": time}), stamp)
         return {"partition": partition, "offset": offset, "time": time, **fields}
 
-    def put(self, partition: int, value: bytes | None) -> int:
+    def put(self, partition: int, value: bytes | None, stamp: int = 0) -> int:
         """Send a value as it is; gives its offset."""
         producer = self._producer
-        producer.produce(self.name, value, partition=partition)
+        producer.produce(self.name, value, partition=partition, timestamp=round(time.time() * 1000) + stamp)
         producer.poll(0)
         self.offsets[partition] = self.offsets.get(partition, 0) + 1
         return self.offsets[partition] - 1
@@ -184,3 +183,150 @@ def stream(desk: Desk, *arguments: str) -> subprocess.Popen[bytes]:
     """The command, running."""
     command = [sys.executable, "-m", "beam_pipelines.stream", "--service", "service.json", *arguments, *desk.options]
     return subprocess.Popen(command, cwd=desk.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+POISON = {
+    "not JSON": b"hello",
+    "no object": b"[1, 2]",
+    "cut off": b'{"user": "u1", "va',
+    "null": None,
+    "no text": b'{"user": "\xff", "timestamp": 1700000000000}',
+    "wrong type": b'{"user": "u1", "value": {"a": 1}, "timestamp": 1700000000000}',
+    "no time": b'{"user": "u1", "value": 1}',
+    "the year 30000": b'{"user": "u1", "value": 1, "timestamp": 884541340800000}',
+    "the year 2100": b'{"user": "u1", "value": 1, "timestamp": 4102444800000}',
+    "time in words": b'{"user": "u1", "value": 1, "timestamp": "yesterday"}',
+}
+
+
+def test_a_message_that_is_no_event_costs_itself_wherever_it_stands(desk: Desk, topic: Topic) -> None:
+    step = window_step("tumbling", groupBy=["user"])
+    define(desk, topic, [step], outOfOrderness="5s", columns={"user": "text", "value": "bigint", "timestamp": "bigint"})
+    oracle = WindowOracle(WindowStep.model_validate(step), 5_000)
+    sent, poisoned = list[Event](), dict[tuple[int, int], bytes | None]()
+    for place, poison in enumerate([*POISON.values(), *reversed(POISON.values())]):
+        for number in range(3):
+            poisoned[place % 2, topic.put(place % 2, poison)] = poison
+            sent.append(topic.send(place % 2, BEGIN + place * 10_000 + number, user="u1", value=number))
+    topic.flush()
+    oracle.drain(sent)
+    record = desk.ran(until="latest")
+    assert record["metrics"]["recordsExtracted"] == len(sent) + len(poisoned)
+    assert ordered(results(desk)) == ordered(oracle.table.values())
+    found = {(letter["origin"]["partition"], letter["origin"]["offset"]) for letter in letters(desk)}
+    assert found == set(poisoned)
+    assert record["metrics"]["recordsDeadLettered"] == len(poisoned)
+    assert not desk.ran(until="latest")["metrics"]["recordsExtracted"]  # and it is not read again
+
+
+def test_open_windows_come_out_early_and_are_replaced(desk: Desk, topic: Topic) -> None:
+    define(desk, topic, [window_step("tumbling", emit="every 1ms")])
+    topic.send(0, BEGIN - BEGIN % 60_000, user="u1", value=1)
+    topic.flush()
+    desk.ran(until="latest")
+    assert [(row["eventCount"], row["total"]) for row in results(desk)] == [(1, 1)]
+    topic.send(0, BEGIN - BEGIN % 60_000 + 1000, user="u1", value=5)
+    topic.flush()
+    desk.ran(until="latest")
+    assert [(row["eventCount"], row["total"]) for row in results(desk)] == [(2, 6)]
+
+
+def test_a_partition_that_is_idle_holds_no_window_open(desk: Desk, topic: Topic) -> None:
+    define(desk, topic, [window_step("tumbling")], idleTimeout="60s")
+    start, hour = BEGIN - BEGIN % 60_000, 3_600_000
+    topic.send(0, start, stamp=-hour, user="u1", value=1)
+    topic.send(1, start + 1, stamp=hour, user="u1", value=2)
+    topic.send(1, start + 130_000, stamp=hour, user="u1", value=3)
+    topic.flush()
+    desk.ran(until="latest")
+    assert [row["total"] for row in results(desk)] == [3]
+    # It wakes with an event of a window that is closed by now, and with one of a window that is not.
+    topic.send(0, start + 2, stamp=hour, user="u1", value=4)
+    topic.send(0, start + 131_000, stamp=hour, user="u1", value=5)
+    topic.flush()
+    assert desk.ran(until="latest")["live"]["late"] == 1
+    assert [row["total"] for row in results(desk)] == [3]
+
+
+def test_rows_that_come_too_late_go_where_the_step_says(desk: Desk, topic: Topic) -> None:
+    late = {"type": "database", "connection": "db", "table": "late_rows"}
+    define(desk, topic, [window_step("tumbling", late=late)])
+    start = BEGIN - BEGIN % 60_000
+    for seconds in (0, 61, 5, 125):
+        topic.send(2, start + seconds * 1000, user=f"at {seconds}", value=seconds)
+    topic.flush()
+    record = desk.ran(until="latest")
+    (rows,) = desk.duckdb("target.duckdb", 'SELECT "user", value, topic, "partition", "offset" FROM late_rows')
+    assert rows == ("at 5", 5, topic.name, 2, 2)
+    assert record["live"]["late"] == 1
+    assert letters(desk) == []
+    assert [row["eventCount"] for row in ordered(results(desk))] == [1, 1]
+
+
+def test_steps_before_and_behind_the_windows_and_a_table_to_join_with(desk: Desk, topic: Topic) -> None:
+    desk.duckdb("side.duckdb", "CREATE TABLE users AS SELECT * FROM (VALUES ('u1', 'team'), ('u2', 'free')) AS t(\"user\", plan)")
+    desk.connect(side="duckdb:///side.duckdb")
+    steps = [
+        {"id": "large", "type": "filter", "condition": "value > 1"},
+        {"id": "plans", "type": "join", "source": {"type": "database", "connection": "side", "table": "users"}, "on": ["user"]},
+        {**window_step("tumbling", groupBy=["plan"]), "aggregations": {"total": "sum:value"}},
+        {
+            "id": "shown",
+            "type": "map",
+            "mappings": {"start": {"source": "windowStart"}, "plan": {"source": "plan"}, "twice": {"expression": "total * 2"}},
+        },
+    ]
+    define(desk, topic, steps, [{"type": "database", "connection": "db", "table": "results", "keyFields": ["start", "plan"]}])
+    start = BEGIN - BEGIN % 60_000
+    for number, user in enumerate(["u1", "u1", "u2", "u3", "u2"]):
+        topic.send(0, start + number, user=user, value=number + 1)
+    topic.send(0, start + 60_000, user="u1", value=100)
+    topic.flush()
+    desk.ran(until="latest")
+    assert sorted(desk.duckdb("target.duckdb", "SELECT plan, twice FROM results")) == [("free", 16), ("team", 4)]
+
+
+def test_without_windows_each_message_is_a_row_once(desk: Desk, topic: Topic) -> None:
+    define(desk, topic, [{"id": "some", "type": "filter", "condition": "value % 2 = 0"}])
+    for number in range(10):
+        topic.send(number % 3, BEGIN + number, user="u", value=number)
+    topic.flush()
+    desk.ran(until="latest")
+    for number in range(10, 15):
+        topic.send(number % 3, BEGIN + number, user="u", value=number)
+    topic.flush()
+    desk.ran(until="latest")
+    desk.ran(until="latest")
+    assert [row[0] for row in desk.duckdb("target.duckdb", "SELECT value FROM results ORDER BY value")] == [0, 2, 4, 6, 8, 10, 12, 14]
+
+
+def test_a_definition_that_changes_while_windows_are_open_is_refused_until_somebody_chooses(desk: Desk, topic: Topic) -> None:
+    define(desk, topic, [window_step("tumbling")])
+    start = BEGIN - BEGIN % 60_000
+    topic.send(0, start, user="u1", value=7)
+    topic.flush()
+    desk.ran(until="latest")
+    define(desk, topic, [{**window_step("tumbling"), "aggregations": {"most": "max:value"}}])
+    topic.send(0, start + 1, user="u1", value=2)
+    topic.send(0, start + 60_000, user="u1", value=3)
+    topic.flush()
+    refused = desk.run(until="latest")
+    assert (refused.exit_code, refused.execution.error_code) == (2, "fingerprint-changed")
+    desk.ran(until="latest", keep_watermark=True)
+    assert [row["most"] for row in results(desk)] == [2]
+    desk.ran(until="latest", full_refresh=True)
+    assert [row["most"] for row in results(desk)] == [7]
+
+
+def test_a_stream_stops_when_it_is_asked_to(desk: Desk, topic: Topic) -> None:
+    define(desk, topic, [window_step("tumbling")])
+    topic.send(0, BEGIN, user="u1", value=1)
+    topic.flush()
+    process = stream(desk, "--output", "json")
+    with desk.store() as store:
+        while not any(execution.metrics.records_extracted for execution in store.executions("stream")):
+            assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=10)
+    record = json.loads(out)
+    assert (process.returncode, record["status"], record["metrics"]["recordsExtracted"]) == (0, "success", 1)

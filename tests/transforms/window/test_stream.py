@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -53,7 +54,7 @@ def log_of(drawn: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", WINDOWS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     drawn=EVENTS,
     grouped=st.booleans(),
@@ -88,3 +89,25 @@ def test_any_stream_in_any_drains_batches_and_shards_gives_what_its_events_one_b
     assert stream.late == oracle.late
     assert stream.partly == oracle.partly
     assert stream.table == oracle.table
+
+
+@pytest.mark.parametrize("kind", WINDOWS)
+@settings(max_examples=8, deadline=None)
+@given(drawn=EVENTS, lateness=st.sampled_from([0, 6]), cuts=st.lists(st.integers(3, 43), max_size=5), seed=st.integers(0, 2**32))
+def test_where_drains_end_changes_neither_the_last_results_nor_what_is_late(
+    kind: str, drawn: list[dict[str, Any]], lateness: int, cuts: list[int], seed: int
+) -> None:
+    # Each partition has an event in the first drain: one that is heard of later finds closed what others have passed.
+    first = [{"partition": partition, "step": 0, "user": "a", "page": 1, "value": 1} for partition in range(3)]
+    events = log_of([*first, *drawn])
+    model = step_of(window=WINDOWS[kind], aggregations=MEASURES, groupBy=["user"], allowedLateness=lateness)
+    whole, cut = (Stream(model, 5, random.Random(seed)) for _ in range(2))
+    whole.drain(events, None, end=True)
+    oracle = WindowOracle(model, 5)
+    edges = [0, *sorted(min(place, len(events)) for place in cuts), len(events)]
+    for begin, end in itertools.pairwise(edges):
+        oracle.drain(events[begin:end])
+        cut.drain(events[begin:end], oracle.closed)
+    cut.drain([], oracle.closed, end=True)
+    assert cut.table == whole.table
+    assert cut.late == whole.late

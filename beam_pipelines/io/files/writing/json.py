@@ -18,7 +18,7 @@ from beam_pipelines.columnar.plain import plain
 from beam_pipelines.columnar.text_data import data_of
 from beam_pipelines.io.files.writing.sink import CHUNK, compressed, copied, decompressed
 
-__all__ = ["JsonArrayWriter", "JsonLinesWriter"]
+__all__ = ["JsonArrayWriter", "JsonLinesWriter", "json_rows"]
 
 _TEXT = pa.string()
 _NOTHING, _NEXT, _END = (pa.scalar(text, _TEXT) for text in ("", ",\n", "\n"))
@@ -46,8 +46,7 @@ class _Objects(ABC):
     def write(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
             return
-        columns = [_texts(decoded(column)) for column in batch.columns]
-        self._add(json_objects(self._schema.names, columns, batch.num_rows))
+        self._add(json_rows(batch))
         self._some = True
 
     @abstractmethod
@@ -62,6 +61,11 @@ class _Objects(ABC):
             self._out.write(self.end)
         if self._compression:
             self._out.close()
+
+
+def json_rows(batch: pa.RecordBatch) -> pa.Array:
+    """The rows of a batch as texts, an object each."""
+    return json_objects(batch.schema.names, [_texts(decoded(column)) for column in batch.columns], batch.num_rows)
 
 
 def _texts(values: pa.Array) -> pa.Array:
