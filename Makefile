@@ -11,11 +11,11 @@ VENV := .venv$(if $(MADE),$(if $(filter $(GIVEN),$(MADE)),,-$(GIVEN)))
 BIN := $(VENV)/bin
 PEERS := .cache/bench-venv
 
-.PHONY: help demo test lint types unit chromium soak bench schema clean
+.PHONY: help demo test lint types unit chromium kafka soak bench schema clean
 
 help:
 	@echo "make demo    set up, run the customer ETL twice (full, then an increment), and show what happened"
-	@echo "make test    set up, lint, check types, run the tests (real PostgreSQL and Chromium included)"
+	@echo "make test    set up, lint, check types, run the tests (real PostgreSQL, Kafka and Chromium included)"
 	@echo "make soak    the long fault and load runs"
 	@echo "make bench   compare with the peers, in one run; writes benchmarks/results.json and docs/benchmarks.md"
 	@echo "make clean   remove the environment and everything that was made"
@@ -46,7 +46,7 @@ types: $(VENV)/.test
 
 # The tests start hundreds of processes, and each would compile the package anew, and every worker the tests.
 unit soak: export PYTHONDONTWRITEBYTECODE =
-unit: $(VENV)/.test chromium
+unit: $(VENV)/.test chromium kafka
 	$(BIN)/python -m pytest -m "not soak" -n auto --maxprocesses 4 --dist worksteal
 
 # The tests of the HTML report look at it in a browser; screenshots are in .cache/reports.
@@ -56,7 +56,15 @@ chromium:
 	    && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
 	  || { echo "the tests need Chromium: apt-get install --no-install-recommends chromium"; exit 1; }
 
-soak: $(VENV)/.test
+# Some tests talk to Apache Kafka itself; its jars are in .cache/kafka.
+kafka: $(VENV)/.test
+	@{ command -v java >/dev/null && command -v mvn >/dev/null; } \
+	  || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \
+	    && apt-get install -y -qq --no-install-recommends openjdk-17-jre-headless maven >/dev/null; } \
+	  || { echo "the tests need Java and Maven: apt-get install --no-install-recommends openjdk-17-jre-headless maven"; exit 1; }
+	@$(BIN)/python -m beam_pipelines.testing.kafka
+
+soak: $(VENV)/.test kafka
 	$(BIN)/python -m pytest -m soak --timeout 7200
 
 $(PEERS)/.made: benchmarks/requirements-peers.txt

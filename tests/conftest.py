@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from beam_pipelines.testing.buckets import BucketServer, GcsServer, S3Server
+from beam_pipelines.testing.kafka import KafkaBroker
 from beam_pipelines.testing.postgres import PostgresServer
 
 # The same examples in every run, however slow the machine: a failure here is the change's, not the dice's. `make soak` throws them.
@@ -44,6 +45,13 @@ def postgres_server() -> Iterator[PostgresServer]:
     """
     with PostgresServer(settings={"fsync": "off", "full_page_writes": "off"}) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def kafka_server() -> Iterator[KafkaBroker]:
+    """Apache Kafka on loopback; without Java or Maven what needs it fails."""
+    with KafkaBroker() as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")

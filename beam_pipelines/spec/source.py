@@ -356,6 +356,10 @@ class TopicSource(Model):
         default=None, description="Zone of texts in the field that say none, such as Europe/Berlin; default: they are dead letters."
     )
     out_of_orderness: Duration = Field(default=timedelta(0), description="How late within its partition an event may come and still count.")
+    max_ahead: Duration = Field(
+        default=timedelta(days=1),
+        description="An event whose time is farther ahead of its message's own is a dead letter: it would make all behind it late.",
+    )
     idle_timeout: Duration = Field(
         default=timedelta(seconds=30), description="A partition that is read to its end, and had no message for so long, is not waited for."
     )

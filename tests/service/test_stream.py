@@ -194,6 +194,7 @@ POISON = {
     "wrong type": b'{"user": "u1", "value": {"a": 1}, "timestamp": 1700000000000}',
     "no time": b'{"user": "u1", "value": 1}',
     "the year 30000": b'{"user": "u1", "value": 1, "timestamp": 884541340800000}',
+    "the year 2100": b'{"user": "u1", "value": 1, "timestamp": 4102444800000}',
     "time in words": b'{"user": "u1", "value": 1, "timestamp": "yesterday"}',
 }
 

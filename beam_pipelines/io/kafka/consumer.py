@@ -202,7 +202,7 @@ def commit_group(connection: Connection, group: str, topic: str, offsets: Mappin
 
     Args:
         connection: The brokers.
-        group: The group. Whoever subscribes with it as well has its offsets moved.
+        group: The group; while others subscribe with it, it is not told.
         topic: The topic.
         offsets: Of each partition the offset that is read next, as absolute numbers: what was told before does not matter.
         patience: Seconds that it may take.
@@ -210,24 +210,26 @@ def commit_group(connection: Connection, group: str, topic: str, offsets: Mappin
     Returns:
         Why it could not be told; None: it was. Nothing is raised: the service has its own offsets.
     """
-    from confluent_kafka import KafkaException, TopicPartition
+    from concurrent.futures import TimeoutError as TimedOut
+
+    from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
     if not offsets:
         return None
-    client = None
+    failures = Failures(connection)
+    told = [TopicPartition(topic, number, offset) for number, offset in sorted(offsets.items())]
     try:
-        client = settings.consumer(connection, group, Failures(connection), **{"socket.timeout.ms": int(patience * 1000)})
-        told = [TopicPartition(topic, number, offset) for number, offset in sorted(offsets.items())]
-        done = client.commit(offsets=told, asynchronous=False)
-        wrong = [one.error for one in done or () if one.error is not None]
-        return connection.redact(wrong[0].str()) if wrong else None
+        client = settings.admin(connection, failures)  # which must live until the answer is there
+        asked = client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, told)], request_timeout=patience)
+        done = asked[group].result(patience + 1)
+        wrong = [one.error for one in done.topic_partitions or () if one.error is not None]
     except KafkaException as bad:
-        return connection.redact(bad.args[0].str())
+        wrong = [bad.args[0]]
+    except TimedOut:
+        return failures.away(f"group {group!r} to be told its offsets", patience).message
     except BeamPipelinesError as bad:
         return bad.message
-    finally:
-        if client is not None:
-            client.close()
+    return failures.told(wrong[0], f"group {group!r} to be told its offsets").message if wrong else None
 
 
 def _offset(message: Message) -> int:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
@@ -41,6 +42,9 @@ __all__ = ["MOST", "KafkaSource"]
 _LOG = logging.getLogger(__name__)
 MOST = 4_000_000  # messages that one drain reads: what it holds of open windows is committed behind it
 _DEFAULT_TIME = "timestamp"
+_NEVER = 1 << 61  # ms: of messages without a time of their own
+_AHEAD = "column %r: the time of the event is more than %d s ahead of its message's own (maxAhead), and would make all behind it late"
+_KEPT = "the topic keeps its messages until they are read (retention.ms): what it lets go of before stops the service"
 
 
 class KafkaSource:
@@ -71,7 +75,7 @@ class KafkaSource:
     ) -> None:
         self.model, self._connection, self._context = model, connection, context
         self._longest, self._most, self._patience = max_cell_bytes, most, patience
-        self.traits = SourceTraits("kafka", incremental=True)
+        self.traits = SourceTraits("kafka", incremental=True, assumptions=(_KEPT,))
         self.declared = {name: _declared(name, kind) for name, kind in (model.columns or {}).items()}
         self._metadata = Metadata(model.metadata, self.declared)
         self._places: dict[int, Offsets] = {}
@@ -218,6 +222,7 @@ class KafkaSource:
             self._event_time(schema),
             self._longest,
             round(self.model.out_of_orderness.total_seconds() * 1000),
+            round(self.model.max_ahead.total_seconds() * 1000),
             schema,
             newest,
         )
@@ -268,6 +273,7 @@ class _Reading:
     event_time: EventTime | None
     longest: int
     out_of_orderness: int
+    ahead: int
     schema: pa.Schema
     newest: int | None
 
@@ -308,6 +314,8 @@ class _Reading:
             times, bad = self.event_time.read(batch.column(self.event_time.column))
             for place, why in bad.items():
                 wrong.setdefault(place, ("row-invalid", why))
+            for place in self._too_new(times, messages):
+                wrong.setdefault(place, ("row-invalid", _AHEAD % (self.event_time.column, self.ahead // 1000)))
             return times
         stamps = stamps_of(messages)
         for place, (kind, _) in enumerate(stamps):
@@ -315,6 +323,12 @@ class _Reading:
                 why = "the message has no timestamp of its own: say which field has the time of the event (timestampField)"
                 wrong.setdefault(place, ("row-invalid", why))
         return np.fromiter((ms for _, ms in stamps), np.int64, len(stamps))
+
+    def _too_new(self, times: npt.NDArray[np.int64], messages: Sequence[Message]) -> list[int]:
+        """Positions of events that say they happened long after their messages were made."""
+        stamps = np.fromiter((ms if kind else _NEVER for kind, ms in stamps_of(messages)), np.int64, len(messages))
+        found: list[int] = np.flatnonzero(times > stamps + self.ahead).tolist()
+        return found
 
 
 def _values(messages: Sequence[Message]) -> list[bytes]:
