@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["execute", "expect", "load"]
 
 
-def execute(argv: Sequence[str], kind: str, description: str, service: str, handler: Callable[[argparse.Namespace, Session], int]) -> int:
+def execute(
+    argv: Sequence[str],
+    kind: str,
+    description: str,
+    service: str,
+    handler: Callable[[argparse.Namespace, Session], int],
+    more: Callable[[Parser], None] = lambda _: None,
+) -> int:
     """Run the command line of a kind; returns the exit code.
 
     Args:
@@ -26,10 +33,12 @@ def execute(argv: Sequence[str], kind: str, description: str, service: str, hand
         description: Of the command.
         service: What `--service` takes, in words.
         handler: Carries it out.
+        more: Adds options of this kind alone.
     """
     parser = Parser(prog=f"python -m beam_pipelines.{kind}", description=description, epilog=run.BEAM_HELP)
     parser.add_argument("--service", metavar="FILE", help=f"{service}; without it, the packaged example is run")
     parser.add_argument("--example-dir", metavar="DIR", help=f"folder of the example's files; default: beam_pipelines_example/{kind}")
+    more(parser)
     run.add_options(parser)
     parser.set_defaults(handler=handler, parser=parser, beam=[])
     return command.execute(parser, argv)

@@ -212,7 +212,7 @@ def _remembered(service: Service, result: Result) -> tuple[list[FailedRecord], l
     if not (result.settled or metrics.records_dead_lettered or metrics.records_rejected):
         return [], []
     with Place(service.state_url).open() as store:
-        failed = store.failed_records(run=result.execution.run)
+        failed = store.failed_records(run=result.execution.run, limit=None)
         earlier = [store.execution(run) for run in result.settled]
     return failed, [f"run {one.run} had not lived to record its end; it is recorded as {one.status} now" for one in earlier if one]
 

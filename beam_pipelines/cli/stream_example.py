@@ -1,4 +1,4 @@
-"""The bare `python -m beam_pipelines.stream`: the packaged Real-Time Event Processor, with a broker and events of its own."""
+"""The bare `python -m beam_pipelines.stream`: a packaged stream, with a broker and events of its own."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from beam_pipelines.cli import failure
 from beam_pipelines.cli import run as runs
 from beam_pipelines.cli.example import FOLDER
 from beam_pipelines.cli.session import Session
+from beam_pipelines.cli.shown_windows import ShownWindows
 from beam_pipelines.errors import SpecError
 
 if TYPE_CHECKING:
-    from beam_pipelines.io.connector import LedgerRow
+    from beam_pipelines.examples.replay import Replay
+    from beam_pipelines.examples.stream import Placed
 
 __all__ = ["run"]
 
-_KIND = "stream"
 _VARIABLE = "BEAM_PIPELINES_CONNECTION_KAFKA"
 _MINUTE = 60_000
 
@@ -33,35 +34,45 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     Raises:
         SpecError: Options that name a user's own service are given without one, or the folder cannot be used.
     """
-    from beam_pipelines.examples.event_stream.events import MINUTES, Replay
-    from beam_pipelines.examples.stream import broker, place
+    from beam_pipelines.examples import replay
+    from beam_pipelines.examples.stream import EXAMPLES, broker, place
 
+    example = EXAMPLES[arguments.example or next(iter(EXAMPLES))]
+    folder = FOLDER / example.place
     for option in ("connections", "state"):
         if getattr(arguments, option):
             raise SpecError(
-                f"--{option} goes with --service FILE: the packaged example has its own, in {FOLDER / _KIND}/ (or --example-dir)",
+                f"--{option} goes with --service FILE: the packaged example has its own, in {folder}/ (or --example-dir)",
                 code="option-invalid",
             )
-    placed = place(Path(arguments.example_dir) if arguments.example_dir else FOLDER / _KIND)
+    placed = place(Path(arguments.example_dir) if arguments.example_dir else folder, example.name)
     service = session.load(placed.definition)
     if arguments.validate:
         return runs.carry_out(arguments, session, service)
     with broker() as servers, _named(servers):
+        sinks = "" if len(service.definition.destinations) == 1 else ", and a topic"
         failure.say(f"no --service is given: this is the packaged example, {placed.definition}")
-        failure.say(f"  a broker of this process alone; sinks {placed.database}, DuckDB, and a topic; functions {placed.functions}")
-        failure.say(f"  {MINUTES} minutes of events are replayed in one; results come out as their windows close:")
-        begin = (int(time.time()) // 60 - MINUTES) * _MINUTE
+        failure.say(f"  a broker of this process alone; into {placed.database}, DuckDB{sinks}" + _functions(placed))
+        if not arguments.plan:
+            pace = f"{replay.MINUTES} minutes of events are replayed {replay.SPEED:g} times as fast"
+            failure.say(f"  {pace}; results come out as their windows close:")
+        begin = (int(time.time()) // 60 - replay.MINUTES) * _MINUTE
         # What an earlier run knows is of a broker that is gone: each begins its topic anew.
         arguments.full_refresh = True
-        with Replay(servers, begin) as replay:
-            return runs.carry_out(arguments, session, service, _Shown(placed.database, begin), until=_until(arguments, replay))
+        with replay.Replay(example.reads, servers, begin, replay.SPEED, replay.MINUTES) as sending:
+            shown = ShownWindows(service.definition, placed.database, begin)
+            return runs.carry_out(arguments, session, service, shown, until=_until(arguments, sending))
 
 
-def _until(arguments: argparse.Namespace, replay: Any) -> Any:
+def _functions(placed: Placed) -> str:
+    return f"; functions {placed.functions}" if placed.functions else ""
+
+
+def _until(arguments: argparse.Namespace, replay: Replay) -> Any:
     """Until all events have been read, unless something else is asked for."""
     from beam_pipelines.engine.drains import Until
 
-    return Until(latest=True, when=lambda: bool(replay.done)) if arguments.until is None else arguments.until
+    return Until(latest=True, when=lambda: replay.done) if arguments.until is None else arguments.until
 
 
 @contextlib.contextmanager
@@ -76,31 +87,3 @@ def _named(servers: str) -> Iterator[None]:
             del os.environ[_VARIABLE]
         else:
             os.environ[_VARIABLE] = before
-
-
-class _Shown:
-    """Shows results as they come out.
-
-    Args:
-        database: Where they are.
-        begin: What windows of this run begin at, or after, ms since the epoch.
-    """
-
-    def __init__(self, database: Path, begin: int) -> None:
-        self._database, self._seen = database, begin - 1
-
-    def __call__(self, row: LedgerRow) -> None:
-        import duckdb
-
-        if row.counts is None or not any(step.windows for step in row.counts.tally.steps):
-            return
-        with duckdb.connect(str(self._database), read_only=True) as connection:
-            found = connection.execute(
-                "SELECT epoch_ms(windowStart), eventCount, unique_users, total_value FROM event_aggregates WHERE epoch_ms(windowStart) > ?"
-                " ORDER BY 1",
-                [self._seen],
-            ).fetchall()
-        for start, count, users, total in found:
-            self._seen = start
-            clock = time.strftime("%H:%M", time.gmtime(start / 1000))
-            failure.say(f"  {clock} UTC  {count:>7,} events  {users:>4} users  {total:>12,.2f} in value")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["dead_letters", "mark_text", "write"]
 
 _OF_WHOLE = ("measured", "holds")  # what is told of rules that are judged as a whole
+_NOTHING = "nothing to load"
+_FILES = 3  # of dead letters of a stream, that are named
 _BY_RULES = ("rule-violated", "rule-failed")  # codes of rejected rows
 
 
@@ -98,7 +100,7 @@ def _rows(step: Step, incoming: int | None) -> Iterator[list[str]]:
 
 def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[str, str]]:
     metrics = execution.metrics
-    methods = ", ".join(dict.fromkeys(step.method for step in execution.steps if step.method))
+    methods = ", ".join(dict.fromkeys(name for step in execution.steps for name in _methods(step.method)))
     facts = [
         ("started", quantity.moment(execution.started_at)),
         *([("files", files.fact(execution.files))] if execution.files is not None else []),
@@ -167,11 +169,33 @@ def _bytes_out(execution: Execution) -> Iterator[str]:
                 yield f"- {quantity.size(one.bytes_out)} out of {one.id}" + (f" ({step.table})" if step.table else "")
 
 
+def _methods(method: str | None) -> list[str]:
+    """How a step loaded; a stream's commits without a row are told of those that have none but such."""
+    names = (method or "").split(", ")
+    return [name for name in names if name and name != _NOTHING] or [name for name in names if name]
+
+
 def dead_letters(number: int, failed: Sequence[FailedRecord]) -> str:
-    """Return how many rows became dead letters, or were rejected, of which kinds, and where they are."""
-    kinds = [f"- {quantity.count(one.count)} {one.code} in {one.step}{f' ({one.table})' if _several(failed) else ''}" for one in failed]
-    places = [f"in {url}" for url in dict.fromkeys(one.url for one in failed)]
-    return "\n".join([quantity.count(number), *kinds, *places])
+    """Return how many rows became dead letters, or were rejected, of which kinds, and where they are.
+
+    The commits of a stream have a file each: of many the folder is told, and the newest ones.
+    """
+    several = _several(failed)
+    counts: dict[tuple[str, str, str], int] = {}
+    for one in failed:
+        kind = (one.code, one.step, one.table)
+        counts[kind] = counts.get(kind, 0) + one.count
+    kinds = [
+        f"- {quantity.count(count)} {code} in {step}{f' ({table})' if several else ''}" for (code, step, table), count in counts.items()
+    ]
+    urls = list(dict.fromkeys(one.url for one in sorted(failed, key=lambda one: one.timestamp)))
+    if len(urls) <= _FILES or not any(one.drain for one in failed):
+        urls = list(dict.fromkeys(one.url for one in failed))
+        return "\n".join([quantity.count(number), *kinds, *(f"in {url}" for url in urls)])
+    folders = dict.fromkeys(url.rpartition("/")[0] for url in urls)
+    newest = [f"- {url.rpartition('/')[2]}" for url in reversed(urls[-_FILES:])]
+    where = f"in {quantity.count(len(urls))} files in {', '.join(f'{folder}/' for folder in folders)}; the newest:"
+    return "\n".join([quantity.count(number), *kinds, where, *newest])
 
 
 def _several(failed: Sequence[FailedRecord]) -> bool:

@@ -233,3 +233,32 @@ def test_a_stream_that_has_committed_nothing_tells_what_there_is() -> None:
     lines = [line.strip() for line in written(replace(STREAM, live=None, charge=None, charges=(), watermark=None, steps=()))]
     assert "watermark      none" in lines
     assert not any(line.startswith(("charge", "lag")) for line in lines)
+
+
+def test_the_dead_letters_of_a_stream_are_told_by_code_with_the_newest_files():
+    drains = [
+        replace(
+            letters("windows", "late-row", 2), drain=f"d{number}", url=f"/letters/d{number}.jsonl", timestamp=AT + timedelta(seconds=number)
+        )
+        for number in range(12)
+    ]
+    poison = replace(letters("extract", "row-invalid", 1), drain="d3", url="/letters/d3.jsonl", timestamp=AT + timedelta(seconds=3))
+    said = "\n".join(line.strip() for line in written(DONE, [*reversed(drains), poison]))
+    assert (
+        "dead-lettered  15\n- 24 late-row in windows\n- 1 row-invalid in extract\n"
+        "in 12 files in /letters/; the newest:\n- d11.jsonl\n- d10.jsonl\n- d9.jsonl\nbytes" in said
+    )
+    assert "d8.jsonl" not in said
+
+
+def test_a_few_files_of_a_stream_are_all_named():
+    drains = [replace(letters("windows", "late-row", 2), drain=f"d{n}", url=f"/letters/d{n}.jsonl") for n in range(3)]
+    said = "\n".join(line.strip() for line in written(DONE, drains))
+    assert "- 6 late-row in windows\nin /letters/d0.jsonl\nin /letters/d1.jsonl\nin /letters/d2.jsonl" in said
+
+
+def test_commits_without_a_row_are_not_told_beside_others():
+    steps = (*DONE.steps[:2], replace(DONE.steps[2], method="nothing to load, insert, merge"))
+    assert any("870 rows by insert, merge" in line for line in written(replace(DONE, steps=steps)))
+    steps = (*DONE.steps[:2], replace(DONE.steps[2], method="nothing to load"))
+    assert any("870 rows by nothing to load" in line for line in written(replace(DONE, steps=steps)))

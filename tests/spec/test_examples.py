@@ -15,7 +15,7 @@ def example(name: str) -> Definition:
     return load(examples.path(name)).definition
 
 
-def test_all_ten_load_with_their_kinds() -> None:
+def test_all_load_with_their_kinds() -> None:
     assert {name: example(name).kind for name in examples.names()} == {
         "customer_data_etl": "etl",
         "event_stream": "stream",
@@ -26,6 +26,7 @@ def test_all_ten_load_with_their_kinds() -> None:
         "pricing_per_record": "incomplete",
         "customer_data_sync": "incomplete",
         "log_aggregation": "incomplete",
+        "log_aggregation_complete": "stream",
         "analytics_etl": "incomplete",
     }
 

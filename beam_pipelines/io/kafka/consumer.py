@@ -10,7 +10,7 @@ import contextlib
 import difflib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from beam_pipelines.errors import FatalError, PlanError
@@ -121,7 +121,7 @@ class Reader:
         except KafkaException as bad:
             _LOG.warning("the offsets of %r are not told to the brokers: %s", topic, self._connection.redact(bad.args[0].str()))
 
-    def read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[tuple[list[Message], int]]:
+    def read(self, topic: str, partition: int, start: int, stop: int) -> Generator[tuple[list[Message], int], None, None]:
         """Read what a partition has from one offset up to another.
 
         Offsets in between may have no message: those of transactions' markers, of what was aborted, and of what compaction took.
@@ -133,7 +133,8 @@ class Reader:
             stop: The one behind the last; at most where the partition ends.
 
         Yields:
-            Messages in order, and the offset behind which nothing is read yet; at the end that is `stop`.
+            Messages in order, and the offset behind which nothing is read yet; at the end that is `stop`. No messages where none came for a
+            while: the reader may be left then.
 
         Raises:
             TransientError: No broker answers, or none has the messages (`unreachable`).
@@ -162,8 +163,7 @@ class Reader:
                     what = f"the messages of partition {partition} of {topic!r} from offset {place} to {stop}"
                     raise self._failures.away(what, self._patience)
                 place = after
-                if messages or place == stop:
-                    yield messages, place
+                yield messages, place
         finally:
             if turn == self._turn:  # else somebody else reads by now
                 with contextlib.suppress(RuntimeError):  # closed by now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +19,7 @@ from beam_pipelines.columnar.types.names import parse_name
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits, Unread
+from beam_pipelines.io.kafka.ahead import ahead
 from beam_pipelines.io.kafka.consumer import PATIENCE, Reader
 from beam_pipelines.io.kafka.decode import Bad, BytesDecoder, Decoder, TextDecoder
 from beam_pipelines.io.kafka.event_time import EventTime, behind
@@ -151,10 +152,11 @@ class KafkaSource:
         reading = self._reading(part.table, number, schema, bounds["newest"])
         at: int | None = bounds["at"]
         self._places.pop(part.index, None)
-        for messages, _ in self._reader.read(part.table, number, bounds["from"], bounds["to"]):
-            yield from reading.batches(messages)
-            if messages:
-                at = _later(at, messages[-1].timestamp()[1])
+        # Messages are taken from the client in one thread and made into columns in another, while the pipeline works on those before.
+        came = ahead(self._reader.read(part.table, number, bounds["from"], bounds["to"]))
+        for rows, stamp in ahead(_decoded(reading, came)):
+            yield from rows
+            at = _later(at, stamp)
         self._places[part.index] = Offsets({number: Place(max(bounds["from"], bounds["to"]), reading.newest, at)})
 
     def position(self, part: Range) -> Mark:
@@ -332,6 +334,14 @@ class _Reading:
         known, stamps = stamps_of(messages)
         found: list[int] = np.flatnonzero(known & (times > stamps + self.ahead)).tolist()
         return found
+
+
+def _decoded(
+    reading: _Reading, came: Iterator[tuple[list[Message], int]]
+) -> Generator[tuple[list[pa.RecordBatch | Unread], int], None, None]:
+    """What some messages became, and the timestamp of the last of them, negative where there is none; none of both while none comes."""
+    for messages, _ in came:
+        yield list(reading.batches(messages)), messages[-1].timestamp()[1] if messages else -1
 
 
 def _values(messages: Sequence[Message]) -> list[bytes]:
