@@ -160,7 +160,7 @@ def test_what_a_store_that_was_away_missed_is_recorded_before_the_next_drain(wor
 
 def test_what_committed_is_recorded_though_its_record_is_what_ends_the_stream(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.send(4, poison=1)
-    failing(monkeypatch, lambda number: None if number else FatalError("the store is ill"))
+    failing(monkeypatch, lambda number: None if number else FatalError("the store is ill", code="authentication-failed"))
     assert world.run().exit_code == 1
     assert world.recorded() == [("failed", 5, 1)]
 
@@ -168,7 +168,7 @@ def test_what_committed_is_recorded_though_its_record_is_what_ends_the_stream(wo
 def test_what_an_execution_that_ended_left_out_the_next_one_records(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.send(4, poison=1)
     with monkeypatch.context() as patched:
-        failing(patched, lambda number: FatalError("the store is ill"))
+        failing(patched, lambda number: FatalError("the store is ill", code="authentication-failed"))
         assert world.run().exit_code == 1
     assert world.recorded() == [("failed", 0, 0)]
     world.run()
