@@ -44,7 +44,7 @@ _LOOK = 0.2  # seconds between two looks at the ends of the partitions
 _PATIENCE = 1.0  # seconds before what failed in passing is tried again; twice as long each time
 _LONGEST = 60.0
 _MIRROR = 5.0  # seconds between two times that the group is told the offsets
-_PASSING = ("staging-lost", "internal")
+_PASSING = ("staging-lost",)
 _TIDY = 3600.0  # seconds between two looks at what is older than `retention` allows
 _UNKNOWN = 5  # tries of what failed by an error that nobody knows
 
