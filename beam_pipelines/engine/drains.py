@@ -259,7 +259,7 @@ class _Stream:
         )
         began = time.monotonic()
         error = launch.run_pipeline(self.ask, context, self.store, self.listener)
-        with self.target() as target:
+        with spares.together(), self.target() as target:
             rows = target.rows(self.job.service, run)
             committed = bool(rows) and all(row.status == "committed" for row in rows)
             if committed:
