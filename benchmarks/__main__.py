@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from benchmarks import machine, report
-from benchmarks.cases import batch, files, memory, merge, quality, start, tpch, transform, unique
+from benchmarks.cases import batch, files, memory, merge, quality, start, stream, tpch, transform, unique
 from benchmarks.process import BenchmarkError
 from benchmarks.result import Line, Results
 from benchmarks.servers import Databases, databases
@@ -38,6 +38,7 @@ _ALONE: dict[str, Callable[[Settings], list[Line]]] = {
     "batch": batch.batch,
     "many-files": batch.many_files,
     "small-files": batch.small_files,
+    "stream": stream.stream,
 }
 _WITH_SERVER: dict[str, Callable[[Settings, Databases], list[Line]]] = {
     "fixed": start.fixed,

@@ -21,6 +21,7 @@ _OURS = (
     "psycopg",
     "pydantic",
     "SQLAlchemy",
+    "confluent-kafka",
 )
 _PEERS = (
     "dlt",
@@ -34,6 +35,9 @@ _PEERS = (
     "great-expectations",
     "pandas",
     "pyspark",
+    "quixstreams",
+    "bytewax",
+    "confluent-kafka",
 )
 _ASK = """
 import importlib.metadata as m, json, platform, sys

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.process import Command
 
-__all__ = ["CLEAN", "FILES", "OurService"]
+__all__ = ["CLEAN", "FILES", "OurService", "OurStream"]
 
 # The 3-field map and the filter of the merge cases.
 CLEAN: list[dict[str, Any]] = [
@@ -103,3 +103,35 @@ class OurService:
         return Command(
             [*argv, "--state", f"sqlite:///{self._state / 'state.db'}", "--runner=DirectRunner", "--output", "json"], self.folder
         )
+
+
+class OurStream(OurService):
+    """A stream service in one folder.
+
+    Args:
+        folder: As of `OurService`.
+        source: The definition's source.
+        processors: The definition's processors.
+        sinks: The definition's sinks.
+        connections: As of `OurService`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        source: Mapping[str, Any],
+        processors: list[dict[str, Any]],
+        sinks: list[dict[str, Any]],
+        connections: Mapping[str, Any],
+    ) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._kind = "stream"
+        section = {"source": source, "processors": processors, "sinks": sinks}
+        self._write("service.yaml", {"name": "bench", "type": "automation", "stream": section})
+        self._write("connections.yaml", dict(connections))
+
+    def command(self, until: str = "latest") -> Command:
+        """The whole process, which stops once it has read what there is (`latest`), or after so long."""
+        command = super().command()
+        return Command([*command.argv, "--until", until], command.folder)

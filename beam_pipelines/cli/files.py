@@ -10,7 +10,7 @@ from beam_pipelines.cli.table import Table
 if TYPE_CHECKING:
     from beam_pipelines.state.record import Files
 
-__all__ = ["fact", "table"]
+__all__ = ["fact", "overlooked", "table"]
 
 _SHOWN = 20  # files on the screen; `--output json` tells more
 _WIDEST = 60  # characters of a reason
@@ -26,7 +26,19 @@ def fact(files: Files) -> str:
         lines.append(f"- {count(files.skipped)} skipped: earlier runs are done with them")
     if files.waiting:
         lines.append(f"- {count(files.waiting)} of these could not be read, and did not change since")
-    return "\n".join(lines)
+    return "\n".join([*lines, *overlooked(files.hidden, files.closed, files.gone)])
+
+
+def overlooked(hidden: int, closed: int, gone: int) -> list[str]:
+    """A line for each thing that a run passes over; the numbers are those of the record."""
+    count, lines = quantity.count, []
+    if hidden:
+        lines.append(f"- {count(hidden)} left out: a name that begins with . or _ is not taken for data")
+    if closed:
+        lines.append(f"- {count(closed)} {'folder' if closed == 1 else 'folders'} cannot be read, and what is in there is not known")
+    if gone:
+        lines.append(f"- the folder of the outputs is gone, with those of {count(gone)} files: --full-refresh writes them again")
+    return lines
 
 
 def table(files: Files) -> Table | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_pipelines.cli import quantity
 from beam_pipelines.cli.arguments import Parser, add_format, add_log
+from beam_pipelines.cli.files import overlooked
 from beam_pipelines.cli.output import Output
 from beam_pipelines.cli.session import Session
 from beam_pipelines.cli.table import Table
@@ -68,6 +69,7 @@ def _files(files: FilePlan) -> Iterator[str]:
         yield f"{count(files.done)} skipped: earlier runs are done with them"
     if files.waiting:
         yield f"- {count(files.waiting)} of these could not be read, and did not change since"
+    yield from overlooked(files.hidden, len(files.closed), files.gone)
 
 
 def _outputs(files: FilePlan) -> Iterator[str]:

@@ -23,8 +23,10 @@ from beam_pipelines.errors import BeamPipelinesError, SpecError
 from beam_pipelines.runs.offsets import told
 
 if TYPE_CHECKING:
+    from beam_pipelines.engine.job import Job
     from beam_pipelines.etl.service import Service
     from beam_pipelines.io.connector import Standing, Target
+    from beam_pipelines.runs.context import RunContext
     from beam_pipelines.runs.mark import Mark
     from beam_pipelines.state.record import Watermark
     from beam_pipelines.state.store import StateStore
@@ -151,6 +153,8 @@ def _move(arguments: argparse.Namespace, session: Session, value: str | None) ->
     assert service is not None
     moved = []
     with place.open() as store, _held(store, service.id), _target(service) as target:
+        if service.definition.stream is not None:
+            _catch_up(service, store, target)
         heads = target.heads(service.id)
         for load in _loads(heads, arguments.table, service.id, every=value is None):
             before = heads[load].mark
@@ -166,6 +170,19 @@ def _move(arguments: argparse.Namespace, session: Session, value: str | None) ->
     if session.out.as_json:
         session.out.json(moved)
     return 0
+
+
+def _catch_up(service: Service, store: StateStore, target: Target) -> None:
+    """Record what a stream committed that died before it could: a mark moved by hand lies behind it, and nobody would ask for it again.
+
+    Raises:
+        BeamPipelinesError: It cannot be written; no mark is moved.
+    """
+    from beam_pipelines.engine import drains
+    from beam_pipelines.engine.letters import Archive
+
+    archive = Archive.of(service.definition.dead_letters, service.beside)
+    drains.catch_up(_job(service), store, target, archive, _context(service, store.id))
 
 
 def _offsets(value: str, before: Mark | None, service: Service) -> Mark:
@@ -248,11 +265,25 @@ def _held(store: StateStore, service: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _target(service: Service) -> Iterator[Target]:
-    from beam_pipelines.engine.job import Job
-    from beam_pipelines.runs.context import RunContext
-
-    connections = str(service.connections_file) if service.connections_file else None
-    context = RunContext(run="", started_at=datetime.now(timezone.utc).isoformat(), connections=connections, state=service.state_place)
-    target = Job.of(service.definition, service.folder).open_target(context)
+    target = _job(service).open_target(_context(service))
     with contextlib.closing(target):
         yield target
+
+
+def _job(service: Service) -> Job:
+    from beam_pipelines.engine.job import Job
+
+    return Job.of(service.definition, service.folder)
+
+
+def _context(service: Service, store: str = "") -> RunContext:
+    from beam_pipelines.runs.context import RunContext
+
+    return RunContext(
+        run="",
+        started_at=datetime.now(timezone.utc).isoformat(),
+        connections=str(service.connections_file) if service.connections_file else None,
+        folder=str(service.folder),
+        state=service.state_place,
+        store=store,
+    )

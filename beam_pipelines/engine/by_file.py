@@ -13,7 +13,7 @@ from beam_pipelines.columnar.size import gather
 from beam_pipelines.engine.lineage import BY_GROUPS, takes_others
 from beam_pipelines.errors import FatalError
 from beam_pipelines.io.connector import Source, Unread
-from beam_pipelines.io.files.whole import blameless
+from beam_pipelines.io.files.whole import blameless, of_one_file
 from beam_pipelines.runs.facts import FileFact
 from beam_pipelines.runs.window import Range, Window
 
@@ -69,7 +69,7 @@ class FileReader:
                     self._prove()
                 yield from self._timed(self._chunks())
         except FatalError as error:
-            if not self._goes_on or error.code != "read-failed" or (self._twice and self._rows):
+            if not self._goes_on or not of_one_file(error) or (self._twice and self._rows):
                 raise
             self._error, self._passing = error.message, blameless(error)
         if self._error:

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from beam_pipelines.engine import deliver, launch, letters, recover, retention
 from beam_pipelines.engine.advance import advance_of
+from beam_pipelines.engine.heartbeat import beating
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.launch import Launch, Result
 from beam_pipelines.engine.plan import make_plan
@@ -35,7 +36,7 @@ from beam_pipelines.spec.values import parse_duration
 from beam_pipelines.state.record import Outcome
 from beam_pipelines.state.store import StateStore
 
-__all__ = ["Until", "stream"]
+__all__ = ["Until", "catch_up", "stream"]
 
 _LOG = logging.getLogger(__name__)
 _PACE = 0.5  # seconds between the beginnings of two drains: each costs some tenths of a second, however little it reads
@@ -43,6 +44,8 @@ _LOOK = 0.2  # seconds between two looks at the ends of the partitions
 _PATIENCE = 1.0  # seconds before what failed in passing is tried again; twice as long each time
 _LONGEST = 60.0
 _MIRROR = 5.0  # seconds between two times that the group is told the offsets
+_PASSING = ("staging-lost",)
+_TIDY = 3600.0  # seconds between two looks at what is older than `retention` allows
 _UNKNOWN = 5  # tries of what failed by an error that nobody knows
 
 
@@ -93,6 +96,7 @@ class _Stream:
     told_early: float = field(default_factory=time.monotonic)
     open_windows: bool = False  # as far as this process knows
     charged: float = 0.0
+    tidied: float = field(default_factory=time.monotonic)
     reached: dict[int, int] = field(default_factory=dict)
     mirrored: float = 0.0
 
@@ -112,6 +116,8 @@ class _Stream:
         try:
             while True:
                 try:
+                    if self.failures:
+                        self._mend()
                     topic = topic or cast("Topic", self.job.open_source(self.context))
                     if not self._step(topic):
                         return None
@@ -125,16 +131,18 @@ class _Stream:
                         topic.close()
                         topic = None
         finally:
-            self._mirror([], last=True)
             if topic is not None:
+                self._mirror(topic, [])
                 topic.close()
 
     def _again(self, error: Exception) -> bool:
         """Whether to try again what failed; waits before."""
-        known = isinstance(error, BeamPipelinesError)
         self.failures += 1
-        if (known and not isinstance(error, TransientError)) or (not known and self.failures > _UNKNOWN):
-            return False
+        if not isinstance(error, TransientError):
+            # What is staged is gone when a server has crashed; a drain reads it anew. What nobody knows may pass, but not for ever.
+            known = isinstance(error, BeamPipelinesError) and error.code not in _PASSING
+            if known or self.failures > _UNKNOWN:
+                return False
         wait = min(_LONGEST, _PATIENCE * 2 ** (self.failures - 1)) * (1 + random.random() / 4)
         left = self._left()
         if left is not None and left <= 0:
@@ -146,6 +154,12 @@ class _Stream:
             return False
         return True
 
+    def _mend(self) -> None:
+        """Make up for what the failure kept from being done: the record of what committed, and what other sinks have not got."""
+        with self.target() as target:
+            catch_up(self.job, self.store, target, self.archive, self.context)
+            bring_all(self.job, self.store, target, self.archive, self.context)
+
     def _left(self) -> float | None:
         return None if self.until.seconds is None else self.began + self.until.seconds - time.monotonic()
 
@@ -156,7 +170,7 @@ class _Stream:
             rows = self._heads(target)
         if not self._wait(topic, rows):
             return False
-        self._drain()
+        self._drain(topic)
         self._charge()
         pause = _PACE - (time.monotonic() - begun)
         left = self._left()
@@ -199,11 +213,14 @@ class _Stream:
         return at is not None and self.open_windows and idle is not None and time.monotonic() - looked > idle.total_seconds()
 
     def _charge(self) -> None:
-        """Charge the hours that have passed; looked at now and then."""
+        """Charge the hours that have passed, and delete what is to be kept no longer; looked at now and then."""
         if time.monotonic() - self.charged < 10 and self.charged:
             return
         self.charged = time.monotonic()
         charge_hours(self.job, self.store, self.context.session)
+        if self.charged - self.tidied > _TIDY:
+            self.tidied = self.charged
+            retention.keep_to(self.job.definition.retention, self.store, self.archive, self.job.service, self.context.session)
 
     def _early(self) -> bool:
         place = self.job.window_at
@@ -213,7 +230,7 @@ class _Stream:
         self.told_early = time.monotonic()
         return True
 
-    def _drain(self) -> None:
+    def _drain(self, topic: Topic) -> None:
         """One bounded run, from the read to the record.
 
         Raises:
@@ -232,9 +249,9 @@ class _Stream:
                 self.full = False
                 record(self.job, context, self.store, target, self.archive, rows, time.monotonic() - began)
                 self.open_windows = any(step.open_windows for row in rows if row.counts for step in row.counts.tally.steps)
-                self._mirror(rows)
+                self._mirror(topic, rows)
                 for row in rows:
-                    bring(self.job, context, target, row.load)
+                    bring(self.job, context, target, row.load, self.store, self.archive)
                     if self.drained is not None:
                         self.drained(row)
             elif rows:
@@ -248,21 +265,14 @@ class _Stream:
                 code=cast("Any", verdict.code if verdict else "internal"),
             )
 
-    def _mirror(self, rows: list[LedgerRow], *, last: bool = False) -> None:
-        """Tell the brokers now and then how far the topic is read, for tools that show the lag of a group."""
-        source = self.job.definition.source
+    def _mirror(self, topic: Topic, rows: list[LedgerRow]) -> None:
+        """Tell the brokers now and then how far the topic is read."""
         marks = [row.counts.watermark for row in rows if row.counts is not None and row.counts.watermark is not None]
         if marks:
             self.reached = {number: place.next for number, place in Offsets.of(marks[0]).partitions.items()}
-        if source.consumer_group is None or not self.reached or not (last or time.monotonic() - self.mirrored > _MIRROR):
-            return
-        from beam_pipelines.io.kafka.consumer import commit_group
-
-        self.mirrored = time.monotonic()
-        connection = self.job.connections(self.context).get(source.connection)
-        why = commit_group(connection, source.consumer_group, source.topic, self.reached)
-        if why is not None:
-            _LOG.warning("the group %r is not told how far %r is read: %s", source.consumer_group, source.topic, why)
+        if not marks or time.monotonic() - self.mirrored > _MIRROR:
+            self.mirrored = time.monotonic()
+            topic.mirror(self.reached)
 
     def _bury(self, target: Target, rows: list[LedgerRow]) -> None:
         """Keep the dead letters of a drain that was judged to fail: nothing of it is loaded."""
@@ -312,6 +322,7 @@ def stream(
         SpecError: The definition or the command cannot be run as asked; nothing was started or recorded.
         ActiveRunError: The service runs already.
         TransientError: The state store, the sinks or the brokers are away before it began.
+        FatalError: A sink refuses what an earlier execution has left for it, and is to stop then.
     """
     job, session = ask.job, ask.run or new_run()
     started = datetime.now(timezone.utc)
@@ -339,8 +350,13 @@ def stream(
             store.begin(launch.beginning(ask, session, started, plan, place))
             charge_hours(job, store, session)
             one = _Stream(ask, until, store, context, archive, listener, drained)
-            error = one.run()
+            # A drain may take longer than an hour.
+            with beating(lambda: store.touch_hour(session)):
+                error = one.run()
             with contextlib.suppress(BeamPipelinesError):
+                if one.failures:
+                    with one.target() as target:
+                        catch_up(job, store, target, archive, context)
                 charge_hours(job, store, session)
             return _end(ask, store, archive, session, tuple(settled), error)
 
@@ -352,14 +368,7 @@ def settle(job: Job, store: StateStore, target: Target, archive: letters.Archive
         Run ids of the executions that are recorded as lost now.
     """
     settled = []
-    heads = target.heads(job.service)
-    copies = {copy.table: copy.generation for copy in store.watermarks(job.service)}
-    for load, head in heads.items():
-        behind = head.generation - copies.get(load, 0)
-        for row in reversed(target.committed(job.service, load, head.generation, behind) if behind > 0 else []):
-            if row.window.session and store.execution(row.window.session) is not None:
-                record(job, context, store, target, archive, [row], None)
-        bring(job, context, target, load)
+    catch_up(job, store, target, archive, context)
     for execution in store.unfinished(job.service):
         if execution.run == context.run:
             continue
@@ -367,7 +376,33 @@ def settle(job: Job, store: StateStore, target: Target, archive: letters.Archive
         if store.finish(execution.run, Outcome(status="lost", error=message, error_code="internal")):
             settled.append(execution.run)
             _LOG.info("run %s had died, and is recorded as lost now; what it committed counts", execution.run)
+    bring_all(job, store, target, archive, context)
     return settled
+
+
+def catch_up(job: Job, store: StateStore, target: Target, archive: letters.Archive, context: RunContext) -> None:
+    """Record the commits that the ledger has and the store does not, in their order. Safe to repeat.
+
+    To be called before another drain commits: an execution is recorded up to its last commit, and what is left out is never asked for.
+    """
+    copies = {copy.table: copy.generation for copy in store.watermarks(job.service)}
+    recorded: dict[str, int | None] = {}
+    for load, head in target.heads(job.service).items():
+        behind = head.generation - copies.get(load, 0)
+        for row in reversed(target.committed(job.service, load, head.generation, behind) if behind > 0 else []):
+            session = row.window.session
+            if session not in recorded:
+                recorded[session] = store.advanced(session) if session and store.execution(session) is not None else None
+            # Copies may be cleared (--full-refresh, --keep-watermark): what the execution itself has is not written again.
+            through = recorded[session]
+            if through is not None and through <= row.window.generation:
+                record(job, context, store, target, archive, [row], None)
+
+
+def bring_all(job: Job, store: StateStore, target: Target, archive: letters.Archive, context: RunContext) -> None:
+    """Bring what commits have kept to the other sinks that have not got it."""
+    for load in target.heads(job.service):
+        bring(job, context, target, load, store, archive)
 
 
 def _end(

@@ -31,6 +31,9 @@ class FilePlan:
         form: How outputs are written, in words.
         outputs: Of the first new files: name, and output below the place; none where files hold rows of several inputs.
         shard_size: Bytes of such a file, about; None: each input has one of its own.
+        hidden: Files that are left out, for their name begins with `.` or `_`.
+        closed: Folders of the source that cannot be read, by their paths.
+        gone: Files whose outputs were written, where the folder of all outputs is not there any more.
     """
 
     new: int
@@ -42,6 +45,9 @@ class FilePlan:
     form: str
     outputs: tuple[tuple[str, str], ...] = ()
     shard_size: int | None = None
+    hidden: int = 0
+    closed: tuple[str, ...] = ()
+    gone: int = 0
 
     @classmethod
     def of(cls, chosen: Chosen, target: Target, load: str, shard_size: int | None = None) -> FilePlan:
@@ -56,6 +62,9 @@ class FilePlan:
             broken=files.broken,
             done=chosen.done,
             waiting=chosen.waiting,
+            hidden=chosen.hidden,
+            closed=chosen.closed,
+            gone=chosen.gone,
             place=target.output(load, ""),
             form=f"{form.shown}{packed}",
             outputs=tuple(named[:_EXAMPLES]),
@@ -69,6 +78,9 @@ class FilePlan:
             "broken": self.broken,
             "done": self.done,
             "waiting": self.waiting,
+            "hidden": self.hidden,
+            "closed": list(self.closed),
+            "gone": self.gone,
             "place": self.place,
             "form": self.form,
             "shardSize": self.shard_size,

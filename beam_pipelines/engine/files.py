@@ -10,11 +10,12 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import sums_up
 from beam_pipelines.engine.prepare import SOURCE
 from beam_pipelines.engine.refusal import refusal
-from beam_pipelines.errors import PlanError
+from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connector import Source, Standing, Target
 from beam_pipelines.io.files.format import SUFFIXES
+from beam_pipelines.io.files.place import Listing
 from beam_pipelines.io.files.target import FileTarget
-from beam_pipelines.io.files.whole import WholeFiles
+from beam_pipelines.io.files.whole import UNNAMED, WholeFiles
 from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.file import shards_of
@@ -41,12 +42,18 @@ class Chosen:
             for the sake of its name, none.
         done: Files that are there and that an earlier run is done with.
         waiting: Those of them that cannot be read, and have not changed since.
+        hidden: Files that are left out, for their name begins with `.` or `_`.
+        closed: Folders of the source that cannot be read, by their paths.
+        gone: Files whose outputs were written, where the folder of all outputs is not there any more.
     """
 
     files: WholeFiles
     outputs: Mapping[Stored, str]
     done: int = 0
     waiting: int = 0
+    hidden: int = 0
+    closed: tuple[str, ...] = ()
+    gone: int = 0
 
     @property
     def nothing(self) -> bool:
@@ -57,6 +64,24 @@ class Chosen:
     def unread(self) -> bool:
         """None of them can be read, as far as is known once they were looked at."""
         return not self.files.stored()
+
+    def without(self, error: PlanError, arrives: Mapping[str, str]) -> None:
+        """Go on without the files whose columns the plan cannot have, where others are left; else it is the plan that is wrong.
+
+        Args:
+            error: What the plan stops at; its details name the column, as the target would have it.
+            arrives: What each column of the source is called there.
+
+        Raises:
+            PlanError: It is of no column, or of one that is not in some of the files alone.
+        """
+        column = error.details.get("column")
+        columns = {name for name, arriving in arrives.items() if arriving == column}
+        before = self.files.broken
+        having = self.files.leave_out_having(columns, error.message) if columns else []
+        if self.files.broken == before:
+            where = f" (it is in {having[0]!r})" if having else ""
+            raise PlanError(f"{error.message}{where}", code=error.code, details=error.details) from error
 
     def named(self, ranges: Sequence[Range]) -> tuple[Range, ...]:
         """The ranges, each with the name of what becomes of its file."""
@@ -89,12 +114,20 @@ def choose(job: Job, context: RunContext, source: Source, target: Target, load: 
             " with --full-refresh to read every file, or with --keep-watermark to read those that are not known",
             code="fingerprint-changed",
         )
-    there = _there(files, known, full=context.full_refresh)
+    listing = _there(files, known, full=context.full_refresh)
+    if listing.unnamed and not job.goes_on:
+        raise PlanError(f"{files.place.label(listing.unnamed[0])!r}: {UNNAMED}", code="option-invalid")
+    there = [*listing.files, *listing.unnamed]
     label = files.place.label
     reading = job.reading
     new = [file for file in there if context.full_refresh or not _is_done(file, known.get(label(file)), reading)]
     before = head.schemas.get(SOURCE, head.schemas.get("")) if head.fingerprint == mark and not context.full_refresh else None
     files.choose(new, tolerant=job.goes_on, known=schema_from_text(before) if before else None)
+    shut = into.shut(load) if new else ""
+    if shut:  # one folder of several costs its files alone, this one all of them
+        raise FatalError(f"the destination takes nothing: {shut}; mend that, and run again", code="stage-failed")
+    for file in listing.unnamed:
+        files.leave_out(file, UNNAMED)
     for file in _held(job, files, new, known) if not context.full_refresh else ():
         files.leave_out(file, _CHANGED)
     if job.shard_size is None:
@@ -107,7 +140,9 @@ def choose(job: Job, context: RunContext, source: Source, target: Target, load: 
         outputs = dict.fromkeys(new, shards_of(context.run, into.form.ending))
         _check_shards(files, into, load, context)
     done = len(there) - len(new)
-    return Chosen(files, outputs, done, sum(1 for file in there if file not in outputs and known[label(file)].error))
+    waiting = sum(1 for file in there if file not in outputs and known[label(file)].error)
+    written = sum(1 for file in known.values() if file.output) if not into.present(load) and not context.full_refresh else 0
+    return Chosen(files, outputs, done, waiting, listing.hidden, listing.closed, written)
 
 
 def _of_files(source: Source, target: Target) -> tuple[WholeFiles, FileTarget]:
@@ -124,13 +159,14 @@ def _of_files(source: Source, target: Target) -> tuple[WholeFiles, FileTarget]:
     return source, target
 
 
-def _there(files: WholeFiles, known: Mapping[str, FileDone], *, full: bool) -> list[Stored]:
+def _there(files: WholeFiles, known: Mapping[str, FileDone], *, full: bool) -> Listing:
     try:
-        return files.stored()
+        return files.present()
     except PlanError as error:
         if error.code != "table-missing" or not known or full:
             raise  # to read everything anew where there is nothing would take away what there is
-        return []  # all that was there is done with, and was taken away
+        # All that was there is done with, and was taken away.
+        return Listing([], hidden=error.details.get("hidden", 0), closed=tuple(error.details.get("closed", ())))
 
 
 def _is_done(file: Stored, known: FileDone | None, options: str) -> bool:

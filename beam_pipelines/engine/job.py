@@ -168,9 +168,12 @@ class Job:
 
     @property
     def reading(self) -> str:
-        """A digest of how files are read: the source as declared, what a row may be like, and the release."""
-        source = self.definition.source.model_dump(mode="json", by_alias=True)
-        text = json.dumps([source, self.definition.max_cell_bytes, __version__], sort_keys=True)
+        """A digest of what decides whether a file can be read, and its columns written: another is reason to try a bad one again."""
+        definition = self.definition
+        parts = [definition.source, *definition.steps]
+        told = [part.model_dump(mode="json", by_alias=True) for part in parts if part is not None]
+        more = [getattr(self.destination, "format", None), definition.naming, definition.max_cell_bytes, __version__]
+        text = json.dumps([told, more], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from beam_pipelines.io.staging_files import sync
 from beam_pipelines.runs.facts import Staged
 from beam_pipelines.state.record import Failure
 
-__all__ = ["Archive", "drop", "export"]
+__all__ = ["Archive", "LettersFile", "drop", "export"]
 
 Positions = npt.NDArray[np.int64]
 
@@ -34,7 +35,7 @@ _GONE = ("staging-lost", "table-missing")
 
 @dataclass(frozen=True)
 class Archive:
-    """Where the dead letters of a service live: `FOLDER/SERVICE/RUN.jsonl`.
+    """Where the dead letters of a service live: `FOLDER/SERVICE/RUN.jsonl`, and `RUN.SINK.jsonl` of what another sink refused.
 
     Args:
         folder: `deadLetters` of the definition, else `dead-letters/` beside the state store.
@@ -54,8 +55,10 @@ class Archive:
         path = Path(place.removeprefix("file://")) if place else Path("dead-letters")
         return cls(path if path.is_absolute() else beside / path)
 
-    def path(self, service: str, run: str) -> Path:
-        return self.folder / service / f"{run}.jsonl"
+    def path(self, service: str, run: str, sink: str = "") -> Path:
+        """The file of a run, or of one of the other sinks of a stream in one of its commits."""
+        name = "".join(letter for letter in sink if letter.isalnum())
+        return self.folder / service / (f"{run}.{name}.jsonl" if name else f"{run}.jsonl")
 
     def read(self, path: Path) -> Iterator[dict[str, Any]]:
         """Letters of one file, one at a time."""
@@ -64,17 +67,68 @@ class Archive:
                 yield orjson.loads(line)
 
 
+class LettersFile:
+    """A file of dead letters being written: beside its place, where it appears whole, or not at all.
+
+    Args:
+        path: Its place.
+        service: Service id.
+        run: Run id.
+
+    Raises:
+        FatalError: It cannot be written; so do its methods.
+    """
+
+    def __init__(self, path: Path, service: str, run: str) -> None:
+        self._path, self._service, self._run = path, service, run
+        self._part = path.with_suffix(".part")
+        self._counts: dict[tuple[str, str, str], Failure] = {}
+        with self._writing():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._out = self._part.open("wb")
+
+    def write(self, batch: pa.RecordBatch, attempt: str) -> None:
+        """Add letters, in the schema `columnar.dead.SCHEMA`."""
+        with self._writing():
+            _write(self._out, batch, self._service, self._run, attempt, self._counts, str(self._path))
+
+    def finish(self) -> tuple[Failure, ...]:
+        """Put it in its place, in the place of one that is there; gives the letters by load, step and code."""
+        with self._writing():
+            self._out.flush()
+            os.fsync(self._out.fileno())
+            self._out.close()
+            os.replace(self._part, self._path)
+            sync(self._path.parent)  # what they were made of is dropped next: the new name must have reached the disk
+        return tuple(self._counts.values())
+
+    def abandon(self) -> None:
+        """Leave what stands in its place."""
+        with contextlib.suppress(OSError):
+            self._out.close()
+            self._part.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as failed:
+            raise FatalError(
+                f"the dead letters of run {self._run} cannot be written to {self._path.parent}: {failed.strerror}", code="stage-failed"
+            ) from failed
+
+
 def export(target: Target, archive: Archive, service: str, rows: Iterable[LedgerRow], *, missing_ok: bool = False) -> tuple[Failure, ...]:
     """Write the dead letters that a run's ledger rows name, and count them by load, step and code.
 
-    Safe to repeat: the file is the run's, written beside its place, synced and renamed.
+    Safe to repeat: the file is the run's, and one that is there is not exchanged for one with less in it.
 
     Args:
         target: Where they are staged.
         archive: Where they go.
         service: Service id.
         rows: Ledger rows of one run.
-        missing_ok: Staging that is gone costs its letters and a line in the log.
+        missing_ok: Staging that is gone costs its letters and a line in the log, unless they are in the file already.
 
     Raises:
         FatalError: The folder cannot be written, or a staging object is gone.
@@ -83,30 +137,39 @@ def export(target: Target, archive: Archive, service: str, rows: Iterable[Ledger
     if not rows:
         return ()
     path = archive.path(service, rows[0].run)
-    counts: dict[tuple[str, str, str], Failure] = {}
-    part = path.with_suffix(".part")
+    there = missing_ok and path.exists()
+    lost: list[str] = []
+    file = LettersFile(path, service, rows[0].run)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as out:
-            for row in rows:
-                numbers = Numbers.of(row)
-                for letter in row.counts.letters if row.counts else ():
-                    for batch in _staged(target, letter.staged, missing_ok):
-                        known = batch if numbers is None else numbers.told(batch, batch.schema.get_field_index("origin"))
-                        _write(out, known, service, row.run, letter.staged.name[-16:], counts, str(path))
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(part, path)
-        sync(path.parent)  # the staging is dropped next: the new name must have reached the disk
-    except OSError as failed:
-        raise FatalError(
-            f"the dead letters of run {rows[0].run} cannot be written to {path.parent}: {failed.strerror}", code="stage-failed"
-        ) from failed
+        for row in rows:
+            numbers = Numbers.of(row)
+            for letter in row.counts.letters if row.counts else ():
+                for batch in _staged(target, letter.staged, missing_ok, lost):
+                    known = batch if numbers is None else numbers.told(batch, batch.schema.get_field_index("origin"))
+                    file.write(known, letter.staged.name[-16:])
+                if lost and there:  # they were dropped because they had been written
+                    file.abandon()
+                    return _counted(archive, path)
+    except BaseException:
+        file.abandon()
+        raise
+    for message in lost:
+        _LOG.error("%s", message)
+    return file.finish()
+
+
+def _counted(archive: Archive, path: Path) -> tuple[Failure, ...]:
+    """The letters of a file that is there, by load, step and code."""
+    counts: dict[tuple[str, str, str], Failure] = {}
+    for letter in archive.read(path):
+        key = (letter["table"], letter["step"], letter["code"])
+        known = counts.get(key) or Failure(letter["step"], letter["code"], 0, str(path), letter["error"], letter["table"])
+        counts[key] = replace(known, count=known.count + 1)
     return tuple(counts.values())
 
 
-def _staged(target: Target, staged: Staged, missing_ok: bool) -> Iterator[pa.RecordBatch]:
-    """The letters of one staging object. Where they are gone for good, `missing_ok` says so in the log and goes on."""
+def _staged(target: Target, staged: Staged, missing_ok: bool, lost: list[str]) -> Iterator[pa.RecordBatch]:
+    """The letters of one staging object. Where they are gone for good, `missing_ok` notes what is lost and goes on."""
     found = 0
     try:
         for batch in target.read_staged(staged):
@@ -115,11 +178,11 @@ def _staged(target: Target, staged: Staged, missing_ok: bool) -> Iterator[pa.Rec
     except BeamPipelinesError as gone:
         if not missing_ok or gone.code not in _GONE:
             raise
-        _LOG.error("%d dead letters are lost, though the run's record counts them: %s", staged.rows - found, gone)
+        lost.append(f"{staged.rows - found} dead letters are lost, though the run's record counts them: {gone}")
         return
     if found < staged.rows:
         # PostgreSQL empties unlogged tables when it recovers from a crash.
-        _LOG.error("%d of %d dead letters are lost, though the run's record counts them", staged.rows - found, staged.rows)
+        lost.append(f"{staged.rows - found} of {staged.rows} dead letters are lost, though the run's record counts them")
 
 
 def _write(

@@ -85,6 +85,9 @@ def _files(rows: Sequence[LedgerRow], *, committed: bool) -> Files:
         bytes=sum(file.size for file in processed),
         skipped=sum(row.window.skipped for row in rows),
         waiting=sum(row.window.waiting for row in rows),
+        hidden=sum(row.window.hidden for row in rows),
+        closed=sum(row.window.closed for row in rows),
+        gone=sum(row.window.gone for row in rows),
         failed=sum(1 for file in every if file.error),
         told=tuple(file.to_json() for file in sorted(every, key=lambda file: not file.error)[:KEPT_FILES]),
     )

@@ -76,10 +76,45 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         options=job.reading if job.by_file else "",
         skipped=chosen.done if chosen is not None else 0,
         waiting=chosen.waiting if chosen is not None else 0,
+        hidden=chosen.hidden if chosen is not None else 0,
+        closed=len(chosen.closed) if chosen is not None else 0,
+        gone=chosen.gone if chosen is not None else 0,
     )
+    if chosen is not None and chosen.closed:
+        _LOG.warning("%d folders cannot be read, and what is in them is not known, such as %s", len(chosen.closed), chosen.closed[0])
+    if chosen is not None and chosen.gone:
+        _LOG.warning("the folder of the outputs of %d files is gone: --full-refresh writes them again", chosen.gone)
     if chosen is not None and chosen.nothing:
         return target.prepare(_without_files(head, begun), context)
-    described = _described(job, source, table, head, mark)
+    while True:
+        described = _described(job, source, table, head, mark)
+        try:
+            return _planned(job, context, source, target, begun, policy, head, chosen, described)
+        except PlanError as error:
+            if chosen is None or error.code != "type-unsupported" or chosen.unread:
+                raise
+            chosen.without(error, _arriving(job, described))
+
+
+def _arriving(job: Job, described: Described) -> dict[str, str]:
+    """What the columns of the source are called in the target, where they arrive there."""
+    rename: Callable[[str], str] = snake if job.definition.naming == "snake" else str
+    return {source: rename(name) for source, name in trace(described.schema.names, job.definition.steps, exact=False).items()}
+
+
+def _planned(
+    job: Job,
+    context: RunContext,
+    source: Source,
+    target: Target,
+    begun: Window,
+    policy: Policy,
+    head: Standing,
+    chosen: Chosen | None,
+    described: Described,
+) -> Window:
+    """The rest of `_fix`, once it is known what there is to read."""
+    table, load, mark = begun.table, begun.load, begun.fingerprint
     if chosen is not None and chosen.unread:
         # No file can be read, so there is nothing to plan either: each is told of, and that is all.
         fixed = source.fix(table, None, None, False, 1)

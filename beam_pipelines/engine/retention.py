@@ -24,7 +24,8 @@ from beam_pipelines.state.store import StateStore
 __all__ = ["Deleted", "delete_letters", "keep_to"]
 
 _LOG = logging.getLogger(__name__)
-_FILE = re.compile(r"[0-9a-f]{12}\.(jsonl|part)")  # `RUN.jsonl`, and one that was never finished: whatever else is there is not ours
+# `RUN.jsonl`, `RUN.SINK.jsonl`, and one that was never finished: whatever else is there is not ours.
+_FILE = re.compile(r"([0-9a-f]{12})(\.[0-9a-z]+)?\.(jsonl|part)")
 
 
 @dataclass(frozen=True)
@@ -95,14 +96,16 @@ def delete_letters(store: StateStore, archive: Archive, service: str, age: timed
     known = {*at_work, *store.letters_older_than(service, None)}
     for path in _left(archive.folder / service, age):
         # What a run that has ended never finished is nobody's.
-        if path.stem not in known or (path.suffix == ".part" and path.stem not in at_work):
+        run = path.name.partition(".")[0]
+        if run not in known or (path.suffix == ".part" and run not in at_work):
             files += _delete(path)
     return Deleted(len(done), letters, files)
 
 
 def _is_of(path: Path, service: str, run: str) -> bool:
     """Whether a path from the index is the file of a run: nothing else is deleted, whatever stands there."""
-    return path.name == f"{run}.jsonl" and path.parent.name == service
+    found = _FILE.fullmatch(path.name)
+    return found is not None and found[1] == run and path.suffix == ".jsonl" and path.parent.name == service
 
 
 def _delete(path: Path) -> int:

@@ -10,28 +10,34 @@ import base64
 import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from typing import cast as cast_type
 
+import numpy as np
 import pyarrow as pa
 
 from beam_pipelines.columnar import cast, ipc, size
+from beam_pipelines.columnar.compact import take
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.letters import Archive
 from beam_pipelines.engine.lineage import group_columns, snake
 from beam_pipelines.engine.prepare import TARGET
 from beam_pipelines.engine.refusal import refusal
-from beam_pipelines.errors import DataError, FatalError, FencedError, PlanError
+from beam_pipelines.engine.refused import Refused
+from beam_pipelines.errors import BeamPipelinesError, DataError, FatalError, FencedError, PlanError
 from beam_pipelines.io import registry
 from beam_pipelines.io.connector import Policy, Stager, Target
 from beam_pipelines.runs.balance import Budget
 from beam_pipelines.runs.context import RunContext
-from beam_pipelines.runs.counts import Tally
+from beam_pipelines.runs.counts import LoadCounts, Tally
 from beam_pipelines.runs.facts import LATE, PENDING, Staged
 from beam_pipelines.runs.names import StagingName, new_attempt
 from beam_pipelines.runs.window import Window, schema_to_text
+from beam_pipelines.state.store import StateStore
 
 if TYPE_CHECKING:
     from beam_pipelines.io.kafka.producer import TopicWriter
@@ -40,7 +46,6 @@ if TYPE_CHECKING:
 __all__ = ["Sink", "TableSink", "TopicSink", "bring", "sinks_of"]
 
 _LOG = logging.getLogger(__name__)
-_SHOWN = 3  # reasons of refused rows that are logged
 _TRIES = 5  # to commit, while somebody else commits to the same place
 
 
@@ -89,8 +94,8 @@ class Sink(ABC):
         """
 
     @abstractmethod
-    def write(self, job: Job, context: RunContext, run: str, batches: Iterator[pa.RecordBatch]) -> int:
-        """Write the rows of one commit, all of them; gives how many it refuses.
+    def write(self, job: Job, context: RunContext, run: str, batches: Iterator[pa.RecordBatch], letters: Refused) -> int:
+        """Write the rows of one commit, all of them, or make dead letters of them; gives how many it refuses that are in no letter.
 
         Raises:
             BeamPipelinesError: It failed; perhaps some are written.
@@ -140,16 +145,19 @@ class TableSink(Sink):
         results = self.kind == PENDING and job.window_at is not None and self.model.type in ("database", "data-warehouse")
         return "upsert" if results and "mode" not in self.model.model_fields_set else str(self.model.mode)
 
-    def write(self, job: Job, context: RunContext, run: str, batches: Iterator[pa.RecordBatch]) -> int:
+    def write(self, job: Job, context: RunContext, run: str, batches: Iterator[pa.RecordBatch], letters: Refused) -> int:
         service = f"{job.service}/{self.id}"
         with contextlib.closing(self._open(job, context)) as target:
             row = target.row(service, self._load, run)
-            if row is not None and row.status == "committed":
-                return 0
             first = next(batches, None)
             if first is None:
                 return 0
             schema = target.stored(first.schema)
+            if row is not None and row.status == "committed":
+                # Whoever committed may not have lived to write the letters: they are made again.
+                staged = _staged(target, row.window, schema, (first, *batches), letters)
+                target.drop_staged([staged.name])
+                return _told(target, row.counts, letters)
             mode = self._mode(job)
             window = Window(
                 service=service,
@@ -164,8 +172,9 @@ class TableSink(Sink):
                 live=True,
             )
             target.prepare(window, context)
-            staged, refused = _staged(target, window, schema, first, batches)
-            return refused + self._commit(target, window, schema, staged, mode)
+            # What the target cannot keep is a dead letter, whatever `errorHandling` says: that is about what its commit refuses.
+            staged = _staged(target, window, schema, (first, *batches), letters)
+            return _told(target, self._commit(target, window, schema, staged, mode), letters)
 
     def _keys(self, job: Job, target: Target) -> tuple[str, ...]:
         if self.model.key_fields:
@@ -178,7 +187,7 @@ class TableSink(Sink):
             raise refusal(f"{self.path}.keyFields", f"upsert into {self._load!r} needs to know which columns name a row", "key-missing")
         return tuple(map(snake, groups)) if job.definition.naming == "snake" else groups
 
-    def _commit(self, target: Target, window: Window, schema: pa.Schema, staged: Staged, mode: str) -> int:
+    def _commit(self, target: Target, window: Window, schema: pa.Schema, staged: Staged, mode: str) -> LoadCounts:
         tally = Tally(self._load, staged.rows, 0, 0, None, (), (staged,), staged.rows, 0, ())
         policy = Policy(
             mode=mode,
@@ -197,31 +206,45 @@ class TableSink(Sink):
                     raise
         if counts.code:
             raise FatalError(f"{self._where} refuses what is brought there: {counts.message}", code="target-refused")
-        target.drop_staged([letter.staged.name for letter in counts.merged.letters])
-        return counts.merged.dead
+        return counts
 
 
-def _staged(
-    target: Target, window: Window, schema: pa.Schema, first: pa.RecordBatch, batches: Iterator[pa.RecordBatch]
-) -> tuple[Staged, int]:
+def _staged(target: Target, window: Window, schema: pa.Schema, batches: Iterable[pa.RecordBatch], letters: Refused) -> Staged:
+    """Stage rows, and make dead letters of those that cannot be."""
     stager: Stager = target.stager(str(StagingName.of(window.service, window.run, new_attempt())), schema, 0)
-    refused = 0
+    first = 0
     try:
-        for batch in (first, *batches):
+        for batch in batches:
             for part in size.split(batch):
                 conformed = cast.conform(part, schema)
-                refused += len(conformed.bad)
+                if conformed.bad:
+                    letters.add(part, conformed.bad, ["cast-failed"] * len(conformed.bad), conformed.reasons, first)
                 try:
                     stager.write(conformed.batch)
                 except DataError as no:
-                    rows = set(no.details.get("rows", range(conformed.batch.num_rows)))
-                    refused += len(rows)
-                    keep = pa.array([row not in rows for row in range(conformed.batch.num_rows)], pa.bool_())
-                    stager.write(conformed.batch.filter(keep))
-        return stager.finish(), refused
+                    rows = sorted(set(no.details.get("rows", range(conformed.batch.num_rows))))
+                    good = np.delete(np.arange(part.num_rows), conformed.bad)  # where in the part each row was
+                    letters.add(part, good[rows].tolist(), [no.code] * len(rows), [no.message] * len(rows), first)
+                    stager.write(take(conformed.batch, np.delete(np.arange(conformed.batch.num_rows), rows)))
+                first += part.num_rows
+        return stager.finish()
     except BaseException:
         stager.abort()
         raise
+
+
+def _told(target: Target, counts: LoadCounts | None, letters: Refused) -> int:
+    """Take the dead letters of rows that a target refused when they were loaded; gives how many are lost."""
+    found = 0
+    for letter in counts.merged.letters if counts is not None else ():
+        try:
+            for batch in target.read_staged(letter.staged):
+                letters.take(batch)
+                found += batch.num_rows
+        except BeamPipelinesError as gone:
+            if gone.code not in ("staging-lost", "table-missing"):
+                raise
+    return counts.merged.dead - found if counts is not None else 0
 
 
 class TopicSink(Sink):
@@ -244,17 +267,20 @@ class TopicSink(Sink):
     def check(self, job: Job, context: RunContext) -> None:
         self._writer(job, context).close()
 
-    def write(self, job: Job, context: RunContext, run: str, batches: Iterator[pa.RecordBatch]) -> int:
+    def write(self, job: Job, context: RunContext, run: str, batches: Iterator[pa.RecordBatch], letters: Refused) -> int:
         del run
+        first = 0
         with contextlib.closing(self._writer(job, context)) as writer:
-            for number, batch in enumerate(batches):
-                if not number:
+            for batch in size.gather(batches):
+                if not first:
                     writer.check(batch.schema)
                 writer.write(batch)
-            refused = writer.flush()
-            for _, why in refused[:_SHOWN]:
-                _LOG.error("%s: %s", self.path, why)
-            return len(refused)
+                refused = writer.flush()
+                if refused:
+                    rows, reasons = zip(*refused, strict=True)
+                    letters.add(batch, rows, ["target-refused"] * len(rows), reasons, first)
+                first += batch.num_rows
+        return 0
 
     def _writer(self, job: Job, context: RunContext) -> TopicWriter:
         from beam_pipelines.io.kafka.producer import TopicWriter
@@ -278,28 +304,33 @@ def sinks_of(job: Job) -> tuple[Sink, ...]:
 def _sink(name: str, model: Any, path: str, kind: str) -> Sink:
     if model.type == "kafka":
         return TopicSink(name, model, path, kind)
-    if model.type in ("api", "none"):
-        raise refusal(path, f"expected a table, files or a topic, got {model.type}, which is not served yet as a sink", "not-served")
+    if model.type == "api":
+        from beam_pipelines.engine.api_sink import ApiSink  # few streams have one
+
+        return ApiSink(name, model, path, kind)
+    if model.type == "none":
+        raise refusal(path, "expected a table, files, a topic or an API, got none, which keeps nothing", "not-served")
     return TableSink(name, model, path, kind)
 
 
-def bring(job: Job, context: RunContext, target: Target, load: str) -> int:
+def bring(job: Job, context: RunContext, target: Target, load: str, store: StateStore, archive: Archive) -> None:
     """Bring what commits have kept to the sinks that have not got it, in the order of the commits. Safe to repeat.
+
+    Rows that a sink refuses are dead letters, in a file of their own, and counted with those of the commit.
 
     Args:
         job: The service.
         context: Of whoever brings it.
         target: Whose ledger keeps it.
         load: The load of the offsets.
-
-    Returns:
-        Rows that sinks refused, which are only logged.
+        store: Where dead letters are counted.
+        archive: Where they go.
 
     Raises:
-        BeamPipelinesError: A sink is away; it gets the rest when this is called again.
+        BeamPipelinesError: A sink is away, or refuses rows and is to stop; it gets the rest when this is called again.
     """
-    every = sinks_of(job)
-    return sum(_bring(job, context, target, load, kind, sinks) for kind, sinks in _by_kind(every).items())
+    for kind, sinks in _by_kind(sinks_of(job)).items():
+        _Bringing(job, context, target, load, store, archive).bring(kind, sinks)
 
 
 def _by_kind(sinks: Sequence[Sink]) -> dict[str, list[Sink]]:
@@ -309,31 +340,58 @@ def _by_kind(sinks: Sequence[Sink]) -> dict[str, list[Sink]]:
     return by_kind
 
 
-def _bring(job: Job, context: RunContext, target: Target, load: str, kind: str, sinks: Sequence[Sink]) -> int:
-    kept: dict[str, list[str]] = {}
-    for block in target.kept(job.service, load, kind):
-        kept.setdefault(block.run, []).append(block.content)
-    # Where there is one sink, that nothing is kept any more is the note.
-    several = sinks if len(sinks) > 1 else ()
-    notes = {sink.id: {one.run for one in target.kept(job.service, load, sink.done)} for sink in several}
-    refused = 0
-    for run, contents in kept.items():
-        for sink in sinks:
-            if run in notes.get(sink.id, ()):
-                continue
-            no = sink.write(job, context, run, _batches(contents))
-            if no:
-                _LOG.error("%s refuses %d rows of commit %s, which are nowhere else", sink.path, no, run)
-                refused += no
-            if several:
-                target.note_kept(job.service, load, sink.done, run)
-        target.forget_kept(job.service, load, kind, run)
+@dataclass(frozen=True)
+class _Bringing:
+    """As `bring`."""
+
+    job: Job
+    context: RunContext
+    target: Target
+    load: str
+    store: StateStore
+    archive: Archive
+
+    def bring(self, kind: str, sinks: Sequence[Sink]) -> None:
+        """Bring what is kept of a kind."""
+        target, service, load = self.target, self.job.service, self.load
+        kept: dict[str, list[str]] = {}
+        for block in target.kept(service, load, kind):
+            kept.setdefault(block.run, []).append(block.content)
+        # Where there is one sink, that nothing is kept any more is the note.
+        several = sinks if len(sinks) > 1 else ()
+        notes = {sink.id: {one.run for one in target.kept(service, load, sink.done)} for sink in several}
+        for run, contents in kept.items():
+            for sink in sinks:
+                if run not in notes.get(sink.id, ()):
+                    self._write(sink, run, contents)
+                    if several:
+                        target.note_kept(service, load, sink.done, run)
+            target.forget_kept(service, load, kind, run)
+            for sink in several:
+                target.forget_kept(service, load, sink.done, run)
         for sink in several:
-            target.forget_kept(job.service, load, sink.done, run)
-    for sink in several:
-        for run in notes[sink.id] - kept.keys():
-            target.forget_kept(job.service, load, sink.done, run)
-    return refused
+            for run in notes[sink.id] - kept.keys():
+                target.forget_kept(service, load, sink.done, run)
+
+    def _write(self, sink: Sink, run: str, contents: Sequence[str]) -> None:
+        """Write one commit to one sink, and what it refuses to the dead letters: it is noted to have got them after that."""
+        now = datetime.now(timezone.utc)
+        letters = Refused(self.archive, self.job.service, run, self.load, sink.id, now)
+        try:
+            lost = sink.write(self.job, self.context, run, _batches(contents), letters)
+            failures = letters.finish()
+        except BaseException:
+            letters.abandon()
+            raise
+        if lost:
+            _LOG.error("%s refuses %d rows of commit %s, which are nowhere else", sink.path, lost, run)
+        if not failures:
+            return
+        row = self.target.row(self.job.service, self.load, run)
+        if row is not None and self.store.execution(row.window.session) is not None:
+            self.store.refuse(row.window.session, run, failures, now)
+        count = sum(one.count for one in failures)
+        _LOG.warning("%s refuses %d rows of commit %s: they are in the dead letters at %s", sink.path, count, run, failures[0].url)
 
 
 def _batches(contents: Sequence[str]) -> Iterator[pa.RecordBatch]:

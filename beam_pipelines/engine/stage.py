@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Stage"]
 
-_AT_ONCE = 2  # objects of one bundle that are written at a time, where each holds the rows of one range: files come one after the other
+_AT_ONCE = 1  # objects of one bundle that are written at a time, where each holds the rows of one range: files come one after the other
 _STEPS = 16  # parts of a file of a wanted size that are written at a time: it is too large by no more than one
 _AHEAD = 2  # batches waiting for the writer: reading and writing overlap, and memory stays flat
 

@@ -263,6 +263,23 @@ class Connections:
         """
         return self.get(name) if name in self else Connection(name, "bucket", f"{scheme}://{name}", self._folder, self._here)
 
+    def secret(self, reference: str, what: str) -> str:
+        """What a reference stands for that is not in a connection but in the definition; a file is looked for where connections' are.
+
+        Args:
+            reference: Such as `${env:CRM_API_KEY}`.
+            what: Names it, for messages.
+
+        Raises:
+            SpecError: The variable or file is missing, or the reference cannot be understood.
+        """
+        try:
+            secret = self._beside.resolve(reference, what).strip()
+        except SpecError as error:
+            raise type(error)(error.message.removeprefix("connection "), code=error.code) from None
+        self._beside.remember(secret)
+        return secret
+
     def redact(self, text: str) -> str:
         """The text with every secret that was resolved so far replaced by `***`."""
         return self._here.redact(self._beside.redact(text))

@@ -6,7 +6,7 @@ time, and closed. They hold clients and secrets, so they are never pickled. All 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -197,6 +197,9 @@ class Topic(Source, Protocol):
         Raises:
             TransientError: The brokers are away.
         """
+
+    def mirror(self, offsets: Mapping[int, int]) -> None:
+        """Tell whoever shows the lag of the service which offset of each partition it reads next; never fails, and is not waited for."""
 
     def position(self, part: Range) -> Mark:
         """How far a range is read, once `read` has given all of it: `runs.offsets.Offsets` of its partition."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ def schema_to_text(schema: pa.Schema) -> str:
     return base64.b64encode(schema.serialize().to_pybytes()).decode()
 
 
+@lru_cache(maxsize=64)  # asked for each file of a batch: of 20,000 small ones 8 s of 300
 def schema_from_text(text: str) -> pa.Schema:
     """The schema that `schema_to_text` wrote."""
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
@@ -85,6 +87,9 @@ class Window:
         options: A digest of how files are read: one that could not be is read again when that is another.
         skipped: Files that are there, and that earlier runs are done with.
         waiting: Those of them that could not be read, and have not changed since.
+        hidden: Files that are left out, for their name begins with `.` or `_`.
+        closed: Folders of the source that cannot be read.
+        gone: Files whose outputs were written, where the folder of all outputs is not there any more.
         early: Windows that are open come out as well, as far as they are.
         session: Run id of the execution that this is a part of; empty: it is one of its own.
         live: Of a stream: what a commit leaves is kept for those after it.
@@ -118,6 +123,9 @@ class Window:
     options: str = ""
     skipped: int = 0
     waiting: int = 0
+    hidden: int = 0
+    closed: int = 0
+    gone: int = 0
     session: str = ""
     early: bool = False
     live: bool = False

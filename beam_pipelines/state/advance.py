@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,10 +11,10 @@ from sqlalchemy import Connection, Row, func, select
 from beam_pipelines.state import alarm, hours, outbox, query
 from beam_pipelines.state.event import PROGRESS, PhaseProgress
 from beam_pipelines.state.finish import add_failures, add_steps, execution_row, put_watermark, restate_metric
-from beam_pipelines.state.record import ACTIVE, LIVE_COUNTERS, STREAM, Advance, merged, moment_text
+from beam_pipelines.state.record import ACTIVE, LIVE_COUNTERS, STREAM, Advance, Failure, merged, moment_text
 from beam_pipelines.state.tables import events, execution_steps, executions, failed_records, watermarks
 
-__all__ = ["advance", "heartbeat"]
+__all__ = ["advance", "heartbeat", "refuse"]
 
 _TOLD_EVERY = timedelta(seconds=10)  # between two `PipelineProgress.updated` of a stream: the outbox is no progress bar
 
@@ -43,9 +44,7 @@ def advance(connection: Connection, run: str, step: Advance, now: datetime) -> b
     known = query.find_steps(connection, [run]).get(run, ())
     connection.execute(execution_steps.delete().where(execution_steps.c.run == run))
     add_steps(connection, run, merged(known, step.steps))
-    last = connection.execute(select(func.max(failed_records.c.position)).where(failed_records.c.run == run)).scalar()
-    first = 0 if last is None else last + 1
-    add_failures(connection, row, step.failures, step.committed_at, first=first, drain=step.drain)
+    add_failures(connection, row, step.failures, step.committed_at, first=_next_position(connection, run), drain=step.drain)
     put_watermark(connection, step.watermark, now, guarded=True)
     hours.add_events(connection, row.service, run, step.events, step.committed_at, now)
     alarm.sound(connection, row, now)
@@ -53,6 +52,31 @@ def advance(connection: Connection, run: str, step: Advance, now: datetime) -> b
         alarm.tell(connection, row, incident, now)
     _tell(connection, row, step, live, now)
     return True
+
+
+def refuse(connection: Connection, run: str, drain: str, failures: Sequence[Failure], at: datetime, now: datetime) -> bool:
+    """Add dead letters of what another sink refused of a drain to the index, once a file; in a transaction as `advance`.
+
+    Returns:
+        True if this call did it, False if it had been done (nothing is written).
+
+    Raises:
+        FatalError: There is no such run.
+    """
+    row = execution_row(connection, run)
+    places = {failure.url for failure in failures}
+    mine = (failed_records.c.run == run) & (failed_records.c.drain == drain) & failed_records.c.url.in_(places)
+    if not failures or connection.execute(select(failed_records.c.position).where(mine).limit(1)).first() is not None:
+        return False
+    alarm.recover(connection, row, now)
+    add_failures(connection, row, failures, at, first=_next_position(connection, run), drain=drain)
+    alarm.sound(connection, row, now)
+    return True
+
+
+def _next_position(connection: Connection, run: str) -> int:
+    last = connection.execute(select(func.max(failed_records.c.position)).where(failed_records.c.run == run)).scalar()
+    return 0 if last is None else last + 1
 
 
 def heartbeat(connection: Connection, run: str, now: datetime) -> None:

@@ -30,6 +30,7 @@ from beam_pipelines.state.record import (
     ChargeRecord,
     Execution,
     FailedRecord,
+    Failure,
     Lease,
     Outcome,
     PipelineMetric,
@@ -200,6 +201,29 @@ class StateStore:
         """
         with self._for_run(run) as connection:
             return advancing.advance(connection, run, advance, self._now(connection))
+
+    def refuse(self, run: str, drain: str, failures: Sequence[Failure], at: datetime) -> bool:
+        """Add to the index what another sink of a stream refused of the rows of a drain, once a file of dead letters.
+
+        Args:
+            run: The stream's execution.
+            drain: The drain.
+            failures: Index of one file.
+            at: When; aware.
+
+        Returns:
+            True if this call did it; False if it had been done, and nothing was written.
+
+        Raises:
+            FatalError: There is no such run.
+        """
+        with self._for_run(run) as connection:
+            return advancing.refuse(connection, run, drain, failures, aware(at), self._now(connection))
+
+    def advanced(self, run: str) -> int:
+        """Up to which commit of its load the record of a stream goes; 0: none, or there is no such run."""
+        with self._database.read() as connection:
+            return int(connection.execute(select(executions.c.generation).where(executions.c.run == run)).scalar() or 0)
 
     def touch_hour(self, run: str, now: datetime | None = None) -> None:
         """Note that a stream runs, though no message may come; to be called at its start, and every minute or so. Safe to repeat.

@@ -52,7 +52,7 @@ __all__ = [
 
 Kind = Literal["die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after", "die-within", "die-later"]
 KINDS: tuple[Kind, ...] = ("die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after")
-_UNORDERED = ("progress", "lease", "waits")  # threads whose calls come by the clock: nothing depends on them
+_UNORDERED = ("progress", "lease", "heartbeat", "waits")  # threads whose calls come by the clock: nothing depends on them
 # Of PostgreSQL, whose files are not watched. The second line ends what is undone, or let go, for one that is dead as well.
 _HARMLESS = {"SELECT", "SET", "SHOW", "connect", "set_autocommit", "enter", "", "nothing"}
 _HARMLESS |= {"rollback", "close", "CLOSE", "exit"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,12 +111,32 @@ class FileLedger(Ledger):
     def promised(self, tx: Session, service: str) -> dict[tuple[str, str], list[Move]]:
         """What is promised and perhaps not done yet, by load and run."""
         found = tx.execute(
-            f"SELECT load, run, path, source, identity FROM {self.moves} WHERE service = ? ORDER BY load, run, position", (service,)
+            f"SELECT load, run, path, source, identity FROM {self.moves} WHERE service = ? AND position >= 0 ORDER BY load, run, position",
+            (service,),
         )
         promised: dict[tuple[str, str], list[Move]] = {}
         for load, run, path, source, identity in found.rows:
             promised.setdefault((load, run), []).append(Move(path, source, identity))
         return promised
+
+    def begin(self, tx: Session, service: str, load: str, run: str) -> bool:
+        """Note that what a run promised begins to be done.
+
+        Returns:
+            Nobody has begun before, and it is not done: what is missing now was never moved.
+        """
+        key, mine = (service, load, run), uuid.uuid4().hex
+        # First of all, so that another that begins, or is done, at this moment is waited for. It stands before all promises.
+        tx.execute(
+            f"INSERT INTO {self.moves} (service, load, run, position, path, source, identity) VALUES (?, ?, ?, -1, '', ?, '')"
+            " ON CONFLICT DO NOTHING",
+            (*key, mine),
+        )
+        found = tx.execute(f"SELECT position, source FROM {self.moves} WHERE service = ? AND load = ? AND run = ?", key).rows
+        if not any(position >= 0 for position, _ in found):
+            self.kept(tx, *key)
+            return False
+        return any(position < 0 and source == mine for position, source in found)
 
     def done(self, tx: Session, window: Window, files: Iterable[FileResult]) -> None:
         """Note the files that a run is done with; one that is not to blame for its failure is left to the next."""
@@ -138,12 +159,18 @@ class FileLedger(Ledger):
                 (*key, file.size, file.tag, window.run, output, file.error, window.options),
             )
 
-    def undone(self, tx: Session, service: str, load: str, run: str, outputs: Iterable[str]) -> None:
-        """Take files for changed whose outputs were lost between the commit of a run and their place: the next run reads them again."""
+    def undone(self, tx: Session, service: str, load: str, run: str, outputs: Sequence[str]) -> bool:
+        """Take files for changed whose outputs were lost between the commit of a run and their place: the next run reads them again.
+
+        Returns:
+            Each output was that of one file, so all of them come again.
+        """
+        owned = {file.output for file in self.files_done(tx, service, load).values() if file.run == run}
         for output in outputs:
             key = (service, load, run, output)
             # No file has fewer bytes than none: it counts as changed.
             tx.execute(f"UPDATE {self.files} SET size = -1 WHERE service = ? AND load = ? AND run = ? AND output = ?", key)
+        return owned.issuperset(outputs)
 
     def files_done(self, tx: Session, service: str, load: str) -> dict[str, FileDone]:
         """What a service is done with, by name."""

@@ -105,6 +105,9 @@ class ParquetSource(WholeFiles):
         rows, size = sum(file.rows for file in files), sum(file.size for file in files)
         return f"{len(files)} Parquet {'file' if len(files) == 1 else 'files'}, {rows:,} rows, {size:,} bytes, {self.place.name}"
 
+    def named(self) -> list[tuple[Stored, Sequence[str]]]:
+        return [(file.path, file.schema.names) for file in self._files()]
+
     def _files(self) -> list[_File]:
         return self.fitting(self.looked(_footer))
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from beam_pipelines.errors import PlanError
+from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.files.stage import FOLDER
-from beam_pipelines.io.objects.local import LocalStore
+from beam_pipelines.io.objects.local import LocalStore, may
 from beam_pipelines.io.objects.place import store_of
 from beam_pipelines.io.objects.store import Store, Stored
 
-__all__ = ["Place", "matcher"]
+__all__ = ["Listing", "Place", "matcher"]
+T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,20 +64,51 @@ class Place:
             PlanError: There is none, or one whose name is no text: origins and records could not tell it.
             FatalError, TransientError: The store refuses or does not answer.
         """
+        listing = self.listed(suffixes)
+        if listing.error is not None:
+            raise listing.error  # rows of a file that is there would be missing, and nobody told
+        for folder in listing.closed:
+            _LOG.warning("the folder %r cannot be read, and what is in there is not known", folder)
+        if listing.unnamed:
+            raise PlanError(f"expected a file name in UTF-8, got '{listing.unnamed[0].key}': rename it", code="option-invalid")
+        return listing.files
+
+    def listed(self, suffixes: tuple[str, ...]) -> Listing:
+        """The same for who goes on without files whose name is no text, and tells what is left out.
+
+        Raises:
+            PlanError: There is none.
+            FatalError, TransientError: The store refuses or does not answer.
+        """
+        found, aside = [], _Aside()
         if not isinstance(self.store, LocalStore):
-            found = [file for file in self.store.list(self.prefix + _literal(self.pattern)) if self._matches(file.key)]
-            found = [file for file in found if file.size or not file.key.endswith("/")]  # consoles make folders so
+            every = [file for file in self.store.list(self.prefix + _literal(self.pattern)) if self._fits(file.key)]
+            every = [file for file in every if file.size or not file.key.endswith("/")]  # consoles make folders so
+            found = aside.shown(every, lambda file: Path(file.key))
         elif self.prefix or self.pattern == "**":
-            found = _looked(self.store, self._by_prefix(self.store.root))
+            found = aside.looked(self.store, self._by_prefix(self.store.root, aside))
         else:
-            found = _looked(self.store, self._by_pattern(self.store.root, suffixes))
+            found = aside.looked(self.store, self._by_pattern(self.store.root, suffixes, aside))
         if not found:
             where = str(self.store.root) if isinstance(self.store, LocalStore) else self.store.shown("")
-            raise PlanError(f"expected files that match {self.name!r}, found none in {where!r}", code="table-missing")
-        for file in found:
-            if str(file) != str(file).encode("utf-8", "replace").decode("utf-8"):
-                raise PlanError(f"expected a file name in UTF-8, got {str(file)!a}: rename it", code="option-invalid")
-        return found
+            more = f" ({len(aside.closed)} folders in there cannot be read, such as {min(aside.closed)!r})" if aside.closed else ""
+            raise PlanError(
+                f"expected files that match {self.name!r}, found none in {where!r}{more}",
+                code="table-missing",
+                details={"hidden": aside.hidden, "closed": sorted(aside.closed)} if aside.hidden or aside.closed else None,
+            )
+        unnamed = [file for file in found if not _is_text(file.key)]
+        if not unnamed:
+            return Listing(found, [], aside.hidden, tuple(sorted(aside.closed)), aside.error)
+        good = [file for file in found if _is_text(file.key)]
+        taken, told = {file.key for file in good}, []
+        for file in unnamed:
+            key = os.fsencode(file.key).decode("utf-8", "backslashreplace")
+            while key in taken:  # a file may be called as the other is shown
+                key += "\\"
+            taken.add(key)
+            told.append(replace(file, key=key))
+        return Listing(good, told, aside.hidden, tuple(sorted(aside.closed)), aside.error)
 
     def label(self, file: Stored) -> str:
         """A file's name for origins and messages: its key, or within the folder where it is there."""
@@ -117,47 +151,133 @@ class Place:
         return self.store.at(bounds)
 
     def _matches(self, key: str) -> bool:
+        return self._fits(key) and _shown(Path(key))
+
+    def _fits(self, key: str) -> bool:
         # What a target of a run has there that is not committed is nobody's yet.
         staged = f"/{FOLDER}/" in f"/{key}"
-        fits = not staged and key.startswith(self.prefix) and matcher(self.pattern).fullmatch(key[len(self.prefix) :]) is not None
-        return fits and _shown(Path(key))
+        return not staged and key.startswith(self.prefix) and matcher(self.pattern).fullmatch(key[len(self.prefix) :]) is not None
 
-    def _by_pattern(self, root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    def _by_pattern(self, root: Path, suffixes: tuple[str, ...], aside: _Aside) -> list[Path]:
         whole = root / Path(self.pattern).expanduser()
-        if whole.is_file():
+        if os.path.isfile(whole):
             return [whole]
-        if whole.is_dir():
-            return sorted(file for file in whole.iterdir() if file.name.lower().endswith(suffixes) and _shown(file))
+        if os.path.isdir(whole):
+            return sorted(aside.shown([file for file in aside.within(whole) if file.name.lower().endswith(suffixes)], Path))
+        aside.look_around(whole)
         return _each_once(Path(name) for name in glob.glob(str(whole), recursive=True) if os.path.isfile(name) and _shown(Path(name)))
 
-    def _by_prefix(self, root: Path) -> list[Path]:
+    def _by_prefix(self, root: Path, aside: _Aside) -> list[Path]:
         found = []
         start = (self.prefix + _literal(self.pattern)).rpartition("/")[0]
-        for folder, _, names in os.walk(root / start):
+        for folder, _, names in os.walk(root / start, onerror=aside.failed):
             for name in names:
                 file = Path(folder, name)
-                if self._matches(file.relative_to(root).as_posix()):
+                if self._fits(file.relative_to(root).as_posix()):
                     found.append(file)
-        return _each_once(found)
+        return _each_once(aside.shown(found, Path))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is at a place.
+
+    Args:
+        files: Sorted.
+        unnamed: Files whose name is no text, under names that nothing can be opened by.
+        hidden: Files that would be among them, if their name did not begin with `.` or `_`.
+        closed: Folders that cannot be read, so that nobody knows what is in them, or what it is.
+        error: Of the first file whose name is known and that cannot be looked at.
+    """
+
+    files: list[Stored]
+    unnamed: list[Stored] = field(default_factory=list)
+    hidden: int = 0
+    closed: tuple[str, ...] = ()
+    error: FatalError | None = None
+
+
+class _Aside:
+    """What is not listed."""
+
+    def __init__(self) -> None:
+        self.hidden = 0
+        self.closed: set[str] = set()
+        self.error: FatalError | None = None
+
+    def failed(self, error: OSError) -> None:
+        """Note a folder that cannot be read; one that is not there, or went, is none."""
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            self.closed.add(str(error.filename))
+
+    def shown(self, found: Iterable[T], path: Callable[[T], Path]) -> list[T]:
+        """Those whose names say that they are data; the others are counted."""
+        every = list(found)
+        kept = [one for one in every if _shown(path(one))]
+        self.hidden += len(every) - len(kept)
+        return kept
+
+    def within(self, folder: Path) -> list[Path]:
+        try:
+            return [folder / name for name in os.listdir(folder)]
+        except OSError as error:
+            self.failed(error)
+            return []
+
+    def looked(self, store: LocalStore, paths: Iterable[Path]) -> list[Stored]:
+        found = []
+        for path in paths:
+            try:
+                file = store.look(str(path))
+            except FatalError as error:  # its folder may be listed, and no more
+                self.closed.add(str(path.parent))
+                self.error = self.error or error
+                continue
+            if file is not None:
+                found.append(file)
+        return found
+
+    def look_around(self, whole: Path) -> None:
+        """Count what a glob passes over: it is silent about folders that it cannot read, and leaves out what begins with a dot.
+
+        Args:
+            whole: The pattern.
+        """
+        name, folders = matcher(whole.name), [whole if whole.name == "**" else whole.parent]
+        while glob.has_magic(str(folders[-1])):
+            folders.append(folders[-1].parent)
+        for place, pattern in enumerate(folders):
+            for folder in glob.glob(f"{glob.escape(str(pattern)) if pattern is folders[-1] else pattern}/", recursive=True):
+                inside = self.within(Path(folder))
+                if not may(folder, os.X_OK):
+                    self.closed.add(str(Path(folder)))
+                if not place:
+                    self.hidden += sum(1 for file in inside if not _shown(file) and name.fullmatch(file.name) and os.path.isfile(file))
 
 
 def _each_once(paths: Iterable[Path]) -> list[Path]:
     """Files sorted, each once: a link to a folder above itself gives each of its files many names, of which the shortest is taken."""
-    real: dict[Path, str] = {}
+    real: dict[str, str] = {}
     found: dict[str, Path] = {}
     for path in sorted(set(paths), key=lambda path: (len(path.parts), path)):
-        folder = real.setdefault(path.parent, os.path.realpath(path.parent))
-        found.setdefault(os.path.join(folder, path.name), path)
+        folder, name = os.path.split(path)
+        if folder not in real:
+            real[folder] = os.path.realpath(folder)
+        found.setdefault(os.path.join(real[folder], name), path)
     return sorted(found.values())
-
-
-def _looked(store: LocalStore, paths: Iterable[Path]) -> list[Stored]:
-    return [file for path in paths if (file := store.look(str(path))) is not None]
 
 
 def _literal(pattern: str) -> str:
     """What a pattern begins with literally: the store need not list what begins otherwise."""
     return re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that Python took for surrogates
+        return False
+    return True
 
 
 def _shown(file: Path) -> bool:

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_pipelines.columnar import dead
-from beam_pipelines.errors import FatalError
+from beam_pipelines.errors import DataError, FatalError
 from beam_pipelines.io.files.writing.form import PARQUET, Form
 from beam_pipelines.io.files.writing.parquet import ParquetWriter
+from beam_pipelines.io.files.writing.refused import refused_rows
 from beam_pipelines.io.files.writing.sink import RowWriter
 from beam_pipelines.io.staging_files import FilesOfStaging, StagedFileWriter, readable
 from beam_pipelines.runs.facts import Staged
@@ -94,12 +95,16 @@ class RowStager(StagedFileWriter):
 
     def __init__(self, home: RowStaging, name: str, schema: pa.Schema, order: int, form: Form) -> None:
         self._form = form
+        self._ours = schema.equals(dead.SCHEMA)
         super().__init__(home, name, schema, order)
 
     def _begun(self, sink: pa.NativeFile) -> RowWriter:
         return self._form.begin(sink, self._schema)
 
     def write(self, batch: pa.RecordBatch) -> None:
+        rows, why = ((), "") if self._ours else refused_rows(batch, dates=self._form.dates_are_text)
+        if rows:
+            raise DataError(f"{self._form.shown} cannot hold the row: {why}", code="target-refused", details={"rows": rows})
         with self._failing():
             self._writer.write(batch)
         self._rows += batch.num_rows

@@ -24,7 +24,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ from beam_pipelines.io.files.ledger import FileDone, Move
 from beam_pipelines.io.files.shards import joined
 from beam_pipelines.io.files.stage import FOLDER, RowStaging
 from beam_pipelines.io.files.writing.form import Form, form_of
-from beam_pipelines.io.objects.local import LocalStore
+from beam_pipelines.io.objects.local import LocalStore, may
 from beam_pipelines.io.objects.store import Stored
 from beam_pipelines.io.sql.ledger_target import Judged
 from beam_pipelines.io.sql.session import Session
@@ -116,6 +116,7 @@ class FileTarget(HomedTarget):
         self._ready: dict[str, tuple[Ready, ...] | FatalError] = {}
         self._leaving: dict[str, list[Path]] = {}
         self._told: dict[str, tuple[files.FileResult, ...]] = {}
+        self._looked_at: dict[Path, str] = {}
         name = model.path if model.bucket is None else f"{model.bucket}/{model.prefix}"
         root = self._place(str(name))
         if root.file is not None:
@@ -173,6 +174,17 @@ class FileTarget(HomedTarget):
         """Whether this target does what was promised: another of the service may be elsewhere."""
         return "://" not in move.path
 
+    def _missing(self, moves: Sequence[Move]) -> list[Move]:
+        """Staged files that are not there, nor where they are to be."""
+        return [move for move in moves if move.source and not os.path.lexists(move.source) and _version(Path(move.path)) != move.identity]
+
+    def _swept(self, move: Move) -> bool:
+        """Whether a staged file that is missing was lost, though moves had begun, and not moved and taken by who reads the outputs.
+
+        The folder of staging goes when nothing is left in it, but that is behind the moves.
+        """
+        return not os.path.lexists(Path(move.source).parent) and not os.path.lexists(move.path)
+
     def _lost(self, move: Move) -> bool:
         """Whether a staged file is gone, and another than it has the name that it was to have."""
         if not move.source or not move.identity:
@@ -181,8 +193,16 @@ class FileTarget(HomedTarget):
 
     def _keep(self, moves: Sequence[Move]) -> None:
         """Do what was promised, in order; each may have been done already."""
+        failed: Exception | None = None
         for move in moves:
-            _keep(move)
+            if failed is not None and not move.source:
+                continue  # what goes stays until all of the new are there
+            try:
+                _keep(move)
+            except (OSError, FatalError) as hindered:  # one folder that is shut is not in the way of the others
+                failed = failed or hindered
+        if failed is not None:
+            raise failed
         for folder in {Path(move.path).parent for move in moves}:
             sync(folder)
 
@@ -274,10 +294,30 @@ class FileTarget(HomedTarget):
     def hindrance(self, load: str, name: str) -> str:
         """What is in the way of an output, for as long as it is there; the arguments are those of `unfit`."""
         path = self._output(load, name)
-        if path.is_dir():
+        if os.path.isdir(path):
             return "there is a folder of that name"
-        above = next((folder for folder in path.parents if os.path.lexists(folder)), path.parent)
-        return "" if above.is_dir() or not os.path.lexists(above) else f"{str(above)!r} is a file, and no folder"
+        return self._in_the_way(path.parent)
+
+    def shut(self, load: str) -> str:
+        """Why nothing can be written at the place of a load, where all of it is staged; empty: something can."""
+        folders = {self._place(load).folder, self._root}
+        return next(filter(None, map(self._in_the_way, folders)), "")
+
+    def present(self, load: str) -> bool:
+        """Whether the folder of the outputs is there."""
+        return os.path.isdir(self._place(load).folder)
+
+    def _in_the_way(self, folder: Path) -> str:
+        """Why no file can be put into a folder, which may have to be made. Many outputs are of one folder."""
+        if folder not in self._looked_at:
+            above = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), folder)
+            why = ""
+            if not os.path.isdir(above):
+                why = f"{str(above)!r} is a file, and no folder"
+            elif not may(above, os.W_OK | os.X_OK):
+                why = f"nothing may be written into {str(above)!r}"
+            self._looked_at[folder] = why
+        return self._looked_at[folder]
 
     def taken(self, load: str, names: Sequence[str]) -> list[str]:
         """Those of some names of outputs under which something is there."""
@@ -338,6 +378,8 @@ class FileTarget(HomedTarget):
     def commit(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> LoadCounts:
         row = self.row(window.service, window.load, window.run)
         if row is not None and row.status == "prepared":
+            if policy.by_file and policy.shard_size is None:
+                tally = self._without_hindered(window, policy, tally)
             # Before the transaction: it holds the state store's lock, and others wait for that.
             try:
                 self._ready[window.load] = self._made_ready(window, policy, schema, tally)
@@ -345,6 +387,31 @@ class FileTarget(HomedTarget):
                 # Judged in the transaction, which alone knows whether another attempt has moved the files in between.
                 self._ready[window.load] = broken
         return super().commit(window, policy, schema, tally)
+
+    def _without_hindered(self, window: Window, policy: Policy, tally: Tally) -> Tally:
+        """The facts of a run, where files cannot be read for whose outputs there is no place any more: the next run tries again."""
+        self._looked_at.clear()
+        load, told = window.load, [file for file in files.results(window, tally) if not file.error]
+        with self.reading() as tx:
+            assert tx is not None  # there is a run
+            ours = {file.output for file in self.ledger.files_done(tx, window.service, load).values()}
+        new = [file.output for file in told if file.output not in ours]
+        strange = set(self.taken(load, new)) if new and not policy.refresh else set()
+        why: dict[str, str] = {}
+        for file in told:
+            if file.output in strange:
+                why[file.name] = (
+                    f"{self.output(load, file.output)!r} appeared since the run began, and no run of this service has written it"
+                )
+            elif way := self.hindrance(load, file.output):
+                why[file.name] = f"its rows cannot go to {self.output(load, file.output)!r}: {way}"
+        for name, reason in why.items():
+            _LOG.error("%r is not loaded: %s", name, reason)
+        errors = {part.index: why[label] for part in window.ranges if (label := part.bounds["label"]) in why}
+        facts = (replace(fact, error=errors[fact.part], passing=True) if fact.part in errors else fact for fact in tally.files)
+        less = replace(tally, files=tuple(facts))
+        nobody_pays = files.unbilled(window, less) - files.unbilled(window, tally)
+        return replace(less, bytes=tally.bytes - nobody_pays, no_account=files.of_no_account(window, less)) if errors else tally
 
     def _made_ready(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[Ready, ...]:
         """The staged files as they will be moved: joined into one where the target is one file, an empty one where the table is emptied."""
@@ -478,21 +545,36 @@ class FileTarget(HomedTarget):
                 # Not lost: another target of the service does it, or a run with the destination that it was promised for.
                 _LOG.warning("what run %s committed to %r is elsewhere (%s), and waits for a run that goes there", run, load, moves[0].path)
                 continue
+            missing = self._missing(moves)  # as it was before any of them was made, if nobody has begun
+            with self.transaction() as tx:
+                first = self.ledger.begin(tx, service, load, run)
+            missing = [move for move in missing if first or self._swept(move)]
             try:
-                self._keep(moves)
+                self._keep([move for move in moves if move not in missing])
             except OSError as failed:
                 raise FatalError(
                     f"run {run} is committed, but its files could not be moved to {load!r}: {failed.strerror or failed}."
                     " Nothing is lost: mend that, and the next run moves them first",
                     code="commit-failed",
                 ) from failed
+            again, lost = True, [move for move in moves if move in missing or self._lost(move)]
             with self.transaction() as tx:
-                lost = [move for move in moves if self._lost(move)]
+                if (load, run) not in self.ledger.promised(tx, service):
+                    continue  # another has done it, and what is there now may be of a run that came later
                 if lost:
-                    _LOG.error("%d files of run %s are lost with their staging, such as %s", len(lost), run, lost[0].path)
-                    start = self._promised(self._output(load, "")).rstrip("/")
-                    self.ledger.undone(tx, service, load, run, [move.path.removeprefix(start).lstrip("/") for move in lost])
+                    again = self.ledger.undone(tx, service, load, run, self._below(load, lost))
                 self.ledger.kept(tx, service, load, run)
+            if lost:
+                told = f"{len(lost)} files that run {run} committed are lost with their staging, such as {lost[0].path!r}"
+                if not again:
+                    raise FatalError(f"{told}: run with --full-refresh, which reads and writes everything again", code="staging-lost")
+                _LOG.error("%s (staging-lost): what they were made of is read again by the run that begins next", told)
+
+    def _below(self, load: str, moves: Sequence[Move]) -> list[str]:
+        """The names of outputs below the place of a load."""
+        place = self._place(load)
+        start = self._promised(place.folder).rstrip("/") + "/"
+        return [move.path.removeprefix(start).removeprefix(place.prefix) for move in moves]
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
-from typing import ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import pyarrow as pa
 
+from beam_pipelines.columnar import origin
 from beam_pipelines.errors import BeamPipelinesError, FatalError, PlanError
 from beam_pipelines.io.connector import CursorSpec, Fixed
 from beam_pipelines.io.files.format import SUFFIXES
-from beam_pipelines.io.files.place import Place
+from beam_pipelines.io.files.place import Listing, Place
 from beam_pipelines.io.files.stretch import Stretch
 from beam_pipelines.io.files.united import misfits
 from beam_pipelines.io.objects.local import LocalStore
@@ -24,7 +25,9 @@ from beam_pipelines.io.prefetch import prefetch
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.window import Range
 
-__all__ = ["WholeFiles", "blameless"]
+__all__ = ["UNNAMED", "WholeFiles", "blameless", "of_one_file"]
+
+UNNAMED = "expected a file name in UTF-8, and its bytes are none (they are shown as \\x and two digits): rename it"
 
 _AT_ONCE = 8  # files of a bucket that are looked at together: each waits for the network
 _OF_THE_FILE = ("type-unsupported", "option-invalid", "column-missing")  # what a plan may find wrong with one file, and not with others
@@ -97,9 +100,15 @@ class WholeFiles(ABC):
 
     def choose_first(self, count: int | None = None) -> int:
         """Read the first so many files by name alone (None: all), and none that cannot be read; gives how many files there are."""
-        there = self.stored()
-        self.choose(there[:count], tolerant=True, known=None)
-        return len(there)
+        there = self.present()
+        self.choose(there.files[:count], tolerant=True, known=None)
+        for file in there.unnamed:
+            self.leave_out(file, UNNAMED)
+        return len(there.files) + len(there.unnamed)
+
+    def present(self) -> Listing:
+        """What is there now."""
+        return self.place.listed(SUFFIXES[self.format])
 
     @property
     def broken(self) -> int:
@@ -128,13 +137,42 @@ class WholeFiles(ABC):
 
     def _tried(self, look: Callable[[Stored], T], file: Stored) -> tuple[T] | PlanError | None:
         try:
-            return (look(file),)
+            found = look(file)
+            if self._broken is not None:
+                self._refuse_reserved(file, found)
+            return (found,)
         except (FatalError, PlanError) as error:
-            of_the_file = error.code == "read-failed" if isinstance(error, FatalError) else error.code in _OF_THE_FILE
-            if self._broken is None or not of_the_file:
+            mine = of_one_file(error) if isinstance(error, FatalError) else error.code in _OF_THE_FILE
+            if self._broken is None or not mine:
                 raise
             self.leave_out(file, error.message, passing=blameless(error))
             return error if isinstance(error, PlanError) else None
+
+    def _refuse_reserved(self, file: Stored, found: Any) -> None:
+        names = found.names if hasattr(found, "names") else found.schema.names
+        taken = [name for name in names if name.startswith(origin.PREFIX)]
+        if taken:
+            shown = ", ".join(map(repr, taken))
+            message = (
+                f"{self.place.label(file)!r} has columns that begin with {origin.PREFIX!r}, which the service keeps for itself: {shown}"
+            )
+            raise PlanError(f"{message}; rename them", code="type-unsupported")
+
+    def leave_out_having(self, columns: Set[str], why: str) -> list[str]:
+        """Go on without the files that have one of some columns; those without any are left, or nothing is done.
+
+        Returns:
+            What the files that have one are called, as far as they can be read.
+        """
+        having = [file for file, names in self.named() if not columns.isdisjoint(names)]
+        if self._broken is not None and (len(having) < len(self.stored()) or self.known is not None):
+            for file in having:
+                self.leave_out(file, why)
+        return [self.place.label(file) for file in having]
+
+    @abstractmethod
+    def named(self) -> list[tuple[Stored, Sequence[str]]]:
+        """The files that are read, each with the names of its columns, as far as a look at its beginning tells them."""
 
     def fitting(self, files: Sequence[S]) -> list[S]:
         """Those of the files whose columns go together, and with those of earlier runs; others are noted as `looked` does."""
@@ -185,6 +223,11 @@ class WholeFiles(ABC):
 
     def close(self) -> None:  # noqa: B027
         """Nothing is held between calls."""
+
+
+def of_one_file(error: FatalError) -> bool:
+    """Whether a file cannot be read that others may stand beside: it is damaged, or kept back; a store that refuses the key refuses all."""
+    return error.code == "read-failed" or (error.code == "authentication-failed" and blameless(error))
 
 
 def blameless(error: BeamPipelinesError) -> bool:

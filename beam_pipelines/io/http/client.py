@@ -1,17 +1,19 @@
 """Calls of an HTTP API: several under way at a time, each bounded in time and size, tried again where that may help.
 
-An answer is JSON. No message holds a URL, a header, a body or a value of a row: of a call that failed it says what the server did.
+An answer is JSON (`ask`), or nothing of it counts but its status (`send`).
+No message holds a URL, a header, a body or a value of a row: of a call that failed it says what the server did.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
@@ -25,7 +27,7 @@ from beam_pipelines.io.http.names import resolver
 from beam_pipelines.io.http.pace import Pace
 from beam_pipelines.io.http.place import HttpPlace
 
-__all__ = ["Call", "Client", "Limits", "Read", "Refusal", "checked"]
+__all__ = ["Call", "Client", "Limits", "Read", "Refusal", "Sent", "checked"]
 
 _NOT_KNOWN = (204, 404)
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)  # and every other 5xx; RFC 9110, section 15, and RFC 8470 (425)
@@ -34,6 +36,9 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _HOPS = 5
 _LONGEST_WAIT = 60.0  # seconds of Retry-After that are waited for: longer, and the run is better begun again
 _CHUNK = 1 << 16
+_HEARD = 1 << 16  # bytes of an answer that nobody wants, read so that its connection can be used again
+_PATIENCE = 1.0  # seconds for that
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _LOOKS = (0.0, 1.0, 2.0, 4.0, 8.0)  # seconds before each look whether a server that gave no answer is there: a restart takes as long
 _BACK_OFF = wait_exponential(multiplier=0.25, max=10) + wait_random(0, 0.25)  # seconds: 0.25, 0.5, 1, 2, ..., each with up to 0.25 more
 
@@ -52,6 +57,14 @@ class Call(Protocol):
     @property
     def body(self) -> bytes | None:
         """JSON."""
+
+
+class Sent(Call, Protocol):
+    """What is sent, and not asked."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Beside those of any call; empty: none."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +92,13 @@ class Refusal:
 
     Args:
         message: Why.
+        status: What the server answered; None: nothing that counts as an answer.
+        passing: The same call may fare better another time.
     """
 
     message: str
+    status: int | None = field(default=None, compare=False)
+    passing: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,8 @@ class _Answer:
     retry_after: float | None = None
 
 
+AnyCall = TypeVar("AnyCall", bound=Call)
+AnySent = TypeVar("AnySent", bound=Sent)
 Read = Callable[[int, Json], Any]
 """Gives what is kept of an answer; called with the position of its call as soon as it is there, so that not all are held at once."""
 
@@ -110,7 +129,23 @@ class _AgainError(Exception):
 
 
 class _RefusedError(Exception):
-    """A call that it is no use to try again, although the server is there."""
+    """A call that it is no use to try again, although the server is there.
+
+    Args:
+        message: What the server did.
+        passing: It may help later, when the run is begun again.
+    """
+
+    def __init__(self, message: str, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+async def _passed_over(response: aiohttp.ClientResponse) -> None:
+    """Read what nobody wants to know, if that is little: its connection can be used again then. Its status has told how the call fared."""
+    with contextlib.suppress(aiohttp.ClientError, OSError, asyncio.TimeoutError):
+        if (response.content_length or 0) <= _HEARD:
+            await asyncio.wait_for(response.content.read(_HEARD), _PATIENCE)
 
 
 def _value(position: int, answer: Json) -> Any:
@@ -172,20 +207,52 @@ class Client:
                 not there, or wants to be left alone for long.
         """
         answers: list[Any] = [None] * len(calls)
+
+        async def asked(position: int, call: Call) -> None:
+            answers[position] = await self._asked(position, call, read)
+
+        await self._each(calls, min(self._limits.concurrency, len(calls)), asked)
+        return answers
+
+    async def send(self, calls: Iterable[AnySent], refused: Callable[[AnySent, Refusal], None]) -> None:
+        """Carry calls out whose answer is of no interest, as many at a time as the limits say.
+
+        No other request is made than these: nothing that may cost looks whether a server is there. A redirection is followed where it
+        keeps method and body (307, 308).
+
+        Args:
+            calls: What is sent; each is taken when there is room for it, so that not all are held at once.
+            refused: Called with each call that failed for good. What it raises ends the others.
+
+        Raises:
+            FatalError: As `ask`.
+        """
+
+        async def sent(position: int, call: AnySent) -> None:
+            del position
+            answer = await self._answered(call, call.headers, heard=False)
+            if isinstance(answer, Refusal):
+                refused(call, answer)
+            elif not 200 <= answer.status < 300:
+                refused(call, Refusal(f"the server answered {answer.status}", answer.status))
+
+        await self._each(calls, self._limits.concurrency, sent)
+
+    async def _each(self, calls: Iterable[AnyCall], most: int, one: Callable[[int, AnyCall], Awaitable[None]]) -> None:
+        """Do something with each call; what it raises ends the others."""
         waiting = iter(enumerate(calls))
 
         async def work() -> None:
             for position, call in waiting:
-                answers[position] = await self._asked(position, call, read)
+                await one(position, call)
 
-        workers = [asyncio.ensure_future(work()) for _ in range(min(self._limits.concurrency, len(calls)))]
+        workers = [asyncio.ensure_future(work()) for _ in range(most)]
         try:
             await asyncio.gather(*workers)
         finally:
-            for one in workers:
-                one.cancel()
+            for worker in workers:
+                worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-        return answers
 
     async def check(self) -> str:
         """Ask for the connection's own URL, once, and say what answered.
@@ -196,12 +263,32 @@ class Client:
         try:
             answer = await self._exchanged("GET", self._url(""), None)
         except (_AgainError, _RefusedError) as error:
-            raise FatalError(f"connection {self._place.name!r}: {error}", code="unreachable") from None
+            raise FatalError(f"{self._place.title}: {error}", code="unreachable") from None
         if answer.status == 401:
             raise self._locked_out()
         return f"HTTP API, answered {answer.status}"
 
     async def _asked(self, position: int, call: Call, read: Read) -> Any:
+        answer = await self._answered(call, _NO_HEADERS, heard=True)
+        if isinstance(answer, Refusal):
+            return answer
+        if answer.status in _NOT_KNOWN:
+            return read(position, Json.of(None))
+        if not 200 <= answer.status < 300:
+            return Refusal(f"the server answered {answer.status}", answer.status)
+        try:
+            return read(position, parsed(answer.body))
+        except JsonError as error:
+            return Refusal(str(error))
+
+    async def _answered(self, call: Call, headers: Mapping[str, str], *, heard: bool) -> _Answer | Refusal:
+        """Try a call as often as may help.
+
+        Args:
+            call: The call.
+            headers: Of it alone.
+            heard: What is answered is of interest; and the server may be asked whether it is there.
+        """
         if self._fatal is not None:
             raise self._fatal
         tries = AsyncRetrying(
@@ -212,25 +299,18 @@ class Client:
             sleep=self._sleep,
         )
         try:
-            answer: _Answer = await tries(self._tried, call)
+            answer: _Answer = await tries(self._tried, call, headers, heard)
         except _AgainError as error:
             times = self._limits.retries + 1
             why = f"{error}" + (f", {times} times" if times > 1 else "")
-            if error.status is None:
+            if error.status is None and heard:
                 await self._see_that_it_is_there(why)
-            return Refusal(why)
+            return Refusal(why, error.status, passing=True)
         except _RefusedError as error:
-            return Refusal(str(error))
-        if answer.status in _NOT_KNOWN:
-            return read(position, Json.of(None))
+            return Refusal(str(error), passing=error.passing)
         if answer.status == 401:
             raise self._ended(self._locked_out())
-        if not 200 <= answer.status < 300:
-            return Refusal(f"the server answered {answer.status}")
-        try:
-            return read(position, parsed(answer.body))
-        except JsonError as error:
-            return Refusal(str(error))
+        return answer
 
     async def _see_that_it_is_there(self, why: str) -> None:
         """Tell a row that the server does not answer from a server that does not: ask for the connection's own URL.
@@ -253,7 +333,7 @@ class Client:
                     continue
                 except _RefusedError:
                     return
-        message = f"connection {self._place.name!r}: {why}, nor did it answer when it was asked for the connection's own URL"
+        message = f"{self._place.title}: {why}, nor did it answer when it was asked for the connection's own URL"
         raise self._ended(FatalError(message, code="unreachable"))
 
     def _ended(self, error: FatalError) -> FatalError:
@@ -262,22 +342,22 @@ class Client:
         return self._fatal
 
     def _locked_out(self) -> FatalError:
-        message = f"connection {self._place.name!r}: the API answered 401: it wants another token, or another user and password"
+        message = f"{self._place.title}: the API answered 401: it wants another token, or another user and password"
         return FatalError(message, code="authentication-failed")
 
-    async def _tried(self, call: Call) -> _Answer:
+    async def _tried(self, call: Call, headers: Mapping[str, str], heard: bool) -> _Answer:
         """Try once, in its turn."""
         async with self._under_way:
             await self._turn()
-            answer = await self._exchanged(call.method, self._url(call.target), call.body)
+            answer = await self._exchanged(call.method, self._url(call.target), call.body, headers, heard=heard)
         status, wait = answer.status, answer.retry_after
         if status not in _AGAIN and status < 500:
             return answer
         if wait is not None and wait > _LONGEST_WAIT:
             said = f"the server answered {status}, and wants to be asked again only after {wait:.0f} s"
             if status not in _FOR_ALL:
-                raise _RefusedError(said)
-            raise self._ended(FatalError(f"connection {self._place.name!r}: {said}", code="unreachable"))
+                raise _RefusedError(said, passing=True)
+            raise self._ended(FatalError(f"{self._place.title}: {said}", code="unreachable"))
         if wait is not None:
             self._pace.rest(wait)
         raise _AgainError(f"the server answered {status}", status, wait)
@@ -308,9 +388,11 @@ class Client:
         # Encoded already: another pass would take `%2F` in a value for what it stands for.
         return URL(self._place.base + path + (f"?{whole}" if whole else ""), encoded=True)
 
-    async def _exchanged(self, method: str, url: URL, body: bytes | None) -> _Answer:
+    async def _exchanged(
+        self, method: str, url: URL, body: bytes | None, headers: Mapping[str, str] = _NO_HEADERS, *, heard: bool = True
+    ) -> _Answer:
         try:
-            return await asyncio.wait_for(self._followed(method, url, body), self._limits.timeout)
+            return await asyncio.wait_for(self._followed(method, url, body, headers, heard), self._limits.timeout)
         except asyncio.TimeoutError:
             raise _AgainError(f"the server did not answer within {self._limits.timeout:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -319,27 +401,31 @@ class Client:
             # Of a Location or a header that aiohttp cannot read.
             raise _RefusedError(f"the answer cannot be read ({type(error).__name__})") from None
 
-    async def _followed(self, method: str, url: URL, body: bytes | None) -> _Answer:
+    async def _followed(self, method: str, url: URL, body: bytes | None, headers: Mapping[str, str], heard: bool) -> _Answer:
         """Ask, and go where the server sends us as long as that is the server itself: the token is for no one else."""
         for _ in range(_HOPS + 1):
-            answer, location = await self._sent(method, url, body)
+            answer, location = await self._sent(method, url, body, headers, heard)
             if answer.status not in _REDIRECTS or location is None:
                 return answer
             url = url.join(URL(location))
             if url.scheme not in ("http", "https") or url.origin() != self._origin:
                 raise _RefusedError(f"the server answered {answer.status}, and sends us to another host")
             if answer.status == 303 or (answer.status in (301, 302) and method == "POST"):
+                if not heard:  # what is to be sent would not be, and a page that says so answers 200
+                    raise _RefusedError(f"the server answered {answer.status}, and wants to be asked for a page, not sent anything")
                 method, body = "GET", None
         raise _RefusedError(f"the server sends us on more than {_HOPS} times")
 
-    async def _sent(self, method: str, url: URL, body: bytes | None) -> tuple[_Answer, str | None]:
+    async def _sent(self, method: str, url: URL, body: bytes | None, more: Mapping[str, str], heard: bool) -> tuple[_Answer, str | None]:
         assert self._session is not None
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {**more, "Content-Type": "application/json"} if body is not None else dict(more)
         async with self._session.request(method, url, data=body, headers=headers, allow_redirects=False) as response:
             self._answers += 1
             # What an error says is of no use to us, and may be long.
-            wanted = 200 <= response.status < 300
+            wanted = heard and 200 <= response.status < 300
             content = await self._content(response) if wanted else b""
+            if not heard:
+                await _passed_over(response)
             after = _retry_after(response.headers.get("Retry-After"))
             return _Answer(response.status, content, after), response.headers.get("Location")
 

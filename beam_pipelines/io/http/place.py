@@ -29,12 +29,17 @@ class HttpPlace:
         base: Scheme, host, port and path, without a slash at the end.
         query: What each call has in its query, percent-encoded; empty: nothing.
         headers: Of each call.
+        title: What messages call it.
     """
 
     name: str
     base: str
     query: str
     headers: Mapping[str, str]
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", self.title or f"connection {self.name!r}")
 
     def __repr__(self) -> str:
         return f"HttpPlace({self.name!r})"
@@ -76,9 +81,41 @@ class HttpPlace:
             pair = f"{url.user}:{url.password or ''}".encode()
             headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         for value in headers.values():
-            if not re.fullmatch(r"[\x20-\x7e\x80-\xff\t]*", value):
+            if not _sendable(value):
                 raise _invalid(name, "expected token and headers without line breaks and control characters")
         return cls(name, base, url.query.partition("#")[0], headers)
+
+    @classmethod
+    def at(cls, endpoint: str, token: str | None, title: str) -> HttpPlace:
+        """The place of a URL that stands in a definition.
+
+        Args:
+            endpoint: URL, without credentials; what follows `#` is never sent.
+            token: Bearer token, None: there is none.
+            title: What messages call it.
+
+        Raises:
+            SpecError: URL or token cannot be used; shows neither.
+        """
+        from yarl import URL
+
+        try:
+            url = URL(endpoint, encoded=endpoint.isascii())  # as it was written: `%2F` may not be what `/` is
+            known = bool(url.host) and url.port is not None
+        except ValueError:
+            known = False
+        if not known:
+            raise SpecError("expected a URL whose host and port can be understood; a port is at most 65535", code="connection-invalid")
+        if token is not None and (not token.strip() or not _sendable(token)):
+            raise SpecError(
+                "expected a token without line breaks and control characters, got none that can be sent", code="connection-invalid"
+            )
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        return cls(title, str(url.with_query(None).with_fragment(None)), url.raw_query_string, headers, title)
+
+
+def _sendable(value: str) -> bool:
+    return re.fullmatch(r"[\x20-\x7e\x80-\xff\t]*", value) is not None
 
 
 def _understood(base: str) -> bool:

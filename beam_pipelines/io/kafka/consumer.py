@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from beam_pipelines.errors import BeamPipelinesError, FatalError, PlanError
+from beam_pipelines.errors import FatalError, PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.kafka import settings
 from beam_pipelines.io.kafka.failures import Failures, passes
@@ -21,7 +22,7 @@ from beam_pipelines.io.kafka.message import all_good
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-__all__ = ["PATIENCE", "Reader", "commit_group"]
+__all__ = ["PATIENCE", "Reader"]
 
 PATIENCE = 60.0  # seconds without an answer: a broker that is started again is back sooner
 _TRY = 1.0  # seconds that one call may take; between two of them we look whether we are locked out
@@ -29,6 +30,7 @@ _PAUSE = 0.02  # seconds before it is asked again
 _WAIT = 0.1  # seconds in which messages are gathered
 _MOST, _FIRST, _BYTES = 20_000, 1_000, 8 << 20  # messages of a batch, of the first one, and about their bytes
 _T = TypeVar("_T")
+_LOG = logging.getLogger(__name__)
 
 
 class Reader:
@@ -44,6 +46,7 @@ class Reader:
         self._connection, self._patience = connection, patience
         self._failures = Failures(connection)
         self._consumer = settings.consumer(connection, group, self._failures)
+        self._turn = 0
 
     def close(self) -> None:
         """Let go of the connections; may be called twice."""
@@ -99,7 +102,26 @@ class Reader:
                 raise self._failures.told(one.error, f"the offsets of {topic!r} at a time")
         return {one.partition: one.offset if one.offset >= 0 else None for one in found}
 
-    def read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[tuple[list[Message], int]]:
+    def mirror(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """Tell the brokers how far a topic is read, for tools that show the lag of a group; nothing is read from what is told here.
+
+        It is sent, and not waited for: the service has its own offsets. While others subscribe with the group, they are not told. (An
+        admin client can do the same, and ends the process by an assertion when the brokers go while it asks: librdkafka 2.16.)
+
+        Args:
+            topic: The topic.
+            offsets: Of each partition the offset that is read next.
+        """
+        from confluent_kafka import KafkaException, TopicPartition
+
+        told = [TopicPartition(topic, number, offset) for number, offset in sorted(offsets.items())]
+        try:
+            if told:
+                self._consumer.commit(offsets=told, asynchronous=True)
+        except KafkaException as bad:
+            _LOG.warning("the offsets of %r are not told to the brokers: %s", topic, self._connection.redact(bad.args[0].str()))
+
+    def read(self, topic: str, partition: int, start: int, stop: int) -> Generator[tuple[list[Message], int], None, None]:
         """Read what a partition has from one offset up to another.
 
         Offsets in between may have no message: those of transactions' markers, of what was aborted, and of what compaction took.
@@ -111,7 +133,8 @@ class Reader:
             stop: The one behind the last; at most where the partition ends.
 
         Yields:
-            Messages in order, and the offset behind which nothing is read yet; at the end that is `stop`.
+            Messages in order, and the offset behind which nothing is read yet; at the end that is `stop`. No messages where none came for a
+            while: the reader may be left then.
 
         Raises:
             TransientError: No broker answers, or none has the messages (`unreachable`).
@@ -121,6 +144,7 @@ class Reader:
 
         if start >= stop:
             return
+        self._turn = turn = self._turn + 1
         self._consumer.assign([TopicPartition(topic, partition, start)])
         try:
             place, many, progress = start, _FIRST, time.monotonic()
@@ -139,11 +163,11 @@ class Reader:
                     what = f"the messages of partition {partition} of {topic!r} from offset {place} to {stop}"
                     raise self._failures.away(what, self._patience)
                 place = after
-                if messages or place == stop:
-                    yield messages, place
+                yield messages, place
         finally:
-            with contextlib.suppress(RuntimeError):  # closed by now
-                self._consumer.unassign()
+            if turn == self._turn:  # else somebody else reads by now
+                with contextlib.suppress(RuntimeError):  # closed by now
+                    self._consumer.unassign()
 
     def _sorted(self, got: list[Message], topic: str, partition: int) -> tuple[list[Message], int]:
         """What came apart: messages, and the offset at which the partition ends, -1 where that was not told."""
@@ -159,7 +183,7 @@ class Reader:
             elif error.name() in ("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE"):
                 raise FatalError(
                     f"{self._failures.where}: expected the messages of partition {partition} of {topic!r} that this run was to read,"
-                    " and they are gone: retention removed them, or the topic was made anew; start the service again",
+                    f" and they are gone: retention removed them, or the topic was made anew; start the service again ({error.str()})",
                     code="read-failed",
                 )
             elif not passes(error):
@@ -182,9 +206,13 @@ class Reader:
                 if found is not None:
                     return found
             except KafkaException as bad:
-                if not passes(bad.args[0]):
+                # Where a partition is led is not known for a while when its broker goes.
+                if not passes(bad.args[0]) and bad.args[0].name() not in ("_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC"):
                     raise self._failures.told(bad.args[0], what) from None
-            if not self._consumer.assignment():  # else it would take messages
+                self._failures(bad.args[0])
+            if self._consumer.assignment():  # a poll would take messages
+                time.sleep(_PAUSE)
+            else:
                 self._consumer.poll(_PAUSE)  # the client tells `failures` within it
             if self._failures.locked_out is not None or time.monotonic() - begun > self._patience:
                 raise self._failures.away(what, self._patience)
@@ -195,41 +223,6 @@ class Reader:
         hint = f"did you mean {near[0]!r}?" if near else f"there are {len(known)} topics"
         message = f"{self._failures.where}: expected a topic, got {topic!r}, which is not there; {hint}"
         return PlanError(message, code="table-missing", details={"topic": topic})
-
-
-def commit_group(connection: Connection, group: str, topic: str, offsets: Mapping[int, int], *, patience: float = 5.0) -> str | None:
-    """Tell the brokers how far a topic is read, for tools that show the lag of a group; nothing is read from what is told here.
-
-    Args:
-        connection: The brokers.
-        group: The group; while others subscribe with it, it is not told.
-        topic: The topic.
-        offsets: Of each partition the offset that is read next, as absolute numbers: what was told before does not matter.
-        patience: Seconds that it may take.
-
-    Returns:
-        Why it could not be told; None: it was. Nothing is raised: the service has its own offsets.
-    """
-    from concurrent.futures import TimeoutError as TimedOut
-
-    from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-
-    if not offsets:
-        return None
-    failures = Failures(connection)
-    told = [TopicPartition(topic, number, offset) for number, offset in sorted(offsets.items())]
-    try:
-        client = settings.admin(connection, failures)  # which must live until the answer is there
-        asked = client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, told)], request_timeout=patience)
-        done = asked[group].result(patience + 1)
-        wrong = [one.error for one in done.topic_partitions or () if one.error is not None]
-    except KafkaException as bad:
-        wrong = [bad.args[0]]
-    except TimedOut:
-        return failures.away(f"group {group!r} to be told its offsets", patience).message
-    except BeamPipelinesError as bad:
-        return bad.message
-    return failures.told(wrong[0], f"group {group!r} to be told its offsets").message if wrong else None
 
 
 def _offset(message: Message) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -27,13 +28,17 @@ _NO_JSON = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 _OTHER_KEY = "expected the keys that are columns, got another: declare it in `columns`, or say unknownKeys: ignore"
 _OPEN, _CLOSED = b"{}"
 _FEW, _PARTS = 64, 8  # values that are not parted again, and parts of more
+_NEARLY = 0.9  # of the values of a column
 _SPACE = b" \t\r\n"
 _LOOKED_AT, _TOLD = 50, 20  # values in which keys that are no columns are looked for, and how many of them are told
 Part = tuple[Positions, pa.RecordBatch]
 
 
 def inferred(values: Iterable[bytes]) -> pa.Schema:
-    """Columns and types by a sample of values; those that are no object are left out."""
+    """Columns and types by a sample of values; those that are no object are left out.
+
+    A column is of what nine in ten of its values are: one message of another type is a dead letter, and makes no text of all numbers.
+    """
     kinds: dict[str, list[pa.DataType]] = {}
     for value in values:
         try:
@@ -42,7 +47,23 @@ def inferred(values: Iterable[bytes]) -> pa.Schema:
             continue
         for name, item in row.items():
             kinds.setdefault(name, []).append(kind_of(item))
-    return pa.schema([(name, finished(merged(found))) for name, found in kinds.items()])
+    return pa.schema([(name, finished(merged(_most(found)))) for name, found in kinds.items()])
+
+
+def _most(kinds: list[pa.DataType]) -> list[pa.DataType]:
+    """The types of one shape, where nearly all have it; else all."""
+    known = [kind for kind in kinds if not pa.types.is_null(kind)]
+    counts = Counter(map(_shape, known))
+    if len(counts) < 2:
+        return known
+    shape, count = counts.most_common(1)[0]
+    return [kind for kind in known if _shape(kind) == shape] if count >= _NEARLY * len(known) else known
+
+
+def _shape(kind: pa.DataType) -> str:
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return "number"
+    return "object" if pa.types.is_struct(kind) else "list" if pa.types.is_list(kind) else str(kind)
 
 
 class JsonDecoder:

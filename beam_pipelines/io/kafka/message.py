@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 if TYPE_CHECKING:
@@ -42,8 +44,10 @@ def offsets_of(messages: Sequence[Message]) -> pa.Array:
     return pa.array(np.fromiter(map(Message.offset, messages), np.int64, len(messages)))
 
 
-def stamps_of(messages: Sequence[Message]) -> list[tuple[int, int]]:
-    """Their own timestamps: kind (0: there is none) and ms since the epoch."""
+def stamps_of(messages: Sequence[Message]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Whether each has a timestamp of its own, and ms since the epoch."""
     from confluent_kafka import Message
 
-    return list(map(Message.timestamp, messages))
+    pairs = itertools.chain.from_iterable(map(Message.timestamp, messages))
+    found = np.fromiter(pairs, np.int64, 2 * len(messages)).reshape(-1, 2)
+    return found[:, 0] != 0, found[:, 1]

@@ -95,7 +95,8 @@ class Metadata:
 
     def _timestamp(self, messages: Sequence[Message], kind: pa.DataType, bad: dict[int, Bad]) -> pa.Array:
         del bad
-        return pa.array([ms if known else None for known, ms in stamps_of(messages)], pa.int64()).cast(kind)
+        known, ms = stamps_of(messages)
+        return pa.array(ms, pa.int64(), mask=~known).cast(kind)
 
 
 def _pairs(message: Message) -> list[tuple[str, str | None]]:

@@ -15,9 +15,8 @@ from beam_pipelines.io.kafka.failures import Failures
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Producer
-    from confluent_kafka.admin import AdminClient
 
-__all__ = ["REGISTRY", "admin", "consumer", "producer"]
+__all__ = ["REGISTRY", "consumer", "producer"]
 
 REGISTRY = "schema.registry."  # what begins so is of the registry of schemas, and none of the brokers'
 _OURS = {
@@ -50,7 +49,7 @@ _READING: dict[str, Any] = {
     # A message that is larger than these comes all the same, in an answer of its own: this bounds the answer, and takes no memory.
     "receive.message.max.bytes": 1 << 30,
     # Whoever reads knows that there is something to read, and another partition waits for the answer.
-    "fetch.wait.max.ms": 10,
+    "fetch.wait.max.ms": 2,
     "fetch.queue.backoff.ms": 20,
     "check.crcs": True,
 }
@@ -98,13 +97,6 @@ def producer(connection: Connection, failures: Failures, **more: Any) -> Produce
     from confluent_kafka import Producer
 
     return _made(Producer, connection, {**_WRITING, **more}, failures)
-
-
-def admin(connection: Connection, failures: Failures) -> AdminClient:
-    """A client that looks at topics and groups; raises as `consumer` does."""
-    from confluent_kafka.admin import AdminClient
-
-    return _made(AdminClient, connection, {}, failures)
 
 
 def _made(kind: Callable[[dict[str, Any]], Any], connection: Connection, ours: Mapping[str, Any], told: Failures) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +19,7 @@ from beam_pipelines.columnar.types.names import parse_name
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connections import Connection
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, SourceTraits, Unread
+from beam_pipelines.io.kafka.ahead import ahead
 from beam_pipelines.io.kafka.consumer import PATIENCE, Reader
 from beam_pipelines.io.kafka.decode import Bad, BytesDecoder, Decoder, TextDecoder
 from beam_pipelines.io.kafka.event_time import EventTime, behind
@@ -42,9 +43,8 @@ __all__ = ["MOST", "KafkaSource"]
 _LOG = logging.getLogger(__name__)
 MOST = 4_000_000  # messages that one drain reads: what it holds of open windows is committed behind it
 _DEFAULT_TIME = "timestamp"
-_NEVER = 1 << 61  # ms: of messages without a time of their own
-_AHEAD = "column %r: the time of the event is more than %d s ahead of its message's own (maxAhead), and would make all behind it late"
 _KEPT = "the topic keeps its messages until they are read (retention.ms): what it lets go of before stops the service"
+_AHEAD = "column %r: the time of the event is more than %d s ahead of its message's own (maxAhead), and would make all behind it late"
 
 
 class KafkaSource:
@@ -115,6 +115,11 @@ class KafkaSource:
         """Of each partition that is there now, the offset behind its last message."""
         return {number: high for number, (_, high) in self._reader.ends(self.topic, self._reader.partitions(self.topic)).items()}
 
+    def mirror(self, offsets: Mapping[int, int]) -> None:
+        """Tell the brokers how far the topic is read, if there is a group whose lag is looked at."""
+        if self.model.consumer_group is not None:
+            self._reader.mirror(self.topic, offsets)
+
     def fix(self, table: str, cursor: CursorSpec | None, low: Mark | None, inclusive: bool, parts: int) -> Fixed:  # noqa: ARG002
         """One range a partition, from where the last run stopped up to what is there now.
 
@@ -147,10 +152,11 @@ class KafkaSource:
         reading = self._reading(part.table, number, schema, bounds["newest"])
         at: int | None = bounds["at"]
         self._places.pop(part.index, None)
-        for messages, _ in self._reader.read(part.table, number, bounds["from"], bounds["to"]):
-            yield from reading.batches(messages)
-            if messages:
-                at = _later(at, messages[-1].timestamp()[1])
+        # Messages are taken from the client in one thread and made into columns in another, while the pipeline works on those before.
+        came = ahead(self._reader.read(part.table, number, bounds["from"], bounds["to"]))
+        for rows, stamp in ahead(_decoded(reading, came)):
+            yield from rows
+            at = _later(at, stamp)
         self._places[part.index] = Offsets({number: Place(max(bounds["from"], bounds["to"]), reading.newest, at)})
 
     def position(self, part: Range) -> Mark:
@@ -317,18 +323,25 @@ class _Reading:
             for place in self._too_new(times, messages):
                 wrong.setdefault(place, ("row-invalid", _AHEAD % (self.event_time.column, self.ahead // 1000)))
             return times
-        stamps = stamps_of(messages)
-        for place, (kind, _) in enumerate(stamps):
-            if not kind:
-                why = "the message has no timestamp of its own: say which field has the time of the event (timestampField)"
-                wrong.setdefault(place, ("row-invalid", why))
-        return np.fromiter((ms for _, ms in stamps), np.int64, len(stamps))
+        known, stamps = stamps_of(messages)
+        for place in np.flatnonzero(~known).tolist():
+            why = "the message has no timestamp of its own: say which field has the time of the event (timestampField)"
+            wrong.setdefault(place, ("row-invalid", why))
+        return stamps
 
     def _too_new(self, times: npt.NDArray[np.int64], messages: Sequence[Message]) -> list[int]:
         """Positions of events that say they happened long after their messages were made."""
-        stamps = np.fromiter((ms if kind else _NEVER for kind, ms in stamps_of(messages)), np.int64, len(messages))
-        found: list[int] = np.flatnonzero(times > stamps + self.ahead).tolist()
+        known, stamps = stamps_of(messages)
+        found: list[int] = np.flatnonzero(known & (times > stamps + self.ahead)).tolist()
         return found
+
+
+def _decoded(
+    reading: _Reading, came: Iterator[tuple[list[Message], int]]
+) -> Generator[tuple[list[pa.RecordBatch | Unread], int], None, None]:
+    """What some messages became, and the timestamp of the last of them, negative where there is none; none of both while none comes."""
+    for messages, _ in came:
+        yield list(reading.batches(messages)), messages[-1].timestamp()[1] if messages else -1
 
 
 def _values(messages: Sequence[Message]) -> list[bytes]:

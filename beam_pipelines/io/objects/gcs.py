@@ -90,8 +90,8 @@ class GcsStore(Store):
             found = [self._stored(blob) for blob in blobs if not blob.name.endswith("/")]
         yield from sorted(found, key=lambda file: file.key)
 
-    def look(self, key: str) -> Stored | None:
-        with self._asking():
+    def look(self, key: str, about: Stored | None = None) -> Stored | None:
+        with self._asking(about):
             blob = self._bucket.get_blob(key, retry=_RETRY, timeout=_TIMEOUT)
         return None if blob is None else self._stored(blob)
 
@@ -103,7 +103,7 @@ class GcsStore(Store):
         return ranged(lambda start, end: self._fetch(file, start, end), file.size)
 
     def unchanged(self, file: Stored) -> None:
-        now = self.look(file.key)
+        now = self.look(file.key, file)
         if now is None:
             gone(file)
         if (now.size, now.tag) != (file.size, file.tag):
@@ -165,7 +165,9 @@ class GcsStore(Store):
         try:
             yield
         except (Unauthorized, Forbidden) as error:
-            raise FatalError(f"{where}: Google Cloud Storage refuses ({self._said(error)})", code="authentication-failed") from None
+            one = {"passing": True} if file is not None and isinstance(error, Forbidden) else {}  # others may be open
+            said = f"{where}: Google Cloud Storage refuses ({self._said(error)})"
+            raise FatalError(said, code="authentication-failed", details=one) from None
         except NotFound as error:
             if file is not None:
                 gone(file)

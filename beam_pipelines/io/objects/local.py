@@ -15,9 +15,14 @@ import pyarrow as pa
 from beam_pipelines.errors import FatalError
 from beam_pipelines.io.objects.store import Store, Stored, Upload, changed, gone
 
-__all__ = ["LocalStore"]
+__all__ = ["LocalStore", "may"]
 
 _PART = ".part"  # what the name of a file ends with that is being written
+
+
+def may(path: str | Path, what: int) -> bool:
+    """Whether this process may do something (`os.R_OK` and its like) with a file or a folder that is there."""
+    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
 
 
 class LocalStore(Store):

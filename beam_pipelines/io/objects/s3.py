@@ -37,6 +37,7 @@ __all__ = ["S3Store", "client_of"]
 
 _ATTEMPTS = 6
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "401", "403", "Forbidden"}
+_KEPT_BACK = {"AccessDenied", "403", "Forbidden"}  # which may be said of one object alone
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 _OTHER = {"PreconditionFailed", "412"}
 _BROKEN = (HTTPClientError, IncompleteReadError, HTTPError, ConnectionError, TimeoutError)
@@ -195,7 +196,8 @@ class S3Store(Store):
         if file is not None and code in _OTHER:
             changed(file)
         if code in _REFUSED:
-            raise FatalError(f"{where}: S3 refuses the key ({said})", code="authentication-failed") from None
+            one = {"passing": True} if file is not None and code in _KEPT_BACK else {}
+            raise FatalError(f"{where}: S3 refuses the key ({said})", code="authentication-failed", details=one) from None
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500 or code in ("SlowDown", "RequestTimeout"):
             raise TransientError(f"{where}: S3 answers {said}", code="unreachable") from None
         # What is in the file is not to blame: it may be restored from an archive, or a clock set right.

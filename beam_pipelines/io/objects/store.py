@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
@@ -28,7 +28,7 @@ class Stored:
         modified: When it was written, seconds since 1970.
     """
 
-    store: Store
+    store: Store = field(compare=False)  # one that was opened anew is the same
     key: str
     size: int
     tag: str

@@ -169,6 +169,12 @@ class BucketTarget(FileTarget):
     def hindrance(self, load: str, name: str) -> str:  # noqa: ARG002 - keys are in nobody's way
         return ""
 
+    def shut(self, load: str) -> str:  # noqa: ARG002 - what a key may do is known when it does it
+        return ""
+
+    def present(self, load: str) -> bool:  # noqa: ARG002 - a bucket has no folders
+        return True
+
     def _staged_as(self, part: Staged) -> tuple[str, str]:
         return self._promised(self._staging.path(part.name)), ""  # a copy has a tag of its own
 
@@ -176,14 +182,20 @@ class BucketTarget(FileTarget):
         if not names:
             return []
         keys = {key_of(self._output(load, name)): name for name in names}
-        first, last = min(keys), max(keys)  # what these two begin with, all begin with
-        common = next((place for place, sign in enumerate(first) if sign != last[place : place + 1]), len(first))
-        there = {file.key for file in self._store.list(first[:common])}
+        there = {file.key for file in self._store.list(_beginning(list(keys)))}
         return [name for key, name in keys.items() if key in there]
 
     def _rows(self, path: Path) -> int:
         file = self._seen[path]
         return self._counted[file] if file in self._counted else _footer_rows(file)
+
+    def _missing(self, moves: Sequence[Move]) -> list[Move]:
+        staged = [move for move in moves if move.source]
+        there = {file.key for file in self._store.list(_beginning([self._key(move.source) for move in staged]))} if staged else set()
+        return [move for move in staged if self._key(move.source) not in there]
+
+    def _swept(self, move: Move) -> bool:  # noqa: ARG002 - nothing tells it
+        return False
 
     def _promised(self, path: Path) -> str:
         return self._store.shown(key_of(path))
@@ -220,6 +232,12 @@ class BucketTarget(FileTarget):
             return
         if f"{now.size}:{now.tag}" != move.identity or not self._store.remove(now):
             _LOG.warning("%s was changed while it was being replaced, and stays", move.path)
+
+
+def _beginning(keys: Sequence[str]) -> str:
+    """What all of some keys begin with: what the first and the last begin with."""
+    first, last = min(keys), max(keys)
+    return first[: next((place for place, sign in enumerate(first) if sign != last[place : place + 1]), len(first))]
 
 
 def _footer_rows(file: Stored) -> int:

@@ -23,6 +23,9 @@ class Files:
         failed: Files that could not be read.
         told: Of at most `KEPT_FILES` files what became of each, those that failed first, as `runs.file.FileResult.to_json` tells it; None:
             not asked for.
+        hidden: Files that are left out, for their name begins with `.` or `_`.
+        closed: Folders of the source that cannot be read.
+        gone: Files whose outputs were written, where the folder of all outputs is not there any more.
     """
 
     processed: int = 0
@@ -32,6 +35,9 @@ class Files:
     waiting: int = 0
     failed: int = 0
     told: tuple[dict[str, Any], ...] | None = ()
+    hidden: int = 0
+    closed: int = 0
+    gone: int = 0
 
     def counts(self) -> dict[str, int]:
         """The numbers by the names of the record; the first three are those that the seed's function returns."""
@@ -42,6 +48,9 @@ class Files:
             "filesSkipped": self.skipped,
             "filesWaiting": self.waiting,
             "filesFailed": self.failed,
+            "filesHidden": self.hidden,
+            "foldersUnreadable": self.closed,
+            "outputsGone": self.gone,
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -54,5 +63,6 @@ class Files:
         """What was recorded, without what is told of each file; None: the run has no account of files."""
         if counts is None:
             return None
-        processed, records, size, skipped, waiting, failed = (counts[name] for name in cls().counts())
-        return cls(processed, records, size, skipped, waiting, failed, told=None)
+        # Runs of earlier releases have not counted all of them.
+        processed, records, size, skipped, waiting, failed, hidden, closed, gone = (counts.get(name, 0) for name in cls().counts())
+        return cls(processed, records, size, skipped, waiting, failed, None, hidden, closed, gone)

@@ -71,7 +71,7 @@ def writing(traced: Ended) -> list[str]:
 def test_whatever_commit_of_an_output_a_run_dies_after_each_row_is_there_once(drills: Any) -> None:
     made = with_outputs(drills("duckdb", "full"))
     points = [call for call in writing(made[0].trace()) if call.startswith("target.") and ("COMMIT" in call or "replace" in call)]
-    assert len(points) == 6  # each output is prepared and committed; the file is moved to its place, and that is noted
+    assert len(points) == 7  # each output is prepared and committed; the file is moved to its place, and before and after that is noted
     broken = explore(made, [Fault(call, "die-after") for call in points], recovers)
     assert not broken, f"{len(broken)} of {len(points)} faults:\n" + "\n".join(broken)
 

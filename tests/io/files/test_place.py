@@ -103,5 +103,5 @@ def test_patterns_match_whole_names(pattern: str, name: str, fits: bool) -> None
 
 def test_a_file_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"\xff.parquet")).touch()
-    with pytest.raises(PlanError, match=r"expected a file name in UTF-8, got .*udcff.parquet': rename it"):
+    with pytest.raises(PlanError, match=r"expected a file name in UTF-8, got .*\\xff.parquet': rename it"):
         by_path(tmp_path, "*.parquet")

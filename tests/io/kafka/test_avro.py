@@ -29,6 +29,7 @@ FIRST = {
 }
 SECOND = {**FIRST, "fields": [*FIRST["fields"], {"name": "n", "type": "int", "default": 0}]}
 AT = dt.datetime(2026, 1, 31, 12, tzinfo=dt.timezone.utc)
+AT_MS = int(AT.timestamp()) * 1000
 
 
 @contextmanager
@@ -67,7 +68,7 @@ TWO: dict[str, Any] = {"userId": "u2", "at": AT + dt.timedelta(seconds=1, micros
 
 def test_records_of_several_schemas_become_rows_in_the_order_of_their_messages(topic: Make) -> None:
     events = topic()
-    events.put(record(SECOND, 2, **TWO), record(FIRST, 1, **ONE), record(SECOND, 2, **TWO))
+    events.put(record(SECOND, 2, **TWO), record(FIRST, 1, **ONE), record(SECOND, 2, **TWO), at=AT_MS)
     with registry() as api:
         source = events.source(format="avro", timestampField="at", **{"schema.registry.url": f"{api.url}/"})
         described = source.describe(events.name).schema
@@ -85,8 +86,7 @@ def test_records_of_several_schemas_become_rows_in_the_order_of_their_messages(t
     )
     assert got.rows == [TWO, {**ONE, "n": None}, TWO]
     assert got.hidden("__bp_offset") == [0, 1, 2]
-    at = int(AT.timestamp()) * 1000
-    assert got.hidden("__bp_time") == [at + 1000, at, at + 1000]
+    assert got.hidden("__bp_time") == [AT_MS + 1000, AT_MS, AT_MS + 1000]
     assert sorted(target for target in asked if "/ids/" in target) == ["/schemas/ids/1", "/schemas/ids/2"]  # once each
     assert f"/subjects/{events.name}-value/versions/latest" in asked
 
@@ -110,7 +110,7 @@ def test_a_message_that_is_no_record_costs_itself(topic: Make, place: int, poiso
     events = topic()
     values: list[bytes | None] = [record(SECOND, 2, **TWO), record(FIRST, 1, **ONE)]
     values.insert(place, poison)
-    events.put(*values)
+    events.put(*values, at=AT_MS)
     with registry() as api:
         got = events.drain(events.source(format="avro", timestampField="at", **{"schema.registry.url": api.url}))
     assert [row["userId"] for row in got.rows] == ["u2", "u1"]

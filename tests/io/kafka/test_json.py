@@ -195,3 +195,12 @@ def test_a_reason_holds_no_value() -> None:
 def test_types_are_inferred_over_a_sample() -> None:
     found = inferred([b'{"a": 1, "b": null}', b"none", b'{"a": 2.5, "c": {"d": [true]}, "c": 1}', b'{"b": "x", "e": null}'])
     assert found == pa.schema([("a", pa.float64()), ("b", pa.string()), ("c", pa.int64()), ("e", pa.string())])
+
+
+def test_a_message_in_ten_of_another_type_does_not_change_a_column() -> None:
+    good, bad = [b'{"n": 1, "l": [1], "s": {"a": 1}, "b": true}'] * 9, [b'{"n": "x", "l": 1, "s": "x", "b": 1}']
+    wanted = pa.schema([("n", pa.int64()), ("l", pa.list_(pa.int64())), ("s", pa.struct([("a", pa.int64())])), ("b", pa.bool_())])
+    assert inferred([*good, *bad]) == inferred([*bad, *good]) == wanted
+    assert inferred([*good, *bad, *bad]).types == [pa.string()] * 4
+    assert inferred([b'{"n": 1}', b'{"n": 2.5}']).types == [pa.float64()]
+    assert inferred([b'{"n": null}'] * 50 + [b'{"n": 1}']).types == [pa.int64()]

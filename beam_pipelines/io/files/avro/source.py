@@ -105,6 +105,9 @@ class AvroSource(WholeFiles):
         shown = "file" if len(files) == 1 else "files"
         return f"{len(files)} Avro {shown}, {columns} {'column' if columns == 1 else 'columns'}, {size:,} bytes, {self.place.name}"
 
+    def named(self) -> list[tuple[Stored, Sequence[str]]]:
+        return [(file.path, file.schema.names) for file in self._files()]
+
     def _files(self) -> list[_File]:
         return self.fitting(self.looked(_looked_at))
 

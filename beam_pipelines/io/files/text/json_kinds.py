@@ -11,24 +11,27 @@ from beam_pipelines.columnar.convert import family
 from beam_pipelines.columnar.kinds import is_list
 from beam_pipelines.io.files.text.json_text import Number
 
-__all__ = ["as_text", "as_written", "finished", "kind_of", "merged"]
+__all__ = ["DEEPEST", "as_text", "as_written", "finished", "kind_of", "merged"]
 
 _EXACT, _LONGEST = 15, 19  # digits that a double holds exactly, and those of the largest int64
+DEEPEST = 50  # Arrow reads no type back from its own format that is nested deeper than some 60 levels
 _SMALL = pa.int32()  # stands for a whole number of at most 15 digits, until all of a sample is known
 
 
-def kind_of(value: Any) -> pa.DataType:
-    """What one value is; `pa.null()` of null."""
+def kind_of(value: Any, depth: int = 0) -> pa.DataType:
+    """What one value is; `pa.null()` of null. What is within more than `DEEPEST` others is text: its JSON."""
     if value is None:
         return pa.null()
     if isinstance(value, bool):
         return pa.bool_()
     if isinstance(value, Number):
         return _number(value)
+    if depth == DEEPEST:
+        return pa.string()
     if isinstance(value, dict):
-        return pa.struct([(name, kind_of(item)) for name, item in value.items()])
+        return pa.struct([(name, kind_of(item, depth + 1)) for name, item in value.items()])
     if isinstance(value, list):
-        return pa.list_(merged(map(kind_of, value)))
+        return pa.list_(merged(kind_of(item, depth + 1) for item in value))
     return pa.string()
 
 

@@ -95,14 +95,25 @@ def word(value: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """A value as JSON, with the digits of its numbers."""
+    """A value as JSON, with the digits of its numbers.
+
+    Raises:
+        LineError: It is nested too deep.
+    """
+    try:
+        return _text(value)
+    except RecursionError:
+        raise LineError("expected JSON, got values nested too deep to be read") from None
+
+
+def _text(value: Any) -> str:
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, dict):
         refuse_twice(value)
-        return "{" + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{text(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(text, value)) + "]"
+        return "[" + ",".join(map(_text, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 

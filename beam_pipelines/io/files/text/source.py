@@ -127,6 +127,9 @@ class TextSource(WholeFiles):
         files = "file" if len(paths) == 1 else "files"
         return f"{len(paths)} {self.shown} {files}, {columns} {'column' if columns == 1 else 'columns'}, {size:,} bytes, {self.place.name}"
 
+    def named(self) -> list[tuple[Stored, Sequence[str]]]:
+        return [(head.path, head.names) for head in self.looked(self._head)]
+
     # What a format knows of itself.
 
     @abstractmethod

@@ -53,6 +53,11 @@ class Form:
         inner = self.format in ("parquet", "avro")  # these say themselves how they are compressed
         return f".{self.format}" + ("" if inner else _PACKED.get(self.codec, ""))
 
+    @property
+    def dates_are_text(self) -> bool:
+        """Days and instants are written as text; else as numbers."""
+        return self.format not in ("parquet", "avro")
+
     def ends(self, name: str) -> bool:
         """Whether a name is that of a file of the format, whatever its compression."""
         low = name.lower()
