@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from beam_pipelines.engine import deliver, launch, letters, recover, retention
 from beam_pipelines.engine.advance import advance_of
@@ -35,6 +35,9 @@ from beam_pipelines.runs.offsets import Offsets
 from beam_pipelines.spec.values import parse_duration
 from beam_pipelines.state.record import Outcome
 from beam_pipelines.state.store import StateStore
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.step.window import WindowStep
 
 __all__ = ["Until", "catch_up", "stream"]
 
@@ -95,6 +98,8 @@ class _Stream:
     full: bool = False
     told_early: float = field(default_factory=time.monotonic)
     open_windows: bool = False  # as far as this process knows
+    idle: bool = False  # the last drain read nothing
+    untold: bool = False  # rows have come to open windows since their early results were told
     charged: float = 0.0
     tidied: float = field(default_factory=time.monotonic)
     reached: dict[int, int] = field(default_factory=dict)
@@ -202,15 +207,21 @@ class _Stream:
                 return False
             if any(end > (at.partitions[number].next if at and number in at.partitions else 0) for number, end in ends.items()):
                 return True
-            if self._due(at, looked):
+            if at is not None and self._due(looked):
                 return True
             self._charge()
             time.sleep(_LOOK if left is None else max(0.0, min(_LOOK, left)))
 
-    def _due(self, at: Offsets | None, looked: float) -> bool:
-        """Whether a drain without a message may close windows: partitions become idle, and early results are due."""
-        idle = self.job.definition.source.idle_timeout
-        return at is not None and self.open_windows and idle is not None and time.monotonic() - looked > idle.total_seconds()
+    def _due(self, looked: float) -> bool:
+        """Whether a drain without a message may give something: partitions have become idle, or early results are due."""
+        if not self.open_windows:
+            return False
+        every, now = self._emits, time.monotonic()
+        if self.untold and every is not None and now - self.told_early > every:
+            return True
+        # Once: as long as no message comes, another look tells nothing new.
+        idle = self.job.definition.source.idle_timeout.total_seconds()
+        return not self.idle and now - looked > idle
 
     def _charge(self) -> None:
         """Charge the hours that have passed, and delete what is to be kept no longer; looked at now and then."""
@@ -222,12 +233,18 @@ class _Stream:
             self.tidied = self.charged
             retention.keep_to(self.job.definition.retention, self.store, self.archive, self.job.service, self.context.session)
 
-    def _early(self) -> bool:
+    @property
+    def _emits(self) -> float | None:
+        """Seconds between early results; None: there are none."""
         place = self.job.window_at
-        every = None if place is None else cast("Any", self.job.definition.steps[place]).emit_every
-        if every is None or time.monotonic() - self.told_early < every.total_seconds():
+        every = None if place is None else cast("WindowStep", self.job.definition.steps[place]).emit_every
+        return None if every is None else every.total_seconds()
+
+    def _early(self) -> bool:
+        every, now = self._emits, time.monotonic()
+        if every is None or now - self.told_early < every:
             return False
-        self.told_early = time.monotonic()
+        self.told_early = now
         return True
 
     def _drain(self, topic: Topic) -> None:
@@ -248,7 +265,10 @@ class _Stream:
             if committed:
                 self.full = False
                 record(self.job, context, self.store, target, self.archive, rows, time.monotonic() - began)
-                self.open_windows = any(step.open_windows for row in rows if row.counts for step in row.counts.tally.steps)
+                tallies = [row.counts.tally for row in rows if row.counts is not None]
+                self.open_windows = any(step.open_windows for tally in tallies for step in tally.steps)
+                self.idle = not any(tally.read for tally in tallies)
+                self.untold = not context.early and (self.untold or not self.idle)
                 self._mirror(topic, rows)
                 for row in rows:
                     bring(self.job, context, target, row.load, self.store, self.archive)

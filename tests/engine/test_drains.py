@@ -183,7 +183,7 @@ def test_a_mark_that_is_moved_by_hand_leaves_nothing_unrecorded(world: World, mo
         failing(patched, lambda number: DeathError())
         with pytest.raises(DeathError):
             world.run()
-    value = ['{"partitions": {"0": {"next": 3}}}'] if command == "set" else []
+    value = ['{"offsets": {"0": 3}}'] if command == "set" else []
     assert world.command("state", command, *value) == 0
     assert [recorded[1:] for recorded in world.recorded()] == [(5, 1)]
     world.run()

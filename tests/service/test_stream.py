@@ -231,6 +231,27 @@ def test_open_windows_come_out_early_and_are_replaced(desk: Desk, topic: Topic) 
     assert [(row["eventCount"], row["total"]) for row in results(desk)] == [(2, 6)]
 
 
+def test_early_results_wait_for_no_further_message(desk: Desk, topic: Topic) -> None:
+    define(desk, topic, [window_step("tumbling", emit="every 1s")])
+    topic.send(0, BEGIN - BEGIN % 60_000, user="u1", value=1)
+    topic.flush()
+    desk.ran(until="5s")
+    assert [(row["eventCount"], row["total"]) for row in results(desk)] == [(1, 1)]
+
+
+def test_rows_that_are_late_are_no_failures_of_the_budget(desk: Desk, topic: Topic) -> None:
+    define(desk, topic, [window_step("tumbling")])
+    start = BEGIN - BEGIN % 60_000
+    topic.send(0, start + 120_000, user="u1", value=1)
+    for number in range(1200):
+        topic.send(0, start + number, user="u1", value=2)
+    topic.flush()
+    record = desk.ran(until="latest")
+    assert (record["live"]["late"], record["metrics"]["recordsDeadLettered"]) == (1200, 1200)
+    with desk.store() as store:
+        assert store.alerts("stream") == []
+
+
 def test_a_partition_that_is_idle_holds_no_window_open(desk: Desk, topic: Topic) -> None:
     define(desk, topic, [window_step("tumbling")], idleTimeout="60s")
     start, hour = BEGIN - BEGIN % 60_000, 3_600_000
