@@ -166,3 +166,20 @@ def test_a_preview_shows_the_windows_of_a_sample_and_what_of_it_is_late(room: Ro
     )
     assert shown["notes"] == ["windows of 'sums' hold what of them was sampled, and all of them come out"]
     assert not (room.folder / "t.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    ("window", "line"),
+    [
+        ("{type: tumbling, size: 60000}", "tumbling windows of 1m"),
+        (
+            "{type: sliding, size: 90s, slide: 1s}, groupBy: [user], allowedLateness: 1h",
+            "sliding windows of 90s, one each 1s, by user, kept 1h for late events",
+        ),
+        ("{type: session, gap: 1500}, groupBy: [user]", "session windows that end 1500ms after their last event, by user"),
+        ("{type: tumbling, size: 1d}, emit: every 10s", "tumbling windows of 1d, also as they are every 10s"),
+    ],
+)
+def test_the_plan_tells_which_windows_there_are(room: Room, window: str, line: str) -> None:
+    (room.folder / "service.yaml").write_text(DEFINITION.replace("{type: tumbling, size: 1m}", window))
+    assert f"  2. sums: {line}\n" in room("plan", "service.yaml")
