@@ -28,6 +28,7 @@ from beam_pipelines.engine.lineage import group_columns, snake
 from beam_pipelines.engine.prepare import TARGET
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.refused import Refused
+from beam_pipelines.engine.tries import next_try
 from beam_pipelines.errors import BeamPipelinesError, DataError, FatalError, FencedError, PlanError
 from beam_pipelines.io import registry
 from beam_pipelines.io.connector import Policy, Stager, Target
@@ -148,7 +149,7 @@ class TableSink(Sink):
     def write(self, job: Job, context: RunContext, run: str, batches: Iterator[pa.RecordBatch], letters: Refused) -> int:
         service = f"{job.service}/{self.id}"
         with contextlib.closing(self._open(job, context)) as target:
-            row = target.row(service, self._load, run)
+            name, row = next_try(target, service, self._load, run)
             first = next(batches, None)
             if first is None:
                 return 0
@@ -163,7 +164,7 @@ class TableSink(Sink):
                 service=service,
                 load=self._load,
                 table=self._load,
-                run=run,
+                run=name,
                 generation=target.standing(service, self._load).generation,
                 started_at=context.started_at,
                 schemas={TARGET: schema_to_text(schema)},
@@ -205,6 +206,8 @@ class TableSink(Sink):
                 if not more:
                     raise
         if counts.code:
+            if counts.code == "staging-lost":  # which passes by itself
+                raise FatalError(f"{self._where}: {counts.message}", code="staging-lost")
             raise FatalError(f"{self._where} refuses what is brought there: {counts.message}", code="target-refused")
         return counts
 

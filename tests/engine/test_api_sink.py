@@ -362,6 +362,24 @@ def test_with_stop_a_table_that_refuses_rows_ends_the_stream_and_they_wait(noted
     assert (table(noted), noted.ledger.waiting, noted.letters()) == ([], [RUN], [])
 
 
+def test_a_table_that_refused_rows_gets_them_once_it_is_mended(noted: World) -> None:
+    noted.sinks[0]["errorHandling"] = "stop"
+    noted.ledger.keep(RUN, rows(0, 4))
+    for _ in range(2):  # what the ledger has of a try that failed is not what the next one says
+        with pytest.raises(FatalError, match="CHECK"):
+            noted.bring()
+    with sqlite3.connect(noted.folder / "other.db") as connection:
+        connection.execute("DROP TABLE notes")
+        connection.execute("CREATE TABLE notes (id INTEGER NOT NULL, note TEXT)")
+    connection.close()
+    noted.ledger.dies = True
+    with pytest.raises(DeathError):  # behind the commit, before it is noted
+        noted.bring()
+    noted.bring()
+    assert [row[0] for row in table(noted)] == [0, 1, 2, 3, 4]
+    assert (noted.ledger.waiting, noted.letters()) == ([], [])
+
+
 def test_dead_letters_that_are_refused_again_are_counted_once_and_alert_once(world: World, api: Api) -> None:
     world.sinks[0] |= {"errorHandling": "continue", "batchSize": 500}
     api.answer = lambda asked: Reply(400)
