@@ -23,7 +23,8 @@ from beam_pipelines.cli.main import main
 from beam_pipelines.engine import drains, heartbeat, launch
 from beam_pipelines.engine.drains import Until
 from beam_pipelines.engine.launch import Result
-from beam_pipelines.errors import FatalError, TransientError
+from beam_pipelines.engine.sinks import TableSink
+from beam_pipelines.errors import FatalError, PlanError, TransientError
 from beam_pipelines.etl.service import Service
 from beam_pipelines.examples.stream import broker
 from beam_pipelines.io.http import client
@@ -332,3 +333,44 @@ def test_rows_that_an_api_refuses_are_counted_and_the_stream_goes_on(world: Worl
     assert world.command("dead-letters", "show") == 0
     assert "3 of 3 dead letters" in capsys.readouterr().out
     assert world.rows() == [0, 1, 2, 3, 4]
+
+
+def test_rows_that_wait_for_a_sink_follow_it_and_are_given_up_by_word_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = ({"type": "database", "connection": "db", "table": name, "mode": "insert"} for name in ("a", "b"))
+    write = TableSink.write
+
+    def writing(sink: TableSink, *arguments: Any) -> int:
+        if sink.model.table == "b":
+            raise DeathError
+        return write(sink, *arguments)
+
+    def counts() -> list[int]:
+        with duckdb.connect(str(world.folder / "target.duckdb")) as connection:
+            return [connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0] for name in ("results", "a", "b")]
+
+    def killed() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(TableSink, "write", writing)
+            with pytest.raises(DeathError):
+                world.run()
+
+    world.define(first, second)
+    world.send(3)
+    killed()
+    world.define(second, first)
+    world.send(1)
+    assert world.run().exit_code == 0
+    assert counts() == [4, 4, 4]
+    world.send(2)
+    killed()
+    world.define()
+    with pytest.raises(PlanError, match="rows are kept for sinks"):
+        world.run()
+    assert world.service.run(until="latest", keep_watermark=True).exit_code == 0
+    with duckdb.connect(str(world.folder / "target.duckdb")) as connection:
+        assert connection.execute("SELECT kind FROM _beam_pipelines_kept").fetchall() == []
+    world.define(second, first)
+    world.send(1)
+    assert world.run().exit_code == 0
+    # Where b stood first it died before a had got anything of the two: both are given up for both of them.
+    assert counts() == [7, 5, 5]
