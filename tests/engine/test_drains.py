@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -374,3 +375,27 @@ def test_rows_that_wait_for_a_sink_follow_it_and_are_given_up_by_word_alone(worl
     assert world.run().exit_code == 0
     # Where b stood first it died before a had got anything of the two: both are given up for both of them.
     assert counts() == [7, 5, 5]
+
+
+def test_who_reads_a_topic_again_is_told_which_sinks_get_rows_again(world: World) -> None:
+    tables: list[dict[str, Any]] = [
+        {"type": "database", "connection": "db", "table": name, "mode": mode} for name, mode in (("a", "insert"), ("b", "upsert"))
+    ]
+    tables[1]["keyFields"] = ["id"]
+    posted: list[int] = []
+    with serving(lambda asked: posted.extend(row["id"] for row in asked.body) or Reply(200)) as api:
+        world.define(*tables, {"type": "api", "endpoint": f"{api.url}/rows"}, {"type": "file", "path": "out/", "format": "csv"})
+        world.send(2)
+        assert world.run().exit_code == 0
+        with pytest.raises(PlanError) as caught:
+            world.service.run(until="latest", full_refresh=True)
+        assert caught.value.code == "mode-refused"
+        replaces, again = caught.value.message.split(", and ")
+        assert "'results'" in replaces
+        assert re.findall(r"\((.*?)\)", again) == ["sinks[1]", "sinks[3]", "sinks[4]"]
+        assert world.service.run(until="latest", full_refresh=True, yes=True).exit_code == 0
+    assert sorted(posted) == [0, 0, 1, 1]
+    assert world.rows() == [0, 1]
+    with duckdb.connect(str(world.folder / "target.duckdb")) as connection:
+        found = [connection.execute(f"SELECT id FROM {name} ORDER BY id").fetchall() for name in ("a", "b")]
+    assert found == [[(0,), (0,), (1,), (1,)], [(0,), (1,)]]
