@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from beam_pipelines.cli import failure
+from beam_pipelines.errors import BeamPipelinesError
 
 if TYPE_CHECKING:
     from beam_pipelines.io.connector import LedgerRow
@@ -17,6 +18,7 @@ __all__ = ["ShownWindows"]
 
 _NARROW = 8  # characters of a column at least: widths are chosen before there is a value
 _GROUP = 10
+_PATIENCE = 1.0  # seconds that another process may hold the file
 
 
 class ShownWindows:
@@ -55,17 +57,22 @@ class ShownWindows:
     def _found(self, table: str) -> list[tuple[Any, ...]]:
         import duckdb
 
+        from beam_pipelines.io.duckdb.reader import opened
+
         names = ", ".join(_quoted(name) for name in (*self._groups, *self._results))
         order = ", ".join(_quoted(name) for name in ("windowStart", *self._groups))
         columns = f"epoch_ms(windowStart), epoch_ms(windowEnd), {names}"
         query = f"SELECT {columns} FROM {_quoted(table)} WHERE epoch_ms(windowEnd) > ? ORDER BY {order}"
         try:
-            with duckdb.connect(str(self._database), read_only=True) as connection:
-                return connection.execute(query, [self._begin]).fetchall()
-        except duckdb.Error:
-            self._table = None  # a later step renames columns, or they go elsewhere
-            failure.say(f"  results are in {table}, in columns of other names than those of the window step: they are not shown here")
-            return []
+            with opened(self._database, _PATIENCE) as reader:
+                try:
+                    return reader.connection.execute(query, [self._begin]).fetchall()
+                except (duckdb.BinderException, duckdb.CatalogException):
+                    self._table = None  # a later step renames columns, or they go elsewhere
+                    failure.say(f"  results go into {table} in columns of other names than the window step's: they are not shown here")
+        except BeamPipelinesError:
+            return []  # somebody looks at the file, say: these come with the next ones
+        return []
 
     def _line(self, window: str, groups: Any, results: Any) -> str:
         cells = [window.ljust(13), *(text.ljust(_GROUP) for text in groups)]
