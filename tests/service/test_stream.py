@@ -127,9 +127,14 @@ def ordered(rows: Any) -> list[dict[str, Any]]:
     return sorted(({**row, "mean": round(row["mean"], 9) if row["mean"] is not None else None} for row in rows), key=str)
 
 
-@pytest.mark.parametrize("lateness", ["0s", "30s"])
-@pytest.mark.parametrize("group", [[], ["user"]], ids=["all", "by user"])
-@pytest.mark.parametrize("window", WINDOWS)
+CASES = [(window, group, lateness) for window in WINDOWS for group in ([], ["user"]) for lateness in ("0s", "30s")]
+
+
+@pytest.mark.parametrize(
+    ("window", "group", "lateness"),
+    # Half of them at each commit: with groups and lateness, or without both.
+    [pytest.param(*case, marks=() if bool(case[1]) == (case[2] != "0s") else pytest.mark.soak) for case in CASES],
+)
 def test_drains_give_what_plain_python_gives_and_late_rows_one_by_one(
     desk: Desk, topic: Topic, window: str, group: list[str], lateness: str
 ) -> None:
