@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from beam_pipelines.cli import quantity
+from beam_pipelines.runs.offsets import told
 
 if TYPE_CHECKING:
     from beam_pipelines.state.record import Execution, StreamHour
 
-__all__ = ["charged", "facts"]
+__all__ = ["charged", "facts", "offsets", "read_up_to"]
 
 _PARTITIONS = 10  # on the screen, those that lag most; `--output json` tells all
 _HOURS = 5  # on the screen, the newest
@@ -34,6 +35,25 @@ def facts(live: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield label, count(live[name])
     if live.get("updatedAt") is not None:
         yield "last commit", quantity.moment(datetime.fromisoformat(live["updatedAt"]))
+
+
+def offsets(recorded: Any) -> Iterator[tuple[str, str]]:
+    """Label and text of the offsets that are read next, of a recorded watermark."""
+    found = told(recorded)
+    if isinstance(found, dict) and found.get("offsets"):
+        yield "read up to", _by_partition(found["offsets"])
+
+
+def read_up_to(found: Mapping[str, Any]) -> str:
+    """The watermark of a topic, as `runs.offsets` tells it, in a line."""
+    closed = "nothing closed yet" if found["closed"] is None else f"closed up to {found['closed']}"
+    return f"{closed}; next {_by_partition(found['offsets'])}" if found["offsets"] else closed
+
+
+def _by_partition(next_: Mapping[str, int]) -> str:
+    shown = [f"{name}: {number}" for name, number in list(next_.items())[:_PARTITIONS]]
+    more = len(next_) - len(shown)
+    return ", ".join(shown) + (f", and {quantity.count(more)} more" if more else "")
 
 
 def charged(execution: Execution) -> str:

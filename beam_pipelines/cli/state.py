@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beam_pipelines.cli import live
 from beam_pipelines.cli.arguments import Parser, add_store
 from beam_pipelines.cli.session import Session
 from beam_pipelines.cli.store import Place, definitions_in, locate, locate_service
 from beam_pipelines.cli.table import Table
 from beam_pipelines.errors import BeamPipelinesError, SpecError
+from beam_pipelines.runs.offsets import told
 
 if TYPE_CHECKING:
     from beam_pipelines.engine.job import Job
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 _LOG = logging.getLogger(__name__)
-_TYPES = ("timestamp", "timestamptz", "date", "int", "decimal", "float", "text")
+_TYPES = ("timestamp", "timestamptz", "date", "int", "decimal", "float", "text", "offsets")
 _LEASE = 60.0  # seconds: changing a mark takes one of them
 
 
@@ -42,7 +45,7 @@ def add(commands: Any) -> None:
     which = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     shown: Parser = which.add_parser("show", help="show the watermarks of a service, by table")
     set_: Parser = which.add_parser("set", help="have the next run go on from a value")
-    set_.add_argument("value", metavar="VALUE", help="such as 2026-01-31T00:00:00 or 4711")
+    set_.add_argument("value", metavar="VALUE", help='such as 2026-01-31T00:00:00 or 4711; of a stream {"offsets": {"0": 4711}}')
     set_.add_argument("--type", choices=_TYPES, help="type of the value; default: that of the watermark that is there")
     reset: Parser = which.add_parser("reset", help="have the next run read everything")
     for one, handler in ((shown, _show), (set_, _set), (reset, _reset)):
@@ -66,7 +69,7 @@ class _Row:
         return {
             "serviceId": self.service,
             "table": self.table,
-            "watermark": mark if head else (copy.value if copy else None),
+            "watermark": told(mark if head else (copy.value if copy else None)),
             "generation": head.generation if head else (copy.generation if copy else 0),
             "fingerprint": head.fingerprint if head else (copy.fingerprint if copy else ""),
             "runId": (head.run if head else (copy.run if copy else None)) or None,
@@ -117,8 +120,7 @@ def _table(found: list[dict[str, Any]]) -> Table:
         [
             row["serviceId"],
             row["table"],
-            row["watermark"]["text"] if row["watermark"] else "none",
-            row["watermark"]["type"] if row["watermark"] else "",
+            *_told(row["watermark"]),
             str(row["generation"]),
             row["runId"] or "",
             row["from"] if row["same"] else f"{row['from']}, the state store's copy differs",
@@ -126,6 +128,13 @@ def _table(found: list[dict[str, Any]]) -> Table:
         for row in found
     ]
     return Table(["service", "table", "watermark", "type", "commits>", "by run", "says"], rows)
+
+
+def _told(mark: dict[str, Any] | None) -> tuple[str, str]:
+    """A watermark and its type, for people."""
+    if mark is None:
+        return "none", ""
+    return (live.read_up_to(mark), "offsets") if "offsets" in mark else (mark["text"], mark["type"])
 
 
 def _set(arguments: argparse.Namespace, session: Session) -> int:
@@ -150,10 +159,14 @@ def _move(arguments: argparse.Namespace, session: Session, value: str | None) ->
         heads = target.heads(service.id)
         for load in _loads(heads, arguments.table, service.id, every=value is None):
             before = heads[load].mark
-            mark = Mark.parse(value, _type(arguments, before, load)) if value is not None else None
+            mark = None
+            if value is not None:
+                kind = _type(arguments, before, load)
+                mark = _offsets(value, before, service) if kind == "offsets" else Mark.parse(value, kind)
             standing = target.set_mark(service.id, load, mark, None)
             _copy(store, service.id, load, standing)
-            session.out.line(f"{service.id}, {load}: {before or 'none'} -> {standing.mark or 'none: the next run reads everything'}")
+            was, now = (_told(told(one.to_json()) if one else None)[0] for one in (before, standing.mark))
+            session.out.line(f"{service.id}, {load}: {was} -> {now if standing.mark else 'none: the next run reads everything'}")
             moved.append(_Row(service.id, load, standing).to_json())
     if session.out.as_json:
         session.out.json(moved)
@@ -171,6 +184,33 @@ def _catch_up(service: Service, store: StateStore, target: Target) -> None:
 
     archive = Archive.of(service.definition.dead_letters, service.beside)
     drains.catch_up(_job(service), store, target, archive, _context(service, store.id))
+
+
+def _offsets(value: str, before: Mark | None, service: Service) -> Mark:
+    """What a stream is to go on from, as a person wrote it.
+
+    Raises:
+        SpecError: It is written otherwise, or windows would be summed up from a part of their events.
+    """
+    from beam_pipelines.runs.offsets import Offsets
+
+    there = Offsets.of(before) if before is not None else Offsets()
+    try:
+        wanted = there.moved(value)
+    except ValueError as bad:
+        raise SpecError(
+            f'expected offsets such as {{"offsets": {{"0": 4711}}, "closed": "2026-01-31T00:00:00Z"}}, got {value!r}: {bad}',
+            code="option-invalid",
+        ) from bad
+    back, named = wanted.back_from(there), json.loads(value).get("offsets", {})
+    stay = sorted(number for number, place in there.partitions.items() if back and place.next and str(number) not in named)
+    if stay and any(step.type == "window" for step in service.definition.steps):
+        raise SpecError(
+            f"partition {back[0]} goes back, and {', '.join(map(str, stay))} would not: windows would be summed up from a part of their"
+            " events; name an offset of each partition",
+            code="option-invalid",
+        )
+    return wanted.to_mark()
 
 
 def _loads(heads: dict[str, Standing], table: str | None, service: str, *, every: bool) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from beam_pipelines.cli import files, live, quantity
 from beam_pipelines.cli.output import Output
 from beam_pipelines.cli.table import Table
+from beam_pipelines.runs.offsets import told
 
 if TYPE_CHECKING:
     from beam_pipelines.state.record import Execution, FailedRecord, Metrics, Step
@@ -113,8 +114,7 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
         ("dead-lettered", dead_letters(metrics.records_dead_lettered, [one for one in failed if one.code not in _BY_RULES])),
         *_of_steps(execution),
         ("bytes", "\n".join([quantity.size(metrics.bytes_processed), *_bytes_out(execution)])),
-        # The offsets of a stream are for programs; how far it is in event time is for people.
-        *(live.facts(execution.live) if execution.live else [("watermark", mark_text(execution.watermark) or "none")]),
+        *([*live.facts(execution.live), *live.offsets(execution.watermark)] if execution.live else _mark(execution)),
     ]
     if execution.guarantee:
         # A line for each group of tables that have the same.
@@ -126,6 +126,10 @@ def _facts(execution: Execution, failed: Sequence[FailedRecord]) -> list[tuple[s
     if execution.error:
         facts.append(("error", f"{execution.error} [{execution.error_code}]"))
     return facts
+
+
+def _mark(execution: Execution) -> list[tuple[str, str]]:
+    return [("watermark", mark_text(execution.watermark) or "none")]
 
 
 def _merged(metrics: Metrics) -> Iterator[str]:
@@ -207,7 +211,7 @@ def mark_text(mark: Any) -> str:
     if not mark:
         return ""
     if set(mark) == {"type", "text"}:
-        return str(mark["text"])
+        return live.read_up_to(told(mark)) if mark["type"] == "offsets" else str(mark["text"])
     return "\n".join(f"{table}: {mark_text(value) or 'none'}" for table, value in sorted(mark.items()))
 
 

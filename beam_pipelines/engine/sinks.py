@@ -155,7 +155,7 @@ class TableSink(Sink):
             schema = target.stored(first.schema)
             if row is not None and row.status == "committed":
                 # Whoever committed may not have lived to write the letters: they are made again.
-                staged, _ = _staged(target, row.window, schema, (first, *batches), letters)
+                staged = _staged(target, row.window, schema, (first, *batches), letters)
                 target.drop_staged([staged.name])
                 return _told(target, row.counts, letters)
             mode = self._mode(job)
@@ -172,15 +172,8 @@ class TableSink(Sink):
                 live=True,
             )
             target.prepare(window, context)
-            staged, refused = _staged(target, window, schema, (first, *batches), letters)
-            if refused and self.model.error_handling == "stop":
-                target.drop_staged([staged.name])
-                raise FatalError(
-                    f"{self._where} cannot take {refused.count} rows of commit {run}, the first for this: {refused.first}; the rows of the"
-                    " commit are kept, and come first at the next start: mend what is wrong, or have such rows become dead letters by"
-                    " errorHandling: continue",
-                    code="target-refused",
-                )
+            # What the target cannot keep is a dead letter, whatever `errorHandling` says: that is about what its commit refuses.
+            staged = _staged(target, window, schema, (first, *batches), letters)
             return _told(target, self._commit(target, window, schema, staged, mode), letters)
 
     def _keys(self, job: Job, target: Target) -> tuple[str, ...]:
@@ -216,44 +209,25 @@ class TableSink(Sink):
         return counts
 
 
-@dataclass
-class _Unfit:
-    """Rows that cannot be staged: how many, and why the first one cannot."""
-
-    count: int = 0
-    first: str = ""
-
-    def __bool__(self) -> bool:
-        return self.count > 0
-
-    def add(self, reasons: Sequence[str]) -> None:
-        self.first = self.first or next(iter(reasons), "")
-        self.count += len(reasons)
-
-
-def _staged(
-    target: Target, window: Window, schema: pa.Schema, batches: Iterable[pa.RecordBatch], letters: Refused
-) -> tuple[Staged, _Unfit]:
+def _staged(target: Target, window: Window, schema: pa.Schema, batches: Iterable[pa.RecordBatch], letters: Refused) -> Staged:
     """Stage rows, and make dead letters of those that cannot be."""
     stager: Stager = target.stager(str(StagingName.of(window.service, window.run, new_attempt())), schema, 0)
-    unfit, first = _Unfit(), 0
+    first = 0
     try:
         for batch in batches:
             for part in size.split(batch):
                 conformed = cast.conform(part, schema)
                 if conformed.bad:
                     letters.add(part, conformed.bad, ["cast-failed"] * len(conformed.bad), conformed.reasons, first)
-                    unfit.add(conformed.reasons)
                 try:
                     stager.write(conformed.batch)
                 except DataError as no:
                     rows = sorted(set(no.details.get("rows", range(conformed.batch.num_rows))))
                     good = np.delete(np.arange(part.num_rows), conformed.bad)  # where in the part each row was
                     letters.add(part, good[rows].tolist(), [no.code] * len(rows), [no.message] * len(rows), first)
-                    unfit.add([no.message] * len(rows))
                     stager.write(take(conformed.batch, np.delete(np.arange(conformed.batch.num_rows), rows)))
                 first += part.num_rows
-        return stager.finish(), unfit
+        return stager.finish()
     except BaseException:
         stager.abort()
         raise

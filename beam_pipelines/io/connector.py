@@ -245,7 +245,7 @@ class Policy:
             dead: Rows that died, those included that the target refused.
         """
         # A rule that cannot be held against a row is an error, though the row is told as rejected.
-        exceeded = self.budget.exceeded(tally.budgeted, dead + tally.rule_errors - tally.no_account[1])
+        exceeded = self.budget.exceeded(tally.budgeted, dead + tally.rule_errors - tally.no_account[1] - tally.late)
         if exceeded and self.budget.fail:
             return Verdict("budget-exceeded", f"{exceeded}; nothing is loaded, see the dead letters of this run")
         warnings = [exceeded] if exceeded else []

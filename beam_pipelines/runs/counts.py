@@ -117,6 +117,11 @@ class Tally:
         return counts.get("rows", 0) - counts.get("unevaluated", 0), counts.get("violated", 0) + counts.get("failed", 0)
 
     @property
+    def late(self) -> int:
+        """Rows that are dead letters because they came too late for their windows: they are as they should be, and no failures."""
+        return sum(letter.codes.get("late-row", 0) for letter in self.letters)
+
+    @property
     def rule_errors(self) -> int:
         """Rows that were rejected because a rule itself failed on them."""
         return sum(letter.codes.get("rule-failed", 0) for letter in self.letters)

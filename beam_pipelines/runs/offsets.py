@@ -5,14 +5,19 @@ All of it grows only, so that what two drains say of a topic can be merged in an
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from beam_pipelines.runs.mark import Mark
+if TYPE_CHECKING:
+    from beam_pipelines.runs.mark import Mark
 
-__all__ = ["Offsets", "Place", "watermark"]
+__all__ = ["Offsets", "Place", "told", "watermark"]
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Offsets:
 
     def to_mark(self) -> Mark:
         """As ledger and state store keep it: one text for one meaning."""
+        from beam_pipelines.runs.mark import Mark  # loads Arrow, which who only tells of offsets does without
+
         places = {
             str(partition): {"next": place.next, "newest": place.newest, "at": place.at}
             for partition, place in sorted(self.partitions.items())
@@ -76,11 +83,64 @@ class Offsets:
         """
         if mark.type != "offsets":
             raise ValueError(f"expected a mark of type offsets, got one of type {mark.type}")
-        data = json.loads(mark.text)
+        return cls._read(mark.text)
+
+    @classmethod
+    def _read(cls, text: str) -> Offsets:
+        data = json.loads(text)
         if not isinstance(data, dict) or not data.keys() <= {"closed", "partitions"} or not isinstance(data.get("partitions", {}), dict):
             raise ValueError('expected {"closed": ..., "partitions": {"0": {"next": ...}}}')
         places = {_partition(name): _place(place) for name, place in data.get("partitions", {}).items()}
         return cls(places, _whole(data.get("closed"), "closed"))
+
+    def told(self) -> dict[str, Any]:
+        """As records tell it: `{"closed": ISO 8601 or null, "offsets": {"0": the offset to read next, ...}}`."""
+        offsets = {str(partition): place.next for partition, place in sorted(self.partitions.items())}
+        return {"closed": None if self.closed is None else _moment_text(self.closed), "offsets": offsets}
+
+    def moved(self, text: str) -> Offsets:
+        """What a person wants to go on from, written as `told` gives it.
+
+        A partition that is not named stays. One that goes back has no newest event any more, so that what is read again is not late for
+        having been read. The watermark stays when it is not named and no partition goes back, and is unknown when one does.
+
+        Raises:
+            ValueError: It is written otherwise.
+        """
+        data = json.loads(text)
+        if (
+            not isinstance(data, dict)
+            or not data
+            or not data.keys() <= {"closed", "offsets"}
+            or not isinstance(data.get("offsets", {}), dict)
+        ):
+            raise ValueError('expected {"offsets": {"0": 4711}}, and perhaps "closed"')
+        wanted = {_partition(name): _offset(value) for name, value in data.get("offsets", {}).items()}
+        places = dict(self.partitions)
+        back = False
+        for partition, following in wanted.items():
+            place = places.get(partition)
+            if place is None or following < place.next:
+                back, places[partition] = True, Place(following)
+            else:
+                places[partition] = replace(place, next=following)
+        closed = _moment(data["closed"]) if "closed" in data else None if back else self.closed
+        return Offsets(places, closed)
+
+    def back_from(self, before: Offsets) -> list[int]:
+        """The partitions of which something is read again that was read before."""
+        return sorted(
+            number
+            for number, place in self.partitions.items()
+            if number in before.partitions and place.next < before.partitions[number].next
+        )
+
+
+def told(recorded: Any) -> Any:
+    """A recorded watermark as records tell it: of a topic as an object, of several tables each; others as they are."""
+    if isinstance(recorded, dict) and set(recorded) == {"type", "text"}:
+        return Offsets._read(recorded["text"]).told() if recorded["type"] == "offsets" else recorded
+    return {name: told(value) for name, value in recorded.items()} if isinstance(recorded, dict) else recorded
 
 
 def watermark(
@@ -127,6 +187,31 @@ def _place(data: Any) -> Place:
     if following is None or following < 0:
         raise ValueError("expected the offset to read next, zero or above, of each partition")
     return Place(following, _whole(data.get("newest"), "newest"), _whole(data.get("at"), "at"))
+
+
+def _offset(value: Any) -> int:
+    following = _whole(value, "offset")
+    if following is None or following < 0:
+        raise ValueError("expected the offset to read next, zero or above, of each partition")
+    return following
+
+
+def _moment(value: Any) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError('expected a time such as "2026-01-31T00:00:00Z" as "closed"')
+    moment = dt.datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value))  # Python 3.10 does not read the `Z`
+    if moment.tzinfo is None:
+        raise ValueError('expected a time with its zone as "closed"')
+    return (moment - _EPOCH) // dt.timedelta(milliseconds=1)
+
+
+def _moment_text(ms: int) -> str:
+    try:
+        return (_EPOCH + dt.timedelta(milliseconds=ms)).isoformat(timespec="milliseconds")
+    except OverflowError:
+        return f"{ms} ms"  # a topic whose first events are of the year 1, less what may come late
 
 
 def _partition(name: str) -> int:

@@ -72,7 +72,7 @@ def tell(connection: Connection, row: Row[Any], incident: Incident, now: datetim
 
 def _recent_failures(connection: Connection, service: str, now: datetime) -> int:
     # A row that a rule rejects is a result, not a failure: its threshold says how many are too many.
-    failed = failed_records.c.code != "rule-violated"
+    failed = failed_records.c.code.not_in(("rule-violated", "late-row"))
     mine = (failed_records.c.service == service) & (failed_records.c.timestamp > now - ALERT_WINDOW) & failed
     return int(connection.execute(select(func.coalesce(func.sum(failed_records.c.count), 0)).where(mine)).scalar_one())
 

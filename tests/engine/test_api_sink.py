@@ -313,6 +313,21 @@ def test_rows_that_a_table_refuses_are_dead_letters(noted: World) -> None:
     assert noted.index() == [(RUN, "sinks[1]", "target-refused", 1)]
 
 
+@pytest.mark.parametrize("handling", ["continue", "stop"])
+def test_rows_that_a_table_cannot_keep_are_dead_letters_whatever_is_to_happen_to_those_it_refuses(noted: World, handling: str) -> None:
+    noted.sinks[0]["errorHandling"] = handling
+    with sqlite3.connect(noted.folder / "other.db") as connection:
+        connection.execute("ALTER TABLE notes ADD COLUMN ratio DOUBLE")
+    connection.close()
+    ratios = [0.5, float("nan"), 1.5]
+    noted.ledger.keep(RUN, rows(0, 1).append_column("ratio", pa.array(ratios[:2])), rows(2, 2).append_column("ratio", pa.array(ratios[2:])))
+    noted.bring()
+    assert [row[0] for row in table(noted)] == [0, 2]
+    (letter,) = noted.letters()
+    assert (letter["record"], letter["origin"]) == ({"id": 1, "note": "n1", "ratio": "NaN"}, {"commit": RUN, "row": 1})
+    assert noted.index() == [(RUN, "sinks[1]", letter["code"], 1)]
+
+
 def test_rows_that_do_not_fit_the_columns_of_a_table_are_dead_letters(noted: World) -> None:
     noted.ledger.keep(RUN, rows(0, 1), pa.RecordBatch.from_pylist([{"id": None, "note": "n9"}], rows(0, 0).schema), rows(5, 5))
     noted.bring()

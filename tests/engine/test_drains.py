@@ -160,7 +160,7 @@ def test_what_a_store_that_was_away_missed_is_recorded_before_the_next_drain(wor
 
 def test_what_committed_is_recorded_though_its_record_is_what_ends_the_stream(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.send(4, poison=1)
-    failing(monkeypatch, lambda number: None if number else FatalError("the store is ill"))
+    failing(monkeypatch, lambda number: None if number else FatalError("the store is ill", code="authentication-failed"))
     assert world.run().exit_code == 1
     assert world.recorded() == [("failed", 5, 1)]
 
@@ -168,7 +168,7 @@ def test_what_committed_is_recorded_though_its_record_is_what_ends_the_stream(wo
 def test_what_an_execution_that_ended_left_out_the_next_one_records(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.send(4, poison=1)
     with monkeypatch.context() as patched:
-        failing(patched, lambda number: FatalError("the store is ill"))
+        failing(patched, lambda number: FatalError("the store is ill", code="authentication-failed"))
         assert world.run().exit_code == 1
     assert world.recorded() == [("failed", 0, 0)]
     world.run()
@@ -183,7 +183,7 @@ def test_a_mark_that_is_moved_by_hand_leaves_nothing_unrecorded(world: World, mo
         failing(patched, lambda number: DeathError())
         with pytest.raises(DeathError):
             world.run()
-    value = ['{"partitions": {"0": {"next": 3}}}'] if command == "set" else []
+    value = ['{"offsets": {"0": 3}}'] if command == "set" else []
     assert world.command("state", command, *value) == 0
     assert [recorded[1:] for recorded in world.recorded()] == [(5, 1)]
     world.run()
@@ -298,6 +298,26 @@ def test_an_api_that_refuses_rows_stops_the_stream_until_it_is_mended(world: Wor
         assert world.run().exit_code == 0
         assert sorted(ids(api).values()) == [[0, 1, 2], [3]]
     assert world.recorded() == [("failed", 3, 0), ("success", 1, 0)]
+
+
+def test_an_api_may_be_the_only_sink(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.send(3)
+    with api_sink(world, lambda number: Reply(200)) as api:
+        definition = json.loads((world.folder / "service.json").read_text())
+        del definition["stream"]["sinks"][0]
+        (world.folder / "service.json").write_text(json.dumps(definition))
+        with monkeypatch.context() as patched:
+            failing(patched, lambda number: DeathError())  # behind the commit, and before a row is posted
+            with pytest.raises(DeathError):
+                world.run()
+        assert api.asked == []
+        world.send(2)
+        result = world.run()
+        assert sorted(ids(api).values()) == [[0, 1, 2], [3, 4]]
+    assert result.execution.guarantee is not None
+    assert result.execution.guarantee.startswith("at-least-once")
+    assert "Idempotency-Key" in result.execution.guarantee
+    assert world.recorded() == [("lost", 3, 0), ("success", 2, 0)]
 
 
 def test_rows_that_an_api_refuses_are_counted_and_the_stream_goes_on(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -347,7 +347,7 @@ def test_a_connection_that_was_edited_after_a_run_died_does_not_make_it_lost(des
         raise SystemExit  # after the commit, before the record
 
     with monkeypatch.context() as patched:
-        patched.setattr("beam_pipelines.engine.launch._run_pipeline", died)
+        patched.setattr("beam_pipelines.engine.launch.run_pipeline", died)
         patched.setattr("beam_pipelines.engine.launch.new_run", lambda: run)
         with pytest.raises(SystemExit):
             desk.run()

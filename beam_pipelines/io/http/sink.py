@@ -22,7 +22,8 @@ from beam_pipelines.io.http.place import HttpPlace
 
 __all__ = ["Post", "posts", "send"]
 
-_MOST_BYTES = 4 << 20  # of the rows of a request, as Arrow holds them: servers commonly refuse bodies of some ten MB
+_MOST_BYTES = 4 << 20  # of the rows of a request, as Arrow holds them: servers commonly refuse bodies of some tens of MB
+_LONGEST_BODY = 8 << 20  # bytes, unless of one row
 _LIMITS = Limits(timeout=30.0, retries=4, concurrency=4)
 
 
@@ -72,17 +73,38 @@ def posts(batches: Iterable[pa.RecordBatch], most: int, *names: str) -> Iterator
         alone.
     """
     first = 0
-    for number, parts in enumerate(_cut(batches, most)):
-        out = io.BytesIO()
-        writer = JsonArrayWriter(out, parts[0].schema)
-        for part in parts:
-            writer.write(part)
-        writer.close()
-        body = out.getvalue()
+    written = (one for parts in _cut(batches, most) for one in _written(parts))
+    for number, (parts, body) in enumerate(written):
         digest = hashlib.sha256(json.dumps([*names, number]).encode() + b"\0" + body)
         post = Post(parts, first, body, digest.hexdigest())
         yield post
         first += post.count
+
+
+def _written(parts: list[pa.RecordBatch]) -> Iterator[tuple[list[pa.RecordBatch], bytes]]:
+    """Rows as JSON; in halves while that is too long: many columns with long names and little in them are small in Arrow alone."""
+    out = io.BytesIO()
+    writer = JsonArrayWriter(out, parts[0].schema)
+    for part in parts:
+        writer.write(part)
+    writer.close()
+    rows = sum(part.num_rows for part in parts)
+    if out.tell() <= _LONGEST_BODY or rows == 1:
+        yield parts, out.getvalue()
+        return
+    del out
+    yield from _written(_between(parts, 0, rows // 2))
+    yield from _written(_between(parts, rows // 2, rows))
+
+
+def _between(parts: list[pa.RecordBatch], first: int, end: int) -> list[pa.RecordBatch]:
+    taken, begin = [], 0
+    for part in parts:
+        low, high = max(first - begin, 0), min(end - begin, part.num_rows)
+        if low < high:
+            taken.append(part.slice(low, high - low))
+        begin += part.num_rows
+    return taken
 
 
 def _cut(batches: Iterable[pa.RecordBatch], most: int) -> Iterator[list[pa.RecordBatch]]:

@@ -46,6 +46,7 @@ class Reader:
         self._connection, self._patience = connection, patience
         self._failures = Failures(connection)
         self._consumer = settings.consumer(connection, group, self._failures)
+        self._turn = 0
 
     def close(self) -> None:
         """Let go of the connections; may be called twice."""
@@ -143,6 +144,7 @@ class Reader:
 
         if start >= stop:
             return
+        self._turn = turn = self._turn + 1
         self._consumer.assign([TopicPartition(topic, partition, start)])
         try:
             place, many, progress = start, _FIRST, time.monotonic()
@@ -163,8 +165,9 @@ class Reader:
                 place = after
                 yield messages, place
         finally:
-            with contextlib.suppress(RuntimeError):  # closed by now
-                self._consumer.unassign()
+            if turn == self._turn:  # else somebody else reads by now
+                with contextlib.suppress(RuntimeError):  # closed by now
+                    self._consumer.unassign()
 
     def _sorted(self, got: list[Message], topic: str, partition: int) -> tuple[list[Message], int]:
         """What came apart: messages, and the offset at which the partition ends, -1 where that was not told."""
@@ -180,7 +183,7 @@ class Reader:
             elif error.name() in ("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE"):
                 raise FatalError(
                     f"{self._failures.where}: expected the messages of partition {partition} of {topic!r} that this run was to read,"
-                    " and they are gone: retention removed them, or the topic was made anew; start the service again",
+                    f" and they are gone: retention removed them, or the topic was made anew; start the service again ({error.str()})",
                     code="read-failed",
                 )
             elif not passes(error):
@@ -203,9 +206,13 @@ class Reader:
                 if found is not None:
                     return found
             except KafkaException as bad:
-                if not passes(bad.args[0]):
+                # Where a partition is led is not known for a while when its broker goes.
+                if not passes(bad.args[0]) and bad.args[0].name() not in ("_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC"):
                     raise self._failures.told(bad.args[0], what) from None
-            if not self._consumer.assignment():  # else it would take messages
+                self._failures(bad.args[0])
+            if self._consumer.assignment():  # a poll would take messages
+                time.sleep(_PAUSE)
+            else:
                 self._consumer.poll(_PAUSE)  # the client tells `failures` within it
             if self._failures.locked_out is not None or time.monotonic() - begun > self._patience:
                 raise self._failures.away(what, self._patience)

@@ -25,6 +25,7 @@ _NOT_ALLOWED = {
 _PASSING = {
     "_TRANSPORT",
     "_ALL_BROKERS_DOWN",
+    "_DESTROY_BROKER",  # of a broker whose connection was given up meanwhile
     "_TIMED_OUT",
     "_TIMED_OUT_QUEUE",
     "_MSG_TIMED_OUT",

@@ -26,6 +26,7 @@ from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
 from beam_pipelines.runs.facts import KEPT, OPEN, Dead, Staged
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.names import StagingName, new_attempt, service_prefix
+from beam_pipelines.runs.offsets import Offsets
 from beam_pipelines.runs.window import Window
 
 __all__ = ["Judged", "LedgerTarget", "service_staging"]
@@ -172,6 +173,11 @@ class LedgerTarget(ABC):
     def set_mark(self, service: str, load: str, mark: Mark | None, fingerprint: str | None) -> Standing:
         with self.transaction() as tx:
             self.ledger.create(tx)
+            before = self.ledger.standing(tx, service, load).mark
+            if _goes_back(before, mark):
+                # What is read again would count twice in the windows that are open.
+                self.ledger.create_kept(tx)
+                self.ledger.forget_kept(tx, service, load, OPEN)
             return self.ledger.set_mark(tx, service, load, mark, fingerprint)
 
     # Prepare.
@@ -322,6 +328,13 @@ class LedgerTarget(ABC):
             reraise=True,
         )
         return retry(call)
+
+
+def _goes_back(before: Mark | None, mark: Mark | None) -> bool:
+    """Whether messages of a topic are read again that were read before."""
+    if before is None or mark is None or not before.type == mark.type == "offsets":
+        return False
+    return bool(Offsets.of(mark).back_from(Offsets.of(before)))
 
 
 def _run_of(name: str) -> str | None:

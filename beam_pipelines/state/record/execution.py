@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from beam_pipelines.runs.offsets import told
 from beam_pipelines.state.record.files import Files
 from beam_pipelines.state.record.hour import StreamHour
 from beam_pipelines.state.record.metrics import Metrics
@@ -91,7 +92,7 @@ class Execution:
             "metrics": self.metrics.to_json(),
             "steps": [step.to_json() for step in self.steps],
             "guarantee": self.guarantee,
-            "watermark": self.watermark,
+            "watermark": told(self.watermark),
             "charge": self.charge,
             "error": self.error,
             "errorCode": self.error_code,

@@ -73,6 +73,16 @@ def test_large_rows_make_small_requests_and_the_largest_travels_alone(monkeypatc
     ]
 
 
+def test_rows_that_are_small_but_for_their_names_make_small_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sink, "_LONGEST_BODY", 2_500)
+    names = ["id", *(f"a column whose name is long, number {number}" for number in range(20))]  # about 1 kB a row
+    blocks = [pa.RecordBatch.from_pylist([{name: number if name == "id" else None for name in names}]) for number in range(7)]
+    made = list(posts(blocks, 1000, "s"))
+    assert [[row["id"] for row in json.loads(post.body)] for post in made] == [[0], [1, 2], [3, 4], [5, 6]]
+    assert [(post.first, post.count) for post in made] == [(0, 1), (1, 2), (3, 2), (5, 2)]
+    assert len({post.key for post in made}) == 4
+
+
 def test_a_request_has_key_and_token_and_goes_where_the_endpoint_says(api: Api) -> None:
     made = list(posts([block(0, 4)], 2, "s"))
     assert sent(api, made) == []

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from beam_pipelines.errors import PlanError, SpecError, TransientError
+from beam_pipelines.errors import PlanError, TransientError
 from beam_pipelines.io.kafka.consumer import Reader
 from beam_pipelines.io.kafka.producer import TopicWriter
 from beam_pipelines.spec.destination import KafkaDestination
@@ -126,30 +126,3 @@ def test_what_no_broker_takes_is_told_with_how_much_it_is() -> None:
         again.write(ROWS)
         assert again.flush() == []
         assert len(written(out)) == 6
-
-
-def test_settings_that_decide_what_is_read_are_not_the_connections() -> None:
-    for settings, what in (
-        ({"enable.auto.commit": True}, "'enable.auto.commit' is not the connection's"),
-        ({"acks": 1}, "'acks' is not the connection's"),
-        ({"sasl.mechanism": ["a"]}, "expected text or a number as 'sasl.mechanism', got a list"),
-        ({"no.such.setting": "x"}, 'No such configuration property: "no.such.setting"'),
-        ({"security.protocol": "smoke"}, "security.protocol"),
-    ):
-        with pytest.raises(SpecError, match=what) as no:
-            Reader(connection("127.0.0.1:1", **settings))
-        assert no.value.code == "connection-invalid"
-
-
-def test_a_password_is_in_no_message() -> None:
-    secret = "hunter2hunter2"
-    given = {
-        "security.protocol": "SASL_PLAINTEXT",
-        "sasl.mechanism": "PLAIN",
-        "sasl.username": "u",
-        "sasl.password": secret,
-    }
-    with pytest.raises(SpecError) as no:
-        Reader(connection("127.0.0.1:1", **given, **{"socket.timeout.ms": secret}))
-    assert secret not in str(no.value)
-    assert secret not in connection("127.0.0.1:1", **given).display
