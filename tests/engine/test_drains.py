@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 import duckdb
 import orjson
+import psycopg
 import pytest
 from confluent_kafka import Producer
 
@@ -85,6 +87,12 @@ class World:
     def command(self, *words: str) -> int:
         """Carry out a command on the service; gives its exit code."""
         return main([*words, "--service", str(self.folder / "service.json")])
+
+    def change(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change the stream's part of the definition."""
+        definition = json.loads((self.folder / "service.json").read_text())
+        change(definition["stream"])
+        (self.folder / "service.json").write_text(json.dumps(definition))
 
     def rows(self) -> list[int]:
         with duckdb.connect(str(self.folder / "target.duckdb")) as connection:
@@ -332,3 +340,30 @@ def test_rows_that_an_api_refuses_are_counted_and_the_stream_goes_on(world: Worl
     assert world.command("dead-letters", "show") == 0
     assert "3 of 3 dead letters" in capsys.readouterr().out
     assert world.rows() == [0, 1, 2, 3, 4]
+
+
+def _written(place: str, folder: Path) -> int:
+    """Rows that a stream has put into a place."""
+    if place == "files":
+        return sum(len(file.read_text().splitlines()) for file in (folder / "out").glob("*.jsonl"))
+    opened = {"sqlite": sqlite3.connect, "duckdb": duckdb.connect}
+    there: Any = psycopg.connect(place) if "://" in place else opened[place](folder / f"target.{place}")
+    with contextlib.closing(there):
+        return int(there.execute("SELECT count(*) FROM results").fetchone()[0])
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "sqlite", "postgres", "files"])
+def test_a_stream_that_begins_with_what_comes_from_now_on_goes_on(world: World, kind: str, request: pytest.FixtureRequest) -> None:
+    place: str = request.getfixturevalue("postgres_database") if kind == "postgres" else kind
+    if kind == "files":
+        world.change(lambda stream: stream.update(sinks=[{"type": "file", "path": "out", "format": "jsonl"}]))
+    else:
+        connections = json.loads((world.folder / "connections.yaml").read_text())
+        connections["db"] = place if kind == "postgres" else f"{kind}:///target.{kind}"
+        (world.folder / "connections.yaml").write_text(json.dumps(connections))
+    world.change(lambda stream: stream["source"].update(startFrom="latest"))
+    world.send(4)
+    assert (world.run().exit_code, _written(place, world.folder)) == (0, 0)
+    assert world.run().exit_code == 0  # nothing came
+    world.send(2)
+    assert (world.run().exit_code, _written(place, world.folder)) == (0, 2)
