@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from benchmarks import machine, report
-from benchmarks.cases import batch, files, memory, merge, quality, start, stream, tpch, transform, unique
+from benchmarks.cases import batch, files, live, memory, merge, quality, start, stream, tpch, transform, unique
 from benchmarks.process import BenchmarkError
 from benchmarks.result import Line, Results
 from benchmarks.servers import Databases, databases
@@ -39,6 +39,7 @@ _ALONE: dict[str, Callable[[Settings], list[Line]]] = {
     "many-files": batch.many_files,
     "small-files": batch.small_files,
     "stream": stream.stream,
+    "stream-live": live.live,
 }
 _WITH_SERVER: dict[str, Callable[[Settings, Databases], list[Line]]] = {
     "fixed": start.fixed,
@@ -47,6 +48,7 @@ _WITH_SERVER: dict[str, Callable[[Settings, Databases], list[Line]]] = {
     "changes": merge.changes,
     "defaults": merge.defaults,
     "memory": memory.memory,
+    "stream-drains": live.drains,
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -209,8 +210,8 @@ def _offsets(value: str, before: Mark | None, service: Service) -> Mark:
             " have would hold up all windows, and one that is new is read from its beginning",
             code="option-invalid",
         )
-    back = wanted.back_from(there)
-    stay = sorted(number for number, place in there.partitions.items() if back and wanted.partitions[number] == place)
+    back, named = wanted.back_from(there), json.loads(value).get("offsets", {})
+    stay = sorted(number for number, place in there.partitions.items() if back and place.next and str(number) not in named)
     if stay and any(step.type == "window" for step in service.definition.steps):
         raise SpecError(
             f"partition {back[0]} goes back, and {', '.join(map(str, stay))} would not: windows would be summed up from a part of their"

@@ -20,7 +20,7 @@ from beam_pipelines.engine.judged import judged
 from beam_pipelines.engine.prepare import TARGET, windows_of
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.errors import BeamPipelinesError
-from beam_pipelines.io import keepers
+from beam_pipelines.io import keepers, spares
 from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import LoadCounts, Tally
@@ -48,6 +48,7 @@ class _CommitFn(PlainFn):
         with contextlib.closing(Reporter("commit")) as report:
             report.open(context)
             report.flush()
+        spares.hold(True)
         beside.clear()
         memory.give_back()  # by now nothing is read any more, and a database in this process may want it
         job = self._job.at(context)

@@ -45,7 +45,7 @@ _LOG = logging.getLogger(__name__)
 _PACE = 0.5  # seconds between the beginnings of two drains: each costs some tenths of a second, however little it reads
 _LOOK = 0.2  # seconds between two looks at the ends of the partitions
 _PATIENCE = 1.0  # seconds before what failed in passing is tried again; twice as long each time
-_LONGEST = 60.0
+_LONGEST, _DOUBLED = 60.0, 10
 _MIRROR = 5.0  # seconds between two times that the group is told the offsets
 _PASSING = ("staging-lost",)
 _TIDY = 3600.0  # seconds between two looks at what is older than `retention` allows
@@ -94,8 +94,11 @@ class _Stream:
     drained: Callable[[LedgerRow], None] | None
     began: float = field(default_factory=time.monotonic)
     goal: dict[int, int] | None = None
-    failures: int = 0
-    full: bool = False
+    failures: int = 0  # one behind the other
+    unknown: int = 0  # of these, what may not pass
+    full: bool = False  # the next drain reads everything again
+    keep: bool = False  # the next drain goes on from what has changed
+    last: str = ""  # run of the last drain
     told_early: float = field(default_factory=time.monotonic)
     open_windows: bool = False  # as far as this process knows
     idle: bool = False  # the last drain read nothing
@@ -117,7 +120,8 @@ class _Stream:
     def run(self) -> BaseException | None:
         """Drain until there is a reason to stop; gives what ended it, None: it has stopped as it was asked to."""
         topic: Topic | None = None
-        self.full = self.ask.full_refresh
+        self.full, self.keep = self.ask.full_refresh, self.ask.keep_watermark
+        self.open_windows = self.untold = self.job.window_at is not None  # as far as is known: they may have been left open
         try:
             while True:
                 try:
@@ -126,7 +130,7 @@ class _Stream:
                     topic = topic or cast("Topic", self.job.open_source(self.context))
                     if not self._step(topic):
                         return None
-                    self.failures = 0
+                    self.failures = self.unknown = 0
                 except KeyboardInterrupt:
                     return None
                 except Exception as error:  # noqa: BLE001 - what it is decides whether it is tried again
@@ -145,10 +149,11 @@ class _Stream:
         self.failures += 1
         if not isinstance(error, TransientError):
             # What is staged is gone when a server has crashed; a drain reads it anew. What nobody knows may pass, but not for ever.
+            self.unknown += 1
             known = isinstance(error, BeamPipelinesError) and error.code not in _PASSING
-            if known or self.failures > _UNKNOWN:
+            if known or self.unknown > _UNKNOWN:
                 return False
-        wait = min(_LONGEST, _PATIENCE * 2 ** (self.failures - 1)) * (1 + random.random() / 4)
+        wait = min(_LONGEST, _PATIENCE * 2 ** min(self.failures - 1, _DOUBLED)) * (1 + random.random() / 4)
         left = self._left()
         if left is not None and left <= 0:
             return False
@@ -162,6 +167,8 @@ class _Stream:
     def _mend(self) -> None:
         """Make up for what the failure kept from being done: the record of what committed, and what other sinks have not got."""
         with self.target() as target:
+            if any(row.status == "committed" for row in target.rows(self.job.service, self.last)):
+                self.full = self.keep = False  # what was asked for once is done
             catch_up(self.job, self.store, target, self.archive, self.context)
             bring_all(self.job, self.store, target, self.archive, self.context)
 
@@ -205,9 +212,10 @@ class _Stream:
             left = self._left()
             if left is not None and left <= 0:
                 return False
-            if any(end > (at.partitions[number].next if at and number in at.partitions else 0) for number, end in ends.items()):
+            # The first drain fixes where the service begins, though there may be nothing to read: what comes from now on is its own.
+            if at is None or any(end > at.partitions[number].next for number, end in ends.items() if number in at.partitions):
                 return True
-            if at is not None and self._due(looked):
+            if any(end and number not in at.partitions for number, end in ends.items()) or self._due(looked):
                 return True
             self._charge()
             time.sleep(_LOOK if left is None else max(0.0, min(_LOOK, left)))
@@ -254,16 +262,22 @@ class _Stream:
             BaseException: What it failed by; what it committed is recorded all the same.
         """
         run, now = new_run(), datetime.now(timezone.utc)
+        self.last = run
         context = replace(
-            self.context, run=run, started_at=now.isoformat(timespec="microseconds"), full_refresh=self.full, early=self._early()
+            self.context,
+            run=run,
+            started_at=now.isoformat(timespec="microseconds"),
+            full_refresh=self.full,
+            keep_watermark=self.keep,
+            early=self._early(),
         )
         began = time.monotonic()
         error = launch.run_pipeline(self.ask, context, self.store, self.listener)
-        with self.target() as target:
+        with spares.together(), self.target() as target:
             rows = target.rows(self.job.service, run)
             committed = bool(rows) and all(row.status == "committed" for row in rows)
             if committed:
-                self.full = False
+                self.full = self.keep = False
                 record(self.job, context, self.store, target, self.archive, rows, time.monotonic() - began)
                 tallies = [row.counts.tally for row in rows if row.counts is not None]
                 self.open_windows = any(step.open_windows for tally in tallies for step in tally.steps)
@@ -296,8 +310,10 @@ class _Stream:
 
     def _bury(self, target: Target, rows: list[LedgerRow]) -> None:
         """Keep the dead letters of a drain that was judged to fail: nothing of it is loaded."""
-        letters.export(target, self.archive, self.job.service, rows, missing_ok=True)
+        failures = letters.export(target, self.archive, self.job.service, rows, missing_ok=True)
         run = rows[0].run
+        if failures:
+            self.store.refuse(self.context.session, run, failures, datetime.now(timezone.utc))
         target.drop_staged([name for name in target.staging(self.job.service) if f"_{run}_" in name])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from beam_pipelines.engine.job import Job
@@ -15,7 +16,7 @@ from beam_pipelines.runs.guarantee import Guarantee
 if TYPE_CHECKING:
     from beam_pipelines.spec.step.window import WindowStep
 
-__all__ = ["check_live", "promise", "sink_lines"]
+__all__ = ["check_live", "promise", "sink_lines", "window_line"]
 
 
 def check_live(job: Job, context: RunContext) -> None:
@@ -83,6 +84,27 @@ def promise(job: Job, target: Target, assumptions: Sequence[str]) -> Guarantee:
             level = "at-least-once"
         reasons.append(sink.promise)
     return Guarantee(cast("Any", level), (*reasons, *assumptions))
+
+
+def window_line(step: WindowStep) -> str:
+    """What the plan says of a window step."""
+    window = step.window
+    if window.type == "session":
+        spans = f"that end {_span(window.gap)} after their last event"
+    else:
+        spans = f"of {_span(window.size)}" + (f", one each {_span(window.slide)}" if window.type == "sliding" else "")
+    groups = f", by {', '.join(step.group_by)}" if step.group_by else ""
+    lateness = f", kept {_span(step.allowed_lateness)} for late events" if step.allowed_lateness else ""
+    early = f", also as they are every {_span(step.emit_every)}" if step.emit_every is not None else ""
+    return f"{window.type} windows {spans}{groups}{lateness}{early}"
+
+
+def _span(span: timedelta) -> str:
+    """A duration as definitions write it, in the largest unit that it is a whole number of."""
+    ms = span // timedelta(milliseconds=1)
+    units = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+    unit = next(unit for unit, size in units.items() if ms % size == 0)
+    return f"{ms // units[unit]}{unit}"
 
 
 def sink_lines(job: Job, target: Target) -> Iterator[str]:

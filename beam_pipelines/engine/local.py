@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import shlex
 import sys
@@ -23,6 +24,7 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.pipeline import RunLoads
 from beam_pipelines.engine.views import ViewedOptions
 from beam_pipelines.engine.worker import received
+from beam_pipelines.io import spares
 
 __all__ = ["LocalRunner", "run_here"]
 
@@ -31,6 +33,8 @@ _LOG = logging.getLogger(__name__)
 _COMMAND = f"exec {shlex.quote(sys.executable)} -m beam_pipelines.engine.worker"
 _BEAMS_THREADS = ("run_worker", "beam_control_read", "read_grpc_client_inputs")
 _STARTER = "apache_beam.runners.worker.sdk_worker_main"  # warns of a folder that only containers have
+# The pipeline of the stream that runs here: built once, for what tells one drain from the next is not in it but in the run's context.
+_built: tuple[Job, PipelineOptions | None, LocalRunner] | None = None
 _CHATTY = ("apache_beam", "urllib3", "google", "sqlglot", "asyncio")
 
 
@@ -40,12 +44,8 @@ def run_here(job: Job, options: PipelineOptions | None = None) -> None:
     Raises:
         Exception: What a step raised, in this process or in a worker's.
     """
-    options = options or ViewedOptions([])
-    pipeline = beam.Pipeline(runner=LocalRunner(), options=options)
-    pipeline | "Run" >> RunLoads(job)
     try:
-        # The round trip through the proto is a test of Beam's own; ours is tested once, in the suite.
-        pipeline.run(test_runner_api=False).wait_until_finish()
+        _run(job, options)
     except RuntimeError as error:
         told = received(error)
         if told is error:
@@ -53,13 +53,52 @@ def run_here(job: Job, options: PipelineOptions | None = None) -> None:
         raise told from error
 
 
+def _run(job: Job, options: PipelineOptions | None) -> None:
+    global _built
+    if _built is not None and _built[0] is job and _built[1] is options:
+        _built[2].again()
+        return
+    runner, viewed = LocalRunner(live=job.live), options or ViewedOptions([])
+    pipeline = beam.Pipeline(runner=runner, options=viewed)
+    pipeline | "Run" >> RunLoads(job)
+    # The round trip through the proto is a test of Beam's own; ours is tested once, in the suite.
+    pipeline.run(test_runner_api=False).wait_until_finish()
+    if job.live:
+        _built = job, options, runner
+
+
 class LocalRunner(FnApiRunner):
-    """Beam's in-process portable runner, whose worker processes are ours, get the options, and log as this process does."""
+    """Beam's in-process portable runner, whose worker processes are ours, get the options, and log as this process does.
+
+    Args:
+        live: Runs are short, and many follow each other: the pipeline can be run again as it was built, and a file that one process has
+            to itself is left open from one part of a run to the next.
+    """
+
+    def __init__(self, *, live: bool = False) -> None:
+        super().__init__()
+        self._live = live
+        self._first: tuple[Any, Any] | None = None  # what was run, and its options
+
+    def again(self) -> None:
+        """Run the same pipeline once more.
+
+        Raises:
+            Exception: What a step raised.
+        """
+        assert self._first is not None
+        pipeline_proto, options = self._first
+        self._carry_out(copy.deepcopy(pipeline_proto), options)
 
     def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
+        if self._live:
+            self._first = copy.deepcopy(pipeline_proto), options
+        return self._carry_out(pipeline_proto, options)
+
+    def _carry_out(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
         environments = pipeline_proto.components.environments.values()
         if all(one.urn == python_urns.EMBEDDED_PYTHON for one in environments):
-            with beside.room():
+            with beside.room(), spares.together() if self._live else contextlib.nullcontext():
                 return super().run_via_runner_api(pipeline_proto, options)
         processes = [one for one in environments if one.urn == python_urns.SUBPROCESS_SDK]
         for environment in processes:

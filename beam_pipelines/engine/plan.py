@@ -36,6 +36,7 @@ from beam_pipelines.transforms.step import Step
 
 if TYPE_CHECKING:
     from beam_pipelines.spec.step.deduplicate import DeduplicateStep
+    from beam_pipelines.spec.step.window import WindowStep
 
 __all__ = ["Plan", "Reading", "make_plan", "refuse_unserved"]
 
@@ -472,11 +473,16 @@ def _versioned(job: Job, cursor: CursorSpec | None, schema: pa.Schema, steps: Se
     return name in schema.names
 
 
-def _graph(job: Job, source: Source, target: Target, joins: Mapping[str, str]) -> list[str]:
+def _graph(job: Job, source: Source, target: Target, told: Mapping[str, str]) -> list[str]:
     what = ", ".join(source.tables())
     cursor = f", new by {source.cursor.column!r}" if source.cursor else ""
     lines = [f"read {what} from {getattr(job.definition.source, 'connection_name', None) or 'files'} ({source.traits.system}{cursor})"]
-    lines += [f"{step.id}: {joins.get(step.id, step.type)}{'' if step.required else ' (not required)'}" for step in job.definition.steps]
+    if job.window_at is not None:
+        from beam_pipelines.engine.live_plan import window_line
+
+        step = job.definition.steps[job.window_at]
+        told = {**told, step.id: window_line(cast("WindowStep", step))}
+    lines += [f"{step.id}: {told.get(step.id, step.type)}{'' if step.required else ' (not required)'}" for step in job.definition.steps]
     where = getattr(job.destination, "connection_name", None) or "files"
     if job.live:
         from beam_pipelines.engine.live_plan import sink_lines

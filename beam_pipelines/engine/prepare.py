@@ -22,6 +22,7 @@ from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import acquainted, added_without, fix_sides, multiplies, plan_sides
 from beam_pipelines.errors import PlanError
+from beam_pipelines.io import spares
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, Policy, Source, Standing, Target
 from beam_pipelines.io.sql.relation import match_column
 from beam_pipelines.io.sql.swap import gone
@@ -42,6 +43,7 @@ TERMS = "="  # key of the expressions that were compiled for the steps, as `expr
 TARGET = "*"  # key of the target's schema among a window's schemas: no step can be called so
 _LOG = logging.getLogger(__name__)
 _OURS = ("_bp_row", "_bp_rank")  # columns that the merge puts beside those that are staged
+_SHORT = 100_000  # rows that are read in less than a second: for so long a file may be kept from others
 _SAMPLE = 1000  # rows that tell what a function returns; more would be a read of its own
 
 
@@ -511,6 +513,7 @@ class _PrepareFn(PlainFn):
         context = RunContext.current()
         windows = prepare(self._job.at(context), context)
         ranges = [part for window in windows.values() for part in window.ranges]
+        spares.hold(sum(part.rows for part in ranges) <= _SHORT)
         with contextlib.closing(Reporter("prepare")) as report:
             report.open(context)
             report.flush(total_rows=sum(part.rows for part in ranges), total_bytes=sum(part.bytes for part in ranges))

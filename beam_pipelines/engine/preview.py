@@ -26,6 +26,7 @@ from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.step import Applied, DeadRows, Step
 from beam_pipelines.transforms.union import Union
 from beam_pipelines.transforms.validate import Validate
+from beam_pipelines.transforms.window import Windowed
 
 __all__ = ["Passed", "Preview", "follow", "preview"]
 
@@ -247,6 +248,11 @@ class _Way:
                 if rows:
                     step.refer(rule.id, pa.Table.from_batches([origin.visible(batch) for batch in rows]))
             return step.checked([batch for batch in batches if batch.num_rows])
+        if isinstance(step, Windowed):
+            if self.limit is not None:
+                self.notes.append(f"windows of {step.id!r} hold what of them was sampled, and all of them come out")
+            rows = [batch for batch in batches if batch.num_rows]
+            return [step.apply(pa.concat_batches(rows))] if rows else []
         return [step.apply(batch) for batch in batches if batch.num_rows]
 
     def _right(self, job: Job, window: Window, step: str, so: str) -> list[pa.RecordBatch]:

@@ -9,22 +9,78 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["IDLE_SECONDS", "give", "kept", "note", "noted", "take"]
+__all__ = ["IDLE_SECONDS", "anchor", "give", "hold", "kept", "note", "noted", "take", "together", "weigh"]
 
 IDLE_SECONDS = 30.0
 
 _lock = threading.Lock()
 _left: _Left | None = None  # None: no run is under way
+_anchors: _Anchors | None = None  # None: files are closed as soon as nobody works on them
 
 
 @dataclass
 class _Left:
     connections: dict[str, list[tuple[float, Any]]] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class _Anchors:
+    wanted: bool = True
+    open: dict[str, Any] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Leave files open until the block ends that a process has to itself: what is done on one of them within it follows without a pause.
+
+    To open such a file and to close it, with all that is written then, costs more than most of what is done in between.
+    """
+    global _anchors
+    with _lock:
+        before, _anchors = _anchors, _Anchors()
+    try:
+        yield
+    finally:
+        with _lock:
+            ended, _anchors = _anchors, before
+        _close(ended.open.values() if ended else ())
+
+
+def hold(wanted: bool) -> None:
+    """Say whether files are left open within `together`; if not, those that are open are closed, so that others may have them."""
+    with _lock:
+        ended = {}
+        if _anchors is not None:
+            _anchors.wanted = wanted
+            ended = {} if wanted else dict(_anchors.open)
+            for place in ended:
+                del _anchors.open[place]
+    _close(ended.values())
+
+
+def anchor(place: str, make: Callable[[], Any]) -> None:
+    """Keep a file open, by a connection that `make` gives, if it is to be left open and is not kept so already."""
+    with _lock:
+        if _anchors is not None and _anchors.wanted and place not in _anchors.open:
+            _anchors.open[place] = make()
+
+
+def weigh(place: str) -> None:
+    """Let go of a file that is kept open: something failed on it, and it may be better opened anew."""
+    with _lock:
+        ended = _anchors.open.pop(place, None) if _anchors is not None else None
+    _close(() if ended is None else [ended])
+
+
+def _close(connections: Iterable[Any]) -> None:
+    for connection in connections:
+        with contextlib.suppress(Exception):
+            connection.close()
 
 
 @contextlib.contextmanager
@@ -38,9 +94,7 @@ def kept() -> Iterator[None]:
     finally:
         with _lock:
             ended, _left = _left, before
-        for _, connection in [one for many in ended.connections.values() for one in many] if ended else []:
-            with contextlib.suppress(Exception):
-                connection.close()
+        _close([connection for many in ended.connections.values() for _, connection in many] if ended else ())
 
 
 def take(place: str) -> Any | None:

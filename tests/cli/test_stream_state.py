@@ -1,4 +1,4 @@
-"""Where a stream goes on from: told in records, and changed by hand."""
+"""Where a stream goes on from: told in records, and changed by hand; and what its messages become, looked at beforehand."""
 
 from __future__ import annotations
 
@@ -149,6 +149,41 @@ def test_after_a_reset_everything_is_read_once(room: Room) -> None:
     room.send(1, (121_000, 64))
     assert room.run()["metrics"]["recordsExtracted"] == 7
     assert room.sums() == {0: (3, 11), 1: (2, 20)}
+
+
+def test_a_preview_shows_the_windows_of_a_sample_and_what_of_it_is_late(room: Room) -> None:
+    room.send(0, (0, 1), (61_000, 4), (1_000, 2))
+    room.send(1, (2_000, 8))
+    shown = json.loads(room("preview", "service.yaml", "--output", "json"))
+    assert sorted((row["windowStart"], row["eventCount"], row["total"]) for row in shown["rows"]) == [
+        ("2023-11-14T22:13:00.000+00:00", 2, 9),
+        ("2023-11-14T22:14:00.000+00:00", 1, 4),
+    ]
+    (late,) = shown["dead"]
+    assert (late["step"], late["code"], late["origin"]) == (
+        "sums",
+        "late-row",
+        {"source": "clicks", "partition": 0, "offset": 2},
+    )
+    assert shown["notes"] == ["windows of 'sums' hold what of them was sampled, and all of them come out"]
+    assert not (room.folder / "t.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    ("window", "line"),
+    [
+        ("{type: tumbling, size: 60000}", "tumbling windows of 1m"),
+        (
+            "{type: sliding, size: 90s, slide: 1s}, groupBy: [user], allowedLateness: 1h",
+            "sliding windows of 90s, one each 1s, by user, kept 1h for late events",
+        ),
+        ("{type: session, gap: 1500}, groupBy: [user]", "session windows that end 1500ms after their last event, by user"),
+        ("{type: tumbling, size: 1d}, emit: every 10s", "tumbling windows of 1d, also as they are every 10s"),
+    ],
+)
+def test_the_plan_tells_which_windows_there_are(room: Room, window: str, line: str) -> None:
+    (room.folder / "service.yaml").write_text(DEFINITION.replace("{type: tumbling, size: 1m}", window))
+    assert f"  2. sums: {line}\n" in room("plan", "service.yaml")
 
 
 def test_a_partition_that_is_gone_holds_up_no_window_once_that_is_accepted(room: Room) -> None:

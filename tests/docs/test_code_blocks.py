@@ -179,7 +179,7 @@ class Reader:
         words = [] if re.search(r"[|;&<>`*]|\$\(", command) else shlex.split(os.path.expandvars(command))
         if not self.as_processes and words[:1] == ["beam-pipelines"]:
             return _here("beam_pipelines.cli.main", words[1:])
-        modules = {f"beam_pipelines.{kind}": f"beam_pipelines.cli.{kind}" for kind in ("etl", "batch")}
+        modules = {f"beam_pipelines.{kind}": f"beam_pipelines.cli.{kind}" for kind in ("etl", "batch", "stream")}
         if not self.as_processes and words[:2] == ["python", "-m"] and words[2] in modules:
             return _here(modules[words[2]], words[3:])
         done = subprocess.run(
@@ -261,6 +261,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     os.environ.update(before)
 
 
+@contextlib.contextmanager
+def _brokers(page: Path, environ: dict[str, str]) -> Iterator[None]:
+    """Brokers of a page that reads their address from the variable BROKERS."""
+    if "BROKERS" not in page.read_text(encoding="utf-8"):
+        yield
+        return
+    from beam_pipelines.testing.kafka import mock_broker
+
+    with mock_broker() as broker:
+        environ["BROKERS"] = os.environ["BROKERS"] = broker.servers
+        yield
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_code_blocks_run_and_say_what_the_page_says(page: Path, folder: Path, request: pytest.FixtureRequest) -> None:
     found = blocks(page)
@@ -271,12 +284,13 @@ def test_code_blocks_run_and_say_what_the_page_says(page: Path, folder: Path, re
         environ["PG_URL"] = os.environ["PG_URL"] = request.getfixturevalue("postgres_database")
     reader = Reader(page, folder, environ, as_processes=page.name == "README.md")
     failures = []
-    for block in found:
-        try:
-            reader.read(block)
-        except Exception as error:  # noqa: BLE001 (all mistakes of a page at once: a page is read from top to bottom)
-            what = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-            failures.append(f"{page.relative_to(ROOT)}:{block.line}: {what}")
+    with _brokers(page, environ):
+        for block in found:
+            try:
+                reader.read(block)
+            except Exception as error:  # noqa: BLE001 (all mistakes of a page at once: a page is read from top to bottom)
+                what = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+                failures.append(f"{page.relative_to(ROOT)}:{block.line}: {what}")
     if failures:
         pytest.fail("\n\n".join(failures), pytrace=False)
 

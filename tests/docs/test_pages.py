@@ -23,7 +23,6 @@ GENERATED = DOCS / "benchmarks.md"  # by `make bench`
 NOT_SHOWN = {
     "extra-missing": "every extra is installed where the tests run",
     "schema-changed": "the source would have to change between two steps of one run",
-    "late-row": "only events of a stream are late",
 }
 STOPS_THE_PLAN = CODES[: CODES.index("row-invalid")]
 ROWS = CODES[CODES.index("row-invalid") : CODES.index("unreachable")]
@@ -101,6 +100,9 @@ def served_keys() -> Iterator[tuple[str, str]]:
         "Schedule": spec.Schedule,
         "Batch": spec.Batch,
         "Processing": spec.Processing,
+        "KafkaSource": source.KafkaSource,
+        "Metadata": source.Metadata,
+        "WindowStep": spec.WindowStep,
         "Validation": spec.Validation,
         "ValidateStep": spec.ValidateStep,
         "Case": spec.Case,
@@ -111,7 +113,7 @@ def served_keys() -> Iterator[tuple[str, str]]:
         "Reference": spec.Reference,
         **{name: getattr(spec, name) for home in _HOMES.values() for _, name in [home.split(":")]},
     }
-    not_served = {"stream"}
+    not_served: set[str] = set()
     for name, model in models.items():
         for key, field in model.model_fields.items():
             written = str(field.serialization_alias or field.alias or key)
@@ -121,7 +123,10 @@ def served_keys() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("model", "key"), sorted(set(served_keys())))
 def test_every_key_that_is_served_is_explained(model, key):
-    pages = ("write-a-service", "transforms", "incremental-loads", "test-a-service", "rules", "check-quality", "process-files")
+    pages = (
+        *("write-a-service", "transforms", "incremental-loads", "test-a-service", "rules", "check-quality", "process-files"),
+        "run-a-stream",
+    )
     page = "".join(text_of(f"{name}.md") for name in pages)
     assert re.search(rf"`{re.escape(key)}[`:]|^ *-? *\{{?{re.escape(key)}: ", page, flags=re.MULTILINE), f"{model}.{key}"
 
@@ -133,12 +138,14 @@ def steps_shown(section: str) -> set[str]:
         r"^```yaml\n# [\w./-]+\.yaml(?:: pipeline\.transformations)?\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL
     ):
         value = YAML(typ="safe", pure=True).load(block)
-        steps = value["pipeline"].get("transformations", []) if isinstance(value, dict) and "pipeline" in value else value
+        pipeline = isinstance(value, dict) and "pipeline" in value
+        stream = isinstance(value, dict) and "stream" in value
+        steps = value["pipeline"].get("transformations", []) if pipeline else value["stream"]["processors"] if stream else value
         shown |= {step["type"] for step in steps if isinstance(step, dict)}
     return shown
 
 
-@pytest.mark.parametrize("kind", sorted(SERVED))
+@pytest.mark.parametrize("kind", sorted([*SERVED, "window"]))
 def test_every_step_that_is_served_has_its_section_with_an_example_that_is_run(kind):
     assert kind in steps_shown(sections(text_of("transforms.md"), "##")[kind])
 
@@ -187,4 +194,4 @@ def test_every_command_of_the_command_line_is_on_the_page_of_operation():
 
 def test_the_readme_names_every_step_that_is_served():
     (row,) = re.findall(r"^\| Steps \| (.*?) \|", text_of("../README.md"), flags=re.MULTILINE)
-    assert sorted(re.findall(r"`([^`]+)`", row)) == sorted(SERVED)
+    assert sorted(re.findall(r"`([^`]+)`", row)) == sorted([*SERVED, "window"])

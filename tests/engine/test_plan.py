@@ -302,12 +302,12 @@ def test_a_price_that_could_not_be_worked_out_after_the_commit(world: World, pri
     assert (error.value.code, error.value.problems[0].path) == (code, path)
 
 
-def test_services_of_a_kind_that_is_not_served_yet(world: World) -> None:
+def test_a_stream_whose_brokers_are_no_connection(world: World) -> None:
     stream = {"source": {"type": "kafka", "topic": "events"}, "sinks": [{"type": "kafka", "topic": "out"}]}
-    world.put({"name": "Later", "stream": stream})
-    with pytest.raises(PlanError, match="not served yet") as error:
+    world.put({"name": "Stream", "stream": stream})
+    with pytest.raises(PlanError, match="no connection 'kafka'") as error:
         world.service.plan()
-    assert (error.value.code, error.value.problems[0].path) == ("not-served", "stream")
+    assert error.value.code == "connection-missing"
 
 
 def test_rules_without_a_source(world: World) -> None:

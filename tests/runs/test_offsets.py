@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from beam_pipelines.errors import SpecError
 from beam_pipelines.runs.mark import Mark
-from beam_pipelines.runs.offsets import Offsets, Place, watermark
+from beam_pipelines.runs.offsets import Offsets, Place, told, watermark
 
 times = st.none() | st.integers(-(10**6), 10**6)
 places = st.builds(Place, st.integers(0, 100), times, times)
@@ -136,3 +136,33 @@ def test_the_watermark_never_falls_and_never_passes_what_came(
     assert watermark(before, after.closed_at(found), end, clock, behind, idle) == found
     if idle is None and newest and all(place.newest is not None for place in after.partitions.values()):
         assert found == max(x for x in (min(newest), after.closed) if x is not None)
+
+
+@given(topics)
+def test_what_is_told_says_the_same_when_it_is_typed_again(a: Offsets) -> None:
+    moved = Offsets().moved(json.dumps(told(a.to_mark().to_json())))
+    assert (moved.closed, {number: place.next for number, place in moved.partitions.items()}) == (
+        a.closed,
+        {number: place.next for number, place in a.partitions.items()},
+    )
+
+
+def test_a_recorded_watermark_is_told_as_an_object_and_others_as_they_are() -> None:
+    mark = Offsets({10: Place(4, 5, 6), 9: Place(3)}, 1_500).to_mark().to_json()
+    shown = {"closed": "1970-01-01T00:00:01.500+00:00", "offsets": {"9": 3, "10": 4}}
+    assert told(mark) == shown
+    assert told({"a": mark, "b": {"type": "int", "text": "7"}, "c": None}) == {"a": shown, "b": {"type": "int", "text": "7"}, "c": None}
+    assert told(None) is None
+    assert told(Offsets().to_mark().to_json()) == {"closed": None, "offsets": {}}
+    # An event of the first day there is, less what may come late.
+    assert told(Offsets({}, -62_135_596_800_001).to_mark().to_json())["closed"] == "-62135596800001 ms"
+
+
+def test_a_partition_that_goes_back_forgets_its_newest_event_and_the_watermark_is_not_known() -> None:
+    there = Offsets({0: Place(10, 500, 600), 1: Place(20, 700, 800)}, 400)
+    assert there.moved('{"offsets": {"0": 12}}') == Offsets({0: Place(12, 500, 600), 1: Place(20, 700, 800)}, 400)
+    back = there.moved('{"offsets": {"1": 3}}')
+    assert back == Offsets({0: Place(10, 500, 600), 1: Place(3)}, None)
+    assert (back.back_from(there), there.back_from(back)) == ([1], [])
+    assert there.moved('{"offsets": {"1": 3}, "closed": "1970-01-01T01:00:00.250+01:00"}').closed == 250
+    assert there.moved('{"closed": null}') == Offsets(there.partitions, None)

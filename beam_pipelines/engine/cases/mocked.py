@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
@@ -15,22 +16,34 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.errors import PlanError, Problem, SpecError
 from beam_pipelines.io.connections import Connections
 from beam_pipelines.io.connector import Described, Source, SourceTraits
+from beam_pipelines.io.kafka.event_time import EventTime, behind
+from beam_pipelines.io.kafka.source import DEFAULT_TIME
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.spec import Case, MockedRows
 from beam_pipelines.spec.position import format_path, parse_path
 from beam_pipelines.spec.values import shown
 
+if TYPE_CHECKING:
+    from beam_pipelines.spec.source import TopicSource
+
 __all__ = ["MockedJob", "rows_of"]
 
 
 class MockedSource:
-    """Rows in the place of a source: what plans and previews ask of one. Nothing is read by ranges, so it has none."""
+    """Rows in the place of a source: what plans and previews ask of one. Nothing is read by ranges, so it has none.
+
+    Args:
+        name: What the rows are of.
+        rows: The rows.
+        topic: Of a stream, its source: the rows are the messages of one partition, in their order.
+        path: Of the rows in the definition, for problems.
+    """
 
     traits = SourceTraits(system="mocked", incremental=False)
     cursor = None
 
-    def __init__(self, name: str, rows: pa.RecordBatch) -> None:
-        self._name, self._rows = name, rows
+    def __init__(self, name: str, rows: pa.RecordBatch, topic: TopicSource | None = None, path: str = "tests") -> None:
+        self._name, self._rows, self._topic, self._path = name, rows, topic, path
 
     def identity(self, table: str) -> str:
         """Of no source that is there."""
@@ -48,7 +61,12 @@ class MockedSource:
     def sample(self, table: str, limit: int) -> pa.RecordBatch:
         """All rows: a test that looked at a part of them would lie."""
         del limit
-        return origin.attach(self._rows, table, first_row=1)
+        if self._topic is None:
+            return origin.attach(self._rows, table, first_row=1)
+        times = event_times(self._rows, self._topic, self._path)
+        before, _ = behind(times, None, self._topic.out_of_orderness // timedelta(milliseconds=1))
+        offsets = pa.array(range(self._rows.num_rows), pa.int64())
+        return origin.attach_offsets(self._rows, self._topic.topic, 0, offsets, pa.array(times, pa.int64()), before)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -83,7 +101,8 @@ class MockedJob(Job):
             problem = Problem(message, path, hint=f"sources: {{{self.reads}: [{{...}}]}}")
             raise PlanError("a test needs rows for every source", problems=[problem], code="spec-invalid")
         self.read.add(self.reads)
-        return cast("Source", MockedSource(self.reads or "input", self.mocks[self.reads]))
+        topic = self.definition.source if not self.reads and self.window_at is not None else None
+        return cast("Source", MockedSource(self.reads or "input", self.mocks[self.reads], cast("TopicSource | None", topic), self.case))
 
     def connections(self, context: RunContext | None) -> Connections:
         """There are none, also where the environment has some: what a step would ask of its own is not asked.
@@ -96,6 +115,24 @@ class MockedJob(Job):
 
     def _side(self, step: str) -> Job:
         return replace(super()._side(step), reads=step)  # type: ignore[call-arg]
+
+
+def event_times(rows: pa.RecordBatch, topic: TopicSource, path: str) -> Any:
+    """The event times of rows that were written down, ms since the epoch, as the source reads them of messages.
+
+    Raises:
+        SpecError: A row has none: a message would be a dead letter.
+    """
+    name = topic.timestamp_field or DEFAULT_TIME
+    at = format_path([*parse_path(path), "input"])
+    if name not in rows.schema.names:
+        hint = "a message without one has the time of Kafka's own, which rows of a test do not have"
+        raise SpecError("the rows of a test have no event time", problems=[Problem(f"expected a column {name!r}", at, hint=hint)])
+    times, bad = EventTime(name, rows.schema.field(name).type, topic.timestamp_unit, topic.timestamp_zone).read(rows.column(name))
+    if bad:
+        problems = [Problem(why, format_path([*parse_path(at), row, name])) for row, why in bad.items()]
+        raise SpecError("rows of a test have no event time", problems=problems)
+    return times
 
 
 def rows_of(case: Case, path: str) -> dict[str, pa.RecordBatch]:

@@ -13,6 +13,7 @@ import duckdb
 import tenacity
 
 from beam_pipelines.errors import BeamPipelinesError, DataError, FatalError, SpecError, TransientError
+from beam_pipelines.io import spares
 from beam_pipelines.io.sql.session import Outcome
 
 __all__ = ["MEMORY", "MERGE_MEMORY", "MOST_MEMORY", "DuckDbSession", "connect", "starved", "translate"]
@@ -70,8 +71,14 @@ def connect(path: Path, *, read_only: bool = False, memory: int = MEMORY) -> Ite
         reraise=True,
     )
     connection = retry(_open, path, read_only, memory)
+    place = f"duckdb {path}"
     try:
         yield DuckDbSession(connection)
+        if not read_only:
+            spares.anchor(place, lambda: duckdb.connect(str(path)))  # another connection to the file that is open by now
+    except BaseException:
+        spares.weigh(place)
+        raise
     finally:
         connection.close()
 

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from beam_pipelines.runs.context import RunContext
     from beam_pipelines.spec.source import TopicSource
 
-__all__ = ["MOST", "KafkaSource"]
+__all__ = ["DEFAULT_TIME", "MOST", "KafkaSource"]
 
 _LOG = logging.getLogger(__name__)
 MOST = 4_000_000  # messages that one drain reads: what it holds of open windows is committed behind it
-_DEFAULT_TIME = "timestamp"
+DEFAULT_TIME = "timestamp"
 _KEPT = "the topic keeps its messages until they are read (retention.ms): what it lets go of before stops the service"
 _AHEAD = "column %r: the time of the event is more than %d s ahead of its message's own (maxAhead), and would make all behind it late"
 
@@ -172,7 +172,8 @@ class KafkaSource:
         partitions = self._reader.partitions(table)
         ends = self._reader.ends(table, partitions)
         schema = pa.schema([*self._value_schema(table, ends), *self._metadata.schema])
-        found = [origin.attach_offsets(pa.RecordBatch.from_pylist([], schema), table, 0, pa.array([], pa.int64()))]
+        none = pa.array([], pa.int64())
+        found = [origin.attach_offsets(pa.RecordBatch.from_pylist([], schema), table, 0, none, none, none)]
         for number, messages in self._newest(table, ends, limit):
             reading = self._reading(table, number, schema, None)
             for rows in reading.batches(messages):
@@ -256,9 +257,9 @@ class KafkaSource:
     def _event_time(self, schema: pa.Schema) -> EventTime | None:
         """What the event time is read from; None: it is the message's own."""
         column = self.model.timestamp_field
-        if column is None and (self.model.format in ("text", "bytes") or _DEFAULT_TIME not in schema.names):
+        if column is None and (self.model.format in ("text", "bytes") or DEFAULT_TIME not in schema.names):
             return None
-        column = column or _DEFAULT_TIME
+        column = column or DEFAULT_TIME
         if column not in schema.names:
             raise PlanError(
                 f"expected a column as timestampField, got {column!r}: topic {self.topic!r} has {', '.join(map(repr, schema.names))}",

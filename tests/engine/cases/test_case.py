@@ -281,11 +281,11 @@ def test_no_connection_can_be_had_not_even_one_of_the_environment(tmp_path: Path
             ask(None)
 
 
-def test_a_service_that_is_not_served_cannot_be_tested(tmp_path: Path) -> None:
+def test_a_stream_without_windows_needs_no_time_of_events(tmp_path: Path) -> None:
     whole = {"name": "Stream", "stream": {"source": {"type": "kafka", "topic": "t"}, "sinks": [{"type": "kafka", "topic": "u"}]}}
-    test = {"name": "one", "input": [{"id": 1}], "expect": {"output": []}}
-    with pytest.raises(PlanError, match="not served"):
-        Service(parse({**whole, "tests": [test]}).definition, tmp_path).test()
+    tests = [{"name": name, "input": [{"id": 1}], "expect": {"output": [{"id": wanted}]}} for name, wanted in (("same", 1), ("other", 2))]
+    same, other = Service(parse({**whole, "tests": tests}).definition, tmp_path).test()
+    assert (same.passed, other.passed, other.error) == (True, False, None)
 
 
 def test_a_defect_costs_the_test_that_meets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
