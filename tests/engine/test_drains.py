@@ -25,7 +25,7 @@ from beam_pipelines.cli.main import main
 from beam_pipelines.engine import drains, heartbeat, launch
 from beam_pipelines.engine.drains import Until
 from beam_pipelines.engine.launch import Result
-from beam_pipelines.errors import FatalError, TransientError
+from beam_pipelines.errors import FatalError, PlanError, TransientError
 from beam_pipelines.etl.service import Service
 from beam_pipelines.examples.stream import broker
 from beam_pipelines.io.http import client
@@ -367,3 +367,37 @@ def test_a_stream_that_begins_with_what_comes_from_now_on_goes_on(world: World, 
     assert world.run().exit_code == 0  # nothing came
     world.send(2)
     assert (world.run().exit_code, _written(place, world.folder)) == (0, 2)
+
+
+def test_of_an_execution_that_died_and_wrote_elsewhere_nothing_is_assumed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.send(3)
+    with monkeypatch.context() as patched:
+        failing(patched, lambda number: DeathError())  # behind its first commit, before it is recorded
+        with pytest.raises(DeathError):
+            world.run()
+    there = (world.folder / "connections.yaml").read_text()
+    (world.folder / "connections.yaml").write_text(there.replace("target.duckdb", "other.duckdb"))
+    with pytest.raises(PlanError, match=r"which died, wrote to duckdb:.*target\.duckdb, but the destination leads to") as no:
+        world.run()
+    assert no.value.code == "ledger-behind"
+    # The ledger that has it may have another name now: it is the right one.
+    (world.folder / "connections.yaml").write_text(there.replace("target.duckdb", "moved.duckdb"))
+    (world.folder / "target.duckdb").rename(world.folder / "moved.duckdb")
+    assert world.run().exit_code == 0
+    assert world.recorded() == [("lost", 3, 0), ("success", 0, 0)]
+
+
+def test_an_execution_that_died_and_wrote_elsewhere_is_given_up_when_the_user_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.send(3)
+    with monkeypatch.context() as patched:
+        failing(patched, lambda number: DeathError())
+        with pytest.raises(DeathError):
+            world.run()
+    connections = world.folder / "connections.yaml"
+    connections.write_text(connections.read_text().replace("target.duckdb", "other.duckdb"))
+    assert world.service.run(until="latest", keep_watermark=True).exit_code == 0
+    assert world.recorded() == [("lost", 0, 0), ("success", 3, 0)]
+    with world.store() as store:
+        assert [one.error_code for one in store.executions("s") if one.status == "lost"] == ["ledger-behind"]
