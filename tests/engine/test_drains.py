@@ -401,3 +401,44 @@ def test_an_execution_that_died_and_wrote_elsewhere_is_given_up_when_the_user_sa
     assert world.recorded() == [("lost", 0, 0), ("success", 3, 0)]
     with world.store() as store:
         assert [one.error_code for one in store.executions("s") if one.status == "lost"] == ["ledger-behind"]
+
+
+SUMS = {"id": "sums", "type": "window", "window": {"type": "tumbling", "size": "5ms"}, "aggregations": {"total": "sum:twice"}}
+
+
+def function(world: World, *steps: dict[str, Any]) -> None:
+    """Put a function whose output is sampled into the stream, and steps behind it."""
+    (world.folder / "functions.py").write_text('def double(row):\n    return {**row, "twice": 2 * row["id"]}\n')
+    first = {"id": "double", "type": "function", "handler": "functions:double"}
+    world.change(lambda stream: stream.update(processors=[first, *steps]))
+
+
+def test_what_a_function_before_a_window_gives_is_sampled(world: World) -> None:
+    function(world, SUMS)
+    world.send(12)  # a millisecond apart
+    assert world.run().exit_code == 0
+    with duckdb.connect(str(world.folder / "target.duckdb")) as connection:
+        found = connection.execute("SELECT eventCount, total FROM results ORDER BY windowStart").fetchall()
+    assert found == [(5, 20), (5, 70)]
+
+
+def test_what_a_function_behind_a_window_gives_is_declared(world: World) -> None:
+    function(world, SUMS, {"id": "after", "type": "function", "handler": "functions:double"})
+    world.send(12)
+    with pytest.raises(PlanError) as no:
+        world.run()
+    (problem,) = no.value.problems
+    assert (no.value.code, problem.path) == ("type-unsupported", "stream.processors[2]")
+    assert "'after' stands behind a window, where what it returns cannot be sampled: declare it" in problem.message
+
+
+def test_a_function_is_not_sampled_from_messages_that_are_none(world: World) -> None:
+    function(world)
+    world.send(0, poison=3)
+    result = world.run()
+    assert (result.exit_code, result.execution.error_code, world.drained) == (2, "empty-source", [])
+    assert "no message of the topic can be read yet, so what the function 'double' gives cannot be found out" in str(result.error)
+    assert world.recorded() == [("failed", 0, 0)]  # nothing was passed over
+    world.send(2)
+    assert world.run().exit_code == 0
+    assert world.recorded() == [("failed", 0, 0), ("success", 5, 3)]
