@@ -8,6 +8,7 @@ time, and another one goes on.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import random
 import time
@@ -45,10 +46,11 @@ _LOG = logging.getLogger(__name__)
 _PACE = 0.5  # seconds between the beginnings of two drains: each costs some tenths of a second, however little it reads
 _LOOK = 0.2  # seconds between two looks at the ends of the partitions
 _PATIENCE = 1.0  # seconds before what failed in passing is tried again; twice as long each time
-_LONGEST = 60.0
+_LONGEST, _DOUBLED = 60.0, 10
 _MIRROR = 5.0  # seconds between two times that the group is told the offsets
 _PASSING = ("staging-lost",)
 _TIDY = 3600.0  # seconds between two looks at what is older than `retention` allows
+_COLLECT = 10.0  # seconds between two times that garbage is collected
 _UNKNOWN = 5  # tries of what failed by an error that nobody knows
 
 
@@ -94,13 +96,17 @@ class _Stream:
     drained: Callable[[LedgerRow], None] | None
     began: float = field(default_factory=time.monotonic)
     goal: dict[int, int] | None = None
-    failures: int = 0
-    full: bool = False
+    failures: int = 0  # one behind the other
+    unknown: int = 0  # of these, what may not pass
+    full: bool = False  # the next drain reads everything again
+    keep: bool = False  # the next drain goes on from what has changed
+    last: str = ""  # run of the last drain
     told_early: float = field(default_factory=time.monotonic)
     open_windows: bool = False  # as far as this process knows
     idle: bool = False  # the last drain read nothing
     untold: bool = False  # rows have come to open windows since their early results were told
     charged: float = 0.0
+    collected: float | None = None
     tidied: float = field(default_factory=time.monotonic)
     reached: dict[int, int] = field(default_factory=dict)
     mirrored: float = 0.0
@@ -117,7 +123,8 @@ class _Stream:
     def run(self) -> BaseException | None:
         """Drain until there is a reason to stop; gives what ended it, None: it has stopped as it was asked to."""
         topic: Topic | None = None
-        self.full = self.ask.full_refresh
+        self.full, self.keep = self.ask.full_refresh, self.ask.keep_watermark
+        self.open_windows = self.untold = self.job.window_at is not None  # as far as is known: they may have been left open
         try:
             while True:
                 try:
@@ -126,7 +133,7 @@ class _Stream:
                     topic = topic or cast("Topic", self.job.open_source(self.context))
                     if not self._step(topic):
                         return None
-                    self.failures = 0
+                    self.failures = self.unknown = 0
                 except KeyboardInterrupt:
                     return None
                 except Exception as error:  # noqa: BLE001 - what it is decides whether it is tried again
@@ -145,10 +152,11 @@ class _Stream:
         self.failures += 1
         if not isinstance(error, TransientError):
             # What is staged is gone when a server has crashed; a drain reads it anew. What nobody knows may pass, but not for ever.
+            self.unknown += 1
             known = isinstance(error, BeamPipelinesError) and error.code not in _PASSING
-            if known or self.failures > _UNKNOWN:
+            if known or self.unknown > _UNKNOWN:
                 return False
-        wait = min(_LONGEST, _PATIENCE * 2 ** (self.failures - 1)) * (1 + random.random() / 4)
+        wait = min(_LONGEST, _PATIENCE * 2 ** min(self.failures - 1, _DOUBLED)) * (1 + random.random() / 4)
         left = self._left()
         if left is not None and left <= 0:
             return False
@@ -162,6 +170,8 @@ class _Stream:
     def _mend(self) -> None:
         """Make up for what the failure kept from being done: the record of what committed, and what other sinks have not got."""
         with self.target() as target:
+            if any(row.status == "committed" for row in target.rows(self.job.service, self.last)):
+                self.full = self.keep = False  # what was asked for once is done
             catch_up(self.job, self.store, target, self.archive, self.context)
             bring_all(self.job, self.store, target, self.archive, self.context)
 
@@ -176,6 +186,7 @@ class _Stream:
         if not self._wait(topic, rows):
             return False
         self._drain(topic)
+        self._collect()
         self._charge()
         pause = _PACE - (time.monotonic() - begun)
         left = self._left()
@@ -205,9 +216,10 @@ class _Stream:
             left = self._left()
             if left is not None and left <= 0:
                 return False
-            if any(end > (at.partitions[number].next if at and number in at.partitions else 0) for number, end in ends.items()):
+            # The first drain fixes where the service begins, though there may be nothing to read: what comes from now on is its own.
+            if at is None or any(end > at.partitions[number].next for number, end in ends.items() if number in at.partitions):
                 return True
-            if at is not None and self._due(looked):
+            if any(end and number not in at.partitions for number, end in ends.items()) or self._due(looked):
                 return True
             self._charge()
             time.sleep(_LOOK if left is None else max(0.0, min(_LOOK, left)))
@@ -233,6 +245,15 @@ class _Stream:
             self.tidied = self.charged
             retention.keep_to(self.job.definition.retention, self.store, self.archive, self.job.service, self.context.session)
 
+    def _collect(self) -> None:
+        """Collect what drains leave in cycles, some MB each: by itself Python would wait for long (`start.spare_the_collector`)."""
+        if self.collected is not None and time.monotonic() - self.collected < _COLLECT:
+            return
+        gc.collect()
+        if self.collected is None:
+            gc.freeze()  # what was imported stays: it is not gone through again
+        self.collected = time.monotonic()
+
     @property
     def _emits(self) -> float | None:
         """Seconds between early results; None: there are none."""
@@ -254,8 +275,14 @@ class _Stream:
             BaseException: What it failed by; what it committed is recorded all the same.
         """
         run, now = new_run(), datetime.now(timezone.utc)
+        self.last = run
         context = replace(
-            self.context, run=run, started_at=now.isoformat(timespec="microseconds"), full_refresh=self.full, early=self._early()
+            self.context,
+            run=run,
+            started_at=now.isoformat(timespec="microseconds"),
+            full_refresh=self.full,
+            keep_watermark=self.keep,
+            early=self._early(),
         )
         began = time.monotonic()
         error = launch.run_pipeline(self.ask, context, self.store, self.listener)
@@ -263,7 +290,7 @@ class _Stream:
             rows = target.rows(self.job.service, run)
             committed = bool(rows) and all(row.status == "committed" for row in rows)
             if committed:
-                self.full = False
+                self.full = self.keep = False
                 record(self.job, context, self.store, target, self.archive, rows, time.monotonic() - began)
                 tallies = [row.counts.tally for row in rows if row.counts is not None]
                 self.open_windows = any(step.open_windows for tally in tallies for step in tally.steps)
@@ -296,8 +323,10 @@ class _Stream:
 
     def _bury(self, target: Target, rows: list[LedgerRow]) -> None:
         """Keep the dead letters of a drain that was judged to fail: nothing of it is loaded."""
-        letters.export(target, self.archive, self.job.service, rows, missing_ok=True)
+        failures = letters.export(target, self.archive, self.job.service, rows, missing_ok=True)
         run = rows[0].run
+        if failures:
+            self.store.refuse(self.context.session, run, failures, datetime.now(timezone.utc))
         target.drop_staged([name for name in target.staging(self.job.service) if f"_{run}_" in name])
 
 
@@ -363,7 +392,7 @@ def stream(
         with StateStore(state_url(ask.state, job.connections(context))) as store, launch.leased(store, job.service, session):
             context = replace(context, store=store.id)
             with contextlib.closing(job.open_target(context)) as target:
-                settled = settle(job, store, target, archive, context)
+                settled = settle(job, store, target, archive, context, accepted=ask.full_refresh or ask.keep_watermark)
                 recover.check_ahead(job, store, target, accepted=ask.full_refresh or ask.keep_watermark)
                 place = target.place
             launch.record_schedule(store, job)
@@ -371,8 +400,11 @@ def stream(
             charge_hours(job, store, session)
             one = _Stream(ask, until, store, context, archive, listener, drained)
             # A drain may take longer than an hour.
-            with beating(lambda: store.touch_hour(session)):
-                error = one.run()
+            try:
+                with beating(lambda: store.touch_hour(session)):
+                    error = one.run()
+            finally:
+                gc.unfreeze()
             with contextlib.suppress(BeamPipelinesError):
                 if one.failures:
                     with one.target() as target:
@@ -381,19 +413,36 @@ def stream(
             return _end(ask, store, archive, session, tuple(settled), error)
 
 
-def settle(job: Job, store: StateStore, target: Target, archive: letters.Archive, context: RunContext) -> list[str]:
+def settle(job: Job, store: StateStore, target: Target, archive: letters.Archive, context: RunContext, *, accepted: bool) -> list[str]:
     """Write what executions that died did not live to write, and bring their rows to the other sinks.
+
+    Args:
+        job: The service.
+        store: Where the records are.
+        target: Whose ledger is the truth.
+        archive: Where dead letters go.
+        context: Of the execution that begins.
+        accepted: The user has chosen (`--full-refresh` or `--keep-watermark`): an execution whose ledger is elsewhere is given up.
 
     Returns:
         Run ids of the executions that are recorded as lost now.
+
+    Raises:
+        PlanError: `ledger-behind`: an execution that died wrote to another target than this one.
     """
     settled = []
     catch_up(job, store, target, archive, context)
     for execution in store.unfinished(job.service):
         if execution.run == context.run:
             continue
+        unknown = recover.elsewhere(job, execution, target)
+        if unknown is not None and not accepted:
+            raise unknown
         message = "the process ended without a word; what it committed is recorded, and the next start went on from there"
-        if store.finish(execution.run, Outcome(status="lost", error=message, error_code="internal")):
+        outcome = Outcome(status="lost", error=message, error_code="internal")
+        if unknown is not None:
+            outcome = Outcome(status="lost", error=unknown.message, error_code=unknown.code)
+        if store.finish(execution.run, outcome):
             settled.append(execution.run)
             _LOG.info("run %s had died, and is recorded as lost now; what it committed counts", execution.run)
     bring_all(job, store, target, archive, context)

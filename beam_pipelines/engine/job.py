@@ -28,6 +28,7 @@ from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.threshold import Threshold
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec import Definition
+from beam_pipelines.spec.definition import ErrorBudget
 from beam_pipelines.spec.destination import NoDestination
 from beam_pipelines.transforms.registry import build
 from beam_pipelines.transforms.step import Step
@@ -363,6 +364,10 @@ class Job:
         limits = [(step.id, rule) for step in self.definition.steps for rule in getattr(step, "rules", ())]
         return tuple(limit for step, rule in limits if (limit := threshold(rule, step)) is not None)
 
+    def _stops_at(self, budget: ErrorBudget) -> bool:
+        """Whether a run above the error budget fails: a stream only if the definition says so, for it would be stopped for good."""
+        return budget.on_exceed == "fail" and not (self.live and "error_budget" not in self.definition.model_fields_set)
+
     def policy(self, context: RunContext | None = None) -> Policy:
         """How rows go into the target; a full refresh of an insert service replaces the whole table."""
         where = self.destination
@@ -376,11 +381,11 @@ class Job:
             stop=where.error_handling == "stop",
             evolve=getattr(where, "schema_policy", "evolve") == "evolve",
             swap=getattr(where, "strategy", "") == "swap",
-            allow_empty=where.allow_empty,
+            allow_empty=where.allow_empty or self.live,  # the first commit of a stream that begins anew may close no window
             by_file=self.by_file,
             refresh=self.by_file and bool(context and context.full_refresh),
             shard_size=self.shard_size,
             batch_size=getattr(where, "batch_size", 1000),
             thresholds=self.thresholds,
-            budget=Budget(budget.rows, float(budget.share) if budget.share is not None else None, budget.on_exceed == "fail"),
+            budget=Budget(budget.rows, float(budget.share) if budget.share is not None else None, self._stops_at(budget)),
         )

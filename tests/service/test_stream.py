@@ -127,9 +127,14 @@ def ordered(rows: Any) -> list[dict[str, Any]]:
     return sorted(({**row, "mean": round(row["mean"], 9) if row["mean"] is not None else None} for row in rows), key=str)
 
 
-@pytest.mark.parametrize("lateness", ["0s", "30s"])
-@pytest.mark.parametrize("group", [[], ["user"]], ids=["all", "by user"])
-@pytest.mark.parametrize("window", WINDOWS)
+CASES = [(window, group, lateness) for window in WINDOWS for group in ([], ["user"]) for lateness in ("0s", "30s")]
+
+
+@pytest.mark.parametrize(
+    ("window", "group", "lateness"),
+    # Half of them at each commit: with groups and lateness, or without both.
+    [pytest.param(*case, marks=() if bool(case[1]) == (case[2] != "0s") else pytest.mark.soak) for case in CASES],
+)
 def test_drains_give_what_plain_python_gives_and_late_rows_one_by_one(
     desk: Desk, topic: Topic, window: str, group: list[str], lateness: str
 ) -> None:
@@ -351,3 +356,45 @@ def test_a_stream_stops_when_it_is_asked_to(desk: Desk, topic: Topic) -> None:
     out, _ = process.communicate(timeout=10)
     record = json.loads(out)
     assert (process.returncode, record["status"], record["metrics"]["recordsExtracted"]) == (0, "success", 1)
+
+
+def test_a_burst_of_poison_stops_a_stream_only_where_it_is_told_to(desk: Desk, topic: Topic) -> None:
+    budget = {"max": "10%"}
+    define(desk, topic, [window_step("tumbling")], columns={"user": "text", "value": "bigint", "timestamp": "bigint"})
+    for number in range(1100):
+        topic.put(0, b"poison") if number % 2 else topic.send(0, BEGIN + number, user="u", value=1)
+    topic.flush()
+    definition = json.loads((desk.folder / "service.json").read_text())
+    desk.define({**definition, "errorBudget": budget})
+    refused = desk.run(until="latest")
+    assert (refused.exit_code, refused.execution.error_code, refused.execution.metrics.records_extracted) == (1, "budget-exceeded", 0)
+    with desk.store() as store:
+        assert sum(failed.count for failed in store.failed_records(run=refused.execution.run)) == 550
+    desk.define(definition)
+    record = desk.ran(until="latest")
+    assert (record["metrics"]["recordsExtracted"], record["metrics"]["recordsDeadLettered"]) == (1100, 550)
+
+
+def test_what_is_asked_for_at_the_start_holds_until_the_first_commit(desk: Desk, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
+    from beam_pipelines.engine import launch
+
+    asked: list[tuple[bool, bool]] = []
+    run = launch.run_pipeline
+
+    def noted(ask: Any, context: Any, *more: Any) -> Any:
+        ended = run(ask, context, *more)
+        asked.append((context.full_refresh, context.keep_watermark))
+        if len(asked) < 3:
+            topic.send(0, BEGIN + len(asked), user="u", value=1)
+            topic.flush()
+        return ended
+
+    monkeypatch.setattr(launch, "run_pipeline", noted)
+    define(desk, topic, [window_step("tumbling")])
+    topic.send(0, BEGIN, user="u", value=1)
+    topic.flush()
+    desk.ran(until="3s", keep_watermark=True)
+    assert [keep for _, keep in asked][:2] == [True, False]
+    asked.clear()
+    desk.ran(until="3s", full_refresh=True)
+    assert [full for full, _ in asked][:2] == [True, False]

@@ -23,6 +23,7 @@ __all__ = ["Ledger"]
 
 # Reserved words of some database or other are quoted everywhere.
 _LOAD, _PLAN, _SCHEMAS = '"load"', '"plan"', '"schemas"'
+_PRUNED = 64  # commits between two looks for rows that are old
 _COLUMNS = f"run, {_LOAD}, status, {_PLAN}, counts, prepared_at, ended_at"
 
 
@@ -125,11 +126,19 @@ class Ledger:
             tx.execute(f"DELETE FROM {self.kept_table} WHERE {where} AND run = ?", (*values, run))
 
     def prune(self, tx: Session, window: Window, most: int) -> None:
-        """Take rows of runs out of the ledger that ended long ago: a stream commits as often as once a second."""
-        tx.execute(
-            f"DELETE FROM {self.loads} WHERE service = ? AND {_LOAD} = ? AND generation < ?",
-            (window.service, window.load, window.generation - most),
-        )
+        """Take rows of runs out of the ledger that ended long ago: a stream commits as often as once a second.
+
+        Runs of the same state store alone, which has recorded them; now and then, for it looks at all rows of the load.
+        """
+        if window.generation % _PRUNED:
+            return
+        where = f"service = ? AND {_LOAD} = ?"
+        mine = tx.execute(f"SELECT store FROM {self.loads} WHERE {where} AND run = ?", (window.service, window.load, window.run)).rows
+        for (store,) in mine:
+            tx.execute(
+                f"DELETE FROM {self.loads} WHERE {where} AND store = ? AND generation < ?",
+                (window.service, window.load, store, window.generation - most),
+            )
 
     def standing(self, tx: Session, service: str, load: str) -> Standing:
         """The head of a load; zero when it never committed."""
