@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import logging
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -404,8 +405,9 @@ class _Bringing:
         if not strangers:
             return
         gone = {note: self._who(one.run, note) for one, note in strangers}
+        commits = Counter(note for _, note in strangers)
         told = "; ".join(
-            f"{who or 'another sink'}, of {sum(of == note for _, of in strangers)} commits" for note, who in sorted(gone.items())
+            f"{who or 'another sink'}, of {commits[note]} {'commit' if commits[note] == 1 else 'commits'}" for note, who in gone.items()
         )
         if not self.context.keep_watermark:
             raise PlanError(
