@@ -137,6 +137,8 @@ class _Stream:
                 except KeyboardInterrupt:
                     return None
                 except Exception as error:  # noqa: BLE001 - what it is decides whether it is tried again
+                    if launch.interrupted(error):
+                        return None
                     if not self._again(error):
                         return error
                     if topic is not None:

@@ -38,6 +38,7 @@ __all__ = [
     "beginning",
     "check_refresh",
     "finish",
+    "interrupted",
     "launch",
     "leased",
     "one_run",
@@ -266,16 +267,18 @@ def run_pipeline(ask: Launch, context: RunContext, store: StateStore, listener: 
             return interrupt
         except Exception as error:  # noqa: BLE001 - recorded, and raised again by the command line
             _LOG.debug("the pipeline failed", exc_info=True)
-            return KeyboardInterrupt() if _interrupted(error) else error
+            return KeyboardInterrupt() if interrupted(error) else error
         finally:
             keepers.release(context.run)
     return None
 
 
-def _interrupted(error: BaseException) -> bool:
-    """Whether an interrupt is behind an error: Beam makes a RuntimeError of what it meets inside a DoFn."""
+def interrupted(error: BaseException) -> bool:
+    """Whether an interrupt is behind an error: Beam makes a RuntimeError of what it meets inside a DoFn, DuckDB of the signal itself."""
+    if isinstance(error, RuntimeError) and str(error).startswith("Query interrupted"):
+        return True
     behind = error.__cause__ or error.__context__
-    return isinstance(behind, KeyboardInterrupt) or (behind is not None and _interrupted(behind))
+    return isinstance(behind, KeyboardInterrupt) or (behind is not None and interrupted(behind))
 
 
 @contextlib.contextmanager

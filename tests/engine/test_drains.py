@@ -509,3 +509,13 @@ def test_a_function_is_not_sampled_from_messages_that_are_none(world: World) -> 
     world.send(2)
     assert world.run().exit_code == 0
     assert world.recorded() == [("failed", 0, 0), ("success", 5, 3)]
+
+
+def test_who_stops_a_stream_within_a_statement_of_duckdb_stops_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.send(3)
+    with monkeypatch.context() as patched:
+        calls = failing(patched, lambda number: RuntimeError("Query interrupted"))  # which is all that DuckDB leaves of the signal
+        assert world.run(Until()).exit_code == 0
+    assert len(calls) == 1
+    assert world.run().exit_code == 0
+    assert [recorded[1] for recorded in world.recorded()] == [3, 0]

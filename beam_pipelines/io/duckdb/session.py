@@ -41,6 +41,10 @@ class DuckDbSession:
             rows = result.fetchall() if result.description else []
         except duckdb.Error as error:
             raise translate(error) from error
+        except RuntimeError as error:
+            if str(error) == "Query interrupted":  # DuckDB has taken the signal, and raises this in its place
+                raise KeyboardInterrupt from error
+            raise
         # A write answers with one row that holds its count.
         written = sql.lstrip()[:6].upper() in ("INSERT", "UPDATE", "DELETE", "MERGE ", "CREATE")
         return Outcome(rows, int(rows[0][0]) if written and rows and rows[0] else -1)

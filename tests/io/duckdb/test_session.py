@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import duckdb
 import pytest
 
-from beam_pipelines.io.duckdb.session import translate
+from beam_pipelines.io.duckdb.session import DuckDbSession, translate
 
 SECRET = "SSN 123-45"
 QUOTED = SECRET + """ to "a" 'b'"""
@@ -34,6 +36,13 @@ def test_a_refusal_tells_the_rule_and_not_the_value(table: str, value: object, s
     message = translate(raised.value).message
     assert said in message
     assert not any(part in message for part in ("SSN", "123-45", "98765"))
+
+
+@pytest.mark.parametrize(("said", "raised"), [("Query interrupted", KeyboardInterrupt), ("something else", RuntimeError)])
+def test_a_signal_to_stop_is_one_though_duckdb_takes_it(said: str, raised: type[BaseException]) -> None:
+    connection = Mock(execute=Mock(side_effect=RuntimeError(said)))  # which is all that DuckDB leaves of the signal
+    with pytest.raises(raised):
+        DuckDbSession(connection).execute("SELECT 1")
 
 
 def test_a_key_that_comes_twice_and_an_index_that_cannot_be_computed_show_no_value() -> None:
