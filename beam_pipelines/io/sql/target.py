@@ -147,8 +147,9 @@ class SqlTarget(LedgerTarget):
         known, made = self.columns(tx, window.load), False
         if known is None and window.there and not policy.whole:
             raise _dropped(window)
-        if known is None and (tally.read or tally.staged_rows):
-            # Also when no row arrives: a watermark moves on, and a table that is not there later was dropped by somebody.
+        if known is None and (tally.read or tally.staged_rows or window.live):
+            # Also when no row arrives: a watermark moves on (of a stream with its first commit, which may read nothing), and a table that
+            # is not there later was dropped by somebody.
             self.create_table(tx, window, schema, policy)
             known, made = self.columns(tx, window.load), True
         if known is None:
