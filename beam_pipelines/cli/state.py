@@ -202,6 +202,14 @@ def _offsets(value: str, before: Mark | None, service: Service) -> Mark:
             f'expected offsets such as {{"offsets": {{"0": 4711}}, "closed": "2026-01-31T00:00:00Z"}}, got {value!r}: {bad}',
             code="option-invalid",
         ) from bad
+    strange = sorted(wanted.partitions.keys() - there.partitions.keys())
+    if before is not None and strange:
+        known = ", ".join(map(str, sorted(there.partitions)))
+        raise SpecError(
+            f"partition {', '.join(map(str, strange))} is not among those that the service reads ({known}): one that the topic does not"
+            " have would hold up all windows, and one that is new is read from its beginning",
+            code="option-invalid",
+        )
     back, named = wanted.back_from(there), json.loads(value).get("offsets", {})
     stay = sorted(number for number, place in there.partitions.items() if back and place.next and str(number) not in named)
     if stay and any(step.type == "window" for step in service.definition.steps):

@@ -392,7 +392,7 @@ def stream(
         with StateStore(state_url(ask.state, job.connections(context))) as store, launch.leased(store, job.service, session):
             context = replace(context, store=store.id)
             with contextlib.closing(job.open_target(context)) as target:
-                settled = settle(job, store, target, archive, context)
+                settled = settle(job, store, target, archive, context, accepted=ask.full_refresh or ask.keep_watermark)
                 recover.check_ahead(job, store, target, accepted=ask.full_refresh or ask.keep_watermark)
                 place = target.place
             launch.record_schedule(store, job)
@@ -413,19 +413,36 @@ def stream(
             return _end(ask, store, archive, session, tuple(settled), error)
 
 
-def settle(job: Job, store: StateStore, target: Target, archive: letters.Archive, context: RunContext) -> list[str]:
+def settle(job: Job, store: StateStore, target: Target, archive: letters.Archive, context: RunContext, *, accepted: bool) -> list[str]:
     """Write what executions that died did not live to write, and bring their rows to the other sinks.
+
+    Args:
+        job: The service.
+        store: Where the records are.
+        target: Whose ledger is the truth.
+        archive: Where dead letters go.
+        context: Of the execution that begins.
+        accepted: The user has chosen (`--full-refresh` or `--keep-watermark`): an execution whose ledger is elsewhere is given up.
 
     Returns:
         Run ids of the executions that are recorded as lost now.
+
+    Raises:
+        PlanError: `ledger-behind`: an execution that died wrote to another target than this one.
     """
     settled = []
     catch_up(job, store, target, archive, context)
     for execution in store.unfinished(job.service):
         if execution.run == context.run:
             continue
+        unknown = recover.elsewhere(job, execution, target)
+        if unknown is not None and not accepted:
+            raise unknown
         message = "the process ended without a word; what it committed is recorded, and the next start went on from there"
-        if store.finish(execution.run, Outcome(status="lost", error=message, error_code="internal")):
+        outcome = Outcome(status="lost", error=message, error_code="internal")
+        if unknown is not None:
+            outcome = Outcome(status="lost", error=unknown.message, error_code=unknown.code)
+        if store.finish(execution.run, outcome):
             settled.append(execution.run)
             _LOG.info("run %s had died, and is recorded as lost now; what it committed counts", execution.run)
     bring_all(job, store, target, archive, context)

@@ -136,7 +136,15 @@ def _planned(
     )
     try:
         window = plan_schemas(job, window, source, described, head, context)
-    except NothingToSampleError:
+    except NothingToSampleError as unknown:
+        if job.live:
+            # Offsets would move on, or stand still, without a plan: the one loses what waits, the other drains for ever.
+            raise refusal(
+                f"{job.definition.steps_path}[{job.step_ids.index(unknown.step)}]",
+                f"no message of the topic can be read yet, so what the function {unknown.step!r} gives cannot be found out: declare it",
+                "empty-source",
+                hint="output: {id: bigint, name: text}",
+            ) from None
         # There is no row, so there is nothing to plan either: the run ends empty, and makes no table.
         return target.prepare(window.with_schema("", described.schema).with_schema(TARGET, pa.schema([])), context)
     window = window.with_schema(TARGET, target.stored(window.schema(TARGET)))
@@ -243,7 +251,15 @@ def _low(cursor: CursorSpec | None, head: Standing, context: RunContext) -> Mark
 
 
 class NothingToSampleError(Exception):
-    """A function's output would be sampled, but the source is empty."""
+    """A function's output would be sampled, but the source is empty.
+
+    Args:
+        step: Id of the function's step, the first of several.
+    """
+
+    def __init__(self, step: str) -> None:
+        super().__init__(step)
+        self.step = step
 
 
 def plan_schemas(job: Job, window: Window, source: Source, described: Described, head: Standing, context: RunContext) -> Window:
@@ -268,10 +284,11 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
         planned = replace(window, schemas={**window.schemas, **{name: known[name] for name in (TERMS, *job.step_ids)}})
         return planned.with_schema(TARGET, named(job, planned.schema(job.step_ids[-1] if job.step_ids else "")))
     sample: pa.RecordBatch | None = None
-    if any(step.needs_sample and not (same and step.id in known) for step in steps):
+    unknown = next((step.id for step in steps if step.needs_sample and not (same and step.id in known)), None)
+    if unknown is not None:
         sample = cast.conform(source.sample(window.table, _SAMPLE), schema).batch
         if not sample.num_rows:
-            raise NothingToSampleError
+            raise NothingToSampleError(unknown)
     before: list[pa.Schema] = []
     for step in steps:
         before.append(schema)
@@ -320,8 +337,8 @@ def _narrowed(steps: Sequence[Step], before: list[pa.Schema], window: Window) ->
 def _plan_step(step: Step, schema: pa.Schema, sample: pa.RecordBatch | None, window: Window) -> tuple[pa.Schema, pa.RecordBatch | None]:
     planned = step.plan(schema, sample)
     origin.refuse_reserved(planned.names)
-    if sample is None or step.type in ("join", "enrich", "union") or getattr(step, "foreign_keys", None):
-        return planned, None  # a sample of both sides would hardly meet, and no API is asked for a plan
+    if sample is None or step.type in ("join", "enrich", "union", "window") or getattr(step, "foreign_keys", None):
+        return planned, None  # a sample of both sides would hardly meet, no API is asked for a plan, and windows need times
     if step.type == "sample":
         return planned, sample  # a share of it might be nothing
     step.open(schema, planned, datetime.fromisoformat(window.started_at))

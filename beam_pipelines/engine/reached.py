@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from beam_pipelines.runs.mark import Mark
@@ -21,6 +22,10 @@ def reached(source: TopicSource, window: Window, newest: Mark | None) -> Offsets
         newest: What was reached of the ranges that were read.
     """
     before = Offsets.of(window.low) if window.low is not None else None
+    there = {part.bounds["partition"] for part in window.ranges}
+    if before is not None and there:
+        # A topic that was made anew with fewer partitions: those that are gone would hold up the watermark for ever.
+        before = replace(before, partitions={number: place for number, place in before.partitions.items() if number in there})
     after = (Offsets.of(newest) if newest is not None else Offsets()).merged(before)
     ends = {part.bounds["partition"]: part.bounds["end"] for part in window.ranges}
     now = round(datetime.fromisoformat(window.started_at).timestamp() * 1000)

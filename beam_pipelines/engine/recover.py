@@ -13,7 +13,7 @@ from beam_pipelines.runs.context import RunContext
 from beam_pipelines.state.record import Execution
 from beam_pipelines.state.store import StateStore
 
-__all__ = ["check_ahead", "roll_forward"]
+__all__ = ["check_ahead", "elsewhere", "roll_forward"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def roll_forward(
     for execution in store.unfinished(job.service):
         if execution.run == context.run:
             continue
-        unknown = _elsewhere(job, execution, target)
+        unknown = elsewhere(job, execution, target)
         if unknown is not None and not accepted:
             raise unknown
         rows = target.give_up(job.service, execution.run)
@@ -63,14 +63,14 @@ def roll_forward(
     return settled
 
 
-def _elsewhere(job: Job, execution: Execution, target: Target) -> PlanError | None:
+def elsewhere(job: Job, execution: Execution, target: Target) -> PlanError | None:
     """The error of a run whose target was another one; None where this target's ledger can tell how it ended.
 
     A place may be spelled anew (a folder that was moved, another name of a host): the ledger that has the run is the right one. Files have
     theirs in the state store, which is here, whatever folder they are in.
     """
     place = execution.place or target.place  # not known of runs of an earlier version
-    if place == target.place or (_is_files(place) and _is_files(target.place)) or target.rows(job.service, execution.run):
+    if place == target.place or (_is_files(place) and _is_files(target.place)) or _has(job, execution, target):
         return None
     return PlanError(
         f"run {execution.run}, which died, wrote to {execution.place}, but the destination leads to {target.place} now, and"
@@ -79,6 +79,14 @@ def _elsewhere(job: Job, execution: Execution, target: Target) -> PlanError | No
         " loaded",
         code="ledger-behind",
     )
+
+
+def _has(job: Job, execution: Execution, target: Target) -> bool:
+    """Whether a target's ledger has a run; of a stream, whose drains are runs of their own, the last commit tells."""
+    if not job.live:
+        return bool(target.rows(job.service, execution.run))
+    last = (target.committed(job.service, load, head.generation, 1) for load, head in target.heads(job.service).items())
+    return any(row.window.session == execution.run for rows in last for row in rows)
 
 
 def _is_files(place: str) -> bool:

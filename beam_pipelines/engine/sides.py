@@ -215,19 +215,20 @@ def _unique_on(side: Job, described: Described) -> tuple[str, ...]:
 
 
 def _refuse_samples(job: Job) -> None:
-    """Refuse functions whose output would be sampled where a sample says nothing: rows of two samples hardly ever meet."""
-    behind = bool(job.path)
+    """Refuse functions whose output would be sampled where a sample says nothing: two samples hardly ever meet, and none fills a window."""
+    behind, windowed = bool(job.path), False
     for position, step in enumerate(job.steps()):
         if behind and step.needs_sample:
             what = "a join, lookup, union or foreign key"
-            where = f"in the source of {what}" if job.path else f"behind {what}"
+            where = f"in the source of {what}" if job.path else f"behind {'a window' if windowed else what}"
             raise refusal(
                 f"{job.path or job.definition.steps_path}[{position}]",
                 f"the function {step.id!r} stands {where}, where what it returns cannot be sampled: declare it",
                 "type-unsupported",
                 hint="output: {id: bigint, name: text}",
             )
-        behind = behind or step.type in ("join", "enrich", "union") or bool(getattr(step, "foreign_keys", ()))
+        windowed = windowed or step.type == "window"
+        behind = behind or windowed or step.type in ("join", "enrich", "union") or bool(getattr(step, "foreign_keys", ()))
 
 
 def fix_sides(job: Job, window: Window, context: RunContext, parts: Callable[[Described], int]) -> Window:

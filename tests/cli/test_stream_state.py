@@ -131,6 +131,7 @@ WRONG = {
     '{"offsets": {"0": 1, "1": 1}, "closed": "2023-11-14T22:14:00"}': "with its zone",
     '{"offset": {"0": 1}}': 'expected {"offsets"',
     '{"offsets": {"0": 1}}': "partition 0 goes back, and 1 would not",
+    '{"offsets": {"0": 3, "7": 0}}': "partition 7 is not among those that the service reads (0, 1)",
 }
 
 
@@ -212,3 +213,19 @@ def test_a_stream_that_inserts_begins_anew_although_its_first_commit_has_no_resu
     assert room.sums() == {0: (3, 11)}
     room.run("--full-refresh", "--yes")
     assert room.sums() == {0: (3, 11)}
+
+
+def test_a_partition_that_is_gone_holds_up_no_window_once_that_is_accepted(room: Room) -> None:
+    filled(room)
+    with mock_broker(clicks=1) as anew:
+        (room.folder / "connections.yaml").write_text(f"kafka: {{bootstrap.servers: '{anew.servers}'}}\ndb: duckdb:///t.duckdb\n")
+        room.producer = Producer({"bootstrap.servers": anew.servers, "log_level": 0})
+        room.send(0, *((0, 0) for _ in range(3)), (62_500, 64), (121_000, 32))
+        room("run", "service.yaml", "--until", "latest", code=1)
+        assert room.state()["watermark"] == WHERE
+        room.run("--keep-watermark")
+        assert room.state()["watermark"] == {"closed": "2023-11-14T22:15:01.000+00:00", "offsets": {"0": 5}}
+        assert room.sums() == {0: (3, 11), 1: (3, 84)}
+        room.send(0, (181_000, 0))
+        room.run()
+        assert room.sums() == {0: (3, 11), 1: (3, 84), 2: (1, 32)}

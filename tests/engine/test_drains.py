@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 import duckdb
 import orjson
+import psycopg
 import pytest
 from confluent_kafka import Producer
 
@@ -23,7 +25,7 @@ from beam_pipelines.cli.main import main
 from beam_pipelines.engine import drains, heartbeat, launch
 from beam_pipelines.engine.drains import Until
 from beam_pipelines.engine.launch import Result
-from beam_pipelines.errors import FatalError, TransientError
+from beam_pipelines.errors import FatalError, PlanError, TransientError
 from beam_pipelines.etl.service import Service
 from beam_pipelines.examples.stream import broker
 from beam_pipelines.io.http import client
@@ -85,6 +87,12 @@ class World:
     def command(self, *words: str) -> int:
         """Carry out a command on the service; gives its exit code."""
         return main([*words, "--service", str(self.folder / "service.json")])
+
+    def change(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change the stream's part of the definition."""
+        definition = json.loads((self.folder / "service.json").read_text())
+        change(definition["stream"])
+        (self.folder / "service.json").write_text(json.dumps(definition))
 
     def rows(self) -> list[int]:
         with duckdb.connect(str(self.folder / "target.duckdb")) as connection:
@@ -332,3 +340,105 @@ def test_rows_that_an_api_refuses_are_counted_and_the_stream_goes_on(world: Worl
     assert world.command("dead-letters", "show") == 0
     assert "3 of 3 dead letters" in capsys.readouterr().out
     assert world.rows() == [0, 1, 2, 3, 4]
+
+
+def _written(place: str, folder: Path) -> int:
+    """Rows that a stream has put into a place."""
+    if place == "files":
+        return sum(len(file.read_text().splitlines()) for file in (folder / "out").glob("*.jsonl"))
+    opened = {"sqlite": sqlite3.connect, "duckdb": duckdb.connect}
+    there: Any = psycopg.connect(place) if "://" in place else opened[place](folder / f"target.{place}")
+    with contextlib.closing(there):
+        return int(there.execute("SELECT count(*) FROM results").fetchone()[0])
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "sqlite", "postgres", "files"])
+def test_a_stream_that_begins_with_what_comes_from_now_on_goes_on(world: World, kind: str, request: pytest.FixtureRequest) -> None:
+    place: str = request.getfixturevalue("postgres_database") if kind == "postgres" else kind
+    if kind == "files":
+        world.change(lambda stream: stream.update(sinks=[{"type": "file", "path": "out", "format": "jsonl"}]))
+    else:
+        connections = json.loads((world.folder / "connections.yaml").read_text())
+        connections["db"] = place if kind == "postgres" else f"{kind}:///target.{kind}"
+        (world.folder / "connections.yaml").write_text(json.dumps(connections))
+    world.change(lambda stream: stream["source"].update(startFrom="latest"))
+    world.send(4)
+    assert (world.run().exit_code, _written(place, world.folder)) == (0, 0)
+    assert world.run().exit_code == 0  # nothing came
+    world.send(2)
+    assert (world.run().exit_code, _written(place, world.folder)) == (0, 2)
+
+
+def test_of_an_execution_that_died_and_wrote_elsewhere_nothing_is_assumed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.send(3)
+    with monkeypatch.context() as patched:
+        failing(patched, lambda number: DeathError())  # behind its first commit, before it is recorded
+        with pytest.raises(DeathError):
+            world.run()
+    there = (world.folder / "connections.yaml").read_text()
+    (world.folder / "connections.yaml").write_text(there.replace("target.duckdb", "other.duckdb"))
+    with pytest.raises(PlanError, match=r"which died, wrote to duckdb:.*target\.duckdb, but the destination leads to") as no:
+        world.run()
+    assert no.value.code == "ledger-behind"
+    # The ledger that has it may have another name now: it is the right one.
+    (world.folder / "connections.yaml").write_text(there.replace("target.duckdb", "moved.duckdb"))
+    (world.folder / "target.duckdb").rename(world.folder / "moved.duckdb")
+    assert world.run().exit_code == 0
+    assert world.recorded() == [("lost", 3, 0), ("success", 0, 0)]
+
+
+def test_an_execution_that_died_and_wrote_elsewhere_is_given_up_when_the_user_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.send(3)
+    with monkeypatch.context() as patched:
+        failing(patched, lambda number: DeathError())
+        with pytest.raises(DeathError):
+            world.run()
+    connections = world.folder / "connections.yaml"
+    connections.write_text(connections.read_text().replace("target.duckdb", "other.duckdb"))
+    assert world.service.run(until="latest", keep_watermark=True).exit_code == 0
+    assert world.recorded() == [("lost", 0, 0), ("success", 3, 0)]
+    with world.store() as store:
+        assert [one.error_code for one in store.executions("s") if one.status == "lost"] == ["ledger-behind"]
+
+
+SUMS = {"id": "sums", "type": "window", "window": {"type": "tumbling", "size": "5ms"}, "aggregations": {"total": "sum:twice"}}
+
+
+def function(world: World, *steps: dict[str, Any]) -> None:
+    """Put a function whose output is sampled into the stream, and steps behind it."""
+    (world.folder / "functions.py").write_text('def double(row):\n    return {**row, "twice": 2 * row["id"]}\n')
+    first = {"id": "double", "type": "function", "handler": "functions:double"}
+    world.change(lambda stream: stream.update(processors=[first, *steps]))
+
+
+def test_what_a_function_before_a_window_gives_is_sampled(world: World) -> None:
+    function(world, SUMS)
+    world.send(12)  # a millisecond apart
+    assert world.run().exit_code == 0
+    with duckdb.connect(str(world.folder / "target.duckdb")) as connection:
+        found = connection.execute("SELECT eventCount, total FROM results ORDER BY windowStart").fetchall()
+    assert found == [(5, 20), (5, 70)]
+
+
+def test_what_a_function_behind_a_window_gives_is_declared(world: World) -> None:
+    function(world, SUMS, {"id": "after", "type": "function", "handler": "functions:double"})
+    world.send(12)
+    with pytest.raises(PlanError) as no:
+        world.run()
+    (problem,) = no.value.problems
+    assert (no.value.code, problem.path) == ("type-unsupported", "stream.processors[2]")
+    assert "'after' stands behind a window, where what it returns cannot be sampled: declare it" in problem.message
+
+
+def test_a_function_is_not_sampled_from_messages_that_are_none(world: World) -> None:
+    function(world)
+    world.send(0, poison=3)
+    result = world.run()
+    assert (result.exit_code, result.execution.error_code, world.drained) == (2, "empty-source", [])
+    assert "no message of the topic can be read yet, so what the function 'double' gives cannot be found out" in str(result.error)
+    assert world.recorded() == [("failed", 0, 0)]  # nothing was passed over
+    world.send(2)
+    assert world.run().exit_code == 0
+    assert world.recorded() == [("failed", 0, 0), ("success", 5, 3)]

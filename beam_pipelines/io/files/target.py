@@ -416,7 +416,7 @@ class FileTarget(HomedTarget):
     def _made_ready(self, window: Window, policy: Policy, schema: pa.Schema, tally: Tally) -> tuple[Ready, ...]:
         """The staged files as they will be moved: joined into one where the target is one file, an empty one where the table is emptied."""
         place = self._place_of(window)
-        if tally.read or tally.staged_rows:
+        if tally.read or tally.staged_rows or window.live:
             # Also when no row arrives: a watermark moves on, and a folder that is not there later was removed by somebody.
             self._make(place.folder)
         parts = tuple(part for part in tally.staged if part.rows)

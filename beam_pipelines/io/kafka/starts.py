@@ -41,12 +41,13 @@ class Starts:
             before: How far the service has read; None: nothing yet. A partition that is not in it is new, and read from its beginning.
 
         Raises:
-            FatalError: What was not read yet is gone, or the topic ends before what was read (`read-failed`).
+            FatalError: What was not read yet is gone, or the topic ends before what was read, or lacks a partition (`read-failed`).
         """
         if before is None:
             return self._first(topic, ends)
         places = {number: place.next for number, place in before.partitions.items()}
         found = {number: places.get(number, low) for number, (low, _) in ends.items()}
+        self._tell_missing(topic, ends, places)
         self._refuse_shorter(topic, ends, found)
         lost = {number: ends[number][0] - at for number, at in found.items() if at < ends[number][0]}
         if lost:
@@ -59,6 +60,22 @@ class Starts:
             found = self._reader.at_time(topic, sorted(ends), round(moment.timestamp() * 1000))
             return {number: min(high, high if (at := found[number]) is None else max(at, low)) for number, (low, high) in ends.items()}
         return {number: high if self._model.start_from == "latest" else low for number, (low, high) in ends.items()}
+
+    def _tell_missing(self, topic: str, ends: Mapping[int, tuple[int, int]], places: Mapping[int, int]) -> None:
+        missing = sorted(places.keys() - ends.keys())
+        if not missing:
+            return
+        told = ", ".join(map(str, missing))
+        message = f"topic {topic!r}: the stored offsets name partition {told}, and the topic has {', '.join(map(str, sorted(ends)))} only"
+        if not self._accepts:
+            raise FatalError(
+                f"{message}; was the topic made anew? Then start once with --full-refresh, which reads it from its beginning, or with"
+                " --keep-watermark to go on with the partitions that are there",
+                code="read-failed",
+                details={"topic": topic, "partitions": missing},
+            )
+        # Such a partition would hold up the watermark for ever: `engine.reached` leaves it out.
+        _LOG.error("%s; going on with those that are there, as was asked for", message)
 
     def _refuse_shorter(self, topic: str, ends: Mapping[int, tuple[int, int]], found: Mapping[int, int]) -> None:
         beyond = {number: at for number, at in found.items() if at > ends[number][1]}

@@ -344,6 +344,8 @@ def _run_of(name: str) -> str | None:
 
 def _moved(stored: Mark | None, window: Window, tally: Tally) -> Mark | None:
     """The watermark after this commit: the newest value read; unchanged when nothing was; anew after a full read."""
+    if window.live and tally.newest is not None:
+        return tally.newest  # it holds the stored one already, less the partitions that are not in the topic any more
     if window.low is None or stored is None or (tally.newest and tally.newest.type != stored.type):
         # A column that changed its type starts anew: the two cannot be compared, and the new values are what the next run meets.
         return tally.newest

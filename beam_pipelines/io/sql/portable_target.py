@@ -263,7 +263,7 @@ class PortableTarget(SqlTarget):
             counted = [(part, self._count(tx, part)) for part in parts]
         balance.check_flow(tally)
         if not self._database.transactional_ddl and not policy.verdict(tally, tally.dead).fails:
-            self._make_tables(window, policy, schema, bool(parts))
+            self._make_tables(window, policy, schema, bool(parts) or window.live)
         name = str(StagingName.of(window.service, window.run, new_attempt()))
         # Keys that cannot repeat need no looking for the newest.
         plain = policy.whole or policy.mode == "insert" or window.unique_on == window.key_fields

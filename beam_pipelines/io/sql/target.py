@@ -148,8 +148,8 @@ class SqlTarget(LedgerTarget):
         if known is None and window.there and not policy.whole:
             raise _dropped(window)
         if known is None and (tally.read or tally.staged_rows or window.live):
-            # Also when no row arrives: a watermark moves on (of a stream with its first commit, which may read nothing), and a table that
-            # is not there later was dropped by somebody.
+            # Also when no row arrives: a watermark moves on, and a table that is not there later was dropped by somebody. Of a stream also
+            # when no row was read: its offsets are stored all the same.
             self.create_table(tx, window, schema, policy)
             known, made = self.columns(tx, window.load), True
         if known is None:

@@ -147,7 +147,21 @@ def test_a_topic_that_ends_before_what_was_read_stops_the_service(topic: Make) -
     events = topic()
     events.put(event(1, T0))
     with pytest.raises(FatalError, match=r"partition 0 ends at 1 and was read up to 2; was the topic made anew\? .*--full-refresh"):
+        events.source().fix(events.name, None, Offsets({0: Place(2, T0, T0)}).to_mark(), False, 1)
+
+
+def test_a_partition_that_is_gone_stops_the_service_until_that_is_accepted(topic: Make, caplog: pytest.LogCaptureFixture) -> None:
+    events = topic()
+    events.put(event(1, T0), event(2, T0), event(3, T0))
+    with pytest.raises(FatalError, match=r"name partition 1, and the topic has 0 only; was the topic made anew\? .*--full-refresh") as no:
         events.source().fix(events.name, None, GONE.to_mark(), False, 1)
+    assert (no.value.code, no.value.details["partitions"]) == ("read-failed", [1])
+    accepted = events.source(context=RunContext("run", "2026-01-01T00:00:00Z", keep_watermark=True))
+    with caplog.at_level(logging.ERROR):
+        fixed = accepted.fix(events.name, None, GONE.to_mark(), False, 1)
+    assert [(one.bounds["partition"], one.bounds["from"], one.bounds["to"]) for one in fixed.ranges] == [(0, 2, 3)]
+    assert "name partition 1" in caplog.text
+    accepted.close()
 
 
 def test_a_topic_that_is_not_there_is_named_with_the_nearest(topic: Make) -> None:
