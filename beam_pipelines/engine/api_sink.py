@@ -43,9 +43,9 @@ class ApiSink(Sink):
         return f"post to {self._where}, {self.model.batch_size} rows a request at most, after the commit"
 
     @property
-    def _where(self) -> str:
+    def what(self) -> str:
         """Which API, without path and query, where a key may be."""
-        return f"the API at {urlsplit(self.model.endpoint).netloc} ({self.id})"
+        return f"the API at {urlsplit(self.model.endpoint).netloc}"
 
     def check(self, job: Job, context: RunContext) -> None:
         """See that URL and secret are there; nothing is asked, for each request may cost."""
@@ -82,7 +82,7 @@ class ApiSink(Sink):
         loop = Loop(self._where)  # the caller's thread may have one, as notebooks do
         with contextlib.closing(loop):
             try:
-                loop.run(send(place, posts(batches, self.model.batch_size, job.service, self.id, run), refused))
+                loop.run(send(place, posts(batches, self.model.batch_size, job.service, self.key, run), refused))
             except FatalError as error:
                 if error.code == "unreachable":
                     raise TransientError(error.message) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import typing
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outputs import Output
 from beam_pipelines.engine.prepare import TARGET
 from beam_pipelines.engine.put_aside import PutAside
+from beam_pipelines.engine.tries import next_try
 from beam_pipelines.errors import Code, DataError, FatalError, FencedError
 from beam_pipelines.io.connector import LedgerRow, Policy, Stager, Target
 from beam_pipelines.runs.balance import Budget
@@ -64,8 +64,8 @@ class Delivery:
             return  # whatever the target is up to
         context = replace(self.context, full_refresh=False, keep_watermark=False)
         with contextlib.closing(self.output.open(self.job, context)) as target:
-            run = self._next(target)
-            if run is None or (replaces and self._overtaken(target)):
+            run, row = next_try(target, self._service, self.load, self._run)
+            if (row is not None and row.status == "committed") or (replaces and self._overtaken(target)):
                 return
             schema = target.stored(self._schema(staging))
             window = self._window(target, run, schema)
@@ -98,21 +98,6 @@ class Delivery:
     @property
     def _service(self) -> str:
         return self.output.service(self.job.service)
-
-    def _next(self, target: Target) -> str | None:
-        """The id of this load in the output's ledger; None: it is committed.
-
-        A try that was judged to fail stands in the ledger as failed, and is not tried again: the next one has an id of its own.
-        """
-        tries = 0
-        while True:
-            run = hashlib.sha256(f"{self._run} {tries}".encode()).hexdigest()[:12] if tries else self._run
-            row = target.row(self._service, self.load, run)
-            if row is None or row.status == "prepared":
-                return run
-            if row.status == "committed":
-                return None
-            tries += 1
 
     def _window(self, target: Target, run: str, schema: pa.Schema) -> Window:
         return Window(

@@ -177,12 +177,24 @@ def one_run() -> Iterator[None]:
 
 
 def check_refresh(ask: Launch, plan: Plan) -> None:
-    """Refuse a full refresh that would replace a table nobody meant to be replaced."""
-    if ask.full_refresh and plan.mode == "insert" and not ask.yes and ask.job.destination.type != "none" and not ask.job.by_file:
-        raise PlanError(
-            f"--full-refresh with mode: insert replaces the whole table {plan.destination!r}; say --yes if that is meant",
-            code="mode-refused",
-        )
+    """Refuse a full refresh that would replace a table nobody meant to be replaced, or bring rows that are there already once more.
+
+    Raises:
+        PlanError: It would, and nobody said `--yes`.
+    """
+    if not ask.full_refresh or ask.yes:
+        return
+    costs = []
+    if plan.mode == "insert" and ask.job.destination.type != "none" and not ask.job.by_file:
+        costs.append(f"with mode: insert replaces the whole table {plan.destination!r}")
+    if ask.job.live:
+        from beam_pipelines.engine.sinks import sinks_of  # few services are streams
+
+        again = [f"{sink.what} ({sink.id})" for sink in sinks_of(ask.job) if sink.again(ask.job)]
+        if again:
+            costs.append(f"brings all rows again, beside those that are there, to {', '.join(again)}")
+    if costs:
+        raise PlanError(f"--full-refresh {', and '.join(costs)}; say --yes if that is meant", code="mode-refused")
 
 
 def record_schedule(store: StateStore, job: Job) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.refusal import refusal
+from beam_pipelines.engine.sink_place import key_of
 from beam_pipelines.engine.sinks import sinks_of
 from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.context import RunContext
@@ -29,8 +30,21 @@ def check_live(job: Job, context: RunContext) -> None:
         _check_step(job, place, step)
     _check_modes(job)
     _check_results(job)
+    _check_places(job)
     for sink in sinks_of(job):
         sink.check(job, context)
+
+
+def _check_places(job: Job) -> None:
+    """Refuse to bring rows twice to one place: it is by the place that a sink is known."""
+    others = dict(job.others)
+    names = [f"sinks[{place}]" for place, model in enumerate(job.definition.destinations) if model.type != "none"]
+    there = {key_of(job.destination): name for name in names if name not in others}  # the one that holds the offsets
+    for sink in sinks_of(job):
+        if sink.key in there:
+            message = f"expected another place than that of {there[sink.key]}, got {sink.what} as well, which would get rows twice"
+            raise refusal(sink.path, message, "mode-refused")
+        there[sink.key] = sink.id
 
 
 def _check_step(job: Job, place: int, step: Any) -> None:

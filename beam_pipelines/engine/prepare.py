@@ -73,6 +73,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
         started_at=context.started_at,
         by_file=job.by_file,
         live=job.live,
+        waits=_waits(job) if job.live else (),
         early=context.early,
         session=context.session,
         options=job.reading if job.by_file else "",
@@ -96,6 +97,13 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
             if chosen is None or error.code != "type-unsupported" or chosen.unread:
                 raise
             chosen.without(error, _arriving(job, described))
+
+
+def _waits(job: Job) -> tuple[tuple[str, str], ...]:
+    """Who gets what commits of a stream keep, as `runs.window.Window.waits`."""
+    from beam_pipelines.engine.sinks import sinks_of  # which imports this module, and few services are streams
+
+    return tuple((sink.note, f"{sink.id} {sink.what}") for sink in sinks_of(job))
 
 
 def _arriving(job: Job, described: Described) -> dict[str, str]:

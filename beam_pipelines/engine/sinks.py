@@ -1,16 +1,18 @@
 """The other sinks of a stream: they get what a commit has kept for them, one after the other, and none twice where it can be told.
 
 A commit holds offsets, the results of its own sink and, in the same transaction, the rows that the other sinks have not got yet. Whatever
-dies afterwards, the next start brings them there; what each sink has got is noted beside them, commit by commit.
+dies afterwards, the next start brings them there; which sinks have not got them is noted beside them, commit by commit.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,6 +30,9 @@ from beam_pipelines.engine.lineage import group_columns, snake
 from beam_pipelines.engine.prepare import TARGET
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.refused import Refused
+from beam_pipelines.engine.sink_place import key_of
+from beam_pipelines.engine.tries import next_try
+from beam_pipelines.engine.waiting import Waiting, waiting_of
 from beam_pipelines.errors import BeamPipelinesError, DataError, FatalError, FencedError, PlanError
 from beam_pipelines.io import registry
 from beam_pipelines.io.connector import Policy, Stager, Target
@@ -66,9 +71,27 @@ class Sink(ABC):
     kind: str = PENDING
 
     @property
-    def done(self) -> str:
-        """The kind under which it is noted what the sink has got."""
-        return f"done {self.id}"
+    def key(self) -> str:
+        """Which sink it is, wherever it stands."""
+        return key_of(self.model)
+
+    @property
+    def note(self) -> str:
+        """Under which kind it is noted that rows are kept for it."""
+        return f"{self.kind} {self.key}"
+
+    @property
+    @abstractmethod
+    def what(self) -> str:
+        """What messages call the place; no secrets."""
+
+    @property
+    def _where(self) -> str:
+        return f"{self.what} ({self.id})"
+
+    def again(self, job: Job) -> bool:  # noqa: ARG002 - of most it is the same whatever the job
+        """Whether rows that are read again, as a full refresh does, come there again."""
+        return True
 
     @property
     @abstractmethod
@@ -123,8 +146,11 @@ class TableSink(Sink):
         return str(getattr(where, "table", None) or getattr(where, "path", None) or f"{where.bucket}/{where.prefix}")
 
     @property
-    def _where(self) -> str:
-        return f"{self._load!r} ({self.id})"
+    def what(self) -> str:
+        return repr(self._load)
+
+    def again(self, job: Job) -> bool:
+        return self._mode(job) != "upsert"
 
     def check(self, job: Job, context: RunContext) -> None:
         with contextlib.closing(self._open(job, context)) as target:
@@ -146,16 +172,16 @@ class TableSink(Sink):
         return "upsert" if results and "mode" not in self.model.model_fields_set else str(self.model.mode)
 
     def write(self, job: Job, context: RunContext, run: str, batches: Iterator[pa.RecordBatch], letters: Refused) -> int:
-        service = f"{job.service}/{self.id}"
+        service = f"{job.service}/{self.key}"
         with contextlib.closing(self._open(job, context)) as target:
-            row = target.row(service, self._load, run)
+            name, row = next_try(target, service, self._load, run)
             first = next(batches, None)
             if first is None:
                 return 0
             schema = target.stored(first.schema)
             if row is not None and row.status == "committed":
                 # Whoever committed may not have lived to write the letters: they are made again.
-                staged = _staged(target, row.window, schema, (first, *batches), letters)
+                staged = _staged(target, row.window, schema, itertools.chain([first], batches), letters)
                 target.drop_staged([staged.name])
                 return _told(target, row.counts, letters)
             mode = self._mode(job)
@@ -163,7 +189,7 @@ class TableSink(Sink):
                 service=service,
                 load=self._load,
                 table=self._load,
-                run=run,
+                run=name,
                 generation=target.standing(service, self._load).generation,
                 started_at=context.started_at,
                 schemas={TARGET: schema_to_text(schema)},
@@ -173,7 +199,7 @@ class TableSink(Sink):
             )
             target.prepare(window, context)
             # What the target cannot keep is a dead letter, whatever `errorHandling` says: that is about what its commit refuses.
-            staged = _staged(target, window, schema, (first, *batches), letters)
+            staged = _staged(target, window, schema, itertools.chain([first], batches), letters)
             return _told(target, self._commit(target, window, schema, staged, mode), letters)
 
     def _keys(self, job: Job, target: Target) -> tuple[str, ...]:
@@ -205,6 +231,8 @@ class TableSink(Sink):
                 if not more:
                     raise
         if counts.code:
+            if counts.code == "staging-lost":  # which passes by itself
+                raise FatalError(f"{self._where}: {counts.message}", code="staging-lost")
             raise FatalError(f"{self._where} refuses what is brought there: {counts.message}", code="target-refused")
         return counts
 
@@ -253,6 +281,10 @@ class TopicSink(Sink):
     @property
     def repeats(self) -> bool:
         return True
+
+    @property
+    def what(self) -> str:
+        return f"the topic {self.model.topic!r}"
 
     @property
     def promise(self) -> str:
@@ -327,17 +359,10 @@ def bring(job: Job, context: RunContext, target: Target, load: str, store: State
         archive: Where they go.
 
     Raises:
+        PlanError: Rows are kept for a sink that the definition does not have any more; nothing is brought.
         BeamPipelinesError: A sink is away, or refuses rows and is to stop; it gets the rest when this is called again.
     """
-    for kind, sinks in _by_kind(sinks_of(job)).items():
-        _Bringing(job, context, target, load, store, archive).bring(kind, sinks)
-
-
-def _by_kind(sinks: Sequence[Sink]) -> dict[str, list[Sink]]:
-    by_kind: dict[str, list[Sink]] = {}
-    for sink in sinks:
-        by_kind.setdefault(sink.kind, []).append(sink)
-    return by_kind
+    _Bringing(job, context, target, load, store, archive).bring()
 
 
 @dataclass(frozen=True)
@@ -351,34 +376,64 @@ class _Bringing:
     store: StateStore
     archive: Archive
 
-    def bring(self, kind: str, sinks: Sequence[Sink]) -> None:
-        """Bring what is kept of a kind."""
-        target, service, load = self.target, self.job.service, self.load
-        kept: dict[str, list[str]] = {}
-        for block in target.kept(service, load, kind):
-            kept.setdefault(block.run, []).append(block.content)
-        # Where there is one sink, that nothing is kept any more is the note.
-        several = sinks if len(sinks) > 1 else ()
-        notes = {sink.id: {one.run for one in target.kept(service, load, sink.done)} for sink in several}
-        for run, contents in kept.items():
-            for sink in sinks:
-                if run not in notes.get(sink.id, ()):
-                    self._write(sink, run, contents)
-                    if several:
-                        target.note_kept(service, load, sink.done, run)
-            target.forget_kept(service, load, kind, run)
-            for sink in several:
-                target.forget_kept(service, load, sink.done, run)
-        for sink in several:
-            for run in notes[sink.id] - kept.keys():
-                target.forget_kept(service, load, sink.done, run)
+    def bring(self) -> None:
+        """Bring what is kept, commit by commit."""
+        sinks = {sink.note: sink for sink in sinks_of(self.job)}
+        waiting = [self._noted(one, sinks) for one in waiting_of(self.target, self.job.service, self.load)]
+        self._check(waiting, sinks)
+        for one in waiting:
+            left = one
+            for note in one.notes:
+                if one.parts and note in sinks:
+                    self._write(sinks[note], note, one)
+                left = left.done(self.target, self.job.service, self.load, note)
 
-    def _write(self, sink: Sink, run: str, contents: Sequence[str]) -> None:
+    def _noted(self, one: Waiting, sinks: Mapping[str, Sink]) -> Waiting:
+        """With its notes in the order of the definition; rows without any are all sinks', as they were before there were notes."""
+        order = [note for note, sink in sinks.items() if sink.kind == one.kind]
+        strangers = [note for note in one.notes if note not in order]
+        known = [note for note in order if note in one.notes or not one.notes]
+        return replace(one, notes=(*strangers, *known) or (f"{one.kind} unknown",))
+
+    def _check(self, waiting: Sequence[Waiting], sinks: Mapping[str, Sink]) -> None:
+        """See that rows are kept for sinks alone that are there.
+
+        Raises:
+            PlanError: They are not, and are not given up.
+        """
+        strangers = [(one, note) for one in waiting if one.parts for note in one.notes if note not in sinks]
+        if not strangers:
+            return
+        gone = {note: self._who(one.run, note) for one, note in strangers}
+        commits = Counter(note for _, note in strangers)
+        told = "; ".join(
+            f"{who or 'another sink'}, of {commits[note]} {'commit' if commits[note] == 1 else 'commits'}" for note, who in gone.items()
+        )
+        if not self.context.keep_watermark:
+            raise PlanError(
+                f"rows are kept for sinks that {self.job.service!r} does not have any more among its other ones: {told}."
+                " Put them back and run until they have; or run once with --keep-watermark, which gives the rows up",
+                code="fingerprint-changed",
+            )
+        _LOG.warning("--keep-watermark gives up the rows that are kept for sinks that are not there any more: %s", told)
+
+    def _who(self, run: str, note: str) -> str:
+        """What a sink was when rows were kept for it: its id, and what it is called; empty: nothing is known."""
+        found = self.target.kept(self.job.service, self.load, note)
+        return next((one.content for one in found if one.run == run), "")
+
+    def _batches(self, one: Waiting) -> Iterator[pa.RecordBatch]:
+        for part in range(one.parts):
+            content = self.target.kept_block(self.job.service, self.load, one.kind, one.run, part)
+            yield ipc.decode(base64.b64decode(content))
+
+    def _write(self, sink: Sink, note: str, one: Waiting) -> None:
         """Write one commit to one sink, and what it refuses to the dead letters: it is noted to have got them after that."""
-        now = datetime.now(timezone.utc)
-        letters = Refused(self.archive, self.job.service, run, self.load, sink.id, now)
+        now, run = datetime.now(timezone.utc), one.run
+        # By its id in that commit: where sinks have changed places since, the letters of another one of them may have this one's.
+        letters = Refused(self.archive, self.job.service, run, self.load, self._who(run, note).partition(" ")[0] or sink.id, now)
         try:
-            lost = sink.write(self.job, self.context, run, _batches(contents), letters)
+            lost = sink.write(self.job, self.context, run, self._batches(one), letters)
             failures = letters.finish()
         except BaseException:
             letters.abandon()
@@ -392,8 +447,3 @@ class _Bringing:
             self.store.refuse(row.window.session, run, failures, now)
         count = sum(one.count for one in failures)
         _LOG.warning("%s refuses %d rows of commit %s: they are in the dead letters at %s", sink.path, count, run, failures[0].url)
-
-
-def _batches(contents: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    for content in contents:
-        yield ipc.decode(base64.b64decode(content))

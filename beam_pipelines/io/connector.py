@@ -28,6 +28,7 @@ __all__ = [
     "Fixed",
     "Kept",
     "LedgerRow",
+    "Left",
     "Policy",
     "SizedStager",
     "Source",
@@ -339,6 +340,21 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Left:
+    """That a commit of a stream left something to those after it.
+
+    Args:
+        run: Whose commit.
+        kind: What: one of `runs.facts.KEPT`, or a note of whom that is for (`runs.window.Window.waits`).
+        parts: How many blocks.
+    """
+
+    run: str
+    kind: str
+    parts: int
+
+
+@dataclass(frozen=True)
 class TargetTraits:
     """What a target can promise.
 
@@ -452,11 +468,18 @@ class Target(Protocol):
     def kept(self, service: str, load: str, kind: str) -> list[Kept]:
         """What commits of a stream left of a kind (`runs.facts.KEPT`), in their order."""
 
+    def left(self, service: str, load: str) -> list[Left]:
+        """What there is of all kinds, in the order of the commits, without contents."""
+
+    def kept_block(self, service: str, load: str, kind: str, run: str, part: int) -> str:
+        """The content of one block.
+
+        Raises:
+            FatalError: It is not there.
+        """
+
     def forget_kept(self, service: str, load: str, kind: str, run: str) -> None:
         """Forget what a commit left of a kind: it is where it was to go. Safe to repeat."""
-
-    def note_kept(self, service: str, load: str, kind: str, run: str) -> None:
-        """Note that a commit's blocks have reached one of those that wait for them. Safe to repeat."""
 
     def give_up(self, service: str, run: str) -> list[LedgerRow]:
         """Mark what a dead run has not committed as `lost`, so that it is refused should it wake; give back its rows."""

@@ -93,6 +93,8 @@ class Window:
         early: Windows that are open come out as well, as far as they are.
         session: Run id of the execution that this is a part of; empty: it is one of its own.
         live: Of a stream: what a commit leaves is kept for those after it.
+        waits: Who is to get what the commit keeps: of each sink a note, which is what it gets (`runs.facts.KEPT`) and which sink it is,
+            as `pending 0123456789ab`; and what messages call it.
         sides: What is read of the right side of each join, by the step's id: windows of the same load, without a cursor.
     """
 
@@ -129,6 +131,7 @@ class Window:
     session: str = ""
     early: bool = False
     live: bool = False
+    waits: tuple[tuple[str, str], ...] = ()
     sides: dict[str, Window] = field(default_factory=dict)
 
     def schema(self, step: str = "") -> pa.Schema:
@@ -164,5 +167,6 @@ class Window:
         data["sides"] = {step: cls._from_json(side) for step, side in data.get("sides", {}).items()}
         for names in ("source_key", "unique_on", "key_fields"):
             data[names] = tuple(data.get(names, ()))
+        data["waits"] = tuple((note, who) for note, who in data.get("waits", ()))
         data["origin_key"] = tuple((source, target) for source, target in data.get("origin_key", ()))
         return cls(**data)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,9 +22,11 @@ from beam_pipelines.columnar import ipc
 from beam_pipelines.engine import sinks
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.letters import Archive
-from beam_pipelines.engine.sinks import bring, sinks_of
+from beam_pipelines.engine.live_plan import check_live
+from beam_pipelines.engine.sink_place import key_of
+from beam_pipelines.engine.sinks import Sink, TableSink, bring, sinks_of
 from beam_pipelines.errors import FatalError, PlanError, TransientError
-from beam_pipelines.io.connector import Kept, LedgerRow
+from beam_pipelines.io.connector import Kept, LedgerRow, Left
 from beam_pipelines.io.http import client
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.facts import PENDING
@@ -44,19 +49,26 @@ class DeathError(Exception):
 class Ledger:
     """A target as far as sinks see it."""
 
+    sinks: Callable[[], Sequence[Sink]]  # that the stream has now
     blocks: dict[str, list[Kept]] = field(default_factory=dict)
     dies: bool = False  # before the next note
 
     def keep(self, run: str, *batches: pa.RecordBatch) -> None:
         texts = [base64.b64encode(ipc.encode(batch)).decode() for batch in batches]
         self.blocks.setdefault(PENDING, []).extend(Kept(run, part, text) for part, text in enumerate(texts))
+        for sink in self.sinks():
+            self.blocks.setdefault(sink.note, []).append(Kept(run, 0, f"{sink.id} {sink.what}"))
 
     def kept(self, service: str, load: str, kind: str) -> list[Kept]:
         return list(self.blocks.get(kind, ()))
 
-    def note_kept(self, service: str, load: str, kind: str, run: str) -> None:
-        self._die()
-        self.blocks.setdefault(kind, []).append(Kept(run, 0, ""))
+    def left(self, service: str, load: str) -> list[Left]:
+        counts = Counter((one.run, kind) for kind, blocks in self.blocks.items() for one in blocks)
+        return [Left(run, kind, parts) for (run, kind), parts in counts.items()]
+
+    def kept_block(self, service: str, load: str, kind: str, run: str, part: int) -> str:
+        (found,) = (one.content for one in self.blocks[kind] if (one.run, one.part) == (run, part))
+        return found
 
     def forget_kept(self, service: str, load: str, kind: str, run: str) -> None:
         self._die()
@@ -122,7 +134,8 @@ def world(tmp_path: Path, api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator
     api_sink = {"type": "api", "endpoint": f"{api.url}/rows?tenant=t9", "apiKey": "${env:API_KEY}", "batchSize": 2}
     with StateStore(f"sqlite:///{tmp_path / 'state.db'}") as store:
         store.begin(Execution("s", SESSION, AT, kind="stream"))
-        yield World(tmp_path, store, Ledger(), Archive(tmp_path / "letters"), [api_sink])
+        made = World(tmp_path, store, Ledger(lambda: sinks_of(made.job)), Archive(tmp_path / "letters"), [api_sink])
+        yield made
 
 
 def rows(first: int, last: int) -> pa.RecordBatch:
@@ -259,6 +272,149 @@ def test_each_of_two_apis_gets_each_commit_and_one_that_is_away_keeps_nothing_fr
     assert len(got(api)) == 2  # the same rows under two keys: they are two sinks
 
 
+def tables(world: World, *names: str) -> None:
+    world.sinks[:] = [{"type": "database", "connection": "db", "table": name, "errorHandling": "continue"} for name in names]
+
+
+def ids_in(world: World, *names: str) -> list[list[int]]:
+    with contextlib.closing(sqlite3.connect(world.folder / "other.db")) as connection:
+        return [[row[0] for row in connection.execute(f"SELECT id FROM {name} ORDER BY id")] for name in names]
+
+
+def dies_at(patched: pytest.MonkeyPatch, table: str) -> None:
+    write = TableSink.write
+
+    def writing(sink: TableSink, *arguments: Any) -> int:
+        if sink.model.table == table:
+            raise DeathError
+        return write(sink, *arguments)
+
+    patched.setattr(TableSink, "write", writing)
+
+
+@pytest.mark.parametrize("now", [("b", "a"), ("c", "b", "a"), ("c", "a", "b")])
+def test_sinks_that_change_places_get_each_commit_once(world: World, monkeypatch: pytest.MonkeyPatch, now: tuple[str, ...]) -> None:
+    tables(world, "a", "b")
+    world.ledger.keep(RUN, rows(0, 4))
+    with monkeypatch.context() as patched:
+        dies_at(patched, "b")
+        with pytest.raises(DeathError):
+            world.bring()
+    tables(world, *now)
+    world.ledger.keep(NEXT, rows(5, 6))
+    world.bring()
+    assert ids_in(world, "a", "b") == [list(range(7))] * 2
+    if "c" in now:
+        assert ids_in(world, "c") == [[5, 6]]  # it is there since the second commit
+    assert not any(world.ledger.blocks.values())
+
+
+def test_letters_of_a_sink_are_not_written_over_by_one_that_stands_in_its_place_now(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.closing(sqlite3.connect(world.folder / "other.db")) as connection:
+        for name, refused in (("a", 1), ("b", 2)):
+            connection.execute(f"CREATE TABLE {name} (id INTEGER CHECK (id <> {refused}), note TEXT)")
+    tables(world, "a", "b")
+    world.ledger.keep(RUN, rows(0, 4))
+    with monkeypatch.context() as patched:
+        dies_at(patched, "b")
+        with pytest.raises(DeathError):
+            world.bring()
+    tables(world, "b", "a")
+    world.bring()
+    assert ids_in(world, "a", "b") == [[0, 2, 3, 4], [0, 1, 3, 4]]
+    assert [[letter["record"]["id"] for letter in world.letters(sink=sink)] for sink in ("sinks[1]", "sinks[2]")] == [[1], [2]]
+    assert sorted(world.index()) == [(RUN, "sinks[1]", "target-refused", 1), (RUN, "sinks[2]", "target-refused", 1)]
+
+
+@pytest.mark.parametrize("now", [(), ("a",), ("a", "c")])
+def test_rows_that_are_kept_for_a_sink_that_is_gone_are_not_dropped_unsaid(
+    world: World, monkeypatch: pytest.MonkeyPatch, now: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    tables(world, "a", "b")
+    world.ledger.keep(RUN, rows(0, 4))
+    world.ledger.keep(NEXT, rows(5, 6))
+    with monkeypatch.context() as patched:
+        dies_at(patched, "b")
+        with pytest.raises(DeathError):
+            world.bring()
+    tables(world, *now)
+    before = {kind: list(blocks) for kind, blocks in world.ledger.blocks.items()}
+    with pytest.raises(PlanError, match=r"sinks\[2\] 'b', of 2 commits.*--keep-watermark") as caught:
+        world.bring()
+    assert caught.value.code == "fingerprint-changed"
+    assert world.ledger.blocks == before
+    tables(world, "b", "a")  # put back
+    world.ledger.dies = True
+    with pytest.raises(DeathError):
+        world.bring()
+    tables(world, *now)
+    bring(world.job, replace(world.context, keep_watermark=True), world.ledger, "load", world.store, world.archive)  # type: ignore[arg-type]
+    assert "gives up" in caplog.text
+    assert not any(world.ledger.blocks.values())
+    assert ids_in(world, "b") == [[0, 1, 2, 3, 4]]
+    if now:
+        assert ids_in(world, "a") == [list(range(7))]
+
+
+def test_blocks_are_read_one_after_the_other(world: World, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.sinks[0]["batchSize"] = 1
+    world.ledger.keep(RUN, *(rows(number, number) for number in range(40)))
+    ahead = list[int]()
+    read = Ledger.kept_block
+
+    def reading(ledger: Ledger, *of: Any) -> str:
+        ahead.append(of[-1] - len(api.asked))
+        return read(ledger, *of)
+
+    monkeypatch.setattr(Ledger, "kept_block", reading)
+    world.bring()
+    assert sorted(ids[0] for ids in got(api).values()) == list(range(40))
+    assert (len(ahead), max(ahead) < 20) == (40, True)
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        {"type": "database", "connection": "db", "table": "results", "mode": "upsert"},
+        {"type": "data-warehouse", "connection": "db", "table": "results"},
+    ],
+)
+def test_two_sinks_that_are_one_place_are_refused(world: World, twice: dict[str, Any]) -> None:
+    world.sinks.append(twice)
+    with pytest.raises(PlanError) as caught:
+        check_live(world.job, world.context)
+    ((problem),) = caught.value.problems
+    assert (caught.value.code, problem.path) == ("mode-refused", "stream.sinks[2]")
+    assert "sinks[0]" in problem.message
+
+
+def test_which_place_a_sink_is() -> None:
+    """What has the same letter is the same place."""
+    table = {"type": "database", "connection": "db", "table": "a"}
+    models = [
+        ("a", table),
+        ("a", {**table, "mode": "upsert", "keyFields": ["id"], "batchSize": 7, "errorHandling": "continue"}),
+        ("b", {**table, "table": "b"}),
+        ("c", {**table, "connection": "other"}),
+        ("d", {"type": "kafka", "topic": "a"}),
+        ("d", {"type": "kafka", "topic": "a", "connection": "kafka", "key": ["id"]}),
+        ("e", {"type": "kafka", "topic": "a", "connection": "db"}),
+        ("f", {"type": "file", "path": "out/a"}),
+        ("f", {"type": "file", "path": "./out//a/", "format": "csv"}),
+        ("g", {"type": "file", "path": "out/b"}),
+        ("h", {"type": "file", "path": "s3://out/a", "format": "csv"}),
+        ("i", {"type": "s3", "bucket": "out", "prefix": "a/", "format": "csv"}),
+        ("j", {"type": "s3", "bucket": "out", "prefix": "b/", "format": "csv"}),
+        ("k", {"type": "api", "endpoint": "https://h/a"}),
+        ("k", {"type": "api", "endpoint": "https://h/a", "batchSize": 3}),
+        ("l", {"type": "api", "endpoint": "https://h/b"}),
+    ]
+    definition = {"name": "S", "stream": {"source": {"type": "kafka", "topic": "t"}, "sinks": [model for _, model in models]}}
+    keys = [key_of(model) for model in parse(definition).definition.destinations]
+    assert len({*keys}) == len({letter for letter, _ in models}) == len({*zip(keys, (letter for letter, _ in models), strict=True)})
+    assert keys[0] == hashlib.sha256(b'["table", "db", "a"]').hexdigest()[:12]  # ledgers hold it
+
+
 def test_a_plan_asks_nothing_and_says_what_is_promised(world: World, api: Api) -> None:
     (sink,) = sinks_of(world.job)
     sink.check(world.job, world.context)
@@ -360,6 +516,24 @@ def test_with_stop_a_table_that_refuses_rows_ends_the_stream_and_they_wait(noted
         noted.bring()
     assert caught.value.code == "target-refused"
     assert (table(noted), noted.ledger.waiting, noted.letters()) == ([], [RUN], [])
+
+
+def test_a_table_that_refused_rows_gets_them_once_it_is_mended(noted: World) -> None:
+    noted.sinks[0]["errorHandling"] = "stop"
+    noted.ledger.keep(RUN, rows(0, 4))
+    for _ in range(2):  # what the ledger has of a try that failed is not what the next one says
+        with pytest.raises(FatalError, match="CHECK"):
+            noted.bring()
+    with sqlite3.connect(noted.folder / "other.db") as connection:
+        connection.execute("DROP TABLE notes")
+        connection.execute("CREATE TABLE notes (id INTEGER NOT NULL, note TEXT)")
+    connection.close()
+    noted.ledger.dies = True
+    with pytest.raises(DeathError):  # behind the commit, before it is noted
+        noted.bring()
+    noted.bring()
+    assert [row[0] for row in table(noted)] == [0, 1, 2, 3, 4]
+    assert (noted.ledger.waiting, noted.letters()) == ([], [])
 
 
 def test_dead_letters_that_are_refused_again_are_counted_once_and_alert_once(world: World, api: Api) -> None:

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import random
+import re
 import sqlite3
 import threading
 import time
@@ -25,6 +26,7 @@ from beam_pipelines.cli.main import main
 from beam_pipelines.engine import drains, heartbeat, launch
 from beam_pipelines.engine.drains import Until
 from beam_pipelines.engine.launch import Result
+from beam_pipelines.engine.sinks import TableSink
 from beam_pipelines.errors import FatalError, PlanError, TransientError
 from beam_pipelines.etl.service import Service
 from beam_pipelines.examples.stream import broker
@@ -340,6 +342,71 @@ def test_rows_that_an_api_refuses_are_counted_and_the_stream_goes_on(world: Worl
     assert world.command("dead-letters", "show") == 0
     assert "3 of 3 dead letters" in capsys.readouterr().out
     assert world.rows() == [0, 1, 2, 3, 4]
+
+
+def test_rows_that_wait_for_a_sink_follow_it_and_are_given_up_by_word_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = ({"type": "database", "connection": "db", "table": name, "mode": "insert"} for name in ("a", "b"))
+    write = TableSink.write
+
+    def writing(sink: TableSink, *arguments: Any) -> int:
+        if sink.model.table == "b":
+            raise DeathError
+        return write(sink, *arguments)
+
+    def counts() -> list[int]:
+        with duckdb.connect(str(world.folder / "target.duckdb")) as connection:
+            return [connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0] for name in ("results", "a", "b")]
+
+    def killed() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(TableSink, "write", writing)
+            with pytest.raises(DeathError):
+                world.run()
+
+    world.define(first, second)
+    world.send(3)
+    killed()
+    world.define(second, first)
+    world.send(1)
+    assert world.run().exit_code == 0
+    assert counts() == [4, 4, 4]
+    world.send(2)
+    killed()
+    world.define()
+    with pytest.raises(PlanError, match="rows are kept for sinks"):
+        world.run()
+    assert world.service.run(until="latest", keep_watermark=True).exit_code == 0
+    with duckdb.connect(str(world.folder / "target.duckdb")) as connection:
+        assert connection.execute("SELECT kind FROM _beam_pipelines_kept").fetchall() == []
+    world.define(second, first)
+    world.send(1)
+    assert world.run().exit_code == 0
+    # Where b stood first it died before a had got anything of the two: both are given up for both of them.
+    assert counts() == [7, 5, 5]
+
+
+def test_who_reads_a_topic_again_is_told_which_sinks_get_rows_again(world: World) -> None:
+    tables: list[dict[str, Any]] = [
+        {"type": "database", "connection": "db", "table": name, "mode": mode} for name, mode in (("a", "insert"), ("b", "upsert"))
+    ]
+    tables[1]["keyFields"] = ["id"]
+    posted: list[int] = []
+    with serving(lambda asked: posted.extend(row["id"] for row in asked.body) or Reply(200)) as api:
+        world.define(*tables, {"type": "api", "endpoint": f"{api.url}/rows"}, {"type": "file", "path": "out/", "format": "csv"})
+        world.send(2)
+        assert world.run().exit_code == 0
+        with pytest.raises(PlanError) as caught:
+            world.service.run(until="latest", full_refresh=True)
+        assert caught.value.code == "mode-refused"
+        replaces, again = caught.value.message.split(", and ")
+        assert "'results'" in replaces
+        assert re.findall(r"\((.*?)\)", again) == ["sinks[1]", "sinks[3]", "sinks[4]"]
+        assert world.service.run(until="latest", full_refresh=True, yes=True).exit_code == 0
+    assert sorted(posted) == [0, 0, 1, 1]
+    assert world.rows() == [0, 1]
+    with duckdb.connect(str(world.folder / "target.duckdb")) as connection:
+        found = [connection.execute(f"SELECT id FROM {name} ORDER BY id").fetchall() for name in ("a", "b")]
+    assert found == [[(0,), (0,), (1,), (1,)], [(0,), (1,)]]
 
 
 def _written(place: str, folder: Path) -> int:

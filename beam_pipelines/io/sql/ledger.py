@@ -12,7 +12,7 @@ import datetime as dt
 import json
 
 from beam_pipelines.errors import FatalError, FencedError
-from beam_pipelines.io.connector import Kept, LedgerRow, Standing
+from beam_pipelines.io.connector import Kept, LedgerRow, Left, Standing
 from beam_pipelines.io.sql.session import Session, quote
 from beam_pipelines.runs.counts import LoadCounts
 from beam_pipelines.runs.mark import Mark
@@ -77,12 +77,9 @@ class Ledger:
 
     def keep(self, tx: Session, window: Window, kind: str, part: int, content: str) -> None:
         """Keep one block of what a commit leaves."""
-        self.insert_kept(tx, (window.service, window.load, window.run, kind, part, window.generation + 1, content))
-
-    def insert_kept(self, tx: Session, values: tuple[str, str, str, str, int, int, str]) -> None:
-        """Insert service, load, run, kind, part, generation and content."""
         tx.execute(
-            f"INSERT INTO {self.kept_table} (service, {_LOAD}, run, kind, part, generation, content) VALUES (?, ?, ?, ?, ?, ?, ?)", values
+            f"INSERT INTO {self.kept_table} (service, {_LOAD}, run, kind, part, generation, content) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (window.service, window.load, window.run, kind, part, window.generation + 1, content),
         )
 
     def kept_of(self, tx: Session, service: str, load: str, kind: str) -> list[Kept]:
@@ -92,6 +89,33 @@ class Ledger:
             (service, load, kind),
         )
         return [Kept(run, part, content) for run, part, content in found.rows]
+
+    def left(self, tx: Session, service: str, load: str) -> list[Left]:
+        """What is kept of all kinds, in the order of the commits, without contents."""
+        found = tx.execute(
+            f"SELECT run, kind, COUNT(*) FROM {self.kept_table} WHERE service = ? AND {_LOAD} = ?"
+            " GROUP BY run, kind ORDER BY MIN(generation), run, kind",
+            (service, load),
+        )
+        return [Left(run, kind, int(parts)) for run, kind, parts in found.rows]
+
+    def kept_block(self, tx: Session, service: str, load: str, kind: str, run: str, part: int) -> str:
+        """The content of one block.
+
+        Raises:
+            FatalError: It is not there.
+        """
+        found = tx.execute(
+            f"SELECT content FROM {self.kept_table} WHERE service = ? AND {_LOAD} = ? AND kind = ? AND run = ? AND part = ?",
+            (service, load, kind, run, part),
+        )
+        if len(found.rows) != 1:
+            raise FatalError(
+                f"expected block {part} of the {kind} rows of commit {run} in {self.kept_table}, found {len(found.rows)}: the target was"
+                " restored or changed by hand",
+                code="ledger-behind",
+            )
+        return str(found.rows[0][0])
 
     def forget_kept(self, tx: Session, service: str, load: str, kind: str, run: str | None = None) -> None:
         """Forget what is kept of a kind; `run`: by that commit alone."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 import tenacity
 
 from beam_pipelines.errors import BeamPipelinesError, Code, DataError, FatalError, FencedError, PlanError, TransientError
-from beam_pipelines.io.connector import Kept, LedgerRow, Policy, Stager, Standing, TargetTraits
+from beam_pipelines.io.connector import Kept, LedgerRow, Left, Policy, Stager, Standing, TargetTraits
 from beam_pipelines.io.sql.ledger import Ledger
 from beam_pipelines.io.sql.session import Session
 from beam_pipelines.runs import balance
@@ -142,18 +142,27 @@ class LedgerTarget(ABC):
 
         return self._retrying(once)
 
+    def left(self, service: str, load: str) -> list[Left]:
+        def once() -> list[Left]:
+            with self.reading() as tx:
+                if tx is None or not self.has_table(tx, self.ledger.kept_table):
+                    return []
+                return self.ledger.left(tx, service, load)
+
+        return self._retrying(once)
+
+    def kept_block(self, service: str, load: str, kind: str, run: str, part: int) -> str:
+        def once() -> str:
+            with self.reading() as tx:
+                assert tx is not None
+                return self.ledger.kept_block(tx, service, load, kind, run, part)
+
+        return self._retrying(once)
+
     def forget_kept(self, service: str, load: str, kind: str, run: str) -> None:
         def once() -> None:
             with self.transaction() as tx:
                 self.ledger.forget_kept(tx, service, load, kind, run)
-
-        self._retrying(once)
-
-    def note_kept(self, service: str, load: str, kind: str, run: str) -> None:
-        def once() -> None:
-            with self.transaction() as tx:
-                if run not in {one.run for one in self.ledger.kept_of(tx, service, load, kind)}:
-                    self.ledger.insert_kept(tx, (service, load, run, kind, 0, 0, ""))
 
         self._retrying(once)
 
@@ -304,6 +313,9 @@ class LedgerTarget(ABC):
                         " (PostgreSQL does so when it recovers from a crash); nothing is committed, run it again",
                         code="staging-lost",
                     )
+            for note, who in window.waits if part else ():
+                if note.partition(" ")[0] == kind:
+                    self.ledger.keep(tx, window, note, 0, who)
         self.ledger.prune(tx, window, _REMEMBERED)
 
     def _record_failure(self, window: Window, failed: LoadCounts) -> tuple[LoadCounts, set[str] | None]:

@@ -12,6 +12,7 @@ import pytest
 
 from beam_pipelines.engine import aside as module
 from beam_pipelines.engine.aside import AsideBox, blocks
+from beam_pipelines.errors import FatalError
 from beam_pipelines.runs.facts import Aside, StepFact
 
 ROWS = pa.RecordBatch.from_pydict(
@@ -69,3 +70,27 @@ def test_what_is_put_aside_stays_until_it_is_taken(loading: Any) -> None:
     assert sum(block.num_rows for block in taken(loading, kept)) == 4
     loading.begin(store="there")
     assert loading.target.staging("shop") == []
+
+
+@pytest.mark.files_too
+def test_what_a_commit_of_a_stream_keeps_is_listed_with_whom_it_is_for_and_read_block_by_block(loading: Any) -> None:
+    target = loading.target
+    assert target.left("shop", "customers") == []
+    windows = [replace(loading.begin().window, generation=generation) for generation in (9, 10)]
+    with target.transaction() as tx:
+        target.ledger.create_kept(tx)
+    with target.transaction() as tx:
+        for window in reversed(windows):
+            for part in (1, 0):
+                target.ledger.keep(tx, window, "pending", part, f"{part} of {window.run}")
+            target.ledger.keep(tx, window, "pending 0b", 0, "sinks[2] 'b'")
+        target.ledger.keep(tx, replace(windows[0], load="other"), "pending", 0, "x")
+    first, second = (window.run for window in windows)
+    there = [(run, kind, parts) for run in (first, second) for kind, parts in (("pending", 2), ("pending 0b", 1))]
+    assert [(one.run, one.kind, one.parts) for one in target.left("shop", "customers")] == there
+    assert [one.content for one in target.kept("shop", "customers", "pending 0b")] == ["sinks[2] 'b'"] * 2
+    assert [target.kept_block("shop", "customers", "pending", second, part) for part in (0, 1)] == [f"0 of {second}", f"1 of {second}"]
+    target.forget_kept("shop", "customers", "pending", first)
+    with pytest.raises(FatalError, match=f"block 0 of the pending rows of commit {first}"):
+        target.kept_block("shop", "customers", "pending", first, 0)
+    assert [(one.run, one.kind, one.parts) for one in target.left("shop", "customers")] == there[1:]
