@@ -46,7 +46,9 @@ def main() -> None:
     service = Service.load(
         folder / "service.yaml", connections=folder / "connections.yaml", state=f"sqlite:///{folder / 'state' / 'state.db'}"
     )
-    service.run(options=["--runner=DirectRunner"], drained=drained)
+    result = service.run(options=["--runner=DirectRunner"], drained=drained)
+    if result.error is not None and not isinstance(result.error, KeyboardInterrupt):
+        sys.exit(str(result.error))
     print(json.dumps({"seconds": taken}))
 
 

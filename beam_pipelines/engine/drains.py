@@ -8,6 +8,7 @@ time, and another one goes on.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import random
 import time
@@ -49,6 +50,7 @@ _LONGEST, _DOUBLED = 60.0, 10
 _MIRROR = 5.0  # seconds between two times that the group is told the offsets
 _PASSING = ("staging-lost",)
 _TIDY = 3600.0  # seconds between two looks at what is older than `retention` allows
+_COLLECT = 10.0  # seconds between two times that garbage is collected
 _UNKNOWN = 5  # tries of what failed by an error that nobody knows
 
 
@@ -104,6 +106,7 @@ class _Stream:
     idle: bool = False  # the last drain read nothing
     untold: bool = False  # rows have come to open windows since their early results were told
     charged: float = 0.0
+    collected: float | None = None
     tidied: float = field(default_factory=time.monotonic)
     reached: dict[int, int] = field(default_factory=dict)
     mirrored: float = 0.0
@@ -183,6 +186,7 @@ class _Stream:
         if not self._wait(topic, rows):
             return False
         self._drain(topic)
+        self._collect()
         self._charge()
         pause = _PACE - (time.monotonic() - begun)
         left = self._left()
@@ -240,6 +244,15 @@ class _Stream:
         if self.charged - self.tidied > _TIDY:
             self.tidied = self.charged
             retention.keep_to(self.job.definition.retention, self.store, self.archive, self.job.service, self.context.session)
+
+    def _collect(self) -> None:
+        """Collect what drains leave in cycles, some MB each: by itself Python would wait for long (`start.spare_the_collector`)."""
+        if self.collected is not None and time.monotonic() - self.collected < _COLLECT:
+            return
+        gc.collect()
+        if self.collected is None:
+            gc.freeze()  # what was imported stays: it is not gone through again
+        self.collected = time.monotonic()
 
     @property
     def _emits(self) -> float | None:
@@ -387,8 +400,11 @@ def stream(
             charge_hours(job, store, session)
             one = _Stream(ask, until, store, context, archive, listener, drained)
             # A drain may take longer than an hour.
-            with beating(lambda: store.touch_hour(session)):
-                error = one.run()
+            try:
+                with beating(lambda: store.touch_hour(session)):
+                    error = one.run()
+            finally:
+                gc.unfreeze()
             with contextlib.suppress(BeamPipelinesError):
                 if one.failures:
                     with one.target() as target:

@@ -381,7 +381,7 @@ class Job:
             stop=where.error_handling == "stop",
             evolve=getattr(where, "schema_policy", "evolve") == "evolve",
             swap=getattr(where, "strategy", "") == "swap",
-            allow_empty=where.allow_empty,
+            allow_empty=where.allow_empty or self.live,  # the first commit of a stream that begins anew may close no window
             by_file=self.by_file,
             refresh=self.by_file and bool(context and context.full_refresh),
             shard_size=self.shard_size,

@@ -27,6 +27,7 @@ def check_live(job: Job, context: RunContext) -> None:
     """
     for place, step in enumerate(job.definition.steps):
         _check_step(job, place, step)
+    _check_modes(job)
     _check_results(job)
     for sink in sinks_of(job):
         sink.check(job, context)
@@ -52,6 +53,20 @@ def _of_all(rule: Any) -> bool:
     from beam_pipelines.spec.rule.dataset import SetRule
 
     return isinstance(rule, SetRule)
+
+
+def _check_modes(job: Job) -> None:
+    """Refuse what would take away what the commits before have brought."""
+    sinks = [(f"stream.sinks[{place}]", sink) for place, sink in enumerate(job.definition.destinations)]
+    for place, step in enumerate(job.definition.steps):
+        if step.type == "window" and not isinstance(late := cast("WindowStep", step).late, str):
+            sinks.append((f"{job.definition.steps_path}[{place}].late", late))
+    for path, sink in sinks:
+        if getattr(sink, "mode", None) == "replace":
+            message = (
+                "expected insert or upsert, got replace: a stream commits again and again, and each commit would take away the rows before"
+            )
+            raise refusal(f"{path}.mode", message, "mode-refused")
 
 
 def _check_results(job: Job) -> None:

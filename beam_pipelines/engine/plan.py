@@ -28,7 +28,6 @@ from beam_pipelines.pricing import metered_steps
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee, Promise, derive, promises, require, weakest
 from beam_pipelines.runs.window import Window, schema_from_text, schema_to_text
-from beam_pipelines.spec.definition import SERVED
 from beam_pipelines.spec.order import terms
 from beam_pipelines.spec.step import StepBase
 from beam_pipelines.spec.step.sided import sided
@@ -132,14 +131,13 @@ class Plan:
 
 
 _APART = "large tables are read in parts, each from a snapshot of its own, for no launcher keeps one for all"
-_SECTION = {"stream": "stream", "batch": "batch", "quality": "validation"}
 
 
 def refuse_unserved(job: Job) -> None:
-    """Refuse a service that is not whole, or of a kind that is not served.
+    """Refuse a service that is not whole.
 
     Raises:
-        PlanError: `spec-incomplete` or `not-served`.
+        PlanError: `spec-incomplete`.
     """
     definition = job.definition
     if definition.kind == "incomplete":
@@ -147,17 +145,8 @@ def refuse_unserved(job: Job) -> None:
             f"the definition {definition.name or job.service!r} cannot be run: {', '.join(definition.missing)} is missing",
             code="spec-incomplete",
         )
-    if definition.kind not in SERVED:
-        raise refusal(
-            _SECTION[definition.kind],
-            f"services of kind {definition.kind!r} are not served yet; this version runs `pipeline` (ETL), `batch` and `validation`"
-            " (quality)",
-            "not-served",
-        )
     if definition.source is None:
-        raise refusal(
-            _SECTION[definition.kind], "expected a source beside the rules, to read rows from: here, or as --input", "spec-incomplete"
-        )
+        raise refusal("validation", "expected a source beside the rules, to read rows from: here, or as --input", "spec-incomplete")
 
 
 def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Plan:

@@ -30,7 +30,6 @@ else:
 
 __all__ = [
     "SECTIONS",
-    "SERVED",
     "Batch",
     "Definition",
     "ErrorBudget",
@@ -44,7 +43,6 @@ __all__ = [
 
 Kind = Literal["etl", "stream", "batch", "quality", "incomplete"]
 RULES = "rules"  # id of the one step of a quality service
-SERVED: tuple[Kind, ...] = ("etl", "stream", "batch", "quality")  # kinds that this version runs
 SECTIONS: dict[str, Kind] = {"pipeline": "etl", "stream": "stream", "batch": "batch", "validation": "quality"}
 
 

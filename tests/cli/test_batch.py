@@ -77,6 +77,9 @@ def test_the_plan_tells_what_is_new_what_is_done_what_waits_and_where_it_goes(fo
     assert told == {
         "new": 1,
         "bytes": size,
+        "hidden": 0,
+        "closed": [],
+        "gone": 0,
         "broken": 0,
         "done": 4,
         "waiting": 1,

@@ -18,7 +18,7 @@ from beam_pipelines.cli import stream
 from beam_pipelines.examples import replay
 from beam_pipelines.examples.event_stream.events import events
 from beam_pipelines.examples.log_aggregation_complete.lines import lines
-from beam_pipelines.examples.stream import EXAMPLES
+from beam_pipelines.examples.stream import EXAMPLES, place
 
 MINUTES, SPEED = 3, 90.0
 MINUTE = 60_000
@@ -162,3 +162,19 @@ def test_there_is_a_definition_and_a_script_for_each_name() -> None:
     for example in EXAMPLES.values():
         assert example.definition in examples.names()
         assert next(example.reads.steps(0, 1))
+
+
+@pytest.mark.parametrize("windows", [True, False], ids=["renamed", "no windows"])
+def test_an_example_that_the_user_has_edited_runs_and_shows_what_it_can(bare: Bare, *, windows: bool) -> None:
+    placed = place(bare.folder / "mine")
+    text = placed.definition.read_text()
+    if not windows:
+        text = re.sub(r"    - id: aggregate\n.*?  sinks:", "  sinks:", text, flags=re.DOTALL)
+    else:
+        behind = "    - {id: renamed, type: map, mappings: {started: {source: windowStart}, users: {source: unique_users}}}\n  sinks:"
+        text = text.replace("  sinks:", behind).replace("table: event_aggregates", "table: event_aggregates\n      mode: insert")
+    placed.definition.write_text(text)
+    code, _, err = bare("--example-dir", "mine", "--yes")
+    assert code == 0, err
+    assert not re.findall(r"^  \d\d:\d\d-", err, flags=re.MULTILINE)
+    assert ("they are not shown here" in err) == windows

@@ -186,6 +186,35 @@ def test_the_plan_tells_which_windows_there_are(room: Room, window: str, line: s
     assert f"  2. sums: {line}\n" in room("plan", "service.yaml")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("table: sums", "table: sums, mode: replace", "stream.sinks[0].mode"),
+        ("table: sums", "table: sums, mode: replace, keyFields: [windowStart]", "stream.sinks[0].mode"),
+        ("table: sums}", "table: sums}, {type: database, connection: db, table: more, mode: replace}", "stream.sinks[1].mode"),
+        ("size: 1m}", "size: 1m}, late: {type: database, connection: db, table: late, mode: replace}", "stream.processors[0].late.mode"),
+    ],
+)
+def test_a_sink_that_each_commit_would_empty_is_refused(room: Room, old: str, new: str, path: str) -> None:
+    (room.folder / "service.yaml").write_text(DEFINITION.replace(old, new))
+    said = room("plan", "service.yaml", code=2)
+    assert f"{path}: expected insert or upsert, got replace" in said
+    assert "mode-refused" in said
+
+
+def test_a_stream_that_inserts_begins_anew_although_its_first_commit_has_no_result(room: Room) -> None:
+    (room.folder / "service.yaml").write_text(DEFINITION.replace("table: sums", "table: sums, mode: insert"))
+    room.send(0, (0, 1), (1_000, 2))
+    room.send(1, (2_000, 8))
+    assert room.run("--full-refresh", "--yes")["live"]["openWindows"] == 1
+    room.send(0, (61_000, 4))
+    room.send(1, (62_000, 16))
+    room.run()
+    assert room.sums() == {0: (3, 11)}
+    room.run("--full-refresh", "--yes")
+    assert room.sums() == {0: (3, 11)}
+
+
 def test_a_partition_that_is_gone_holds_up_no_window_once_that_is_accepted(room: Room) -> None:
     filled(room)
     with mock_broker(clicks=1) as anew:
