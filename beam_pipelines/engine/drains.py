@@ -211,6 +211,8 @@ class _Stream:
             ends = topic.ends()
             if self.goal is None and self.until.latest and (self.until.when is None or self.until.when()):
                 self.goal = dict(ends)
+            if at is not None and _made_anew(at, ends):
+                return True  # the drain looks again, and refuses it: what comes now would be passed over up to where the old one was read
             if self.goal is not None and at is not None and _reached(at, self.goal):
                 return False
             if self.goal is not None and not any(self.goal.values()):
@@ -349,6 +351,11 @@ def charge_hours(job: Job, store: StateStore, session: str) -> None:
     store.touch_hour(session)
     pricing = job.definition.pricing
     store.charge_hours(job.service, lambda hour, events: charge_hour(pricing, hour=hour, events=events) if pricing is not None else None)
+
+
+def _made_anew(at: Offsets, ends: dict[int, int]) -> bool:
+    """Whether the topic lacks what was read: a partition, or messages at its end."""
+    return any(number not in ends or ends[number] < place.next for number, place in at.partitions.items())
 
 
 def _reached(at: Offsets, goal: dict[int, int]) -> bool:

@@ -229,3 +229,18 @@ def test_a_partition_that_is_gone_holds_up_no_window_once_that_is_accepted(room:
         room.send(0, (181_000, 0))
         room.run()
         assert room.sums() == {0: (3, 11), 1: (3, 84), 2: (1, 32)}
+
+
+@pytest.mark.parametrize(
+    ("partitions", "events", "why"), [(2, 1, "partition 0 ends at 1 and was read up to 3"), (1, 0, "name partition 1")]
+)
+def test_a_topic_made_anew_is_noticed_though_nothing_is_behind_what_was_read(room: Room, partitions: int, events: int, why: str) -> None:
+    filled(room)
+    with mock_broker(clicks=partitions) as anew:
+        (room.folder / "connections.yaml").write_text(f"kafka: {{bootstrap.servers: '{anew.servers}'}}\ndb: duckdb:///t.duckdb\n")
+        room.producer = Producer({"bootstrap.servers": anew.servers, "log_level": 0})
+        room.send(0, *((0, 0) for _ in range(events)))
+        room("run", "service.yaml", "--until", "latest", code=1)
+        (record,) = [run for run in json.loads(room("runs", "--output", "json")) if run["status"] == "failed"]
+    assert why in record["error"]
+    assert room.state()["watermark"] == WHERE

@@ -224,6 +224,18 @@ def test_a_message_that_is_no_event_costs_itself_wherever_it_stands(desk: Desk, 
     assert not desk.ran(until="latest")["metrics"]["recordsExtracted"]  # and it is not read again
 
 
+def test_a_stream_that_begins_before_the_first_message_goes_on_with_what_comes(desk: Desk, topic: Topic) -> None:
+    columns = {"user": "text", "value": "bigint", "timestamp": "bigint"}
+    define(desk, topic, [window_step("tumbling")], outOfOrderness="5s", columns=columns)
+    desk.ran(until="2s")
+    start = BEGIN - BEGIN % 60_000
+    for moment in (start, start + 70_000):
+        topic.send(0, moment, user="u1", value=3)
+    topic.flush()
+    desk.ran(until="latest")
+    assert [(row["eventCount"], row["total"]) for row in results(desk)] == [(1, 3)]
+
+
 def test_open_windows_come_out_early_and_are_replaced(desk: Desk, topic: Topic) -> None:
     define(desk, topic, [window_step("tumbling", emit="every 1ms")])
     topic.send(0, BEGIN - BEGIN % 60_000, user="u1", value=1)
