@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
+from beam_pipelines.engine import stopping
+
 __all__ = ["CANCELLED", "Interrupted", "interruptible", "leave", "not_left_early"]
 
 CANCELLED = 130  # exit code of a run that was stopped (contracts, section 5): 128 + SIGINT
@@ -50,6 +52,7 @@ def interruptible(notice: str = "") -> Iterator[None]:
             os.write(2, b"leaving at once; the next run settles what this one left\n")
             _exit(CANCELLED)
         _came.append(now)
+        stopping.note()
         if notice:
             os.write(2, f"{notice}\n".encode())
         raise Interrupted(signal.Signals(number).name)
@@ -69,6 +72,7 @@ def interruptible(notice: str = "") -> Iterator[None]:
             signal.signal(number, handler)
             if handler in (signal.SIG_DFL, signal.default_int_handler):
                 _came.clear()  # the outermost: what comes now is about something else
+                stopping.forget()
 
 
 @contextlib.contextmanager

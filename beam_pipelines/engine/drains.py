@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
 
-from beam_pipelines.engine import deliver, launch, letters, recover, retention
+from beam_pipelines.engine import deliver, launch, letters, recover, retention, stopping
 from beam_pipelines.engine.advance import advance_of
 from beam_pipelines.engine.heartbeat import beating
 from beam_pipelines.engine.job import Job
@@ -126,7 +126,7 @@ class _Stream:
         self.full, self.keep = self.ask.full_refresh, self.ask.keep_watermark
         self.open_windows = self.untold = self.job.window_at is not None  # as far as is known: they may have been left open
         try:
-            while True:
+            while not stopping.asked():
                 try:
                     if self.failures:
                         self._mend()
@@ -137,13 +137,14 @@ class _Stream:
                 except KeyboardInterrupt:
                     return None
                 except Exception as error:  # noqa: BLE001 - what it is decides whether it is tried again
-                    if launch.interrupted(error):
+                    if stopping.asked() or launch.interrupted(error):
                         return None
                     if not self._again(error):
                         return error
                     if topic is not None:
                         topic.close()
                         topic = None
+            return None
         finally:
             if topic is not None:
                 self._mirror(topic, [])
@@ -207,7 +208,7 @@ class _Stream:
     def _wait(self, topic: Topic, at: Offsets | None) -> bool:
         """Wait until there is a message, or windows may be closed without one; False: there is a reason to stop."""
         looked = time.monotonic()
-        while True:
+        while not stopping.asked():
             ends = topic.ends()
             if self.goal is None and self.until.latest and (self.until.when is None or self.until.when()):
                 self.goal = dict(ends)
@@ -227,6 +228,7 @@ class _Stream:
                 return True
             self._charge()
             time.sleep(_LOOK if left is None else max(0.0, min(_LOOK, left)))
+        return False
 
     def _due(self, looked: float) -> bool:
         """Whether a drain without a message may give something: partitions have become idle, or early results are due."""
