@@ -24,7 +24,7 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.launch import Launch, Result
 from beam_pipelines.engine.plan import make_plan
 from beam_pipelines.engine.progress import Progress
-from beam_pipelines.engine.sinks import bring
+from beam_pipelines.engine.sinks.bring import bring
 from beam_pipelines.errors import BeamPipelinesError, FatalError, SpecError, TransientError
 from beam_pipelines.io import spares
 from beam_pipelines.io.connector import LedgerRow, Target, Topic

@@ -189,7 +189,7 @@ def check_refresh(ask: Launch, plan: Plan) -> None:
     if plan.mode == "insert" and ask.job.destination.type != "none" and not ask.job.by_file:
         costs.append(f"with mode: insert replaces the whole table {plan.destination!r}")
     if ask.job.live:
-        from beam_pipelines.engine.sinks import sinks_of  # few services are streams
+        from beam_pipelines.engine.sinks.every import sinks_of  # few services are streams
 
         again = [f"{sink.what} ({sink.id})" for sink in sinks_of(ask.job) if sink.again(ask.job)]
         if again:

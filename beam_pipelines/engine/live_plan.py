@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.refusal import refusal
-from beam_pipelines.engine.sink_place import key_of
-from beam_pipelines.engine.sinks import sinks_of
+from beam_pipelines.engine.sinks.every import sinks_of
+from beam_pipelines.engine.sinks.place import key_of
 from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee

@@ -101,7 +101,7 @@ def _fix(job: Job, context: RunContext, source: Source, target: Target, table: s
 
 def _waits(job: Job) -> tuple[tuple[str, str], ...]:
     """Who gets what commits of a stream keep, as `runs.window.Window.waits`."""
-    from beam_pipelines.engine.sinks import sinks_of  # which imports this module, and few services are streams
+    from beam_pipelines.engine.sinks.every import sinks_of  # which imports this module, and few services are streams
 
     return tuple((sink.note, f"{sink.id} {sink.what}") for sink in sinks_of(job))
 

@@ -19,12 +19,15 @@ import pyarrow as pa
 import pytest
 
 from beam_pipelines.columnar import ipc
-from beam_pipelines.engine import sinks
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.letters import Archive
 from beam_pipelines.engine.live_plan import check_live
-from beam_pipelines.engine.sink_place import key_of
-from beam_pipelines.engine.sinks import Sink, TableSink, bring, sinks_of
+from beam_pipelines.engine.sinks import table
+from beam_pipelines.engine.sinks.bring import bring
+from beam_pipelines.engine.sinks.every import sinks_of
+from beam_pipelines.engine.sinks.place import key_of
+from beam_pipelines.engine.sinks.sink import Sink
+from beam_pipelines.engine.sinks.table import TableSink
 from beam_pipelines.errors import FatalError, PlanError, TransientError
 from beam_pipelines.io.connector import Kept, LedgerRow, Left
 from beam_pipelines.io.http import client
@@ -499,7 +502,7 @@ def test_who_dies_behind_the_commit_of_a_table_writes_its_letters_at_the_next_st
         raise DeathError
 
     with monkeypatch.context() as patched:
-        patched.setattr(sinks, "_told", died)
+        patched.setattr(table, "_told", died)
         with pytest.raises(DeathError):
             noted.bring()
     assert (len(table(noted)), noted.letters()) == (4, [])

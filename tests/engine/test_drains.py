@@ -26,7 +26,7 @@ from beam_pipelines.cli.main import main
 from beam_pipelines.engine import drains, heartbeat, launch
 from beam_pipelines.engine.drains import Until
 from beam_pipelines.engine.launch import Result
-from beam_pipelines.engine.sinks import TableSink
+from beam_pipelines.engine.sinks.table import TableSink
 from beam_pipelines.errors import FatalError, PlanError, TransientError
 from beam_pipelines.etl.service import Service
 from beam_pipelines.examples.stream import broker

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.refusal import refusal
-from beam_pipelines.engine.refused import Refused
-from beam_pipelines.engine.sinks import Sink
+from beam_pipelines.engine.sinks.refused import Refused
+from beam_pipelines.engine.sinks.sink import Sink
 from beam_pipelines.errors import FatalError, SpecError, TransientError
 from beam_pipelines.runs.context import RunContext
 
