@@ -22,7 +22,6 @@ from beam_pipelines.columnar import ipc
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.letters import Archive
 from beam_pipelines.engine.live_plan import check_live
-from beam_pipelines.engine.sinks import table
 from beam_pipelines.engine.sinks.bring import bring
 from beam_pipelines.engine.sinks.every import sinks_of
 from beam_pipelines.engine.sinks.place import key_of
@@ -502,7 +501,7 @@ def test_who_dies_behind_the_commit_of_a_table_writes_its_letters_at_the_next_st
         raise DeathError
 
     with monkeypatch.context() as patched:
-        patched.setattr(table, "_told", died)
+        patched.setattr("beam_pipelines.engine.sinks.table._told", died)
         with pytest.raises(DeathError):
             noted.bring()
     assert (len(table(noted)), noted.letters()) == (4, [])
