@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
             failure.say(f"  {pace}; results come out as their windows close:")
         begin = (int(time.time()) // 60 - replay.MINUTES) * _MINUTE
         # What an earlier run knows is of a broker that is gone: each begins its topic anew.
-        arguments.full_refresh = True
+        arguments.full_refresh = arguments.yes = True
         with replay.Replay(example.reads, servers, begin, replay.SPEED, replay.MINUTES) as sending:
             shown = ShownWindows(service.definition, placed.database, begin)
             return runs.carry_out(arguments, session, service, shown, until=_until(arguments, sending))

@@ -106,7 +106,7 @@ class _Stream:
     idle: bool = False  # the last drain read nothing
     untold: bool = False  # rows have come to open windows since their early results were told
     charged: float = 0.0
-    collected: float | None = None
+    collected: float = field(default_factory=time.monotonic)
     tidied: float = field(default_factory=time.monotonic)
     reached: dict[int, int] = field(default_factory=dict)
     mirrored: float = 0.0
@@ -253,12 +253,9 @@ class _Stream:
 
     def _collect(self) -> None:
         """Collect what drains leave in cycles, some MB each: by itself Python would wait for long (`start.spare_the_collector`)."""
-        if self.collected is not None and time.monotonic() - self.collected < _COLLECT:
-            return
-        gc.collect()
-        if self.collected is None:
-            gc.freeze()  # what was imported stays: it is not gone through again
-        self.collected = time.monotonic()
+        if time.monotonic() - self.collected > _COLLECT:
+            gc.collect()
+            self.collected = time.monotonic()
 
     @property
     def _emits(self) -> float | None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Stage"]
 
+_TABLES = 4  # objects of one bundle that are written at a time, each of a table
 _AT_ONCE = 1  # objects of one bundle that are written at a time, where each holds the rows of one range: files come one after the other
 _STEPS = 16  # parts of a file of a wanted size that are written at a time: it is too large by no more than one
 _AHEAD = 2  # batches waiting for the writer: reading and writing overlap, and memory stays flat
@@ -212,7 +213,7 @@ class _StageFn(BundleFn):
         self._report.add(batch.num_rows)
 
     def _begin(self, key: tuple[str, int], window: Window, batch: pa.RecordBatch) -> _Open:
-        if len(self._open) >= _AT_ONCE:
+        if len(self._open) >= (_AT_ONCE if self._apart else _TABLES):
             self._end(next(iter(self._open)))
         schema = window.schema(TARGET)
         keys = [schema.names.index(key) for key in window.key_fields]
