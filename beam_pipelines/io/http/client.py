@@ -347,6 +347,8 @@ class Client:
 
     async def _tried(self, call: Call, headers: Mapping[str, str], heard: bool) -> _Answer:
         """Try once, in its turn."""
+        if self._fatal is not None:  # before Python 3.12 `wait_for` may lose the cancellation that would say so
+            raise self._fatal
         async with self._under_way:
             await self._turn()
             answer = await self._exchanged(call.method, self._url(call.target), call.body, headers, heard=heard)
