@@ -53,16 +53,9 @@ def live_figures(row: LedgerRow, seconds: float | None, now: datetime) -> dict[s
     return {
         "eventsPerSecond": round(tally.read / seconds, 1) if seconds else None,
         "lag": lag,
-        "watermark": None if reached.closed is None else _text(reached.closed),
+        "watermark": reached.told()["closed"],
         "watermarkDelay": delay,
         "openWindows": sum(step.open_windows for step in tally.steps),
         "late": sum(step.late for step in tally.steps),
         "windowsWritten": sum(step.windows for step in tally.steps),
     }
-
-
-def _text(milliseconds: int) -> str | None:
-    try:
-        return datetime.fromtimestamp(milliseconds / 1000, timezone.utc).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):
-        return str(milliseconds)

@@ -13,12 +13,12 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection
 
-from beam_pipelines.columnar import hashing, origin, size
+from beam_pipelines.columnar import origin, size
 from beam_pipelines.engine.bundle import FACTS, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.places import Places
 from beam_pipelines.engine.prepare import windows_of
-from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
+from beam_pipelines.engine.shuffle import Shard, ShuffleFn, sharded
 from beam_pipelines.engine.states import States
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.transforms.aggregate import Aggregate
@@ -45,26 +45,22 @@ class _StatesFn(ShuffleFn[Aggregate]):
                 held.add(step.states(rows, self._places.of(load, rows, ordered=step.ordered)))
             full = held.take() if held.large else None
         if full is not None:
-            yield from sharded(load, step, full)
+            yield from sharded(load, _keys(step, full), full)
 
     def finish_bundle(self) -> Iterator[Any]:
         for load, held in self._held.items():
             with self.timed(load):
                 states = held.take()
             if states is not None:
-                yield from map(in_global_window, sharded(load, held.step, states))
+                yield from map(in_global_window, sharded(load, _keys(held.step, states), states))
         self._held = {}
         yield from super().finish_bundle()
 
 
-def sharded(load: str, step: Aggregate, states: pa.RecordBatch) -> Iterator[Sharded]:
-    """Cut states into those of each shard."""
-    keys = states.schema.names[: len(step.group_by)]
-    if not keys:
-        yield (load, 0), states
-        return
-    for number, part in cut(states, hashing.shard(states, keys, SHARDS, one_type=True)):
-        yield (load, number), part
+def _keys(step: Aggregate, states: pa.RecordBatch) -> list[str]:
+    """The columns of states that name their group."""
+    names: list[str] = states.schema.names[: len(step.group_by)]
+    return names
 
 
 class _NothingFn(ShuffleFn[Aggregate]):

@@ -383,16 +383,7 @@ def stream(
     """
     job, session = ask.job, ask.run or new_run()
     started = datetime.now(timezone.utc)
-    context = RunContext(
-        run=session,
-        session=session,
-        started_at=started.isoformat(timespec="microseconds"),
-        connections=str(ask.connections) if ask.connections else None,
-        folder=job.folder,
-        state=ask.state,
-        full_refresh=ask.full_refresh,
-        keep_watermark=ask.keep_watermark,
-    )
+    context = replace(ask.context(session, started), session=session)
     archive = letters.Archive.of(job.definition.dead_letters, ask.beside)
     with launch.one_run(), spares.kept():
         plan = make_plan(job, context)
@@ -408,11 +399,8 @@ def stream(
             charge_hours(job, store, session)
             one = _Stream(ask, until, store, context, archive, listener, drained)
             # A drain may take longer than an hour.
-            try:
-                with beating(lambda: store.touch_hour(session)):
-                    error = one.run()
-            finally:
-                gc.unfreeze()
+            with beating(lambda: store.touch_hour(session)):
+                error = one.run()
             with contextlib.suppress(BeamPipelinesError):
                 if one.failures:
                     with one.target() as target:

@@ -81,6 +81,18 @@ class Launch:
     request: str | None = None
     run: str | None = None
 
+    def context(self, run: str, started: datetime) -> RunContext:
+        """What the workers of a run are told, as far as it is asked for here."""
+        return RunContext(
+            run=run,
+            started_at=started.isoformat(timespec="microseconds"),
+            connections=str(self.connections) if self.connections else None,
+            folder=self.job.folder,
+            state=self.state,
+            full_refresh=self.full_refresh,
+            keep_watermark=self.keep_watermark,
+        )
+
 
 @dataclass(frozen=True)
 class Result:
@@ -144,15 +156,7 @@ def launch(ask: Launch, listener: Callable[[Progress], None] | None = None) -> R
     """
     job, run = ask.job, ask.run or new_run()
     started = datetime.now(timezone.utc)
-    context = RunContext(
-        run=run,
-        started_at=started.isoformat(timespec="microseconds"),
-        connections=str(ask.connections) if ask.connections else None,
-        folder=job.folder,
-        state=ask.state,
-        full_refresh=ask.full_refresh,
-        keep_watermark=ask.keep_watermark,
-    )
+    context = ask.context(run, started)
     archive = letters.Archive.of(job.definition.dead_letters, ask.beside)
     url = state_url(ask.state, job.connections(context))
     with one_run(), spares.kept():

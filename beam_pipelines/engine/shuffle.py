@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar, cast
 
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from beam_pipelines.columnar import size
+from beam_pipelines.columnar import hashing, size
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
 from beam_pipelines.engine.job import Job
@@ -18,7 +18,7 @@ from beam_pipelines.engine.opening import open_steps
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.transforms.step import Applied, Step
 
-__all__ = ["COMPRESSION", "SHARDS", "Shard", "ShuffleFn", "cut"]
+__all__ = ["COMPRESSION", "SHARDS", "Shard", "ShuffleFn", "cut", "sharded"]
 
 # Enough for the workers of one job, few enough that small results do not fall apart; a shard is worked on whole, in memory.
 SHARDS = 16
@@ -77,6 +77,15 @@ class ShuffleFn(BundleFn, Generic[_Step]):
             yield TaggedOutput(FACTS, in_global_window(told))
         self._leave()
         self._report.flush()
+
+
+def sharded(load: str, keys: Sequence[str], states: pa.RecordBatch) -> Iterator[tuple[Shard, pa.RecordBatch]]:
+    """Cut states into those of each shard, by the hash of their keys; without keys all are of one."""
+    if not keys:
+        yield (load, 0), states
+        return
+    for number, part in cut(states, hashing.shard(states, keys, SHARDS, one_type=True)):
+        yield (load, number), part
 
 
 def cut(batch: pa.RecordBatch, shards: pa.Int32Array) -> Iterator[tuple[int, pa.RecordBatch]]:

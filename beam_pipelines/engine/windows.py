@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
-from beam_pipelines.columnar import hashing, ipc, origin, size
+from beam_pipelines.columnar import ipc, origin, size
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.engine.bundle import FACTS, in_global_window
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.reached import reached
-from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, cut
+from beam_pipelines.engine.shuffle import Shard, ShuffleFn, sharded
 from beam_pipelines.engine.states import States
 from beam_pipelines.errors import PlanError
 from beam_pipelines.runs.facts import LATE, OPEN, ReadFact, StepFact
@@ -63,7 +63,7 @@ class _StatesFn(ShuffleFn[Windowed]):
                 held.add(step.states(screened.rows))
             full = held.take() if held.large else None
         if full is not None:
-            yield from _sharded(load, step, full)
+            yield from sharded(load, step.shard_keys(full), full)
 
     def _left(self, screened: Screened) -> Applied:
         """What became of a batch: rows that came too late are dead letters, or go where the step says."""
@@ -80,7 +80,7 @@ class _StatesFn(ShuffleFn[Windowed]):
             with self.timed(load):
                 states = held.take()
             if states is not None:
-                yield from map(in_global_window, _sharded(load, held.step, states))
+                yield from map(in_global_window, sharded(load, held.step.shard_keys(states), states))
         self._held = {}
         yield from super().finish_bundle()
 
@@ -98,7 +98,8 @@ class _KeptFn(ShuffleFn[Windowed]):
                 for block in kept:
                     states = ipc.decode(base64.b64decode(block.content))
                     if _same_meaning(states, step, load, accepted=self.context.keep_watermark):
-                        yield from _sharded(load, step, states.select(states.schema.names[:-1]))
+                        states = states.select(states.schema.names[:-1])
+                        yield from sharded(load, step.shard_keys(states), states)
 
     def finish_bundle(self) -> Iterator[Any]:
         self._leave()  # nothing came, and nothing is told of it
@@ -164,16 +165,6 @@ def _same_meaning(states: pa.RecordBatch, step: Windowed, load: str, *, accepted
         " with --full-refresh, which reads the topic again",
         code="fingerprint-changed",
     )
-
-
-def _sharded(load: str, step: Windowed, states: pa.RecordBatch) -> Iterator[Sharded]:
-    """Cut states into shards in which those meet that may be of one window."""
-    keys = step.shard_keys(states)
-    if not keys:
-        yield (load, 0), states
-        return
-    for number, part in cut(states, hashing.shard(states, keys, SHARDS, one_type=True)):
-        yield (load, number), part
 
 
 class SumWindows(beam.PTransform):

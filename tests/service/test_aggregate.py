@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from beam_pipelines.engine import aggregate
+from beam_pipelines.engine import shuffle
 from beam_pipelines.errors import PlanError
 
 Desk = Any
@@ -123,7 +123,7 @@ def test_a_service_with_an_aggregate_between_other_steps(desk: Desk, source: dic
 def test_any_number_of_shards_gives_the_same_also_behind_another_aggregate(
     desk: Desk, shards: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aggregate, "SHARDS", shards)
+    monkeypatch.setattr(shuffle, "SHARDS", shards)
     desk.sqlite("source.db", *PEOPLE)
     lands = {"id": "lands", "type": "aggregate", "groupBy": ["land"], "aggregations": {"sum_spend": "sum", "label": ["collect", "first"]}}
     every = {

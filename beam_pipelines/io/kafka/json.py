@@ -16,7 +16,7 @@ import pyarrow.json as pj
 from beam_pipelines.errors import Code
 from beam_pipelines.io.files.text.json_kinds import as_text, as_written, finished, kind_of, merged
 from beam_pipelines.io.files.text.json_text import LineError, loads, refuse_twice
-from beam_pipelines.io.files.text.json_values import ShapeError, taker
+from beam_pipelines.io.files.text.json_values import ShapeError, taken_row, taker
 from beam_pipelines.io.files.text.rows import is_text
 from beam_pipelines.io.kafka.decode import Bad, Decoded, Positions, gathered, without_null
 
@@ -177,11 +177,4 @@ class JsonDecoder:
         refuse_twice(found, self._takers)
         if self._reject and not found.keys() <= self._takers.keys():
             raise LineError(_OTHER_KEY)
-        row = []
-        for name, taken in self._takers.items():
-            item = found.get(name)
-            try:
-                row.append(None if item is None else taken(item))
-            except ShapeError as no:
-                raise ShapeError(f"column {name!r}: {no}") from None
-        return row
+        return taken_row(found, self._takers)

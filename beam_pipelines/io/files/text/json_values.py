@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from beam_pipelines.columnar.convert import family
 from beam_pipelines.columnar.kinds import is_list
 from beam_pipelines.io.files.text.json_text import LineError, Number, refuse_twice, text, word
 
-__all__ = ["OTHER_KEY", "ShapeError", "taker"]
+__all__ = ["OTHER_KEY", "ShapeError", "taken_row", "taker"]
 
 OTHER_KEY = "expected the keys that the sample has, got another: declare it in `columns`, or raise sampleRows"
 
@@ -45,6 +45,22 @@ def taker(kind: pa.DataType, *, strict: bool, others: bool = False) -> Callable[
     if what == "text":
         return lambda value: value if type(value) is str else text(value)
     return _Scalar(kind, what, strict)
+
+
+def taken_row(found: Mapping[str, Any], takers: Mapping[str, Callable[[Any], Any]]) -> list[Any]:
+    """Return the values of a row, column by column; null where a key is missing.
+
+    Raises:
+        ShapeError: One is not of its column's type; names the column.
+    """
+    row = []
+    for name, taken in takers.items():
+        value = found.get(name)
+        try:
+            row.append(None if value is None else taken(value))
+        except ShapeError as no:
+            raise ShapeError(f"column {name!r}: {no}") from None
+    return row
 
 
 def _expect(value: Any, shape: type, kind: pa.DataType) -> Any:

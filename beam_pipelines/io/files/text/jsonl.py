@@ -15,7 +15,7 @@ from beam_pipelines.io.files.text.block import Block, Misread
 from beam_pipelines.io.files.text.dialect import Dialect
 from beam_pipelines.io.files.text.json_kinds import as_text, as_written, finished, kind_of, merged
 from beam_pipelines.io.files.text.json_text import LineError, loads
-from beam_pipelines.io.files.text.json_values import OTHER_KEY, ShapeError, taker
+from beam_pipelines.io.files.text.json_values import OTHER_KEY, ShapeError, taken_row, taker
 from beam_pipelines.io.files.text.rows import Bad, Rows, is_text
 from beam_pipelines.io.files.text.source import TextSource
 from beam_pipelines.io.objects.store import Stored
@@ -174,14 +174,7 @@ class _Lines:
         found = loads(line)
         if not found.keys() <= self._takers.keys():
             raise LineError(OTHER_KEY)
-        row = []
-        for name, taken in self._takers.items():
-            value = found.get(name)
-            try:
-                row.append(None if value is None else taken(value))
-            except ShapeError as no:
-                raise ShapeError(f"column {name!r}: {no}") from None
-        return row
+        return taken_row(found, self._takers)
 
 
 def _numbered(batch: pa.RecordBatch, block: Block) -> Rows:
