@@ -104,6 +104,7 @@ class _Stream:
     full: bool = False  # the next drain reads everything again
     keep: bool = False  # the next drain goes on from what has changed
     last: str = ""  # run of the last drain
+    at: Offsets | None = None  # how far the last commit read; None: the target knows
     told_early: float = field(default_factory=time.monotonic)
     open_windows: bool = False  # as far as this process knows
     idle: bool = False  # the last drain read nothing
@@ -187,9 +188,10 @@ class _Stream:
     def _step(self, topic: Topic) -> bool:
         """Wait for something to do, and do it; False: it is time to stop."""
         begun = time.monotonic()
-        with self.target() as target:
-            rows = self._heads(target)
-        if not self._wait(topic, rows):
+        if self.at is None:
+            with self.target() as target:
+                self.at = self._heads(target)
+        if not self._wait(topic, self.at):
             return False
         self._drain(topic)
         self._collect()
@@ -291,26 +293,17 @@ class _Stream:
             early=self._early(),
             drain=self.engine.next() if self.engine is not None else 0,
         )
-        began = time.monotonic()
+        began, self.at = time.monotonic(), None
         run_by = self.engine.run if self.engine is not None else None
-        error = launch.run_pipeline(self.ask, context, self.store, self.listener, run_by)
-        with spares.together(), self.target() as target:
-            rows = target.rows(self.job.service, run)
-            committed = bool(rows) and all(row.status == "committed" for row in rows)
-            if committed:
-                self.full = self.keep = False
-                record(self.job, context, self.store, target, self.archive, rows, time.monotonic() - began)
-                tallies = [row.counts.tally for row in rows if row.counts is not None]
-                self.open_windows = any(step.open_windows for tally in tallies for step in tally.steps)
-                self.idle = not any(tally.read for tally in tallies)
-                self.untold = not context.early and (self.untold or not self.idle)
-                self._mirror(topic, rows)
-                for row in rows:
-                    bring(self.job, context, target, row.load, self.store, self.archive)
-                    if self.drained is not None:
-                        self.drained(row)
-            elif rows:
-                self._bury(target, rows)
+        with spares.together():
+            error = launch.run_pipeline(self.ask, context, self.store, self.listener, run_by)
+            with self.target() as target:
+                rows = target.rows(self.job.service, run)
+                committed = bool(rows) and all(row.status == "committed" for row in rows)
+                if committed:
+                    self._settle(topic, context, target, rows, time.monotonic() - began)
+                elif rows:
+                    self._bury(target, rows)
         if error is not None:
             raise error
         if not committed:
@@ -319,13 +312,28 @@ class _Stream:
                 verdict.message if verdict else "the drain ended without a commit",
                 code=cast("Any", verdict.code if verdict else "internal"),
             )
+        self.at = _offsets(rows)
+
+    def _settle(self, topic: Topic, context: RunContext, target: Target, rows: list[LedgerRow], seconds: float) -> None:
+        """Record what a drain has committed, and bring its rows to the other sinks."""
+        self.full = self.keep = False
+        record(self.job, context, self.store, target, self.archive, rows, seconds)
+        tallies = [row.counts.tally for row in rows if row.counts is not None]
+        self.open_windows = any(step.open_windows for tally in tallies for step in tally.steps)
+        self.idle = not any(tally.read for tally in tallies)
+        self.untold = not context.early and (self.untold or not self.idle)
+        self._mirror(topic, rows)
+        for row in rows:
+            bring(self.job, context, target, row.load, self.store, self.archive)
+            if self.drained is not None:
+                self.drained(row)
 
     def _mirror(self, topic: Topic, rows: list[LedgerRow]) -> None:
         """Tell the brokers now and then how far the topic is read."""
-        marks = [row.counts.watermark for row in rows if row.counts is not None and row.counts.watermark is not None]
-        if marks:
-            self.reached = {number: place.next for number, place in Offsets.of(marks[0]).partitions.items()}
-        if not marks or time.monotonic() - self.mirrored > _MIRROR:
+        at = _offsets(rows)
+        if at is not None:
+            self.reached = {number: place.next for number, place in at.partitions.items()}
+        if at is None or time.monotonic() - self.mirrored > _MIRROR:
             self.mirrored = time.monotonic()
             topic.mirror(self.reached)
 
@@ -348,6 +356,12 @@ def record(
         store.advance(row.window.session, advance_of(job, row, failures, seconds))
     letters.drop(target, rows)
     deliver.drop(target, rows)
+
+
+def _offsets(rows: list[LedgerRow]) -> Offsets | None:
+    """How far commits have read."""
+    marks = [row.counts.watermark for row in rows if row.counts is not None and row.counts.watermark is not None]
+    return Offsets.of(marks[0]) if marks else None
 
 
 def charge_hours(job: Job, store: StateStore, session: str) -> None:

@@ -31,7 +31,7 @@ __all__ = ["BEAMS_THREADS", "LocalRunner", "run_here", "threads_of_beam_quiet"]
 _LOG = logging.getLogger(__name__)
 # `exec`: Beam starts it by a shell, which would otherwise stay between and take signals.
 _COMMAND = f"exec {shlex.quote(sys.executable)} -m beam_pipelines.engine.worker"
-BEAMS_THREADS = ("run_worker", "beam_control_read", "read_grpc_client_inputs")
+BEAMS_THREADS = ("run_worker", "beam_control_read", "read_grpc_client_inputs", "wait_until_finish")
 _STARTER = "apache_beam.runners.worker.sdk_worker_main"  # warns of a folder that only containers have
 # The pipeline of the stream that runs here: built once, for what tells one drain from the next is not in it but in the run's context.
 _built: tuple[Job, PipelineOptions | None, LocalRunner] | None = None

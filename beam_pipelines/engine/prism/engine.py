@@ -19,12 +19,14 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.worker import sdk_worker, statesampler
 
+from beam_pipelines.engine import beside
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.local import BEAMS_THREADS, threads_of_beam_quiet
 from beam_pipelines.engine.prism import asked
 from beam_pipelines.engine.prism.pipeline import RunDrains
 from beam_pipelines.engine.prism.server import Server, find
 from beam_pipelines.errors import TransientError
+from beam_pipelines.io import spares
 from beam_pipelines.runs.context import RunContext
 
 __all__ = ["Engine"]
@@ -69,7 +71,9 @@ class Engine:
         try:
             if self._open is None:
                 self._open = _Open(job, self._options, self._program)
-            self._open.drain(RunContext.current())
+            # A file that one process has to itself is left open from one part of a drain to the next.
+            with beside.room(), spares.together():
+                self._open.drain(RunContext.current())
         except BaseException:
             self.close()
             raise
