@@ -22,6 +22,8 @@ from beam_pipelines.spec.step.window import WindowStep
 from beam_pipelines.testing.windows import Event, WindowOracle
 from tests.service.conftest import Desk
 
+pytestmark = pytest.mark.long
+
 BEGIN = 1_700_000_000_000  # ms
 PARTITIONS = 4
 WINDOWS = {
