@@ -17,7 +17,7 @@ from dataclasses import asdict
 from typing import Any
 
 from beam_pipelines import errors
-from beam_pipelines.engine.start import choose_allocator, import_beam, spare_the_collector
+from beam_pipelines.engine.start import choose_allocator, import_beam, leave, spare_the_collector
 from beam_pipelines.errors import BeamPipelinesError, FatalError, Problem, SpecError
 
 __all__ = ["main", "received", "told"]
@@ -99,3 +99,4 @@ if __name__ == "__main__":
     spare_the_collector()
     choose_allocator()
     main(sys.argv)
+    leave(0)  # the launcher waits for each of its workers

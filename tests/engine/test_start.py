@@ -34,6 +34,15 @@ import beartype.door
 print(beartype.door.is_subhint(bool, int), beartype.door.TypeHint(int) <= beartype.door.TypeHint(object))
 """
 
+LEAVE = """
+import atexit, sys
+from beam_pipelines.engine.start import leave
+atexit.register(lambda: print("exit functions run", file=sys.stderr))
+sys.stdout.write("x" * 3_000_000)
+sys.stdout.write("end")
+leave(3)
+"""
+
 
 def test_beam_runs_without_what_is_withheld_or_deferred_and_it_can_still_be_had_later() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
@@ -89,3 +98,18 @@ print(len({place >> 26 for place in places}))  # an arena begins at a multiple o
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
 
     assert int(done.stdout) == 1
+
+
+def test_leaving_loses_no_output_through_a_pipe_and_runs_exit_functions():
+    done = subprocess.run([sys.executable, "-c", LEAVE], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert len(done.stdout) == 3_000_003
+    assert done.stdout.endswith("end")
+    assert done.stderr == "exit functions run\n"
+
+
+def test_leaving_after_the_reader_has_gone_still_ends_with_the_code():
+    process = subprocess.Popen([sys.executable, "-c", LEAVE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=30) in (3, 1)  # 1: the write itself found no reader, before leaving
