@@ -24,7 +24,7 @@ __all__ = ["choose_allocator", "import_beam", "leave", "spare_the_collector"]
 
 # What `import apache_beam` would load for connectors and file systems of its own that no run of ours uses, at a quarter of its time.
 # Beam does without each of them where their clients are not installed. They can still be imported later, by who wants them.
-_WITHHELD = ("apache_beam.io.gcp.bigquery", "apache_beam.io.gcp.gcsfilesystem", "pymongo")
+_WITHHELD = ("apache_beam.io.aws.s3filesystem", "apache_beam.io.gcp.bigquery", "apache_beam.io.gcp.gcsfilesystem", "pymongo")
 _REGRETS = "apache_beam.io.mongodbio"  # warns that it has no client
 # What it imports, cannot do without, and does not call before a pipeline goes to Dataflow or has type hints of classes.
 _DEFERRED = ("httplib2", "beartype.door", "beartype.roar")

@@ -6,11 +6,11 @@ which `received` makes it again. Started as `python -m beam_pipelines.engine.wor
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import re
 import signal
-import sys
 import traceback
 import warnings
 from dataclasses import asdict
@@ -20,10 +20,19 @@ from beam_pipelines import errors
 from beam_pipelines.engine.start import choose_allocator, import_beam, leave, spare_the_collector
 from beam_pipelines.errors import BeamPipelinesError, FatalError, Problem, SpecError
 
-__all__ = ["main", "received", "told"]
+__all__ = ["main", "prepare", "received", "told"]
 
 _MARK = "beam_pipelines error: "
 _CARRIED = re.compile(rf"^{_MARK}(\{{.*\}})\s*$", re.MULTILINE)
+# What is imported once a worker of a batch works, beside the connectors that its definition names.
+_WORKS_WITH = (
+    "apache_beam.runners.worker.sdk_worker_main",
+    "beam_pipelines.engine.by_file",
+    "beam_pipelines.engine.files",
+    "beam_pipelines.engine.pipeline",
+    "beam_pipelines.io.prefetch",
+    "duckdb",
+)
 _DIED = "Channel closed prematurely"  # what Beam's runner says when a worker's data stream ends in the middle
 
 
@@ -68,7 +77,14 @@ def _made(data: dict[str, Any]) -> BaseException:
     return kind(data["message"], **known)
 
 
-def main(argv: list[str]) -> None:
+def prepare() -> None:
+    """Import what a worker of a batch works with, so that those which are forked have it."""
+    import_beam()
+    for name in _WORKS_WITH:
+        importlib.import_module(name)
+
+
+def main() -> None:
     """Serve the launcher until it has no more work."""
     # Before Beam is imported: it logs while it is, and the first line of a process without a handler sets one up that prints.
     logging.getLogger().addHandler(logging.NullHandler())
@@ -92,11 +108,11 @@ def main(argv: list[str]) -> None:
                 self._responses.put(response)
 
     sdk_worker_main.SdkHarness = Harness
-    sdk_worker_main.main(argv)
+    sdk_worker_main.main([])
 
 
 if __name__ == "__main__":
     spare_the_collector()
     choose_allocator()
-    main(sys.argv)
+    main()
     leave(0)  # the launcher waits for each of its workers
