@@ -26,6 +26,7 @@ from beam_pipelines.engine.start import leave
 
 __all__ = ["Idle", "kept", "taken"]
 
+_MOST = 16  # each takes some milliseconds, needed or not
 _exit = os._exit
 _idle: list[Idle] = []
 
@@ -63,14 +64,14 @@ def kept(count: int, main: Callable[[], None]) -> Iterator[None]:
     """While the block runs, have processes in reserve; none where they cannot be forked.
 
     Args:
-        count: How many.
+        count: How many are wanted; there are no more than 16, and who wants more starts them anew.
         main: What one does that is taken: works to its end. Everything that it needs is imported before, or by each of them.
     """
     if sys.platform == "linux" and threading.active_count() == 1:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # or both processes would write what waits
         with contextlib.suppress(OSError):  # no room for one more: who finds none in reserve starts one anew, or says why not
-            for _ in range(count):
+            for _ in range(min(count, _MOST)):
                 _idle.append(_forked(main))  # noqa: PERF401 - each lets go of the pipes of those before it
     try:
         yield
