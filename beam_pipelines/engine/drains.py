@@ -23,6 +23,7 @@ from beam_pipelines.engine.heartbeat import beating
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.launch import Launch, Result
 from beam_pipelines.engine.plan import make_plan
+from beam_pipelines.engine.prepare import check_fingerprints
 from beam_pipelines.engine.progress import Progress
 from beam_pipelines.engine.sinks.bring import bring
 from beam_pipelines.errors import BeamPipelinesError, FatalError, SpecError, TransientError
@@ -38,6 +39,7 @@ from beam_pipelines.state.record import Outcome
 from beam_pipelines.state.store import StateStore
 
 if TYPE_CHECKING:
+    from beam_pipelines.engine.prism.engine import Engine
     from beam_pipelines.spec.step.window import WindowStep
 
 __all__ = ["Until", "catch_up", "stream"]
@@ -94,6 +96,7 @@ class _Stream:
     archive: letters.Archive
     listener: Callable[[Progress], None] | None
     drained: Callable[[LedgerRow], None] | None
+    engine: Engine | None = None  # where a pipeline goes on from drain to drain; None: each is a run of its own
     began: float = field(default_factory=time.monotonic)
     goal: dict[int, int] | None = None
     failures: int = 0  # one behind the other
@@ -286,9 +289,11 @@ class _Stream:
             full_refresh=self.full,
             keep_watermark=self.keep,
             early=self._early(),
+            drain=self.engine.next() if self.engine is not None else 0,
         )
         began = time.monotonic()
-        error = launch.run_pipeline(self.ask, context, self.store, self.listener)
+        run_by = self.engine.run if self.engine is not None else None
+        error = launch.run_pipeline(self.ask, context, self.store, self.listener, run_by)
         with spares.together(), self.target() as target:
             rows = target.rows(self.job.service, run)
             committed = bool(rows) and all(row.status == "committed" for row in rows)
@@ -385,6 +390,7 @@ def stream(
     started = datetime.now(timezone.utc)
     context = replace(ask.context(session, started), session=session)
     archive = letters.Archive.of(job.definition.dead_letters, ask.beside)
+    engine = _engine_of(ask)
     with launch.one_run(), spares.kept():
         plan = make_plan(job, context)
         launch.check_refresh(ask, plan)
@@ -393,20 +399,45 @@ def stream(
             with contextlib.closing(job.open_target(context)) as target:
                 settled = settle(job, store, target, archive, context, accepted=ask.full_refresh or ask.keep_watermark)
                 recover.check_ahead(job, store, target, accepted=ask.full_refresh or ask.keep_watermark)
+                check_fingerprints(job, context, target)
                 place = target.place
             launch.record_schedule(store, job)
             store.begin(launch.beginning(ask, session, started, plan, place))
             charge_hours(job, store, session)
-            one = _Stream(ask, until, store, context, archive, listener, drained)
-            # A drain may take longer than an hour.
-            with beating(lambda: store.touch_hour(session)):
-                error = one.run()
+            with _going_on(engine, context):
+                one = _Stream(ask, until, store, context, archive, listener, drained, engine)
+                # A drain may take longer than an hour.
+                with beating(lambda: store.touch_hour(session)):
+                    error = one.run()
             with contextlib.suppress(BeamPipelinesError):
                 if one.failures:
                     with one.target() as target:
                         catch_up(job, store, target, archive, context)
                 charge_hours(job, store, session)
             return _end(ask, store, archive, session, tuple(settled), error)
+
+
+@contextlib.contextmanager
+def _going_on(engine: Engine | None, context: RunContext) -> Iterator[None]:
+    """Keep an engine while the block runs; between drains, when it begins bundles of nothing, these find the context of the execution."""
+    if engine is None:
+        yield
+        return
+    with launch.in_environment(context), contextlib.closing(engine):
+        yield
+
+
+def _engine_of(ask: Launch) -> Engine | None:
+    """What goes on from drain to drain, where the user has chosen such a runner."""
+    from beam_pipelines.engine.options import on_prism
+
+    if not on_prism(ask.options):
+        return None
+    from beam_pipelines.engine.prism.engine import Engine
+    from beam_pipelines.engine.prism.steps import check_steps
+
+    check_steps(ask.job)
+    return Engine(ask.options)
 
 
 def settle(job: Job, store: StateStore, target: Target, archive: letters.Archive, context: RunContext, *, accepted: bool) -> list[str]:
