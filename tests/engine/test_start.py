@@ -14,13 +14,15 @@ import_beam()
 import apache_beam as beam
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 print([name for name in ("httplib2", "beartype", "beartype.door", "beartype.roar") if name in sys.modules])
-print(sorted(name for name in sys.modules if name in ("pymongo", "google.cloud.storage", "apache_beam.io.gcp.bigquery")))
+print(sorted(name for name in sys.modules if name in ("boto3", "pymongo", "google.cloud.storage", "apache_beam.io.gcp.bigquery")))
 pipeline = beam.Pipeline(runner=FnApiRunner())
 pipeline | beam.Create([1, 2]) | beam.Map(lambda n: print("element", n))
 pipeline.run().wait_until_finish()
 import apache_beam.io.gcp.gcsfilesystem
 from apache_beam.io.filesystems import FileSystems
 print(type(FileSystems.get_filesystem("gs://bucket/name")).__name__)
+import apache_beam.io.aws.s3filesystem
+print(type(FileSystems.get_filesystem("s3://bucket/name")).__name__)
 import_beam()
 print(gc.isenabled())
 from apache_beam.internal.http_client import get_new_http
@@ -48,7 +50,7 @@ def test_beam_runs_without_what_is_withheld_or_deferred_and_it_can_still_be_had_
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines() == [
-        *("[]", "[]", "element 1", "element 2", "GCSFileSystem", "True"),
+        *("[]", "[]", "element 1", "element 2", "GCSFileSystem", "S3FileSystem", "True"),
         *("True", "True False False", "True True"),
     ]
     assert "bson" not in done.stderr
