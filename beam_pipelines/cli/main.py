@@ -12,7 +12,6 @@ from beam_pipelines.cli import (
     dead_letters,
     plan,
     preview,
-    process,
     run,
     runs,
     schema,
@@ -22,7 +21,7 @@ from beam_pipelines.cli import (
     validate,
 )
 from beam_pipelines.cli.arguments import Parser
-from beam_pipelines.engine.start import choose_allocator, spare_the_collector
+from beam_pipelines.engine.start import choose_allocator, leave, spare_the_collector
 
 __all__ = ["main"]
 
@@ -39,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         spare_the_collector()
         choose_allocator()
-        process.leave(command.execute(_parser(), sys.argv[1:]))
+        leave(command.execute(_parser(), sys.argv[1:]))
     return command.execute(_parser(), argv)
 
 

@@ -1,13 +1,10 @@
-"""The process around a command: how it is interrupted, and how it leaves."""
+"""The process around a command: how it is interrupted, and what keeps it from leaving early."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +13,7 @@ from typing import Any, NoReturn
 
 from beam_pipelines.engine import stopping
 
-__all__ = ["CANCELLED", "Interrupted", "interruptible", "leave", "not_left_early"]
+__all__ = ["CANCELLED", "Interrupted", "interruptible", "not_left_early"]
 
 CANCELLED = 130  # exit code of a run that was stopped (contracts, section 5): 128 + SIGINT
 _ONE_PRESS = 1.0  # seconds: wrappers (make, uv, timeout) pass on the signal that the terminal sends to the whole group as well
@@ -100,27 +97,3 @@ def not_left_early() -> Iterator[None]:
         yield
     finally:
         os._exit = _exit
-
-
-def leave(code: int) -> NoReturn:
-    """End the process without taking the interpreter apart, which takes Beam's modules a quarter of a second.
-
-    What has to happen at an end still does: exit functions, logs, and what is written but not flushed. For `__main__` only.
-
-    Args:
-        code: Exit code.
-    """
-    # Nobody is left to be told by an exception from here on, nor to be stopped.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(ValueError):
-            signal.signal(number, signal.SIG_IGN)
-    for close in (atexit._run_exitfuncs, logging.shutdown, _flush):
-        with contextlib.suppress(BaseException):
-            close()
-    _exit(code)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()

@@ -140,11 +140,18 @@ def _run_once(
     log.concern(service.id, run)
     engine = _name_engine(arguments, service)
     batch = service.definition.batch
+    parallel = 1
     if batch is not None and batch.processing.parallelism and not any("direct_" in word for word in arguments.beam):
-        engine = engine.replace("one process", f"up to {batch.processing.parallelism} worker processes")
+        parallel = batch.processing.parallelism
+        engine = engine.replace("one process", f"up to {parallel} worker processes")
     _LOG.info("service %s, run %s, on %s", service.id, run, engine)
     stopping = f"stopping run {run}; again, to leave at once"
-    with interruptible(stopping), workers.muffled(arguments.beam), progress.shown(log_is_json=arguments.log_format == "json") as listener:
+    with (
+        workers.in_reserve(parallel),
+        interruptible(stopping),
+        workers.muffled(arguments.beam),
+        progress.shown(log_is_json=arguments.log_format == "json") as listener,
+    ):
         report.clear(arguments)
         result = service.run(
             full_refresh=arguments.full_refresh,

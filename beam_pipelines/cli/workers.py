@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 
-__all__ = ["FORWARDER", "muffled", "unwrap"]
+__all__ = ["FORWARDER", "in_reserve", "muffled", "unwrap"]
 
 FORWARDER = "apache_beam.runners.portability.local_job_service"  # the logger that speaks for workers
 _FORWARDED = "Worker: "  # Beam's local job service logs what a worker sends it behind this, as a protobuf in text form
@@ -43,6 +43,22 @@ def _module_of(path: str) -> str:
         if package in parts:
             return ".".join(parts[len(parts) - 1 - parts[::-1].index(package) :])
     return ""
+
+
+@contextlib.contextmanager
+def in_reserve(count: int) -> Iterator[None]:
+    """While the block runs, have so many worker processes ready, which know what a run imports; for one, this process is enough.
+
+    Call it before anything is begun.
+    """
+    if count < 2:
+        yield
+        return
+    from beam_pipelines.engine import launch, local, reserve, worker  # noqa: F401 - what a run imports, they have
+
+    worker.prepare()
+    with reserve.kept(count, worker.main):
+        yield
 
 
 @contextlib.contextmanager

@@ -75,7 +75,7 @@ class FileReader:
         if self._error:
             yield self._letter()
         if int(self._part.bounds["size"]) >= _LARGE:
-            memory.give_back()
+            memory.keep_level()
 
     def _prove(self) -> None:
         began = time.perf_counter()

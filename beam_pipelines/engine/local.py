@@ -101,10 +101,12 @@ class LocalRunner(FnApiRunner):
             with beside.room(), spares.together() if self._live else contextlib.nullcontext():
                 return super().run_via_runner_api(pipeline_proto, options)
         processes = [one for one in environments if one.urn == python_urns.SUBPROCESS_SDK]
-        for environment in processes:
-            environment.payload = _COMMAND.encode()
         if not processes:
             return super().run_via_runner_api(pipeline_proto, options)
+        from beam_pipelines.engine import forked  # most runs have no other process
+
+        for environment in processes:
+            environment.urn, environment.payload = forked.URN, _COMMAND.encode()
         self._provision_info = ExtendedProvisionInfo(_provision(options))
         with threads_of_beam_quiet():
             return super().run_via_runner_api(pipeline_proto, options)

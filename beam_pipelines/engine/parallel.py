@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["in_parallel"]
 
 _LOG = logging.getLogger(__name__)
-# A process of its own takes a second of processor time to begin, in which one reads some 50 MB of CSV.
+# A process that is started anew takes a second of processor time to begin, in which one reads some 50 MB of CSV.
 _WORTH = 32 << 20
 _PACKED = 4  # times as much is in files that are compressed, about
 

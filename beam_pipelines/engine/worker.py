@@ -6,24 +6,34 @@ which `received` makes it again. Started as `python -m beam_pipelines.engine.wor
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import re
 import signal
-import sys
 import traceback
 import warnings
 from dataclasses import asdict
 from typing import Any
 
 from beam_pipelines import errors
-from beam_pipelines.engine.start import choose_allocator, import_beam, spare_the_collector
+from beam_pipelines.engine.start import choose_allocator, import_beam, leave, spare_the_collector
 from beam_pipelines.errors import BeamPipelinesError, FatalError, Problem, SpecError
 
-__all__ = ["main", "received", "told"]
+__all__ = ["main", "prepare", "received", "told"]
 
 _MARK = "beam_pipelines error: "
 _CARRIED = re.compile(rf"^{_MARK}(\{{.*\}})\s*$", re.MULTILINE)
+# What is imported once a worker of a batch works, beside the connectors that its definition names.
+_WORKS_WITH = (
+    "apache_beam.runners.worker.sdk_worker_main",
+    "beam_pipelines.engine.by_file",
+    "beam_pipelines.engine.files",
+    "beam_pipelines.engine.pipeline",
+    "beam_pipelines.io.prefetch",
+    "duckdb",
+)
+_SAMPLED_MS = 20
 _DIED = "Channel closed prematurely"  # what Beam's runner says when a worker's data stream ends in the middle
 
 
@@ -68,7 +78,14 @@ def _made(data: dict[str, Any]) -> BaseException:
     return kind(data["message"], **known)
 
 
-def main(argv: list[str]) -> None:
+def prepare() -> None:
+    """Import what a worker of a batch works with, so that those which are forked have it."""
+    import_beam()
+    for name in _WORKS_WITH:
+        importlib.import_module(name)
+
+
+def main() -> None:
     """Serve the launcher until it has no more work."""
     # Before Beam is imported: it logs while it is, and the first line of a process without a handler sets one up that prints.
     logging.getLogger().addHandler(logging.NullHandler())
@@ -91,11 +108,19 @@ def main(argv: list[str]) -> None:
                     response = beam_fn_api_pb2.InstructionResponse(instruction_id=request.instruction_id, error=told(error))
                 self._responses.put(response)
 
+    class Sampler(statesampler.StateSampler):
+        """Beam's thread that looks what a bundle is at, which the end of the bundle waits for: for 0.2 s where it looks each 0.2 s."""
+
+        def __init__(self, prefix: str, counter_factory: Any) -> None:
+            super().__init__(prefix, counter_factory, _SAMPLED_MS)
+
+    statesampler.StateSampler = Sampler
     sdk_worker_main.SdkHarness = Harness
-    sdk_worker_main.main(argv)
+    sdk_worker_main.main([])
 
 
 if __name__ == "__main__":
     spare_the_collector()
     choose_allocator()
-    main(sys.argv)
+    main()
+    leave(0)  # the launcher waits for each of its workers

@@ -31,3 +31,31 @@ print(before - resident())
 def test_what_is_not_used_goes_back_to_the_system(word: str, least: int, most: int) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, word], capture_output=True, text=True, check=True)
     assert least <= int(done.stdout) <= most
+
+
+LEVEL = """
+from beam_pipelines.columnar.memory import keep_level
+
+def left(count):
+    pieces = [pa.allocate_buffer(100_000) for _ in range(count)]
+    for piece in pieces:
+        np.frombuffer(memoryview(piece), np.uint8)[:] = 1
+    return pa.allocate_buffer(100_000)  # above what goes
+
+def given_back(count):
+    stays.append(left(count))
+    before = resident()
+    keep_level()
+    return before - resident()
+
+stays = [stays]
+print(given_back(2000), given_back(2000), given_back(3000))
+"""
+
+
+def test_a_process_that_keeps_its_level_gives_back_once_it_has_grown() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM + LEVEL, "keep"], capture_output=True, text=True, check=True)
+    first, again, more = map(int, done.stdout.splitlines()[1].split())
+    assert abs(first) < 5  # 200 MB, as it was when it was first asked
+    assert abs(again) < 5  # the same memory, used again
+    assert more > 150  # 300 MB

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import composite
 
-from beam_pipelines.columnar.text_data import data_of, has_any, is_ascii
+from beam_pipelines.columnar.text_data import data_of, has_any, is_ascii, trimmed
 
 
 @composite
@@ -34,3 +34,12 @@ def test_letters_are_found(texts: pa.Array, letters: str) -> None:
 def test_of_other_kinds_of_text_nothing_is_told() -> None:
     large = pa.array(["a"], pa.large_string())
     assert (is_ascii(large), has_any(large, b"x")) == (False, True)
+
+
+def test_text_is_trimmed_of_what_unicode_calls_white_space_whatever_the_texts_beside_it_are():
+    signs = [*map(chr, range(128)), "\x85", "\xa0", "\u2003"]
+    texts = [text for sign in signs for text in (f"{sign}{sign}a{sign}b{sign}", sign, f" \t{sign}")]
+    for alone in texts:
+        assert trimmed(pa.array([alone, None, ""])).to_pylist() == [alone.strip(), None, ""]
+    for kind in (pa.string(), pa.large_string()):
+        assert trimmed(pa.array(texts, kind).slice(3)).equals(pa.array([text.strip() for text in texts[3:]], kind))

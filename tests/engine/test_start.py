@@ -14,13 +14,15 @@ import_beam()
 import apache_beam as beam
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 print([name for name in ("httplib2", "beartype", "beartype.door", "beartype.roar") if name in sys.modules])
-print(sorted(name for name in sys.modules if name in ("pymongo", "google.cloud.storage", "apache_beam.io.gcp.bigquery")))
+print(sorted(name for name in sys.modules if name in ("boto3", "pymongo", "google.cloud.storage", "apache_beam.io.gcp.bigquery")))
 pipeline = beam.Pipeline(runner=FnApiRunner())
 pipeline | beam.Create([1, 2]) | beam.Map(lambda n: print("element", n))
 pipeline.run().wait_until_finish()
 import apache_beam.io.gcp.gcsfilesystem
 from apache_beam.io.filesystems import FileSystems
 print(type(FileSystems.get_filesystem("gs://bucket/name")).__name__)
+import apache_beam.io.aws.s3filesystem
+print(type(FileSystems.get_filesystem("s3://bucket/name")).__name__)
 import_beam()
 print(gc.isenabled())
 from apache_beam.internal.http_client import get_new_http
@@ -34,12 +36,21 @@ import beartype.door
 print(beartype.door.is_subhint(bool, int), beartype.door.TypeHint(int) <= beartype.door.TypeHint(object))
 """
 
+LEAVE = """
+import atexit, sys
+from beam_pipelines.engine.start import leave
+atexit.register(lambda: print("exit functions run", file=sys.stderr))
+sys.stdout.write("x" * 3_000_000)
+sys.stdout.write("end")
+leave(3)
+"""
+
 
 def test_beam_runs_without_what_is_withheld_or_deferred_and_it_can_still_be_had_later() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines() == [
-        *("[]", "[]", "element 1", "element 2", "GCSFileSystem", "True"),
+        *("[]", "[]", "element 1", "element 2", "GCSFileSystem", "S3FileSystem", "True"),
         *("True", "True False False", "True True"),
     ]
     assert "bson" not in done.stderr
@@ -89,3 +100,18 @@ print(len({place >> 26 for place in places}))  # an arena begins at a multiple o
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
 
     assert int(done.stdout) == 1
+
+
+def test_leaving_loses_no_output_through_a_pipe_and_runs_exit_functions():
+    done = subprocess.run([sys.executable, "-c", LEAVE], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert len(done.stdout) == 3_000_003
+    assert done.stdout.endswith("end")
+    assert done.stderr == "exit functions run\n"
+
+
+def test_leaving_after_the_reader_has_gone_still_ends_with_the_code():
+    process = subprocess.Popen([sys.executable, "-c", LEAVE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=30) in (3, 1)  # 1: the write itself found no reader, before leaving

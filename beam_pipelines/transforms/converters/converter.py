@@ -18,6 +18,7 @@ from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.expression import Engine, Node, Scope, column
 from beam_pipelines.columnar.kinds import is_text
 from beam_pipelines.columnar.misfit import MisfitError
+from beam_pipelines.columnar.text_data import trimmed
 
 __all__ = ["Bound", "Converted", "ConverterProblem", "Entry", "Parameter", "blank_to_null", "casting", "checked", "computed", "plain_text"]
 
@@ -114,8 +115,9 @@ def text_type(kind: pa.DataType, name: str) -> pa.DataType:
 
 def blank_to_null(array: pa.Array) -> pa.Array:
     """Return text trimmed of white space, null where nothing is left."""
-    trimmed = pc.utf8_trim_whitespace(array)
-    return pc.if_else(pc.equal(pc.binary_length(trimmed), 0), pa.scalar(None, trimmed.type), trimmed)
+    texts = trimmed(array)
+    empty = pc.equal(pc.binary_length(texts), 0)
+    return pc.if_else(empty, pa.scalar(None, texts.type), texts) if pc.any(empty).as_py() else texts
 
 
 def checked(array: pa.Array, good: pa.Array, reason: str) -> Converted:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.columnar.kinds import is_text
 from beam_pipelines.columnar.plain import plain
-from beam_pipelines.columnar.text_data import is_ascii
+from beam_pipelines.columnar.text_data import is_ascii, trimmed
 from beam_pipelines.transforms.converters.converter import (
     Bound,
     Converted,
@@ -105,7 +105,7 @@ def _enum(kind: pa.DataType, values: dict[str, Any]) -> Bound:
         places = pc.index_in(asked, value_set=known.cast(array.type))
         unknown = pc.and_(array.is_valid(), places.is_null())
         bad = pc.indices_nonzero(unknown).to_pylist()
-        return Converted(meant.take(places), bad, ["the value is not among those of the enum"] * len(bad))
+        return Converted(pc.take(meant, places, boundscheck=False), bad, ["the value is not among those of the enum"] * len(bad))
 
     return Bound(meant.type, convert)
 
@@ -129,7 +129,7 @@ def _dumped(array: pa.Array) -> pa.Array:
 
 
 ENTRIES = (
-    Entry("trim", (), _kernel("trim", pc.utf8_trim_whitespace), "text without white space at its ends"),
+    Entry("trim", (), _kernel("trim", trimmed), "text without white space at its ends"),
     Entry("lower", (), _kernel("lower", _lower), "text in lower case"),
     Entry("upper", (), _kernel("upper", _upper), "text in upper case"),
     Entry("title", (), _kernel("title", pc.utf8_title), "text with each word capitalised"),

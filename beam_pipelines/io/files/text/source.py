@@ -63,12 +63,14 @@ class TextSource(WholeFiles):
         self.place = Place.of(model, connection, folder)
         self.traits = SourceTraits(self.format, incremental=False, counts_late=True)
         self.declared = {name: _declared(name, kind) for name, kind in (model.columns or {}).items()}
+        self._counts: dict[Stored, int] = {}  # rows of files that were described, about
 
     def describe(self, table: str) -> Described:  # noqa: ARG002 (there is one)
         heads = self.looked(self._head)
         sizes = [head.path.size for head in heads]
         counts = list(map(_rows, heads, sizes))
         for head, count in zip(heads, counts, strict=True):
+            self._counts[head.path] = count
             spares.note(self._note(head.path), count)
         return Described(self._schema(heads), (), sum(counts), sum(sizes))
 
@@ -93,7 +95,7 @@ class TextSource(WholeFiles):
 
     def _about(self, path: Stored) -> int:
         """Rows of a file, about; planning may have looked: a request to a bucket is dear."""
-        known: int | None = spares.noted(self._note(path))
+        known: int | None = self._counts.get(path, spares.noted(self._note(path)))
         return _rows(self._head(path), path.size) if known is None else known
 
     def _note(self, path: Stored) -> str:
