@@ -155,6 +155,32 @@ def test_drains_give_what_plain_python_gives_and_late_rows_one_by_one(
     assert oracle.late
 
 
+@pytest.mark.parametrize("window", ["tumbling", pytest.param("session", marks=pytest.mark.soak)])
+def test_a_drain_keeps_anew_only_what_it_has_changed_of_open_windows(desk: Desk, topic: Topic, window: str) -> None:
+    step = window_step(window, groupBy=["user"])
+    define(desk, topic, [step])
+    oracle = WindowOracle(WindowStep.model_validate(step))
+
+    def drain(*sent: Event) -> dict[tuple[str, int], str]:
+        topic.flush()
+        oracle.drain(sent)
+        desk.ran(until="latest")
+        kept = "SELECT run, part, md5(content) FROM _beam_pipelines_kept WHERE kind = 'open'"
+        return {(run, part): digest for run, part, digest in desk.duckdb("target.duckdb", kept)}
+
+    first = drain(*(topic.send(0, BEGIN + n, user=f"u{n}", value=n) for n in range(2_000)))
+    second = drain(topic.send(0, BEGIN + 2_000, user="u77", value=-1))
+    assert len(first) >= 16  # one a shard at least
+    assert (len(second.keys() - first.keys()), len(first.keys() - second.keys())) == (1, 1)
+    third = drain(topic.send(0, BEGIN + 2_001, user="new", value=1), topic.send(0, BEGIN + 2_002, user=None, value=1))
+    assert 1 <= len(third.keys() - second.keys()) <= 2
+    assert drain() == third
+    assert not drain(topic.send(0, BEGIN + 3_600_000, user="u1", value=5)).keys() & third.keys()  # all came out
+    got = {row["user"]: row for row in results(desk)}
+    assert ordered(got.values()) == ordered(row for row in oracle.table.values() if row["user"] is not None)
+    assert (got["u77"]["total"], got["u78"]["total"], got["new"]["eventCount"]) == (76, 78, 1)
+
+
 def test_a_stream_that_is_killed_again_and_again_ends_as_one_that_was_not(desk: Desk, topic: Topic) -> None:
     step = window_step("tumbling", groupBy=["user"])
     other = {"type": "database", "connection": "db", "table": "copies"}
