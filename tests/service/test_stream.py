@@ -16,6 +16,8 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 
+from beam_pipelines.engine import remembered
+from beam_pipelines.errors import PlanError
 from beam_pipelines.examples.stream import broker
 from beam_pipelines.spec.step.window import WindowStep
 from beam_pipelines.testing.windows import Event, WindowOracle
@@ -348,6 +350,47 @@ def test_steps_before_and_behind_the_windows_and_a_table_to_join_with(desk: Desk
     topic.flush()
     desk.ran(until="latest")
     assert sorted(desk.duckdb("target.duckdb", "SELECT plan, twice FROM results")) == [("free", 16), ("team", 4)]
+
+
+def test_a_table_to_join_with_is_read_anew_when_it_is_older_than_it_may_be(
+    desk: Desk, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(remembered, "_now", lambda: clock[0])
+    desk.duckdb("side.duckdb", "CREATE TABLE users AS SELECT 'u1' AS \"user\", 'first' AS plan")
+    desk.connect(side="duckdb:///side.duckdb")
+    source = {"type": "database", "connection": "side", "table": "users", "refresh": "10m"}
+    lookup = {"id": "plans", "type": "enrich", "source": source, "on": ["user"], "fields": ["plan"]}
+    define(desk, topic, [lookup], columns={"user": "text", "n": "bigint", "timestamp": "bigint"})
+    desk.ran(until="latest")
+    changes = iter([("second", 599.0), ("third", 601.0), (None, 602.0)])
+
+    def send(number: int) -> None:
+        topic.send(0, BEGIN + number, user="u1", n=number)
+        topic.flush()
+
+    def drained(row: Any) -> None:
+        plan, clock[0] = next(changes)
+        if plan is None:
+            raise KeyboardInterrupt  # as a user stops it
+        desk.duckdb("side.duckdb", f"UPDATE users SET plan = '{plan}'")
+        send(int(clock[0]))
+
+    send(0)
+    desk.run(drained=drained)
+    send(700)
+    desk.ran(until="latest")  # who starts again reads it anew
+    found = desk.duckdb("target.duckdb", "SELECT n, plan FROM results ORDER BY n")
+    assert found == [(0, "first"), (599, "first"), (601, "third"), (700, "third")]
+
+
+@pytest.mark.no_bundle
+def test_how_old_a_joined_table_may_be_is_said_of_streams_alone(desk: Desk) -> None:
+    source = {"type": "database", "connection": "source", "table": "people", "refresh": "10m"}
+    desk.people(1, 3)
+    desk.etl({"table": "people"}, {"table": "people"}, [{"id": "again", "type": "join", "source": source, "on": ["id"], "suffix": "_2"}])
+    with pytest.raises(PlanError, match="`refresh` is of streams"):
+        desk.run()
 
 
 def test_without_windows_each_message_is_a_row_once(desk: Desk, topic: Topic) -> None:
