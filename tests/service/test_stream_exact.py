@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,12 +57,23 @@ def moment(letter: dict[str, Any]) -> int:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("runner", ["DirectRunner"])
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("window", "group", "lateness"), CASES)
 def test_a_million_events_give_what_plain_python_gives_one_by_one(
-    desk: Desk, topic: Topic, runner: str, window: str, group: list[str], lateness: str
+    desk: Desk, topic: Topic, window: str, group: list[str], lateness: str
 ) -> None:
+    hold_against_plain_python(desk, topic, ["--runner=DirectRunner"], window, group, lateness)
+
+
+@pytest.mark.soak
+@pytest.mark.no_bundle
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("window", "group", "lateness"), CASES)
+def test_a_million_events_on_prism(desk: Desk, topic: Topic, prism: Path, window: str, group: list[str], lateness: str) -> None:
+    hold_against_plain_python(desk, topic, ["--runner=PrismRunner", f"--prism_location={prism}"], window, group, lateness)
+
+
+def hold_against_plain_python(desk: Desk, topic: Topic, options: list[str], window: str, group: list[str], lateness: str) -> None:
     step = {"id": "sum", "type": "window", "window": WINDOWS[window], "aggregations": AGGREGATIONS, "groupBy": group}
     step["allowedLateness"] = lateness
     columns = {"user": "text", "page": "text", "amount": "bigint", "timestamp": "bigint"}
@@ -72,7 +84,7 @@ def test_a_million_events_give_what_plain_python_gives_one_by_one(
     while piece := list(islice(sent, EVENTS // PIECES)):
         topic.flush()
         oracle.drain(piece)
-        record = desk.ran(until="latest", options=[f"--runner={runner}"])
+        record = desk.ran(until="latest", options=options)
         assert record["metrics"]["recordsExtracted"] == len(piece)
         read += len(piece)
     assert read == EVENTS
