@@ -1,26 +1,25 @@
 """What a step puts aside for outputs of its own, staged as it comes: blocks of rows, in the one schema that every target stages.
 
 A target's staging takes the types that the target has. These rows are of other types, for another target, so they travel as text, like the
-payload of a dead letter: batches of Arrow IPC in base64.
+payload of a dead letter (`columnar.packed`).
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 
 import pyarrow as pa
 
-from beam_pipelines.columnar import dead, ipc, size
+from beam_pipelines.columnar import dead, packed, size
 from beam_pipelines.columnar.compact import compact
 from beam_pipelines.io.connector import Stager, Target
 from beam_pipelines.runs.facts import Aside
 from beam_pipelines.runs.names import StagingName, new_attempt
 
-__all__ = ["AsideBox", "blocks"]
+__all__ = ["AsideBox", "blocks", "within"]
 
-_BYTES = 2 * 1024 * 1024  # of a block before it is packed: some of them are held in memory, and a statement may have one as a parameter
+_BYTES = 2 * 1024 * 1024  # of a block before it is packed: some of them are held in memory
 _ROWS = 16_384
 
 
@@ -33,11 +32,12 @@ class AsideBox:
         self._stager: Stager | None = None
         self._waiting: list[pa.RecordBatch] = []
         self._rows = self._waiting_rows = self._waiting_bytes = 0
+        self._texts: list[tuple[int, str]] = []  # rows of the block, and the block or a piece of it
+        self._characters = 0
 
     def add(self, rows: pa.RecordBatch) -> None:
         """Put rows aside."""
-        rows = rows.replace_schema_metadata(None)
-        for part in size.split(rows, _ROWS, _BYTES):
+        for part in within(rows.replace_schema_metadata(None)):
             bytes_ = size.slice_bytes(part)
             full = self._waiting_rows + part.num_rows > _ROWS or self._waiting_bytes + bytes_ > _BYTES
             if self._waiting and (full or not self._waiting[0].schema.equals(part.schema)):
@@ -46,18 +46,41 @@ class AsideBox:
             self._waiting_rows += part.num_rows
             self._waiting_bytes += bytes_
 
+    def block(self, rows: pa.RecordBatch) -> None:
+        """Put rows aside that are a block of their own, as `within` cuts them; what their schema says beside is kept with them."""
+        self._rows += rows.num_rows
+        for text in packed.pack(rows):
+            self._write(rows.num_rows, text)
+
+    def stays(self, run: str, part: int) -> None:
+        """Name a block, or a piece of it, that an earlier commit has kept: this one keeps it too."""
+        self._write(0, packed.naming(run, part))
+
     def _flush(self) -> None:
+        self.block(pa.concat_batches(self._waiting))
+        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
+
+    def _write(self, rows: int, text: str) -> None:
+        # Small ones together; of large ones each may be all that the target takes of one statement.
+        if self._texts and self._characters + len(text) > packed.PIECE:
+            self._stage()
+        self._texts.append((rows, text))
+        self._characters += len(text)
+
+    def _stage(self) -> None:
         if self._stager is None:
             self._stager = self._target.stager(self._name, dead.SCHEMA, 0)
-        rows = pa.concat_batches(self._waiting)
-        # One block a call: each may be as large as the target takes of one statement.
-        self._stager.write(_block(rows, self._load, self._step, self._output))
-        self._rows += rows.num_rows
-        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
+        told = {"load": self._load, "step": self._step, "at": datetime.now(timezone.utc), "code": self._output, "origin": "{}"}
+        self._stager.write(
+            pa.RecordBatch.from_pylist([{**told, "message": str(rows), "payload": text} for rows, text in self._texts], schema=dead.SCHEMA)
+        )
+        self._texts, self._characters = [], 0
 
     def finish(self) -> Aside:
         if self._waiting:
             self._flush()
+        if self._texts:
+            self._stage()
         assert self._stager is not None  # it is made for rows
         return Aside(self._output, self._stager.finish(), self._rows)
 
@@ -66,13 +89,11 @@ class AsideBox:
             self._stager.abort()
 
 
-def _block(rows: pa.RecordBatch, load: str, step: str, output: str) -> pa.RecordBatch:
-    packed = base64.b64encode(ipc.encode(rows, "zstd")).decode()
-    row = {"load": load, "step": step, "at": datetime.now(timezone.utc), "code": output, "message": str(rows.num_rows), "origin": "{}"}
-    return pa.RecordBatch.from_pylist([{**row, "payload": packed}], schema=dead.SCHEMA)
+def within(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Cut rows into what may be a block: in the same places whenever the rows are the same."""
+    return size.split(rows, _ROWS, _BYTES)
 
 
-def blocks(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Open the blocks of a staged batch, one at a time."""
-    for packed in batch.column("payload"):
-        yield ipc.decode(base64.b64decode(packed.as_py()))
+def blocks(staged: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Open the blocks of what was staged, one at a time."""
+    return packed.unpack(text.as_py() for batch in staged for text in batch.column("payload"))

@@ -198,10 +198,14 @@ class BundleFn(PlainFn):
         )
 
     def put_aside(self, load: str, step: str, output: str, rows: pa.RecordBatch) -> None:
+        self.aside_box(load, step, output).add(rows)
+
+    def aside_box(self, load: str, step: str, output: str) -> AsideBox:
+        """What a step puts aside of a load for an output; it is ended with the bundle, and must have got something by then."""
         key = (load, step, output)
         if key not in self._asides:
             self._asides[key] = AsideBox(self.target, self._job.service, self.context.run, *key)
-        self._asides[key].add(rows)
+        return self._asides[key]
 
     def close_asides(self, load: str, step: str) -> tuple[Aside, ...]:
         """End what a step has put aside of a load."""

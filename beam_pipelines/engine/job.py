@@ -61,6 +61,7 @@ class Job:
         package: The folder's Python files as a package that workers elsewhere install (`packed`); None: it was not packed.
         context: Of a service inside a user's own pipeline, which has no launcher: all but the run, whose id is made at run time.
         path: Where the steps stand in the definition, when they are those of a join's own source (`side`).
+        refresh: Of such a source of a stream: ms that its rows may be old; None: they are read by each drain.
     """
 
     text: str
@@ -68,6 +69,7 @@ class Job:
     package: str | None = None
     context: RunContext | None = None
     path: str = ""
+    refresh: int | None = None
 
     @classmethod
     def of(cls, definition: Definition, folder: Path | None = None) -> Job:
@@ -76,7 +78,7 @@ class Job:
         return cls(_text(data), str(folder) if folder else None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"text": self.text, "package": self.package, "context": self.context, "path": self.path}
+        return {"text": self.text, "package": self.package, "context": self.context, "path": self.path, "refresh": self.refresh}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         object.__setattr__(self, "text", state["text"])
@@ -84,6 +86,7 @@ class Job:
         object.__setattr__(self, "package", state["package"])
         object.__setattr__(self, "context", state["context"])
         object.__setattr__(self, "path", state["path"])
+        object.__setattr__(self, "refresh", state["refresh"])
 
     def run_context(self) -> RunContext:
         """The context of the run that this worker is at; `run` is empty in a user's own pipeline, where the windows say it.
@@ -247,7 +250,12 @@ class Job:
             what = f"type {kind!r}: a topic has no end, and is the source of streams (a definition with `stream`)"
             raise PlanError(f"{what}; as what other services and joins read it is not served yet", code="not-served")
         limit = self.definition.max_cell_bytes
-        return registry.open_source(self.definition.source, self.connections(context), self._folder, context, limit)
+        source = registry.open_source(self.definition.source, self.connections(context), self._folder, context, limit)
+        if self.refresh is None or context is None or not context.session:
+            return source
+        from beam_pipelines.engine.remembered import RememberedSource
+
+        return RememberedSource(source, self.refresh / 1000, context.session, self.path)
 
     def open_target(self, context: RunContext | None) -> Target:
         """Open the target; the caller closes it."""
@@ -295,13 +303,14 @@ class Job:
             source = self._reference(written["rules"][place]["reference"], path)
         else:
             source = dict(written["source"])
+        refresh = source.pop("refresh", None)
         data.pop("pricing", None)  # it names steps that a side does not have
         data["pipeline"] = {
             "destination": section.get("destination") or self.destination.model_dump(mode="json", by_alias=True, exclude_unset=True),
             "transformations": source.pop("transformations", []),
             "source": source,
         }
-        return replace(self, text=_text(data), path=f"{path}.source.transformations")
+        return replace(self, text=_text(data), path=f"{path}.source.transformations", refresh=refresh)
 
     def _reference(self, reference: dict[str, Any], path: str) -> dict[str, Any]:
         """The source of what a foreign key refers to, with no more columns than it names.

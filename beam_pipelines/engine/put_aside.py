@@ -61,11 +61,10 @@ class PutAside:
         for aside, row in self.asides:
             found, numbers, failed = 0, Numbers.of(row), _failed(row)
             try:
-                for packed in self.target.read_staged(aside.staged):
-                    for block in blocks(packed):
-                        found += block.num_rows
-                        block = _without(block, failed) if failed else block
-                        yield block if numbers is None else _numbered(block, numbers)
+                for block in blocks(self.target.read_staged(aside.staged)):
+                    found += block.num_rows
+                    block = _without(block, failed) if failed else block
+                    yield block if numbers is None else _numbered(block, numbers)
             except BeamPipelinesError as gone:
                 if not self.missing_ok or gone.code not in _GONE:
                     raise

@@ -16,6 +16,7 @@ from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import Described, Source
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.window import Window
+from beam_pipelines.spec.step import every_step
 from beam_pipelines.spec.step.sided import sided
 from beam_pipelines.transforms.step import Step
 
@@ -44,6 +45,7 @@ def plan_sides(job: Job, window: Window, context: RunContext, plan: Planner, *, 
         PlanError: A right side cannot be read, or is not one table that is read whole; or what is asked for has no sense with it.
     """
     _refuse_samples(job)
+    _refuse_refresh(job)
     calls.check(job, context)
     sides = {}
     for one in _beside(job):
@@ -142,7 +144,9 @@ def joins_of(job: Job, context: RunContext) -> dict[str, str]:
                 told[one.name.partition("/")[0]] += f", {one.model.id} refers to {place}"
                 continue
             after = [f"{step.id} ({step.type})" for step in one.model.source.transformations]
-            told[one.name] = f"{_what(one.model)} {place}" + (f", after {', '.join(after)}" if after else "")
+            refresh = one.model.source.refresh
+            old = f", read anew when older than {refresh}" if refresh is not None else ", read anew by each drain" if job.live else ""
+            told[one.name] = f"{_what(one.model)} {place}" + (f", after {', '.join(after)}" if after else "") + old
     return told
 
 
@@ -229,6 +233,21 @@ def _refuse_samples(job: Job) -> None:
             )
         windowed = windowed or step.type == "window"
         behind = behind or windowed or step.type in ("join", "enrich", "union") or bool(getattr(step, "foreign_keys", ()))
+
+
+def _refuse_refresh(job: Job) -> None:
+    """Refuse to say how old rows may be where each run reads them."""
+    if job.path or job.live:
+        return
+    for step in every_step(job.definition.steps):
+        sources = [
+            getattr(step, "source", None),
+            *(rule.reference.source for rule in getattr(step, "rules", ()) if rule.type == "foreign-key"),
+        ]
+        if any(getattr(source, "refresh", None) is not None for source in sources):
+            raise refusal(
+                job.definition.steps_path, f"step {step.id!r}: `refresh` is of streams; other runs read its source once", "spec-invalid"
+            )
 
 
 def fix_sides(job: Job, window: Window, context: RunContext, parts: Callable[[Described], int]) -> Window:

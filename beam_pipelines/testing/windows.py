@@ -58,7 +58,7 @@ class WindowOracle:
     partly: int = 0
     newest: dict[int, int] = field(default_factory=dict)
     closed: int | None = None
-    _open: list[_Window] = field(default_factory=list)
+    _open: dict[Group, list[_Window]] = field(default_factory=dict)
 
     def drain(self, events: Iterable[Event], *, early: bool = False, end: bool = False) -> list[Row]:
         """Read events and write what comes out.
@@ -106,28 +106,32 @@ class WindowOracle:
             return
         self.partly += len(windows) - len(taking)
         for start, end in taking:
-            window = next((one for one in self._open if (one.start, one.group) == (start, group)), None)
+            mine = self._open.setdefault(group, [])
+            window = next((one for one in mine if one.start == start), None)
             if window is None:
                 window = _Window(start, end, group)
-                self._open.append(window)
+                mine.append(window)
             window.events.append(event)
             window.changed = True
 
     def _join(self, event: Event, group: Group, gap: int) -> None:
         """Put an event into a session, which may make one of two."""
         time = event["time"]
-        mine = [one for one in self._open if one.group == group and one.start - time < gap and time - (one.end - gap) < gap]
+        mine = self._open.setdefault(group, [])
         session = _Window(time, time + gap, group, [event])
-        for one in mine:
+        for one in [one for one in mine if one.start - time < gap and time - (one.end - gap) < gap]:
             session.start, session.end = min(session.start, one.start), max(session.end, one.end)
-            session.events += one.events
-            self._open.remove(one)
-        self._open.append(session)
+            fewer, more = sorted((session.events, one.events), key=len)
+            more += fewer  # in no order; and a long session is not copied for each event
+            session.events = more
+            mine.remove(one)
+        mine.append(session)
 
     def _write(self, watermark: int | None, early: bool, end: bool) -> list[Row]:
         lateness = _ms(self.step.allowed_lateness)
-        rows, kept = [], []
-        for window in self._open:
+        rows: list[Row] = []
+        kept: dict[Group, list[_Window]] = {}
+        for window in (window for windows in self._open.values() for window in windows):
             passed = watermark is not None and window.end <= watermark
             over = end or (watermark is not None and window.end + lateness <= watermark)
             due = over if isinstance(self.step.window, SessionWindow) else passed or early or end
@@ -135,7 +139,7 @@ class WindowOracle:
                 rows.append(self._row(window))
                 window.changed = False
             if not over:
-                kept.append(window)
+                kept.setdefault(window.group, []).append(window)
         self._open = kept
         return rows
 

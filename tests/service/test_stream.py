@@ -16,6 +16,7 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 
+from beam_pipelines.engine import remembered
 from beam_pipelines.errors import PlanError
 from beam_pipelines.examples.stream import broker
 from beam_pipelines.spec.step.window import WindowStep
@@ -156,6 +157,32 @@ def test_drains_give_what_plain_python_gives_and_late_rows_one_by_one(
     found = [(letter["origin"]["partition"], letter["origin"]["offset"]) for letter in letters(desk) if letter["code"] == "late-row"]
     assert sorted(found) == sorted(oracle.late)
     assert oracle.late
+
+
+@pytest.mark.parametrize("window", ["tumbling", pytest.param("session", marks=pytest.mark.soak)])
+def test_a_drain_keeps_anew_only_what_it_has_changed_of_open_windows(desk: Desk, topic: Topic, window: str) -> None:
+    step = window_step(window, groupBy=["user"])
+    define(desk, topic, [step])
+    oracle = WindowOracle(WindowStep.model_validate(step))
+
+    def drain(*sent: Event) -> dict[tuple[str, int], str]:
+        topic.flush()
+        oracle.drain(sent)
+        desk.ran(until="latest")
+        kept = "SELECT run, part, md5(content) FROM _beam_pipelines_kept WHERE kind = 'open'"
+        return {(run, part): digest for run, part, digest in desk.duckdb("target.duckdb", kept)}
+
+    first = drain(*(topic.send(0, BEGIN + n, user=f"u{n}", value=n) for n in range(2_000)))
+    second = drain(topic.send(0, BEGIN + 2_000, user="u77", value=-1))
+    assert len(first) >= 16  # one a shard at least
+    assert (len(second.keys() - first.keys()), len(first.keys() - second.keys())) == (1, 1)
+    third = drain(topic.send(0, BEGIN + 2_001, user="new", value=1), topic.send(0, BEGIN + 2_002, user=None, value=1))
+    assert 1 <= len(third.keys() - second.keys()) <= 2
+    assert drain() == third
+    assert not drain(topic.send(0, BEGIN + 3_600_000, user="u1", value=5)).keys() & third.keys()  # all came out
+    got = {row["user"]: row for row in results(desk)}
+    assert ordered(got.values()) == ordered(row for row in oracle.table.values() if row["user"] is not None)
+    assert (got["u77"]["total"], got["u78"]["total"], got["new"]["eventCount"]) == (76, 78, 1)
 
 
 def test_a_stream_that_is_killed_again_and_again_ends_as_one_that_was_not(desk: Desk, topic: Topic) -> None:
@@ -325,6 +352,47 @@ def test_steps_before_and_behind_the_windows_and_a_table_to_join_with(desk: Desk
     topic.flush()
     desk.ran(until="latest")
     assert sorted(desk.duckdb("target.duckdb", "SELECT plan, twice FROM results")) == [("free", 16), ("team", 4)]
+
+
+def test_a_table_to_join_with_is_read_anew_when_it_is_older_than_it_may_be(
+    desk: Desk, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(remembered, "_now", lambda: clock[0])
+    desk.duckdb("side.duckdb", "CREATE TABLE users AS SELECT 'u1' AS \"user\", 'first' AS plan")
+    desk.connect(side="duckdb:///side.duckdb")
+    source = {"type": "database", "connection": "side", "table": "users", "refresh": "10m"}
+    lookup = {"id": "plans", "type": "enrich", "source": source, "on": ["user"], "fields": ["plan"]}
+    define(desk, topic, [lookup], columns={"user": "text", "n": "bigint", "timestamp": "bigint"})
+    desk.ran(until="latest")
+    changes = iter([("second", 599.0), ("third", 601.0), (None, 602.0)])
+
+    def send(number: int) -> None:
+        topic.send(0, BEGIN + number, user="u1", n=number)
+        topic.flush()
+
+    def drained(row: Any) -> None:
+        plan, clock[0] = next(changes)
+        if plan is None:
+            raise KeyboardInterrupt  # as a user stops it
+        desk.duckdb("side.duckdb", f"UPDATE users SET plan = '{plan}'")
+        send(int(clock[0]))
+
+    send(0)
+    desk.run(drained=drained)
+    send(700)
+    desk.ran(until="latest")  # who starts again reads it anew
+    found = desk.duckdb("target.duckdb", "SELECT n, plan FROM results ORDER BY n")
+    assert found == [(0, "first"), (599, "first"), (601, "third"), (700, "third")]
+
+
+@pytest.mark.no_bundle
+def test_how_old_a_joined_table_may_be_is_said_of_streams_alone(desk: Desk) -> None:
+    source = {"type": "database", "connection": "source", "table": "people", "refresh": "10m"}
+    desk.people(1, 3)
+    desk.etl({"table": "people"}, {"table": "people"}, [{"id": "again", "type": "join", "source": source, "on": ["id"], "suffix": "_2"}])
+    with pytest.raises(PlanError, match="`refresh` is of streams"):
+        desk.run()
 
 
 def test_without_windows_each_message_is_a_row_once(desk: Desk, topic: Topic) -> None:

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from beam_pipelines.columnar import ipc
+from beam_pipelines.columnar import packed
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.letters import Archive
+from beam_pipelines.engine.sinks.every import sinks_of
 from beam_pipelines.engine.sinks.refused import Refused
+from beam_pipelines.engine.sinks.sink import Sink
 from beam_pipelines.engine.sinks.waiting import Waiting, waiting_of
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.state.store import StateStore
-
-if TYPE_CHECKING:
-    pass
-
-from beam_pipelines.engine.sinks.every import sinks_of
-from beam_pipelines.engine.sinks.sink import Sink
 
 __all__ = ["bring"]
 
@@ -111,9 +105,8 @@ class _Bringing:
         return next((one.content for one in found if one.run == run), "")
 
     def _batches(self, one: Waiting) -> Iterator[pa.RecordBatch]:
-        for part in range(one.parts):
-            content = self.target.kept_block(self.job.service, self.load, one.kind, one.run, part)
-            yield ipc.decode(base64.b64decode(content))
+        parts = (self.target.kept_block(self.job.service, self.load, one.kind, one.run, part) for part in range(one.parts))
+        yield from packed.unpack(parts)
 
     def _write(self, sink: Sink, note: str, one: Waiting) -> None:
         """Write one commit to one sink, and what it refuses to the dead letters: it is noted to have got them after that."""

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Sequence
 
+from beam_pipelines.columnar.packed import PIECE
 from beam_pipelines.errors import FatalError, FencedError
 from beam_pipelines.io.connector import Kept, LedgerRow, Left, Standing
 from beam_pipelines.io.sql.session import Session, quote
 from beam_pipelines.runs.counts import LoadCounts
+from beam_pipelines.runs.facts import OPEN
 from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.names import HEADS, KEPT, LEDGER
 from beam_pipelines.runs.window import Window
@@ -23,6 +26,7 @@ __all__ = ["Ledger"]
 
 # Reserved words of some database or other are quoted everywhere.
 _LOAD, _PLAN, _SCHEMAS = '"load"', '"plan"', '"schemas"'
+_NAMED = 400  # rows that a statement names
 _PRUNED = 64  # commits between two looks for rows that are old
 _COLUMNS = f"run, {_LOAD}, status, {_PLAN}, counts, prepared_at, ended_at"
 
@@ -34,14 +38,16 @@ class Ledger:
         schema: Database schema that holds the tables, made with them where it is missing; None: the connection's default.
         text: Column type of long text (`TEXT` but for databases that have none).
         key: Column type of the key columns.
+        short: The same, of those that are never longer than 64 characters: what all columns of a key have together is limited.
     """
 
     on_conflict = " ON CONFLICT DO NOTHING"
+    at_once = 64  # rows that a statement inserts
 
-    def __init__(self, schema: str | None = None, *, text: str = "TEXT", key: str = "TEXT") -> None:
+    def __init__(self, schema: str | None = None, *, text: str = "TEXT", key: str = "TEXT", short: str = "TEXT") -> None:
         prefix = f"{quote(schema)}." if schema else ""
         self.loads, self.heads, self.kept_table = f"{prefix}{LEDGER}", f"{prefix}{HEADS}", f"{prefix}{KEPT}"
-        self._schema, self._text, self._key = schema, text, key
+        self._schema, self._text, self._key, self._short = schema, text, key, short
 
     def create(self, tx: Session) -> None:
         """Create the tables where they are missing."""
@@ -68,19 +74,27 @@ class Ledger:
         tx.execute(self.kept_statement("IF NOT EXISTS "))
 
     def kept_statement(self, condition: str = "") -> str:
-        """CREATE TABLE of what is kept; `content` is a batch of Arrow IPC in base64."""
+        """CREATE TABLE of what is kept; `content` is a text of `columnar.packed`, or a note.
+
+        Tables of before had no primary key, and are used as they are.
+        """
         return (
             f"CREATE TABLE {condition}{self.kept_table} (service {self._key} NOT NULL, {_LOAD} {self._key} NOT NULL,"
-            f" run {self._key} NOT NULL, kind {self._key} NOT NULL, part BIGINT NOT NULL, generation BIGINT NOT NULL,"
-            f" content {self._text} NOT NULL)"
+            f" run {self._short} NOT NULL, kind {self._short} NOT NULL, part BIGINT NOT NULL, generation BIGINT NOT NULL,"
+            f" content {self._text} NOT NULL, PRIMARY KEY (service, {_LOAD}, kind, run, part))"
         )
 
-    def keep(self, tx: Session, window: Window, kind: str, part: int, content: str) -> None:
-        """Keep one block of what a commit leaves."""
-        tx.execute(
-            f"INSERT INTO {self.kept_table} (service, {_LOAD}, run, kind, part, generation, content) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (window.service, window.load, window.run, kind, part, window.generation + 1, content),
-        )
+    def keep(self, tx: Session, window: Window, kind: str, first: int, contents: Sequence[str]) -> None:
+        """Keep what a commit leaves of a kind, in parts from number `first` on."""
+        numbered = list(enumerate(contents, first))
+        while numbered:
+            some = _together(numbered[: self.at_once])
+            values = ", ".join("(?, ?, ?, ?, ?, ?, ?)" for _ in some)
+            tx.execute(
+                f"INSERT INTO {self.kept_table} (service, {_LOAD}, run, kind, part, generation, content) VALUES {values}",
+                [one for row in some for one in (window.service, window.load, window.run, kind, row[0], window.generation + 1, row[1])],
+            )
+            numbered = numbered[len(some) :]
 
     def kept_of(self, tx: Session, service: str, load: str, kind: str) -> list[Kept]:
         """What is kept of a kind, in the order of the commits."""
@@ -124,6 +138,35 @@ class Ledger:
             tx.execute(f"DELETE FROM {self.kept_table} WHERE {where}", values)
         else:
             tx.execute(f"DELETE FROM {self.kept_table} WHERE {where} AND run = ?", (*values, run))
+
+    def forget_open(self, tx: Session, window: Window, stays: set[tuple[str, int]]) -> None:
+        """Forget the states of open windows that commits before this one have kept, but for those that it keeps too.
+
+        Args:
+            tx: The transaction.
+            window: Of the commit.
+            stays: Run and part of each that stays.
+
+        Raises:
+            FatalError: One of them is not there.
+        """
+        where, values = f"service = ? AND {_LOAD} = ? AND kind = ?", (window.service, window.load, OPEN)
+        found = tx.execute(f"SELECT run, part FROM {self.kept_table} WHERE {where} AND run <> ?", (*values, window.run)).rows
+        there = {(run, int(part)) for run, part in found}
+        if stays - there:
+            raise FatalError(
+                f"expected {len(stays)} blocks of the states of open windows in {self.kept_table} that were read before, found"
+                f" {len(stays & there)}: the target was restored or changed by hand since; nothing is committed, run it again",
+                code="ledger-behind",
+            )
+        gone: dict[str, list[int]] = {}
+        for run, part in sorted(there - stays):
+            gone.setdefault(run, []).append(part)
+        for run, parts in gone.items():
+            for begin in range(0, len(parts), _NAMED):
+                some = parts[begin : begin + _NAMED]
+                marks = ", ".join("?" for _ in some)
+                tx.execute(f"DELETE FROM {self.kept_table} WHERE {where} AND run = ? AND part IN ({marks})", (*values, run, *some))
 
     def prune(self, tx: Session, window: Window, most: int) -> None:
         """Take rows of runs out of the ledger that ended long ago: a stream commits as often as once a second.
@@ -341,3 +384,13 @@ def _letters(counts: str | None) -> list[str]:
 
 def _now() -> str:
     return dt.datetime.now(dt.timezone.utc).isoformat(timespec="microseconds")
+
+
+def _together(numbered: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
+    """The first ones that one statement takes: one at least."""
+    characters = 0
+    for count, (_, content) in enumerate(numbered):
+        characters += len(content)
+        if count and characters > PIECE:
+            return numbered[:count]
+    return numbered

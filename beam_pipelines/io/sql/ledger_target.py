@@ -16,6 +16,7 @@ from typing import TypeVar
 import pyarrow as pa
 import tenacity
 
+from beam_pipelines.columnar import packed
 from beam_pipelines.errors import BeamPipelinesError, Code, DataError, FatalError, FencedError, PlanError, TransientError
 from beam_pipelines.io.connector import Kept, LedgerRow, Left, Policy, Stager, Standing, TargetTraits
 from beam_pipelines.io.sql.ledger import Ledger
@@ -297,16 +298,19 @@ class LedgerTarget(ABC):
 
     def _leave(self, tx: Session, window: Window, tally: Tally) -> None:
         """Take what the commits to come go on from out of staging, into the transaction."""
-        self.ledger.forget_kept(tx, window.service, window.load, OPEN)
+        stays: set[tuple[str, int]] = set()
         for kind in KEPT:
             part = 0
             for aside in (one for one in tally.asides if one.output == kind):
                 found = 0
                 for batch in self.read_staged(aside.staged):
                     found += batch.num_rows
-                    for content in batch.column("payload").to_pylist():
-                        self.ledger.keep(tx, window, kind, part, content)
-                        part += 1
+                    texts = batch.column("payload").to_pylist()
+                    named = [(text, packed.named(text)) for text in texts]
+                    contents = [text for text, name in named if name is None]
+                    self.ledger.keep(tx, window, kind, part, contents)
+                    part += len(contents)
+                    stays.update(name for _, name in named if name is not None)
                 if found != aside.staged.rows:
                     raise FatalError(
                         f"expected {aside.staged.rows} blocks of {kind} rows in {aside.staged.name!r}, found {found}: staging was emptied"
@@ -315,7 +319,8 @@ class LedgerTarget(ABC):
                     )
             for note, who in window.waits if part else ():
                 if note.partition(" ")[0] == kind:
-                    self.ledger.keep(tx, window, note, 0, who)
+                    self.ledger.keep(tx, window, note, 0, [who])
+        self.ledger.forget_open(tx, window, stays)
         self.ledger.prune(tx, window, _REMEMBERED)
 
     def _record_failure(self, window: Window, failed: LoadCounts) -> tuple[LoadCounts, set[str] | None]:

@@ -58,12 +58,17 @@ class PortableLedger(Ledger):
     """The ledger without ON CONFLICT and IF NOT EXISTS: what is there is looked at first, and who loses a race finds it there."""
 
     on_conflict = ""
+    at_once = 1  # not every database has VALUES of several rows
 
     def __init__(self, database: PortableDatabase) -> None:
         dialect, mine = database.dialect, database.name == "mysql"
         text = mysql.LONGTEXT() if mine else sa.Text()
-        key = mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin") if mine else sa.String(255)
-        super().__init__(text=str(text.compile(dialect=dialect)), key=str(key.compile(dialect=dialect)))
+
+        def key(length: int) -> str:
+            kind = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin") if mine else sa.String(length)
+            return str(kind.compile(dialect=dialect))
+
+        super().__init__(text=str(text.compile(dialect=dialect)), key=key(255), short=key(64))
 
     def create(self, tx: Session) -> None:
         for table, statement in zip((self.loads, self.heads), self.statements(), strict=True):

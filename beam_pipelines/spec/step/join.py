@@ -14,7 +14,7 @@ from beam_pipelines.spec.one_of import OneOf
 from beam_pipelines.spec.source import ApiSource, DatabaseSource, FileSource, GcsSource, KafkaSource, S3Source, StreamSource
 from beam_pipelines.spec.step.base import WholeStep
 from beam_pipelines.spec.step.kinds import Transformation
-from beam_pipelines.spec.values import Flag, Text, parse_duration, shown
+from beam_pipelines.spec.values import Duration, Flag, Text, parse_duration, shown
 
 __all__ = ["AsOf", "JoinSource", "JoinStep"]
 
@@ -23,6 +23,9 @@ class _Stepped(Model):
     """A source with steps of its own, as the right side of a join may be."""
 
     transformations: tuple[Transformation, ...] = Field(default=(), description="Steps on the joined rows before the join.")
+    refresh: Duration | None = Field(
+        default=None, description="Of streams: how old the rows may be that were read, 10m; else each drain reads them."
+    )
 
 
 class DatabaseJoin(DatabaseSource, _Stepped):

@@ -198,6 +198,11 @@ class Windowed:
         groups = self._sums.group_columns()
         return groups if self._gap is not None else [START, *groups]
 
+    def state_keys(self, states: pa.RecordBatch) -> list[str]:  # noqa: ARG002 (they are the same for all)
+        """Return the columns that tell states apart: the window's start, then the groups."""
+        self._opened()
+        return [START, *self._sums.group_columns()]
+
     def settle(
         self, states: Sequence[pa.RecordBatch], watermark: int | None, load: str, *, early: bool = False, end: bool = False
     ) -> Settled:

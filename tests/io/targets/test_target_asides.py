@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
+import re
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -10,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from beam_pipelines.columnar import packed
 from beam_pipelines.engine import aside as module
 from beam_pipelines.engine.aside import AsideBox, blocks
-from beam_pipelines.errors import FatalError
+from beam_pipelines.errors import DataError, FatalError
 from beam_pipelines.runs.facts import Aside, StepFact
 
 ROWS = pa.RecordBatch.from_pydict(
@@ -37,7 +40,7 @@ def put(loading: Any, attempt: Any, *rows: pa.RecordBatch) -> Aside:
 
 
 def taken(loading: Any, aside: Aside) -> list[pa.RecordBatch]:
-    return [block for packed in loading.target.read_staged(aside.staged) for block in blocks(packed)]
+    return list(blocks(loading.target.read_staged(aside.staged)))
 
 
 @pytest.mark.files_too
@@ -81,10 +84,10 @@ def test_what_a_commit_of_a_stream_keeps_is_listed_with_whom_it_is_for_and_read_
         target.ledger.create_kept(tx)
     with target.transaction() as tx:
         for window in reversed(windows):
-            for part in (1, 0):
-                target.ledger.keep(tx, window, "pending", part, f"{part} of {window.run}")
-            target.ledger.keep(tx, window, "pending 0b", 0, "sinks[2] 'b'")
-        target.ledger.keep(tx, replace(windows[0], load="other"), "pending", 0, "x")
+            target.ledger.keep(tx, window, "pending", 1, [f"1 of {window.run}"])
+            target.ledger.keep(tx, window, "pending", 0, [f"0 of {window.run}"])
+            target.ledger.keep(tx, window, "pending 0b", 0, ["sinks[2] 'b'"])
+        target.ledger.keep(tx, replace(windows[0], load="other"), "pending", 0, ["x"])
     first, second = (window.run for window in windows)
     there = [(run, kind, parts) for run in (first, second) for kind, parts in (("pending", 2), ("pending 0b", 1))]
     assert [(one.run, one.kind, one.parts) for one in target.left("shop", "customers")] == there
@@ -94,3 +97,73 @@ def test_what_a_commit_of_a_stream_keeps_is_listed_with_whom_it_is_for_and_read_
     with pytest.raises(FatalError, match=f"block 0 of the pending rows of commit {first}"):
         target.kept_block("shop", "customers", "pending", first, 0)
     assert [(one.run, one.kind, one.parts) for one in target.left("shop", "customers")] == there[1:]
+
+
+# What is staged is read beside the transaction that commits it: of portable databases, in those that let others read meanwhile.
+STREAMS = ("duckdb", "sqlite", "postgresql", "portable-postgresql", "parquet")
+
+
+def opened(loading: Any, put: Any, *, message: str = "") -> Any:
+    """A run of a stream whose windows step has put something aside for the commits to come."""
+    attempt = loading.begin()
+    attempt = replace(attempt, window=replace(attempt.window, live=True))
+    with loading.target.transaction() as tx:
+        loading.target.ledger.create_kept(tx)
+    box = AsideBox(loading.target, "shop", attempt.window.run, "customers", "sum", "open")
+    put(box)
+    step = StepFact("customers", "sum", asides=(box.finish(),))
+    counts = loading.target.commit(attempt.window, attempt.policy, attempt.schema, replace(attempt.tally, steps=(step,)))
+    assert re.search(message, counts.message) if message else not counts.message
+    return attempt.window
+
+
+def states_of(loading: Any) -> list[int]:
+    texts = [one.content for one in loading.target.kept("shop", "customers", "open")]
+    return sorted(n for block in packed.unpack(texts) for n in block.column("n").to_pylist())
+
+
+def numbers(*values: int) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict({"n": list(values)})
+
+
+@pytest.mark.only(*STREAMS)
+def test_states_that_are_as_they_were_stay_and_the_others_are_replaced(loading: Any) -> None:
+    first = opened(loading, lambda box: [box.block(numbers(value)) for value in (1, 2, 3)])
+    second = opened(loading, lambda box: (box.stays(first.run, 0), box.block(numbers(20)), box.stays(first.run, 2)))
+    assert states_of(loading) == [1, 3, 20]
+    opened(loading, lambda box: (box.stays(second.run, 0), box.stays(first.run, 2)))
+    assert states_of(loading) == [3, 20]
+    assert {(one.run, one.part) for one in loading.target.kept("shop", "customers", "open")} == {(first.run, 2), (second.run, 0)}
+    refused = "expected 2 blocks .* found 1: the target was restored or changed by hand"
+    opened(loading, lambda box: (box.stays(second.run, 0), box.stays(first.run, 1)), message=refused)
+    assert states_of(loading) == [3, 20]  # nothing of that commit
+    opened(loading, lambda box: box.block(numbers(5)))
+    assert states_of(loading) == [5]
+
+
+@pytest.mark.only(*STREAMS)
+def test_a_state_of_any_size_is_kept_in_rows_that_a_statement_takes(loading: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "PIECE", 2_000)
+    large = [numbers(*random.Random(seed).sample(range(1 << 40), 2_000)) for seed in (1, 2)]
+    first = opened(loading, lambda box: [box.block(block) for block in large])
+    kept = loading.target.kept("shop", "customers", "open")
+    assert len(kept) > 10
+    assert max(len(one.content) for one in kept) < 2_020
+    assert states_of(loading) == sorted(n for block in large for n in block.column("n").to_pylist())
+    half = len(packed.pack(large[0]))
+    opened(loading, lambda box: [box.stays(first.run, part) for part in range(half)])
+    assert states_of(loading) == sorted(large[0].column("n").to_pylist())
+
+
+@pytest.mark.only(*STREAMS[:-1])
+def test_a_table_of_before_that_has_no_key_is_used_as_it_is_and_a_new_one_has_its_key(place: Any, loading: Any) -> None:
+    ledger = loading.target.ledger
+    with loading.target.transaction() as tx:
+        tx.execute(re.sub(r", PRIMARY KEY \(.*\)\)$", ")", ledger.kept_statement()))
+    first = opened(loading, lambda box: [box.block(numbers(1)), box.block(numbers(2))])
+    opened(loading, lambda box: box.stays(first.run, 1))
+    assert states_of(loading) == [2]
+    place.sql("DROP TABLE _beam_pipelines_kept")
+    third = opened(loading, lambda box: box.block(numbers(3)))
+    with pytest.raises(DataError), loading.target.transaction() as tx:
+        ledger.keep(tx, third, "open", 0, ["again"])
