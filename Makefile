@@ -11,7 +11,7 @@ VENV := .venv$(if $(MADE),$(if $(filter $(GIVEN),$(MADE)),,-$(GIVEN)))
 BIN := $(VENV)/bin
 PEERS := .cache/bench-venv
 
-.PHONY: help demo test lint types unit chromium mariadb kafka soak bench schema clean
+.PHONY: help demo test lint types unit chromium mariadb kafka prism soak bench schema clean
 
 help:
 	@echo "make demo    set up, run the customer ETL twice (full, then an increment), and show what happened"
@@ -46,7 +46,7 @@ types: $(VENV)/.test
 
 # The tests start hundreds of processes, and each would compile the package anew, and every worker the tests.
 unit soak: export PYTHONDONTWRITEBYTECODE =
-unit: $(VENV)/.test chromium mariadb kafka
+unit: $(VENV)/.test chromium mariadb kafka prism
 	$(BIN)/python -m pytest -m "not soak" -n auto --maxprocesses 4 --dist worksteal
 
 # The tests of the HTML report look at it in a browser; screenshots are in .cache/reports.
@@ -71,7 +71,12 @@ kafka: $(VENV)/.test
 	  || { echo "the tests need Java and Maven: apt-get install --no-install-recommends openjdk-17-jre-headless maven"; exit 1; }
 	@$(BIN)/python -m beam_pipelines.testing.kafka
 
-soak: $(VENV)/.test kafka
+# Some run streams on Prism, Beam's local engine for them; it is made from source, into .cache/prism, which takes two minutes.
+prism: $(VENV)/.test
+	@command -v go >/dev/null || { echo "the tests need Go 1.26 or later: https://go.dev/doc/install"; exit 1; }
+	@$(BIN)/python -m beam_pipelines.testing.prism
+
+soak: $(VENV)/.test kafka prism
 	$(BIN)/python -m pytest -m soak --timeout 7200
 
 $(PEERS)/.made: benchmarks/requirements-peers.txt
@@ -79,7 +84,7 @@ $(PEERS)/.made: benchmarks/requirements-peers.txt
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-peers.txt
 	@touch $@
 
-bench: $(VENV)/.test $(PEERS)/.made
+bench: $(VENV)/.test $(PEERS)/.made prism
 	$(BIN)/python -m benchmarks --peers-python $(PEERS)/bin/python --write-docs
 
 schema: $(VENV)/.core

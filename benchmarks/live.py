@@ -1,6 +1,6 @@
 """Ours, live: how far behind it is, how late its windows are, and what memory it takes, commit after commit.
 
-python -m benchmarks.live SERVERS TOPIC FOLDER COUNT
+python -m benchmarks.live SERVERS TOPIC FOLDER COUNT OPTION...
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     from beam_pipelines.etl.service import Service
     from beam_pipelines.runs.offsets import Offsets
 
-    servers, topic, name, count = sys.argv[1:]
+    servers, topic, name, count, *options = sys.argv[1:]
     folder = Path(name)
     looking = Consumer({"bootstrap.servers": servers, "group.id": "bench"})
     commits: list[dict[str, Any]] = []
@@ -52,7 +52,7 @@ def main() -> None:
     service = Service.load(
         folder / "service.yaml", connections=folder / "connections.yaml", state=f"sqlite:///{folder / 'state' / 'state.db'}"
     )
-    result = service.run(options=["--runner=DirectRunner"], drained=drained)
+    result = service.run(options=options, drained=drained)
     if result.error is not None and not isinstance(result.error, KeyboardInterrupt):
         sys.exit(str(result.error))
     looking.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,7 @@ from hypothesis import settings
 from beam_pipelines.testing.buckets import BucketServer, GcsServer, S3Server
 from beam_pipelines.testing.kafka import KafkaBroker
 from beam_pipelines.testing.postgres import PostgresServer
+from beam_pipelines.testing.prism import made
 
 # The same examples in every run, however slow the machine: a failure here is the change's, not the dice's. `make soak` throws them.
 settings.register_profile("gate", derandomize=True, deadline=None)
@@ -52,6 +54,12 @@ def kafka_server() -> Iterator[KafkaBroker]:
     """Apache Kafka on loopback; without Java or Maven what needs it fails."""
     with KafkaBroker() as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def prism() -> Path:
+    """Beam's local engine for streams; without Go what needs it fails."""
+    return made()
 
 
 @pytest.fixture(scope="session")

@@ -76,6 +76,7 @@ BROUGHT_BY = {
     "email_validator": "email-validator",
     "gcp_storage_emulator": "gcp-storage-emulator",
     "google": "google-cloud-storage",
+    "grpc": "apache-beam",
     "jsonschema_specifications": "jsonschema",
     "markupsafe": "jinja2",
     "numpy": "apache-beam",

@@ -17,6 +17,7 @@ FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 _BEAM = "apache_beam"
 # Warnings of Beam that say nothing to anybody who runs a service: an optional client is absent, a folder of containers is.
+_JOBS = "portable_runner"  # repeats what a job says of its failure
 _OF_ITSELF = ("apitools", "semi_persistent_directory")
 
 
@@ -46,10 +47,15 @@ class _Concern(logging.Filter):
 
 
 def _beam_noise(record: logging.LogRecord) -> bool:
-    """Whether Beam speaks of itself: below WARNING, of optional clients that are absent, of exceptions, which are raised as well."""
+    """Whether Beam speaks of itself: below WARNING, of optional clients that are absent, of what failed, which is raised as well."""
     if not (record.name.startswith(_BEAM) or (record.name == "root" and f"/{_BEAM}/" in record.pathname.replace("\\", "/"))):
         return False
-    return record.levelno < logging.WARNING or record.exc_info is not None or any(word in str(record.msg) for word in _OF_ITSELF)
+    return (
+        record.levelno < logging.WARNING
+        or record.exc_info is not None
+        or record.module == _JOBS
+        or any(word in str(record.msg) for word in _OF_ITSELF)
+    )
 
 
 class _Text(logging.Formatter):

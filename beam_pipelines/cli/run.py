@@ -121,7 +121,7 @@ def carry_out(
         from beam_pipelines.cli import plan
 
         import_beam()
-        _name_engine(arguments.parser, arguments.beam)
+        _name_engine(arguments, service)
         return plan.show(session, service.plan(full_refresh=arguments.full_refresh, keep_watermark=arguments.keep_watermark))
     return _run_once(arguments, session, service, drained, until or arguments.until)
 
@@ -138,7 +138,7 @@ def _run_once(
     import_beam()
     run = new_run()
     log.concern(service.id, run)
-    engine = _name_engine(arguments.parser, arguments.beam)
+    engine = _name_engine(arguments, service)
     batch = service.definition.batch
     if batch is not None and batch.processing.parallelism and not any("direct_" in word for word in arguments.beam):
         engine = engine.replace("one process", f"up to {batch.processing.parallelism} worker processes")
@@ -164,14 +164,15 @@ def _run_once(
     return written.exit_code(result.exit_code)
 
 
-def _name_engine(parser: Parser, beam: Sequence[str]) -> str:
+def _name_engine(arguments: argparse.Namespace, service: Service) -> str:
     """Check Beam's options, and say which engine runs. Among the options that may have been meant are ours."""
     from beam_pipelines.engine.options import check_runner, parse_beam
 
     try:
-        return check_runner(parse_beam(beam))
+        return check_runner(parse_beam(arguments.beam), live=service.definition.stream is not None)
     except SpecError as error:
-        for name in (word.partition("=")[0] for word in beam):
+        parser: Parser = arguments.parser
+        for name in (word.partition("=")[0] for word in arguments.beam):
             ours = parser.nearest(name) if f"unknown option {name!r}" in error.message else None
             theirs = error.message.partition("did you mean ")[2].rstrip("?")
             if ours and difflib.get_close_matches(name, [theirs, ours], n=1, cutoff=0.0) == [ours]:

@@ -12,12 +12,13 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
+from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.engine import calls
-from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
+from beam_pipelines.engine.bundle import FACTS, BundleFn
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.noted import view_of
 from beam_pipelines.engine.opening import open_steps
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.runs.facts import StepFact
@@ -100,7 +101,7 @@ class _ApplyFn(BundleFn):
                 letters = self.close_letters(load, fact.step)
                 told = replace(fact, letters=letters, bytes_out=self._bytes_out.get(load, 0), seconds=self._seconds.get(load, 0.0))
                 told = replace(told, asides=self.close_asides(load, fact.step))
-                yield TaggedOutput(FACTS, in_global_window(told))
+                yield TaggedOutput(FACTS, self.told(told))
         self._open = {}
         for report in (*self._earlier, self._report):
             report.flush()
@@ -120,5 +121,5 @@ class ApplySteps(beam.PTransform):
         self._job, self._steps, self._windows = job, steps, windows
 
     def expand(self, rows: PCollection) -> Any:
-        apply = beam.ParDo(_ApplyFn(self._job, self._steps), AsSingleton(self._windows))
+        apply = beam.ParDo(_ApplyFn(self._job, self._steps), view_of(self._windows))
         return rows | "Apply" >> apply.with_output_types(pa.RecordBatch, **{FACTS: StepFact}).with_outputs(FACTS, main="rows")

@@ -11,7 +11,7 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.transforms.window import GlobalWindow
+from apache_beam.transforms.window import GlobalWindow, IntervalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_pipelines.columnar import dead, origin
@@ -123,6 +123,14 @@ class BundleFn(PlainFn):
     def context(self) -> RunContext:
         assert self._context is not None
         return self._context
+
+    def told(self, value: Any) -> WindowedValue:
+        """Wrap what `finish_bundle` yields: it is of the one global window, or of that of the drain."""
+        drain = self.context.drain
+        if not drain:
+            return in_global_window(value)
+        window = IntervalWindow(drain, drain + 1)
+        return WindowedValue(value, window.max_timestamp(), [window])
 
     def window(self, load: str, texts: dict[str, str]) -> Window:
         """The window of a load. In a user's own pipeline it is what says which run this is."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import AsIter, AsSingleton, PCollection
+from apache_beam.pvalue import AsIter, PCollection
 
 from beam_pipelines.columnar import memory
 from beam_pipelines.engine import beside
@@ -17,9 +17,10 @@ from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.gathered import gathered
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.judged import judged
+from beam_pipelines.engine.noted import by_drain, view_of
 from beam_pipelines.engine.prepare import TARGET, windows_of
 from beam_pipelines.engine.progress import Reporter
-from beam_pipelines.errors import BeamPipelinesError
+from beam_pipelines.errors import BeamPipelinesError, FencedError
 from beam_pipelines.io import keepers, spares
 from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.context import RunContext
@@ -54,6 +55,22 @@ class _CommitFn(PlainFn):
         job = self._job.at(context)
         with contextlib.closing(job.open_target(context)) as target:
             yield from commit_loads(job, context, target, texts, gathered(job, texts, facts))
+
+
+class _CommitDrainFn(PlainFn):
+    """Commits what comes with the run of a drain."""
+
+    def __init__(self, job: Job) -> None:
+        self._once = _CommitFn(job)
+
+    def process(self, drain: tuple[int, Iterable[Any]], texts: Mapping[str, str]) -> Iterator[str]:
+        told = list(drain[1])
+        (run,) = (one for one in told if isinstance(one, str))
+        if run != RunContext.current().run:
+            raise FencedError(f"drain {run} was given up, and commits nothing")
+        for _ in self._once.process(b"", [one for one in told if not isinstance(one, str)], dict(texts)):
+            pass
+        yield run
 
 
 def commit_loads(
@@ -104,5 +121,21 @@ class Commit(beam.PTransform):
         self._job, self._windows, self._facts = job, windows, facts
 
     def expand(self, seed: PCollection) -> PCollection:
-        once = beam.ParDo(_CommitFn(self._job), AsIter(self._facts), AsSingleton(self._windows))
+        if by_drain(self._windows):
+            return self._by_drain(seed)
+        once = beam.ParDo(_CommitFn(self._job), AsIter(self._facts), view_of(self._windows))
         return seed | "Once" >> once.with_output_types(tuple[str, LoadCounts])
+
+    def _by_drain(self, runs: PCollection) -> PCollection:
+        """Commit each drain once all of it is staged: what groups by its window waits for that. Gives the runs that have committed."""
+        pairs = tuple[int, Any]
+        told = (
+            runs | "Runs" >> beam.Map(_paired).with_output_types(pairs),
+            self._facts | "Facts" >> beam.Map(_paired).with_output_types(pairs),
+        )
+        behind = told | "Both" >> beam.Flatten() | "Barrier" >> beam.GroupByKey()
+        return behind | "Once" >> beam.ParDo(_CommitDrainFn(self._job), view_of(self._windows)).with_output_types(str)
+
+
+def _paired(value: Any) -> tuple[int, Any]:
+    return 0, value

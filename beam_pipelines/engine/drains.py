@@ -23,6 +23,7 @@ from beam_pipelines.engine.heartbeat import beating
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.launch import Launch, Result
 from beam_pipelines.engine.plan import make_plan
+from beam_pipelines.engine.prepare import check_fingerprints
 from beam_pipelines.engine.progress import Progress
 from beam_pipelines.engine.sinks.bring import bring
 from beam_pipelines.errors import BeamPipelinesError, FatalError, SpecError, TransientError
@@ -38,6 +39,7 @@ from beam_pipelines.state.record import Outcome
 from beam_pipelines.state.store import StateStore
 
 if TYPE_CHECKING:
+    from beam_pipelines.engine.prism.engine import Engine
     from beam_pipelines.spec.step.window import WindowStep
 
 __all__ = ["Until", "catch_up", "stream"]
@@ -94,6 +96,7 @@ class _Stream:
     archive: letters.Archive
     listener: Callable[[Progress], None] | None
     drained: Callable[[LedgerRow], None] | None
+    engine: Engine | None = None  # where a pipeline goes on from drain to drain; None: each is a run of its own
     began: float = field(default_factory=time.monotonic)
     goal: dict[int, int] | None = None
     failures: int = 0  # one behind the other
@@ -101,6 +104,7 @@ class _Stream:
     full: bool = False  # the next drain reads everything again
     keep: bool = False  # the next drain goes on from what has changed
     last: str = ""  # run of the last drain
+    at: Offsets | None = None  # how far the last commit read; None: the target knows
     told_early: float = field(default_factory=time.monotonic)
     open_windows: bool = False  # as far as this process knows
     idle: bool = False  # the last drain read nothing
@@ -184,9 +188,10 @@ class _Stream:
     def _step(self, topic: Topic) -> bool:
         """Wait for something to do, and do it; False: it is time to stop."""
         begun = time.monotonic()
-        with self.target() as target:
-            rows = self._heads(target)
-        if not self._wait(topic, rows):
+        if self.at is None:
+            with self.target() as target:
+                self.at = self._heads(target)
+        if not self._wait(topic, self.at):
             return False
         self._drain(topic)
         self._collect()
@@ -286,26 +291,19 @@ class _Stream:
             full_refresh=self.full,
             keep_watermark=self.keep,
             early=self._early(),
+            drain=self.engine.next() if self.engine is not None else 0,
         )
-        began = time.monotonic()
-        error = launch.run_pipeline(self.ask, context, self.store, self.listener)
-        with spares.together(), self.target() as target:
-            rows = target.rows(self.job.service, run)
-            committed = bool(rows) and all(row.status == "committed" for row in rows)
-            if committed:
-                self.full = self.keep = False
-                record(self.job, context, self.store, target, self.archive, rows, time.monotonic() - began)
-                tallies = [row.counts.tally for row in rows if row.counts is not None]
-                self.open_windows = any(step.open_windows for tally in tallies for step in tally.steps)
-                self.idle = not any(tally.read for tally in tallies)
-                self.untold = not context.early and (self.untold or not self.idle)
-                self._mirror(topic, rows)
-                for row in rows:
-                    bring(self.job, context, target, row.load, self.store, self.archive)
-                    if self.drained is not None:
-                        self.drained(row)
-            elif rows:
-                self._bury(target, rows)
+        began, self.at = time.monotonic(), None
+        run_by = self.engine.run if self.engine is not None else None
+        with spares.together():
+            error = launch.run_pipeline(self.ask, context, self.store, self.listener, run_by)
+            with self.target() as target:
+                rows = target.rows(self.job.service, run)
+                committed = bool(rows) and all(row.status == "committed" for row in rows)
+                if committed:
+                    self._settle(topic, context, target, rows, time.monotonic() - began)
+                elif rows:
+                    self._bury(target, rows)
         if error is not None:
             raise error
         if not committed:
@@ -314,13 +312,28 @@ class _Stream:
                 verdict.message if verdict else "the drain ended without a commit",
                 code=cast("Any", verdict.code if verdict else "internal"),
             )
+        self.at = _offsets(rows)
+
+    def _settle(self, topic: Topic, context: RunContext, target: Target, rows: list[LedgerRow], seconds: float) -> None:
+        """Record what a drain has committed, and bring its rows to the other sinks."""
+        self.full = self.keep = False
+        record(self.job, context, self.store, target, self.archive, rows, seconds)
+        tallies = [row.counts.tally for row in rows if row.counts is not None]
+        self.open_windows = any(step.open_windows for tally in tallies for step in tally.steps)
+        self.idle = not any(tally.read for tally in tallies)
+        self.untold = not context.early and (self.untold or not self.idle)
+        self._mirror(topic, rows)
+        for row in rows:
+            bring(self.job, context, target, row.load, self.store, self.archive)
+            if self.drained is not None:
+                self.drained(row)
 
     def _mirror(self, topic: Topic, rows: list[LedgerRow]) -> None:
         """Tell the brokers now and then how far the topic is read."""
-        marks = [row.counts.watermark for row in rows if row.counts is not None and row.counts.watermark is not None]
-        if marks:
-            self.reached = {number: place.next for number, place in Offsets.of(marks[0]).partitions.items()}
-        if not marks or time.monotonic() - self.mirrored > _MIRROR:
+        at = _offsets(rows)
+        if at is not None:
+            self.reached = {number: place.next for number, place in at.partitions.items()}
+        if at is None or time.monotonic() - self.mirrored > _MIRROR:
             self.mirrored = time.monotonic()
             topic.mirror(self.reached)
 
@@ -343,6 +356,12 @@ def record(
         store.advance(row.window.session, advance_of(job, row, failures, seconds))
     letters.drop(target, rows)
     deliver.drop(target, rows)
+
+
+def _offsets(rows: list[LedgerRow]) -> Offsets | None:
+    """How far commits have read."""
+    marks = [row.counts.watermark for row in rows if row.counts is not None and row.counts.watermark is not None]
+    return Offsets.of(marks[0]) if marks else None
 
 
 def charge_hours(job: Job, store: StateStore, session: str) -> None:
@@ -385,6 +404,7 @@ def stream(
     started = datetime.now(timezone.utc)
     context = replace(ask.context(session, started), session=session)
     archive = letters.Archive.of(job.definition.dead_letters, ask.beside)
+    engine = _engine_of(ask)
     with launch.one_run(), spares.kept():
         plan = make_plan(job, context)
         launch.check_refresh(ask, plan)
@@ -393,20 +413,45 @@ def stream(
             with contextlib.closing(job.open_target(context)) as target:
                 settled = settle(job, store, target, archive, context, accepted=ask.full_refresh or ask.keep_watermark)
                 recover.check_ahead(job, store, target, accepted=ask.full_refresh or ask.keep_watermark)
+                check_fingerprints(job, context, target)
                 place = target.place
             launch.record_schedule(store, job)
             store.begin(launch.beginning(ask, session, started, plan, place))
             charge_hours(job, store, session)
-            one = _Stream(ask, until, store, context, archive, listener, drained)
-            # A drain may take longer than an hour.
-            with beating(lambda: store.touch_hour(session)):
-                error = one.run()
+            with _going_on(engine, context):
+                one = _Stream(ask, until, store, context, archive, listener, drained, engine)
+                # A drain may take longer than an hour.
+                with beating(lambda: store.touch_hour(session)):
+                    error = one.run()
             with contextlib.suppress(BeamPipelinesError):
                 if one.failures:
                     with one.target() as target:
                         catch_up(job, store, target, archive, context)
                 charge_hours(job, store, session)
             return _end(ask, store, archive, session, tuple(settled), error)
+
+
+@contextlib.contextmanager
+def _going_on(engine: Engine | None, context: RunContext) -> Iterator[None]:
+    """Keep an engine while the block runs; between drains, when it begins bundles of nothing, these find the context of the execution."""
+    if engine is None:
+        yield
+        return
+    with launch.in_environment(context), contextlib.closing(engine):
+        yield
+
+
+def _engine_of(ask: Launch) -> Engine | None:
+    """What goes on from drain to drain, where the user has chosen such a runner."""
+    from beam_pipelines.engine.options import on_prism
+
+    if not on_prism(ask.options):
+        return None
+    from beam_pipelines.engine.prism.engine import Engine
+    from beam_pipelines.engine.prism.steps import check_steps
+
+    check_steps(ask.job)
+    return Engine(ask.options)
 
 
 def settle(job: Job, store: StateStore, target: Target, archive: letters.Archive, context: RunContext, *, accepted: bool) -> list[str]:

@@ -38,6 +38,7 @@ __all__ = [
     "beginning",
     "check_refresh",
     "finish",
+    "in_environment",
     "interrupted",
     "launch",
     "leased",
@@ -252,10 +253,26 @@ def leased(store: StateStore, service: str, run: str) -> Iterator[None]:
         store.release(lease)
 
 
-def run_pipeline(ask: Launch, context: RunContext, store: StateStore, listener: Callable[[Progress], None] | None) -> BaseException | None:
-    """Run the pipeline to its end; what it raised is data from here on."""
-    from beam_pipelines.engine.local import run_here
+def run_pipeline(
+    ask: Launch,
+    context: RunContext,
+    store: StateStore,
+    listener: Callable[[Progress], None] | None,
+    run_by: Callable[[Job, Any], None] | None = None,
+) -> BaseException | None:
+    """Run the pipeline to its end; what it raised is data from here on.
 
+    Args:
+        ask: What to run.
+        context: What is known of the run; in the environment while it goes on.
+        store: Hears of phases.
+        listener: Called with the progress, from a thread of its own.
+        run_by: What runs it, given job and options; None: Beam's in-process runner.
+    """
+    if run_by is None:
+        from beam_pipelines.engine.local import run_here
+
+        run_by = run_here
     phases = _PhaseEvents(store, context.session or context.run)
 
     def heard(progress: Progress) -> None:
@@ -264,9 +281,9 @@ def run_pipeline(ask: Launch, context: RunContext, store: StateStore, listener: 
             listener(progress)
 
     # What is told last is told when nothing is heard any more.
-    with contextlib.closing(phases), Receiver(heard) as receiver, _in_environment(replace(context, progress=receiver.port)):
+    with contextlib.closing(phases), Receiver(heard) as receiver, in_environment(replace(context, progress=receiver.port)):
         try:
-            run_here(ask.job, ask.options)
+            run_by(ask.job, ask.options)
         except KeyboardInterrupt as interrupt:
             return interrupt
         except Exception as error:  # noqa: BLE001 - recorded, and raised again by the command line
@@ -286,7 +303,8 @@ def interrupted(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def _in_environment(context: RunContext) -> Iterator[None]:
+def in_environment(context: RunContext) -> Iterator[None]:
+    """Let what begins in this process while the block runs find the context."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = context.to_text()
     try:

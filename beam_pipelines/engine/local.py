@@ -26,12 +26,12 @@ from beam_pipelines.engine.views import ViewedOptions
 from beam_pipelines.engine.worker import received
 from beam_pipelines.io import spares
 
-__all__ = ["LocalRunner", "run_here"]
+__all__ = ["BEAMS_THREADS", "LocalRunner", "run_here", "threads_of_beam_quiet"]
 
 _LOG = logging.getLogger(__name__)
 # `exec`: Beam starts it by a shell, which would otherwise stay between and take signals.
 _COMMAND = f"exec {shlex.quote(sys.executable)} -m beam_pipelines.engine.worker"
-_BEAMS_THREADS = ("run_worker", "beam_control_read", "read_grpc_client_inputs")
+BEAMS_THREADS = ("run_worker", "beam_control_read", "read_grpc_client_inputs", "wait_until_finish")
 _STARTER = "apache_beam.runners.worker.sdk_worker_main"  # warns of a folder that only containers have
 # The pipeline of the stream that runs here: built once, for what tells one drain from the next is not in it but in the run's context.
 _built: tuple[Job, PipelineOptions | None, LocalRunner] | None = None
@@ -106,18 +106,18 @@ class LocalRunner(FnApiRunner):
         if not processes:
             return super().run_via_runner_api(pipeline_proto, options)
         self._provision_info = ExtendedProvisionInfo(_provision(options))
-        with _threads_of_beam_quiet():
+        with threads_of_beam_quiet():
             return super().run_via_runner_api(pipeline_proto, options)
 
 
 @contextlib.contextmanager
-def _threads_of_beam_quiet() -> Iterator[None]:
+def threads_of_beam_quiet() -> Iterator[None]:
     """While workers live: the runner's threads that talk to one which is gone raise, and the error of the run says so already."""
     before = threading.excepthook
 
     def hook(caught: threading.ExceptHookArgs) -> None:
         name = caught.thread.name if caught.thread else ""
-        if name.startswith(_BEAMS_THREADS):
+        if name.startswith(BEAMS_THREADS):
             _LOG.debug("thread %s of Beam ended", name, exc_info=caught.exc_value)
         else:
             before(caught)

@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 
 from beam_pipelines.errors import PlanError, SpecError
 
-__all__ = ["check_runner", "parse_beam", "refuse_runner"]
+__all__ = ["check_runner", "on_prism", "parse_beam", "refuse_runner"]
 
 _LOCAL = ("DirectRunner", "FnApiRunner", "direct", "SwitchingDirectRunner", "BundleBasedDirectRunner")
+_PRISM = "PrismRunner"
 _REFUSED = {
     "DaskRunner": "it ends DONE with wrong or missing output (tagged outputs, finish_bundle)",
     "InteractiveRunner": "it caches elements instead of running the pipeline once",
@@ -103,8 +104,19 @@ def refuse_runner(name: str) -> None:
         raise PlanError(f"{name} is refused: {_REFUSED[name]}", code="runner-refused")
 
 
-def check_runner(options: Any) -> str:
+def on_prism(options: Any) -> bool:
+    """Whether the user has chosen Prism."""
+    from apache_beam.options.pipeline_options import StandardOptions
+
+    return options is not None and (options.view_as(StandardOptions).runner or "").rpartition(".")[2] == _PRISM
+
+
+def check_runner(options: Any, *, live: bool = False) -> str:
     """Say which engine runs, or refuse the runner.
+
+    Args:
+        options: Beam's.
+        live: What runs is a stream.
 
     Raises:
         PlanError: `runner-refused`, with the reason; `option-invalid`: an option that would not do what it says.
@@ -114,6 +126,13 @@ def check_runner(options: Any) -> str:
     runner = options.view_as(StandardOptions).runner or "DirectRunner"
     package, _, name = runner.rpartition(".")
     refuse_runner(name)
+    if on_prism(options):
+        if not live:
+            raise PlanError(
+                f"{runner} serves streams alone: a run with an end takes longer on it than on the DirectRunner",
+                code="runner-refused",
+            )
+        return "Prism, with this process as its worker"
     if name not in _LOCAL or (package and package.partition(".")[0] != "apache_beam"):
         near = difflib.get_close_matches(runner, ["DirectRunner"], n=1, cutoff=0.8)
         hint = f"; did you mean {near[0]}?" if near else "; the pipeline itself is portable"

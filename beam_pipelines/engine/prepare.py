@@ -18,10 +18,11 @@ from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.latest import check_latest
 from beam_pipelines.engine.lineage import group_columns, meant, snake, trace
+from beam_pipelines.engine.noted import note_windows
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import acquainted, added_without, fix_sides, multiplies, plan_sides
-from beam_pipelines.errors import PlanError
+from beam_pipelines.errors import FencedError, PlanError
 from beam_pipelines.io import spares
 from beam_pipelines.io.connector import CursorSpec, Described, Fixed, Policy, Source, Standing, Target
 from beam_pipelines.io.sql.relation import match_column
@@ -34,7 +35,7 @@ from beam_pipelines.transforms.step import Step
 if TYPE_CHECKING:
     from beam_pipelines.engine.files import Chosen
 
-__all__ = ["KEYS", "TARGET", "TERMS", "NothingToSampleError", "Prepare", "fingerprint", "prepare", "windows_of"]
+__all__ = ["KEYS", "TARGET", "TERMS", "NothingToSampleError", "Prepare", "check_fingerprints", "fingerprint", "prepare", "windows_of"]
 
 CODE = "~"  # key of the digest of steps and functions, beside the schemas that were sampled of them
 KEYS = "#"  # key of the names of the columns that name a row
@@ -205,6 +206,17 @@ def fingerprint(job: Job, source: Source, table: str, load: str) -> str:
     where = getattr(job.destination, "connection_name", None) or ""
     text = "\n".join([connection, source.identity(table), where, load])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check_fingerprints(job: Job, context: RunContext, target: Target) -> None:
+    """Refuse to go on from a watermark of another source or target.
+
+    Raises:
+        PlanError: `fingerprint-changed`.
+    """
+    with contextlib.closing(job.open_source(context)) as source:
+        for load, table in job.loads(source.tables()).items():
+            _same_fingerprint(context, target.standing(job.service, load), fingerprint(job, source, table, load), load)
 
 
 def chosen_files(job: Job, context: RunContext, source: Source, target: Target, load: str, head: Standing, mark: str) -> Chosen:
@@ -534,15 +546,20 @@ class _PrepareFn(PlainFn):
     def __init__(self, job: Job) -> None:
         self._job = job
 
-    def process(self, element: bytes) -> Iterator[dict[str, str]]:  # noqa: ARG002 - the seed says nothing
+    def process(self, element: bytes | str) -> Iterator[dict[str, str]]:
         context = RunContext.current()
+        if context.drain and element != context.run:
+            raise FencedError(f"drain {element!r} was given up before it began")
         windows = prepare(self._job.at(context), context)
         ranges = [part for window in windows.values() for part in window.ranges]
         spares.hold(sum(part.rows for part in ranges) <= _SHORT)
         with contextlib.closing(Reporter("prepare")) as report:
             report.open(context)
             report.flush(total_rows=sum(part.rows for part in ranges), total_bytes=sum(part.bytes for part in ranges))
-        yield {load: window.to_text() for load, window in windows.items()}
+        texts = {load: window.to_text() for load, window in windows.items()}
+        if context.drain:
+            note_windows(context.run, texts)
+        yield texts
 
 
 class Prepare(beam.PTransform):

@@ -10,12 +10,13 @@ from typing import cast as cast_type
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
-from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
+from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_pipelines.columnar import cast, origin, size
 from beam_pipelines.columnar.column import convert_column
-from beam_pipelines.engine.bundle import FACTS, BundleFn, PlainFn, in_global_window
+from beam_pipelines.engine.bundle import FACTS, BundleFn, PlainFn
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.noted import note_facts, view_of
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.io.connector import CursorSpec, Source, Topic, Unread
 from beam_pipelines.io.sql.relation import match_column
@@ -150,7 +151,9 @@ class _ReadFn(BundleFn):
             files = tuple(reader.fact for of, reader in self._files if of == load)
             counted = tuple(self._counted.get(load, ()))
             told = replace(fact, dead=dead, letters=letters, seconds=seconds, files=files, counted=counted)
-            yield TaggedOutput(FACTS, in_global_window(told))
+            if self.context.drain:
+                note_facts(self.context.run, told)
+            yield TaggedOutput(FACTS, self.told(told))
         self._report.flush()
 
 
@@ -196,7 +199,7 @@ class Read(beam.PTransform):
 
     def expand(self, windows: PCollection) -> Any:
         # Typed, for untyped batches are pickled whenever Beam wonders how large they are.
-        rows = beam.ParDo(_ReadFn(self._job, self._step), AsSingleton(windows)).with_output_types(pa.RecordBatch, **{FACTS: ReadFact})
+        rows = beam.ParDo(_ReadFn(self._job, self._step), view_of(windows)).with_output_types(pa.RecordBatch, **{FACTS: ReadFact})
         return (
             windows
             | "Ranges" >> beam.ParDo(_RangesFn()).with_output_types(tuple[str, tuple[str, int]])

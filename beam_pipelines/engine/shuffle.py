@@ -12,7 +12,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.columnar import hashing, size
 from beam_pipelines.columnar.compact import take
-from beam_pipelines.engine.bundle import FACTS, BundleFn, in_global_window
+from beam_pipelines.engine.bundle import FACTS, BundleFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.opening import open_steps
 from beam_pipelines.runs.facts import StepFact
@@ -74,7 +74,7 @@ class ShuffleFn(BundleFn, Generic[_Step]):
             spent, size_out = self._seconds.get(load, 0.0), self._bytes_out.get(load, 0)
             told = replace(fact, letters=self.close_letters(load), bytes_out=size_out, seconds=spent)
             told = replace(told, asides=self.close_asides(load, fact.step))
-            yield TaggedOutput(FACTS, in_global_window(told))
+            yield TaggedOutput(FACTS, self.told(told))
         self._leave()
         self._report.flush()
 

@@ -13,12 +13,13 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from apache_beam.pvalue import AsSingleton, PCollection
+from apache_beam.pvalue import PCollection
 
 from beam_pipelines.columnar import cast, origin, size
 from beam_pipelines.columnar.compact import take
-from beam_pipelines.engine.bundle import BundleFn, in_global_window
+from beam_pipelines.engine.bundle import BundleFn
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.noted import view_of
 from beam_pipelines.engine.parts import RANGES, tables_of
 from beam_pipelines.engine.prepare import TARGET
 from beam_pipelines.engine.sorted_out import SortedOut
@@ -271,7 +272,7 @@ class _StageFn(BundleFn):
             dead = self.dead_count(load)
             letters = self.close_letters(load)
             seconds, asides = self._seconds.get(load, 0.0), self.close_asides(load, "load")
-            yield in_global_window(StagedFact(load, self._rows_in[load], tuple(staged), dead, letters, seconds, asides))
+            yield self.told(StagedFact(load, self._rows_in[load], tuple(staged), dead, letters, seconds, asides))
         self._report.flush()
 
 
@@ -294,4 +295,4 @@ class Stage(beam.PTransform):
         self._job, self._windows = job, windows
 
     def expand(self, rows: PCollection) -> PCollection:
-        return rows | "Write" >> beam.ParDo(_StageFn(self._job), AsSingleton(self._windows)).with_output_types(StagedFact)
+        return rows | "Write" >> beam.ParDo(_StageFn(self._job), view_of(self._windows)).with_output_types(StagedFact)

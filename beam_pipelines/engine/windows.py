@@ -15,12 +15,13 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from apache_beam.pvalue import AsIter, AsSingleton, PCollection
+from apache_beam.pvalue import PCollection
 
 from beam_pipelines.columnar import ipc, origin, size
 from beam_pipelines.columnar.compact import take
-from beam_pipelines.engine.bundle import FACTS, in_global_window
+from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.noted import reads_of, view_of
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.reached import reached
 from beam_pipelines.engine.shuffle import Shard, ShuffleFn, sharded
@@ -80,7 +81,7 @@ class _StatesFn(ShuffleFn[Windowed]):
             with self.timed(load):
                 states = held.take()
             if states is not None:
-                yield from map(in_global_window, sharded(load, held.step.shard_keys(states), states))
+                yield from map(self.told, sharded(load, held.step.shard_keys(states), states))
         self._held = {}
         yield from super().finish_bundle()
 
@@ -185,13 +186,13 @@ class SumWindows(beam.PTransform):
 
     def expand(self, given: tuple[tuple[PCollection, ...], PCollection]) -> Any:
         streams, read = given
-        windows = AsSingleton(self._windows)
+        windows = view_of(self._windows)
         pairs = tuple[tuple[str, int], pa.RecordBatch]
         states = beam.ParDo(_StatesFn(self._job, self._position), windows).with_output_types(pairs, **{FACTS: StepFact})
         each = states.with_outputs(FACTS, main="states")
         begun = [rows | f"States{number or ''}" >> each for number, rows in enumerate(streams)]
         kept = self._windows | "Kept" >> beam.ParDo(_KeptFn(self._job, self._position)).with_output_types(pairs)
-        results = beam.ParDo(_ResultsFn(self._job, self._position), windows, AsIter(read))
+        results = beam.ParDo(_ResultsFn(self._job, self._position), windows, reads_of(read))
         typed = results.with_output_types(pa.RecordBatch, **{FACTS: StepFact})
         together = (*(one.states for one in begun), kept) | "Both" >> beam.Flatten()
         ended = together | "Shards" >> beam.GroupByKey() | "Results" >> typed.with_outputs(FACTS, main="rows")

@@ -162,7 +162,7 @@ class Service:
         if run is not None and not is_run(run):
             raise SpecError(f"expected a run id of 12 letters a-z and digits, got {run!r}", code="option-invalid")
         parsed = parse_beam(options)
-        check_runner(parsed)
+        check_runner(parsed, live=self.definition.stream is not None)
         ask = Launch(
             job=self._job,
             state=self.state_place,

@@ -38,17 +38,21 @@ class _Anchors:
 def together() -> Iterator[None]:
     """Leave files open until the block ends that a process has to itself: what is done on one of them within it follows without a pause.
 
-    To open such a file and to close it, with all that is written then, costs more than most of what is done in between.
+    To open such a file and to close it, with all that is written then, costs more than most of what is done in between. A block within
+    another is a part of it.
     """
     global _anchors
     with _lock:
-        before, _anchors = _anchors, _Anchors()
+        outer = _anchors
+        if outer is None:
+            _anchors = _Anchors()
     try:
         yield
     finally:
-        with _lock:
-            ended, _anchors = _anchors, before
-        _close(ended.open.values() if ended else ())
+        if outer is None:
+            with _lock:
+                ended, _anchors = _anchors, None
+            _close(ended.open.values() if ended else ())
 
 
 def hold(wanted: bool) -> None:

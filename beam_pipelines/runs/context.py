@@ -35,6 +35,7 @@ class RunContext:
         keep_watermark: Accept a changed fingerprint.
         session: Run id of the execution that the run is a part of; empty: it is one of its own.
         early: Of a stream: results of windows that are open are due.
+        drain: Of a pipeline that goes through drain after drain: the number of this one, from 1. 0: it does one run.
     """
 
     run: str
@@ -49,6 +50,7 @@ class RunContext:
     keep_watermark: bool = False
     session: str = ""
     early: bool = False
+    drain: int = 0
 
     def to_text(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

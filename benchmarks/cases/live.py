@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_pipelines.testing.kafka import real_broker
+from beam_pipelines.testing.prism import made
 from benchmarks import events, feed
 from benchmarks.drains import MESSAGES
 from benchmarks.process import BenchmarkError, Command, run
@@ -58,7 +59,14 @@ def _drain(name: str, seconds: list[float], count: int) -> Line:
 
 
 def live(settings: Settings) -> list[Line]:
-    """20,000 events a second for a minute, windows of five seconds by 1,000 users, as they come."""
+    """20,000 events a second for a minute, windows of five seconds by 1,000 users, as they come, on both local engines."""
+    return [
+        *_live(settings, "DirectRunner"),
+        *_live(settings, "PrismRunner", f"--prism_location={made()}"),
+    ]
+
+
+def _live(settings: Settings, runner: str, *options: str) -> list[Line]:
     folder = settings.folder / "live"
     count = _RATE * _SECONDS
     try:
@@ -70,18 +78,20 @@ def live(settings: Settings) -> list[Line]:
             with subprocess.Popen(feeder, cwd=_ROOT) as process:
                 try:
                     argv = [sys.executable, "-m", "benchmarks.live", broker.servers, "live", str(folder), str(count)]
-                    used = run(Command(argv, folder, {"PYTHONPATH": str(_ROOT)}, limit=_START + 5 * _SECONDS))
+                    used = run(
+                        Command([*argv, f"--runner={runner}", *options], folder, {"PYTHONPATH": str(_ROOT)}, limit=_START + 5 * _SECONDS)
+                    )
                 finally:
                     process.kill() if process.poll() is None else None
         commits = json.loads(used.output.splitlines()[-1])["commits"]
         _expect(folder, begin, count, commits[-1])
-        return _lines(commits, begin)
+        return _lines(runner, commits, begin)
     finally:
         shutil.rmtree(folder)
 
 
-def _lines(commits: list[dict[str, Any]], begin: int) -> list[Line]:
-    job = f"{_RATE:,} events a second for {_SECONDS} s, {_SIZE // 1000} s windows by {feed.USERS:,} users"
+def _lines(runner: str, commits: list[dict[str, Any]], begin: int) -> list[Line]:
+    job = f"{_RATE:,} events a second for {_SECONDS} s, {_SIZE // 1000} s windows by {feed.USERS:,} users, {runner}"
     behind = sorted(_behind(commits, begin))
     during = [one for one in commits if begin + 5_000 <= one["at"] <= begin + _SECONDS * 1000]
     half = len(during) // 2

@@ -68,7 +68,7 @@ def test_the_engine_that_runs_is_named(words: list[str], engine: str) -> None:
         (["--runner=InteractiveRunner"], "InteractiveRunner is refused"),
         (["--runner=FlinkRunner"], "FlinkRunner is not served"),
         (["--runner=DataflowRunner"], "DataflowRunner is not served"),
-        (["--runner=PrismRunner"], "PrismRunner is not served"),
+        (["--runner=PrismRunner"], "PrismRunner serves streams alone"),
         (["--runner=mine.DirectRunner"], "mine.DirectRunner is not served: this version starts runs on the DirectRunner"),
         (["--runner=apache_beam.runners.dask.dask_runner.DaskRunner"], "DaskRunner is refused"),
         (["--runner=DirectRuner"], "DirectRuner is not served: this version starts runs on the DirectRunner; did you mean DirectRunner?"),
@@ -95,3 +95,7 @@ def test_views_share_their_values_and_are_made_once() -> None:
     options.view_as(StandardOptions).runner = "FlinkRunner"
     assert PipelineOptions.view_as(options, StandardOptions).runner == "FlinkRunner"
     assert ViewedOptions(["--runner=DirectRunner"]).view_as(StandardOptions).runner == "DirectRunner"
+
+
+def test_prism_runs_streams() -> None:
+    assert check_runner(parse_beam(["--runner=PrismRunner"]), live=True) == "Prism, with this process as its worker"

@@ -15,6 +15,8 @@ import pytest
 from beam_pipelines.engine import shuffle
 from beam_pipelines.errors import PlanError
 
+pytestmark = pytest.mark.long
+
 Desk = Any
 
 PEOPLE = (

@@ -11,6 +11,8 @@ import pytest
 
 from beam_pipelines.errors import PlanError, SpecError
 
+pytestmark = pytest.mark.long
+
 Desk = Any
 
 CUSTOMERS = (

@@ -13,6 +13,8 @@ import pytest
 from beam_pipelines.errors import FatalError
 from tests.service.conftest import Desk
 
+pytestmark = pytest.mark.long
+
 
 def put(desk: Desk, name: str, rows: list[str], *, cut: int = 0, header: str = "id,word") -> None:
     data = "\n".join([header, *rows, ""]).encode()

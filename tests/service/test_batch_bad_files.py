@@ -20,6 +20,8 @@ from beam_pipelines.errors import PlanError
 from beam_pipelines.testing.buckets import BucketServer, Proxy
 from tests.service.test_batch_files import GOOD, ROWS, define, ledger, outputs, parquet, put, read, unreadable
 
+pytestmark = pytest.mark.long
+
 Desk = Any
 
 

@@ -20,6 +20,8 @@ import zstandard
 from beam_pipelines.errors import PlanError
 from beam_pipelines.testing.buckets import BucketServer
 
+pytestmark = pytest.mark.long
+
 Desk = Any
 GOOD = b"id,name\n1,a\n2,b\n"
 ROWS = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]

@@ -19,6 +19,8 @@ from beam_pipelines.io.objects.local import LocalStore
 from tests.service.conftest import Desk
 from tests.service.test_batch_files import GOOD, ROWS, define, ledger, outputs, put, read, unreadable
 
+pytestmark = pytest.mark.long
+
 
 class _Header(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))

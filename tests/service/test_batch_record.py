@@ -16,6 +16,8 @@ from beam_pipelines.batch import Batch
 from beam_pipelines.errors import PlanError
 from beam_pipelines.state.store import StateStore
 
+pytestmark = pytest.mark.long
+
 Desk = Any
 TOTALS = ("filesProcessed", "totalRecords", "totalBytes", "filesSkipped", "filesWaiting", "filesFailed", "filesShown")
 

@@ -10,6 +10,8 @@ import duckdb
 import fastavro
 import pytest
 
+pytestmark = pytest.mark.long
+
 Desk = Any
 Rows = list[tuple[Any, ...]]
 

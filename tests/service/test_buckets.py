@@ -23,6 +23,8 @@ import pytest
 from beam_pipelines.testing.buckets import BucketServer, Proxy
 from beam_pipelines.testing.commands import carry_out
 
+pytestmark = pytest.mark.long
+
 Desk = Any
 
 

@@ -22,6 +22,8 @@ from beam_pipelines.errors import PlanError
 from beam_pipelines.runs.context import VARIABLE, RunContext
 from beam_pipelines.state import Execution
 
+pytestmark = pytest.mark.long
+
 Desk = Any
 
 

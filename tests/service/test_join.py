@@ -16,6 +16,8 @@ from beam_pipelines.cli.main import main
 from beam_pipelines.engine import join as module
 from beam_pipelines.errors import PlanError
 
+pytestmark = pytest.mark.long
+
 Desk = Any
 Row = tuple[Any, ...]
 HOWS = ("inner", "left", "right", "full", "semi", "anti")

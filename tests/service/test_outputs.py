@@ -20,6 +20,8 @@ from beam_pipelines.io.duckdb.target import DuckDbTarget
 from beam_pipelines.quality import Quality
 from beam_pipelines.rules import check
 
+pytestmark = pytest.mark.long
+
 Desk = Any
 COUNT = 400
 RULES: list[dict[str, Any]] = [

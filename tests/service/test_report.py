@@ -19,6 +19,8 @@ from beam_pipelines.cli.quality import main
 from beam_pipelines.quality.report import files
 from beam_pipelines.state.record import Execution
 
+pytestmark = pytest.mark.long
+
 Desk = Any
 LOW = {"id": "low", "type": "numeric-range", "field": "age", "max": 45}
 KINDS = ("html", "json", "xml")

@@ -16,10 +16,13 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 
+from beam_pipelines.errors import PlanError
 from beam_pipelines.examples.stream import broker
 from beam_pipelines.spec.step.window import WindowStep
 from beam_pipelines.testing.windows import Event, WindowOracle
 from tests.service.conftest import Desk
+
+pytestmark = pytest.mark.long
 
 BEGIN = 1_700_000_000_000  # ms
 PARTITIONS = 4
@@ -354,6 +357,21 @@ def test_a_definition_that_changes_while_windows_are_open_is_refused_until_someb
     assert [row["most"] for row in results(desk)] == [2]
     desk.ran(until="latest", full_refresh=True)
     assert [row["most"] for row in results(desk)] == [7]
+
+
+def test_another_topic_is_refused_before_anything_is_read_of_it(desk: Desk, topic: Topic) -> None:
+    define(desk, topic, [])
+    topic.send(0, BEGIN, user="u1", value=7)
+    topic.flush()
+    desk.ran(until="latest")
+    another = Topic(topic.servers, f"{topic.name}-other")
+    define(desk, another, [])
+    another.send(0, BEGIN, user="u2", value=8)  # no more messages than were read of the other: offsets alone tell no difference
+    another.flush()
+    with pytest.raises(PlanError, match="--keep-watermark"):
+        desk.run(until="latest")
+    desk.ran(until="latest", full_refresh=True, yes=True)
+    assert desk.duckdb("target.duckdb", 'SELECT "user", value FROM results ORDER BY value')[-1] == ("u2", 8)
 
 
 def test_a_stream_stops_when_it_is_asked_to(desk: Desk, topic: Topic) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -61,6 +62,7 @@ class Trial:
         service: Kills of the service.
         broker: Kills of the broker.
         postgres: Crashes of PostgreSQL.
+        prism: Kills of Prism, where the stream runs on it; 0: it runs on the DirectRunner.
     """
 
     events: int
@@ -68,11 +70,14 @@ class Trial:
     service: int
     broker: int
     postgres: int
+    prism: int = 0
 
 
 TRIALS = [
     pytest.param(Trial(30_000, 14.0, 3, 1, 1), id="short"),
+    pytest.param(Trial(30_000, 14.0, 1, 1, 1, prism=2), id="short on Prism"),
     pytest.param(Trial(500_000, 240.0, 20, 5, 5), id="long", marks=pytest.mark.soak),
+    pytest.param(Trial(500_000, 240.0, 20, 5, 5, prism=5), id="long on Prism", marks=pytest.mark.soak),
 ]
 
 
@@ -93,21 +98,28 @@ def postgres() -> Iterator[PostgresServer]:
 class Service:
     """The command, started again whenever it has died."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, options: list[str]) -> None:
+        self._folder, self._options = folder, options
         self.exits: list[int] = []
+        self.engines: set[int] = set()
         self.process = self._start()
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "beam_pipelines.stream", "--service", "service.json", *arguments]
+        command = [sys.executable, "-m", "beam_pipelines.stream", "--service", "service.json", *self._options, *arguments]
         log = (self._folder / "log").open("ab")
         return subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log)
 
     def look(self) -> None:
-        """Start it again if it has ended."""
+        """Start it again if it has ended; note the processes of Prism that it has."""
+        self.engines.update(engines(self.process.pid))
         if self.process.poll() is not None:
             self.exits.append(self.process.returncode)
             self.process = self._start()
+
+    def kill_engine(self) -> None:
+        """Kill Prism, if the service has got so far that it has one."""
+        for engine in engines(self.process.pid):
+            os.kill(engine, signal.SIGKILL)
 
     def kill(self) -> None:
         self.process.kill()
@@ -120,6 +132,12 @@ class Service:
         assert self.process.wait(15) in (0, -15), (self._folder / "log").read_text()[-3000:]
         ended = self._start("--until", "latest")
         assert ended.wait(120) == 0, (self._folder / "log").read_text()[-3000:]
+
+
+def engines(parent: int) -> list[int]:
+    """Processes of Prism that another one has started."""
+    found = subprocess.run(["pgrep", "-P", str(parent), "prism"], capture_output=True, text=True, check=False).stdout
+    return [int(line) for line in found.split()]
 
 
 class Sender:
@@ -154,7 +172,7 @@ class Sender:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("trial", TRIALS)
 def test_whatever_is_killed_the_sinks_hold_what_plain_python_says(
-    tmp_path: Path, broker: KafkaBroker, postgres: PostgresServer, trial: Trial
+    tmp_path: Path, broker: KafkaBroker, postgres: PostgresServer, prism: Path, trial: Trial
 ) -> None:
     places = {
         "kafka": {"bootstrap.servers": broker.servers},
@@ -163,10 +181,11 @@ def test_whatever_is_killed_the_sinks_hold_what_plain_python_says(
     }
     (tmp_path / "connections.yaml").write_text(json.dumps(places))
     (tmp_path / "service.json").write_text(json.dumps(DEFINITION))
+    options = ["--runner=PrismRunner", f"--prism_location={prism}"] if trial.prism else []
     dice = random.Random(11)
-    faults = ["service"] * trial.service + ["broker"] * trial.broker + ["postgres"] * trial.postgres
+    faults = ["service"] * trial.service + ["broker"] * trial.broker + ["postgres"] * trial.postgres + ["prism"] * trial.prism
     dice.shuffle(faults)
-    sender, service = Sender(broker.servers, trial), Service(tmp_path)
+    sender, service = Sender(broker.servers, trial), Service(tmp_path, options)
     try:
         for fault in faults:
             pause = time.monotonic() + dice.uniform(0.6, 1.4) * trial.seconds / (len(faults) + 1)
@@ -177,6 +196,8 @@ def test_whatever_is_killed_the_sinks_hold_what_plain_python_says(
                 service.kill()
             elif fault == "broker":
                 broker.restart(kill=True)
+            elif fault == "prism":
+                service.kill_engine()
             else:
                 postgres.restart("immediate")
         sender.thread.join(trial.seconds + 120)
@@ -208,3 +229,5 @@ def test_whatever_is_killed_the_sinks_hold_what_plain_python_says(
         assert len({hour.hour for hour in hours}) == len(hours)
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     assert not [pid for pid in children if b"beam_pipelines.stream" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert bool(service.engines) == bool(trial.prism)
+    assert not [engine for engine in service.engines if Path(f"/proc/{engine}").exists()]

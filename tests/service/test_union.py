@@ -20,6 +20,8 @@ from beam_pipelines.errors import PlanError
 from beam_pipelines.spec.step.sample import SampleStep
 from beam_pipelines.transforms.sample import Sample
 
+pytestmark = pytest.mark.long
+
 Desk = Any
 OUT = {"table": "out", "mode": "insert"}
 OLD: dict[str, Any] = {

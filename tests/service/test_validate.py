@@ -22,6 +22,8 @@ from beam_pipelines.engine import validate as module
 from beam_pipelines.errors import PlanError
 from beam_pipelines.rules.key import unique
 
+pytestmark = pytest.mark.long
+
 Desk = Any
 TWO = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
 COUNT = 300

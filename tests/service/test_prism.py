@@ -1,0 +1,190 @@
+"""Streams on Prism, one job in which drains follow each other: the same rows as on the DirectRunner, also when Prism is killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beam_pipelines.errors import PlanError
+from beam_pipelines.examples.stream import broker
+from beam_pipelines.spec.step.window import WindowStep
+from beam_pipelines.testing.windows import Event, WindowOracle
+from tests.service.conftest import Desk
+from tests.service.test_stream import BEGIN, POISON, Topic, define, events, letters, ordered, results, stream, window_step
+
+pytestmark = pytest.mark.no_bundle  # none that Beam's in-process runner starts
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[str]:
+    with broker() as address:
+        yield address
+
+
+@pytest.fixture
+def topic(servers: str, desk: Desk, prism: Path) -> Topic:
+    desk.connect(kafka={"bootstrap.servers": servers}, db="duckdb:///target.duckdb")
+    desk.options = ("--runner=PrismRunner", f"--prism_location={prism}")
+    return Topic(servers, f"events-{random.SystemRandom().getrandbits(40)}")
+
+
+def check(desk: Desk, oracle: WindowOracle) -> None:
+    """Compare results and late rows with plain Python's."""
+    assert ordered(results(desk)) == ordered(oracle.table.values())
+    found = [(letter["origin"]["partition"], letter["origin"]["offset"]) for letter in letters(desk) if letter["code"] == "late-row"]
+    assert sorted(found) == sorted(oracle.late)
+
+
+@pytest.mark.parametrize(
+    ("window", "group", "lateness"), [("tumbling", ["user"], "30s"), ("sliding", [], "0s"), ("session", ["user"], "0s")]
+)
+def test_prism_gives_what_plain_python_gives_and_late_rows_one_by_one(
+    desk: Desk, topic: Topic, window: str, group: list[str], lateness: str
+) -> None:
+    step = window_step(window, groupBy=group, allowedLateness=lateness)
+    filtered = {"id": "known", "type": "filter", "condition": "user <> 'nobody'"}
+    define(desk, topic, [filtered, step], outOfOrderness="5s")
+    oracle, dice = WindowOracle(WindowStep.model_validate(step), 5_000), random.Random(window)
+    for part in range(2):
+        sent = events(topic, dice, BEGIN + part * 70_000, 70)
+        oracle.drain(sent)
+        assert desk.ran(until="latest")["metrics"]["recordsExtracted"] == len(sent)
+    check(desk, oracle)
+    assert oracle.late
+
+
+def test_drains_follow_each_other_in_one_job_while_events_come(desk: Desk, topic: Topic) -> None:
+    step = window_step("tumbling", groupBy=["user"])
+    define(desk, topic, [step], outOfOrderness="5s")
+    sent = events(topic, random.Random(1), BEGIN, 30)
+    commits: list[int] = []
+
+    def drained(row: object) -> None:
+        commits.append(1)
+        if len(commits) < 5:
+            sent.extend(events(topic, random.Random(len(commits)), BEGIN + len(commits) * 30_000, 30))
+        elif len(commits) == 5:
+            raise KeyboardInterrupt
+
+    desk.run(drained=drained)
+    assert len(commits) == 5
+    # What each drain read is known by the offsets; what all of them gave is not, for late is what came late in its partition.
+    read = sum(row["eventCount"] for row in results(desk)) + len(letters(desk))
+    record = desk.ran(until="latest")
+    assert not record["metrics"]["recordsExtracted"]
+    assert 0 < read <= len(sent)
+    oracle = WindowOracle(WindowStep.model_validate(step), 5_000)
+    oracle.drain(sent)
+    check(desk, oracle)
+
+
+def test_poison_costs_itself(desk: Desk, topic: Topic) -> None:
+    step = window_step("tumbling", groupBy=["user"])
+    define(desk, topic, [step], outOfOrderness="5s", columns={"user": "text", "value": "bigint", "timestamp": "bigint"})
+    oracle, sent, poisoned = WindowOracle(WindowStep.model_validate(step), 5_000), list[Event](), set[tuple[int, int]]()
+    for place, poison in enumerate(POISON.values()):
+        poisoned.add((0, topic.put(0, poison)))
+        sent.append(topic.send(0, BEGIN + place * 10_000, user="u1", value=place))
+    topic.flush()
+    oracle.drain(sent)
+    desk.ran(until="latest")
+    assert ordered(results(desk)) == ordered(oracle.table.values())
+    assert {(letter["origin"]["partition"], letter["origin"]["offset"]) for letter in letters(desk)} == poisoned
+
+
+def test_the_stream_outlives_prism_and_leaves_none_behind(desk: Desk, topic: Topic) -> None:
+    step = window_step("tumbling", groupBy=["user"])
+    define(desk, topic, [step], outOfOrderness="5s")
+    oracle, dice, sent = WindowOracle(WindowStep.model_validate(step), 5_000), random.Random(3), list[Event]()
+    process = stream(desk)
+    try:
+        before = -1
+        for part in range(3):
+            sent += events(topic, dice, BEGIN + part * 60_000, 60)
+            engine = awaited(lambda last=before: next((one for one in children(process.pid) if one != last), None))
+            wait_until_read(desk, len(sent))
+            os.kill(engine, signal.SIGKILL)
+            before = engine
+        sent += events(topic, dice, BEGIN + 180_000, 60)
+        wait_until_read(desk, len(sent))
+        last = awaited(lambda: next((one for one in children(process.pid) if one != before), None))
+    finally:
+        process.kill()
+        process.communicate()
+    awaited(lambda: not Path(f"/proc/{last}").exists())
+    desk.ran(until="latest")
+    oracle.drain(sent)
+    check(desk, oracle)
+
+
+def test_sigterm_ends_it_in_order(desk: Desk, topic: Topic) -> None:
+    define(desk, topic, [window_step("tumbling")], outOfOrderness="5s")
+    sent = events(topic, random.Random(2), BEGIN, 20)
+    process = stream(desk)
+    wait_until_read(desk, len(sent))
+    (engine,) = children(process.pid)
+    process.terminate()
+    out, err = process.communicate(timeout=10)
+    assert process.returncode == 0, err.decode()
+    assert "Traceback" not in err.decode() + out.decode()
+    assert not Path(f"/proc/{engine}").exists()
+
+
+def test_an_error_of_a_step_is_told_as_it_is(desk: Desk, topic: Topic) -> None:
+    define(desk, topic, [window_step("tumbling")])
+    events(topic, random.Random(2), BEGIN, 20)
+    desk.ran(until="latest")
+    define(desk, topic, [{**window_step("tumbling"), "aggregations": {"most": "max:value"}}])
+    events(topic, random.Random(2), BEGIN + 20_000, 1)
+    result = desk.run(until="latest")
+    assert (result.exit_code, result.execution.error_code) == (2, "fingerprint-changed")
+    assert "--keep-watermark" in str(result.error)
+
+
+def test_what_prism_cannot_do_is_refused_before_anything_starts(desk: Desk, topic: Topic, tmp_path: Path) -> None:
+    join = {"id": "users", "type": "join", "source": {"type": "database", "connection": "db", "table": "users"}, "on": ["user"]}
+    define(desk, topic, [join])
+    with pytest.raises(PlanError, match=r"processors\[0\].*'users'"):
+        desk.run(until="latest")
+    define(desk, topic, [])
+    desk.options = ("--runner=PrismRunner", f"--prism_location={tmp_path / 'none'}")
+    with pytest.raises(PlanError, match="go install"):
+        desk.run(until="latest")
+    desk.etl({"table": "people"}, {"table": "people"})
+    with pytest.raises(PlanError, match="serves streams alone"):
+        desk.run()
+
+
+def children(pid: int) -> list[int]:
+    """Processes of Prism that a process has started."""
+    found = subprocess.run(["pgrep", "-P", str(pid), "prism"], capture_output=True, text=True, check=False).stdout
+    return [int(line) for line in found.split()]
+
+
+def wait_until_read(desk: Desk, count: int) -> None:
+    """Wait until commits have told of so many messages."""
+
+    def read() -> bool:
+        with desk.store() as store:
+            return sum(one.metrics.records_extracted for one in store.executions("stream")) == count
+
+    awaited(read)
+
+
+def awaited(found: Callable[[], Any]) -> Any:
+    """What is found in the end."""
+    until = time.monotonic() + 60
+    waiting = threading.Event()
+    while not (value := found()):
+        assert time.monotonic() < until
+        waiting.wait(0.05)
+    return value
