@@ -11,11 +11,11 @@ VENV := .venv$(if $(MADE),$(if $(filter $(GIVEN),$(MADE)),,-$(GIVEN)))
 BIN := $(VENV)/bin
 PEERS := .cache/bench-venv
 
-.PHONY: help demo test lint types unit chromium kafka prism soak bench schema clean
+.PHONY: help demo test lint types unit chromium mariadb kafka prism soak bench schema clean
 
 help:
 	@echo "make demo    set up, run the customer ETL twice (full, then an increment), and show what happened"
-	@echo "make test    set up, lint, check types, run the tests (real PostgreSQL, Kafka and Chromium included)"
+	@echo "make test    set up, lint, check types, run the tests (real PostgreSQL, MariaDB, Kafka and Chromium included)"
 	@echo "make soak    the long fault and load runs"
 	@echo "make bench   compare with the peers, in one run; writes benchmarks/results.json and docs/benchmarks.md"
 	@echo "make clean   remove the environment and everything that was made"
@@ -46,7 +46,7 @@ types: $(VENV)/.test
 
 # The tests start hundreds of processes, and each would compile the package anew, and every worker the tests.
 unit soak: export PYTHONDONTWRITEBYTECODE =
-unit: $(VENV)/.test chromium kafka prism
+unit: $(VENV)/.test chromium mariadb kafka prism
 	$(BIN)/python -m pytest -m "not soak" -n auto --maxprocesses 4 --dist worksteal
 
 # The tests of the HTML report look at it in a browser; screenshots are in .cache/reports.
@@ -55,6 +55,13 @@ chromium:
 	  || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \
 	    && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
 	  || { echo "the tests need Chromium: apt-get install --no-install-recommends chromium"; exit 1; }
+
+# The portable path is tested with a database that has no connector of its own.
+mariadb:
+	@test -x /usr/sbin/mariadbd || command -v mariadbd >/dev/null \
+	  || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \
+	    && apt-get install -y -qq --no-install-recommends mariadb-server >/dev/null; } \
+	  || { echo "the tests need MariaDB: apt-get install --no-install-recommends mariadb-server"; exit 1; }
 
 # Some tests talk to Apache Kafka itself; its jars are in .cache/kafka.
 kafka: $(VENV)/.test

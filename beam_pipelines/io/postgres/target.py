@@ -1,8 +1,8 @@
 """PostgreSQL as target: unlogged staging tables, and one commit transaction with the merge that is fastest for what the table is like.
 
 Statements were chosen by measurement on 1,000,000 rows, half existing (docs/benchmarks.md): INSERT into an empty table; DELETE + INSERT
-without index and version; MERGE else. MERGE can meet a unique violation by a writer that is not ours: it runs in a savepoint, and ON
-CONFLICT follows.
+without index and version; MERGE else, in the order of the key where rows are many. MERGE can meet a unique violation by a writer that is
+not ours: it runs in a savepoint, and ON CONFLICT follows.
 """
 
 from __future__ import annotations
@@ -385,7 +385,7 @@ class PostgresTarget(SqlTarget):
     def _merge_guarded(self, tx: Session, plan: MergePlan) -> tuple[int, int, str, str]:
         """Merge; give rows inserted and updated, the method, and the transaction id that the written rows carry."""
         try:
-            with self.savepoint(tx):
+            with self.savepoint(tx), self._by_key(tx, plan):
                 inserted, updated = _merge(tx, plan.sql)
                 return inserted, updated, "merge", _writer(tx)
         except DataError as refused:
@@ -395,6 +395,23 @@ class PostgresTarget(SqlTarget):
         rows = tx.execute(_on_conflict(plan.sql)).rows
         inserted = sum(1 for (new,) in rows if new)
         return inserted, len(rows) - inserted, "on conflict", _writer(tx)
+
+    @contextmanager
+    def _by_key(self, tx: Session, plan: MergePlan) -> Iterator[None]:
+        """Have rows written in the order of the key, where they are many for their table: index and table are gone through once.
+
+        The server reckons with what it costs to join, not with what it costs then to write here and there. Measured on PostgreSQL 18,
+        1,000,000 rows into as many, half of them there, processor time of the MERGE: a quarter less where rows come in the order of the
+        key, half where they come in none; 100,000 rows into 1,000,000 took longer. Texts are left alone: a language's order is dear.
+        """
+        names = [quote(part.name) for part in self._attached]
+        if not (plan.indexed and tx.execute(_MANY, (names, list(plan.sql.keys), quote_table(plan.sql.table))).rows[0][0]):
+            yield
+            return
+        (before,) = tx.execute("SELECT current_setting('enable_hashjoin')").rows[0]
+        tx.execute("SET LOCAL enable_hashjoin = off")
+        yield
+        tx.execute(f"SET LOCAL enable_hashjoin = {before}")  # where the block raises, the savepoint does so
 
     def reason(self, tx: Session, plan: MergePlan, row: int, refusal: DataError) -> str:
         state = str(refusal.details.get("sqlstate", ""))
@@ -492,6 +509,12 @@ _COUNTED = (
     "SELECT relkind = 'r' AND NOT relhassubclass AND current_setting('track_counts')::bool"
     " AND NOT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal)"
     " AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE confrelid = c.oid AND conrelid = c.oid)"
+    " FROM pg_class AS c WHERE oid = to_regclass(?)"
+)
+# Tables with a key of no text that are at most four times as large as what is staged for them.
+_MANY = (
+    "SELECT relkind = 'r' AND pg_relation_size(oid) <= 4 * (SELECT sum(pg_relation_size(name::regclass)) FROM unnest(?::text[]) AS name)"
+    " AND NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = c.oid AND attname = ANY(?) AND attcollation <> 0)"
     " FROM pg_class AS c WHERE oid = to_regclass(?)"
 )
 _COUNTS = "SELECT pg_stat_get_xact_tuples_inserted(oid), pg_stat_get_xact_tuples_updated(oid) FROM pg_class WHERE oid = to_regclass(?)"

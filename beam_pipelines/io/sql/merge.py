@@ -98,6 +98,8 @@ class MergeSql:
     def differs(self) -> str:
         """Condition: some column would change."""
         others = [column for column in self.columns if column not in self.keys]
+        # A version that is not older differs most of the time, and what stands behind it need not be compared then.
+        others.sort(key=lambda column: column != self.version)
         return "(" + (" OR ".join(self.changes(column, self.value(column)) for column in others) or "FALSE") + ")"
 
     def changes(self, column: str, value: str) -> str:

@@ -237,7 +237,7 @@ def test_a_server_that_is_away_is_transient(reading: Any) -> None:
     ("url", "error", "says"),
     [
         ("nosuch://h/d", PlanError, "no SQLAlchemy dialect 'nosuch'"),
-        ("mysql+pymysql://u:hush@h/d", SpecError, "pip install pymysql"),
+        ("mysql+mysqldb://u:hush@h/d", SpecError, "pip install MySQLdb"),
         ("mysql+pymysql://u:hush@h:port/d", SpecError, "not a URL of SQLAlchemy"),
     ],
 )

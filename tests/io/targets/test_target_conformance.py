@@ -112,6 +112,16 @@ def test_it_is_older_also_where_another_writer_was_in_between(place: Any, loadin
     assert place.rows() == [THERE[0], (2, "Bob B.", 11), *THERE[2:], (7, "Gil G.", None)]
 
 
+@pytest.mark.only("postgresql")
+def test_many_rows_for_their_table_are_written_in_the_order_of_the_key(place: Any, loading: Any) -> None:
+    """So that index and table are gone through once: 9,973 is prime, and its multiples come in no order."""
+    place.sql(KEYED, "INSERT INTO customers SELECT i, 'old', 10 FROM generate_series(2, 10000, 2) AS i", "ANALYZE customers")
+    ids = [number * 9973 % 10_000 for number in range(10_000)]
+    counts = loading.upsert([(number, "new", 11) for number in ids], version="version", unique=True)
+    assert counted(counts.merged) == {"inserted": 5001, "updated": 4999}
+    assert place.sql("SELECT id FROM customers WHERE name = 'new' ORDER BY ctid") == [(number,) for number in range(10_000)]
+
+
 def test_upsert_by_several_keys_tells_them_apart(place: Any, loading: Any) -> None:
     schema = pa.schema([("country", pa.string()), ("number", pa.int64()), ("name", pa.string())])
     loading.load([("CH", 1, "a"), ("DE", 1, "b")], schema, mode="upsert", keys=("country", "number"))
