@@ -206,7 +206,10 @@ def test_whatever_is_killed_the_sinks_hold_what_plain_python_says(
         service.finish()
     finally:
         service.process.kill()
-    assert set(service.exits) <= {-9}, (tmp_path / "log").read_text()[-3000:]  # what it is not killed by it lives through
+    # What it is not killed by it lives through, once it has begun; where a server is away at its start it says so, and is started again.
+    log = (tmp_path / "log").read_text()
+    assert set(service.exits) <= {-9, 1}, log[-3000:]
+    assert service.exits.count(1) <= log.count("[unreachable; "), log[:3000]
 
     oracle = WindowOracle(WindowStep.model_validate(STEP), 5_000)
     oracle.drain(sender.sent)
