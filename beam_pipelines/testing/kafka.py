@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from beam_pipelines.errors import SpecError
+from beam_pipelines.testing.fetched import folder_of
 
 __all__ = ["VERSION", "KafkaBroker", "MockBroker", "fetched", "mock_broker", "real_broker"]
 
@@ -299,7 +300,7 @@ def fetched() -> Path:
     Raises:
         SpecError: Maven is missing, or could not fetch it (`extra-missing`).
     """
-    folder = _cache() / VERSION
+    folder = folder_of("kafka") / VERSION
     if folder.exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -312,11 +313,6 @@ def fetched() -> Path:
         with contextlib.suppress(OSError):  # another process was first
             os.rename(f"{made}/jars", folder)
     return folder
-
-
-def _cache() -> Path:
-    root = Path(__file__).resolve().parents[2]
-    return root / ".cache" / "kafka" if (root / "Makefile").exists() else Path.home() / ".cache" / "beam_pipelines" / "kafka"
 
 
 def _program(name: str) -> str:

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from beam_pipelines.errors import SpecError
+from beam_pipelines.testing.fetched import folder_of
 
 __all__ = ["VERSION", "made"]
 
@@ -24,7 +25,7 @@ def made() -> Path:
     Raises:
         SpecError: Go is missing, or could not make it (`extra-missing`).
     """
-    program = _cache() / VERSION / "prism"
+    program = folder_of("prism") / VERSION / "prism"
     if program.exists():
         return program
     program.parent.mkdir(parents=True, exist_ok=True)
@@ -42,11 +43,6 @@ def made() -> Path:
         with contextlib.suppress(OSError):  # another process was first
             (Path(folder) / "prism").rename(program)
     return program
-
-
-def _cache() -> Path:
-    root = Path(__file__).resolve().parents[2]
-    return root / ".cache" / "prism" if (root / "Makefile").exists() else Path.home() / ".cache" / "beam_pipelines" / "prism"
 
 
 if __name__ == "__main__":

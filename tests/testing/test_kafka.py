@@ -14,7 +14,7 @@ def test_a_missing_program_is_named_with_what_brings_it(monkeypatch: pytest.Monk
     if name == "java":
         monkeypatch.setattr(kafka, "fetched", lambda: tmp_path)
     else:
-        monkeypatch.setattr(kafka, "_cache", lambda: tmp_path / "cache")
+        monkeypatch.setattr(kafka, "folder_of", lambda name: tmp_path / "cache" / name)
     with pytest.raises(SpecError, match=f"'{name}' to run or fetch it is missing: install Java 17 and Maven") as no:
         kafka.KafkaBroker(tmp_path / "broker").start()
     assert no.value.code == "extra-missing"
