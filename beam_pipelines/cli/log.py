@@ -16,8 +16,8 @@ __all__ = ["FORMATS", "LEVELS", "concern", "configure"]
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 _BEAM = "apache_beam"
-# Warnings of Beam that say nothing to anybody who runs a service: an optional client is absent, a folder of containers is.
 _JOBS = "portable_runner"  # repeats what a job says of its failure
+# Warnings of Beam that say nothing to anybody who runs a service: an optional client is absent, a folder of containers is.
 _OF_ITSELF = ("apitools", "semi_persistent_directory")
 
 

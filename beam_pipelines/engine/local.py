@@ -24,7 +24,6 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.pipeline import RunLoads
 from beam_pipelines.engine.views import ViewedOptions
 from beam_pipelines.engine.worker import received
-from beam_pipelines.io import spares
 
 __all__ = ["BEAMS_THREADS", "LocalRunner", "run_here", "threads_of_beam_quiet"]
 
@@ -71,8 +70,7 @@ class LocalRunner(FnApiRunner):
     """Beam's in-process portable runner, whose worker processes are ours, get the options, and log as this process does.
 
     Args:
-        live: Runs are short, and many follow each other: the pipeline can be run again as it was built, and a file that one process has
-            to itself is left open from one part of a run to the next.
+        live: Runs are short, and many follow each other: the pipeline can be run again as it was built.
     """
 
     def __init__(self, *, live: bool = False) -> None:
@@ -98,7 +96,7 @@ class LocalRunner(FnApiRunner):
     def _carry_out(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
         environments = pipeline_proto.components.environments.values()
         if all(one.urn == python_urns.EMBEDDED_PYTHON for one in environments):
-            with beside.room(), spares.together() if self._live else contextlib.nullcontext():
+            with beside.room():
                 return super().run_via_runner_api(pipeline_proto, options)
         processes = [one for one in environments if one.urn == python_urns.SUBPROCESS_SDK]
         if not processes:

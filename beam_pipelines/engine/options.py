@@ -126,7 +126,7 @@ def check_runner(options: Any, *, live: bool = False) -> str:
     runner = options.view_as(StandardOptions).runner or "DirectRunner"
     package, _, name = runner.rpartition(".")
     refuse_runner(name)
-    if on_prism(options):
+    if name == _PRISM:
         if not live:
             raise PlanError(
                 f"{runner} serves streams alone: a run with an end takes longer on it than on the DirectRunner",

@@ -8,26 +8,21 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from beam_pipelines.errors import PlanError
-from beam_pipelines.examples.stream import broker
 from beam_pipelines.spec.step.window import WindowStep
 from beam_pipelines.testing.windows import Event, WindowOracle
 from tests.service.conftest import Desk
-from tests.service.test_stream import BEGIN, POISON, Topic, define, events, letters, ordered, results, stream, window_step
+from tests.service.test_stream import BEGIN, POISON, Topic, define, events, letters, ordered, results, servers, stream, window_step
+
+__all__ = ["servers"]  # a fixture
 
 pytestmark = pytest.mark.no_bundle  # none that Beam's in-process runner starts
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[str]:
-    with broker() as address:
-        yield address
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from apache_beam.utils.timestamp import Duration, Timestamp
 
 from beam_pipelines.engine.bundle import PlainFn
 
-__all__ = ["Asked", "Ended", "Exchange", "exchange"]
+__all__ = ["Asked", "Ended", "Exchange", "exchange", "forget"]
 
 _WAIT = 0.5  # seconds that a bundle of the source waits for somebody to ask
 _LAST = 1 << 40  # number of the last drain: thousands of years away

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import queue
 import threading
 import time
@@ -26,15 +25,12 @@ from beam_pipelines.engine.prism import asked
 from beam_pipelines.engine.prism.pipeline import RunDrains
 from beam_pipelines.engine.prism.server import Server, find
 from beam_pipelines.errors import TransientError
-from beam_pipelines.io import spares
 from beam_pipelines.runs.context import RunContext
 
 __all__ = ["Engine"]
 
-_LOG = logging.getLogger(__name__)
 _PATIENCE = 5.0  # seconds for workers to end
 _LOOK = 0.5  # seconds between two looks whether the process is there
-_LOUD = ("apache_beam.runners.portability.portable_runner",)  # repeats the traceback of what failed, which is raised here
 # Prism asks sources to split, and fails the job where that is answered while nothing is read yet (Beam 2.77).
 _EXPERIMENTS = ["prism_disable_sdf_split"]
 
@@ -56,11 +52,6 @@ class Engine:
         self._number += 1
         return self._number
 
-    @property
-    def pid(self) -> int | None:
-        """Of Prism; None: it is not there."""
-        return self._open.server.pid if self._open is not None else None
-
     def run(self, job: Job, options: Any) -> None:  # noqa: ARG002 - the options are those that the engine was made with
         """Drain once; the run context is in the environment.
 
@@ -71,8 +62,7 @@ class Engine:
         try:
             if self._open is None:
                 self._open = _Open(job, self._options, self._program)
-            # A file that one process has to itself is left open from one part of a drain to the next.
-            with beside.room(), spares.together():
+            with beside.room():
                 self._open.drain(RunContext.current())
         except BaseException:
             self.close()
@@ -108,8 +98,6 @@ class _Open:
         threading.Thread(target=self._watch, name="prism", daemon=True).start()
 
     def _submit(self, job: Job, options: PipelineOptions) -> Any:
-        for name in _LOUD:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
         given = options.get_all_options(drop_default=True)
         ours = {
             "runner": "PortableRunner",
@@ -124,7 +112,7 @@ class _Open:
         try:
             return pipeline.run(test_runner_api=False)
         except grpc.RpcError as error:
-            raise self._gone(error) from error
+            raise _gone(error) from error
 
     def _failed(self, error: BaseException) -> None:
         self._exchange.ended.put(("", error))
@@ -135,15 +123,11 @@ class _Open:
             state = self._result.wait_until_finish()
             error: BaseException = RuntimeError(f"the job on Prism ended: {state}")
         except grpc.RpcError as gone:
-            error = self._gone(gone)
+            error = _gone(gone)
         except Exception as failed:  # noqa: BLE001 - raised where the drain is waited for
             error = failed
         if not self._closed:
             self._failed(error)
-
-    def _gone(self, error: BaseException | None = None) -> TransientError:
-        told = f": {error.code().name}" if isinstance(error, grpc.Call) else ""
-        return TransientError(f"Prism is gone{told}", code="unreachable")
 
     def drain(self, context: RunContext) -> None:
         """Ask for a drain, and wait for its end."""
@@ -153,7 +137,7 @@ class _Open:
                 run, error = self._exchange.ended.get(timeout=_LOOK)
             except queue.Empty:
                 if not self.server.running:
-                    raise self._gone() from None
+                    raise _gone() from None
                 continue
             if error is not None:
                 raise error
@@ -165,6 +149,11 @@ class _Open:
         with contextlib.suppress(Exception):  # it may be gone, and goes with its process
             self._result.cancel()
         self._closing.close()
+
+
+def _gone(error: BaseException | None = None) -> TransientError:
+    told = f": {error.code().name}" if isinstance(error, grpc.Call) else ""
+    return TransientError(f"Prism is gone{told}", code="unreachable")
 
 
 class _Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):

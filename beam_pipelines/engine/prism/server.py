@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
 import socket
@@ -16,7 +15,6 @@ from beam_pipelines.errors import PlanError, TransientError
 
 __all__ = ["Server", "find"]
 
-_LOG = logging.getLogger(__name__)
 _PATIENCE = 20.0  # seconds until it takes jobs; it takes a tenth of one
 _STOPPING = 5.0  # seconds for it to end by itself
 # Linux ends a process with its parent if it is asked to. It is asked by a program between, for `preexec_fn` may hang where threads are.
@@ -92,11 +90,6 @@ class Server:
     def running(self) -> bool:
         """Whether the process is there."""
         return self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """Of the process."""
-        return self._process.pid
 
     def close(self) -> None:
         """End the process."""
