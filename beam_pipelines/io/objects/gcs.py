@@ -126,7 +126,7 @@ class GcsStore(Store):
     def begin(self, key: str) -> PartedUpload:
         return _GcsUpload(self, key)
 
-    def copy(self, file: Stored, key: str) -> Stored:
+    def copy(self, file: Stored, key: str) -> None:
         with self._asking(file):
             blob, token = self._bucket.blob(key), None
             while True:  # a large one takes several requests, and appears with the last
@@ -134,12 +134,16 @@ class GcsStore(Store):
                     self._bucket.blob(file.key), token=token, if_source_generation_match=int(file.tag), retry=_RETRY, timeout=_TIMEOUT
                 )
                 if token is None:
-                    return self.written(key)
+                    return
 
     def remove(self, file: Stored) -> bool:
         now = self.look(file.key)
-        if now is None or now.tag != file.tag:
-            return False
+        return now is not None and now.tag == file.tag and self._deleted(file)
+
+    def discard(self, file: Stored) -> None:
+        self._deleted(file)
+
+    def _deleted(self, file: Stored) -> bool:
         with self._asking():
             try:
                 self._bucket.blob(file.key).delete(if_generation_match=int(file.tag), retry=_RETRY, timeout=_TIMEOUT)
@@ -202,7 +206,7 @@ class _GcsUpload(PartedUpload):
     def whole(self, data: bytes) -> Stored:
         with self._store._asking():
             self._blob.upload_from_string(data, content_type="application/octet-stream", retry=_RETRY, timeout=_TIMEOUT)
-        return self._store.written(self._key)
+        return self._store._stored(self._blob)
 
     def part(self, number: int, data: bytes) -> None:
         with self._store._asking():

@@ -79,13 +79,13 @@ class LocalStore(Store):
     def begin(self, key: str) -> Upload:
         return _LocalUpload(self, self.root / key)
 
-    def copy(self, file: Stored, key: str) -> Stored:
+    def copy(self, file: Stored, key: str) -> None:
         upload = self.begin(key)
         try:
             with file.open() as source:
                 while piece := source.read(1 << 20):
                     upload.write(piece)
-            return upload.finish()
+            upload.finish()
         except BaseException:
             upload.abort()
             raise

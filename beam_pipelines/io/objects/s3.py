@@ -136,7 +136,7 @@ class S3Store(Store):
     def begin(self, key: str) -> PartedUpload:
         return _S3Upload(self, key)
 
-    def copy(self, file: Stored, key: str) -> Stored:
+    def copy(self, file: Stored, key: str) -> None:
         with self._asking(file):
             source = {"Bucket": self.bucket, "Key": file.key}
             if file.size < _COPIED_AT_ONCE:
@@ -144,15 +144,17 @@ class S3Store(Store):
             else:
                 parts = TransferConfig(multipart_chunksize=512 << 20)
                 self._client.copy(source, self.bucket, key, ExtraArgs={"CopySourceIfMatch": file.tag}, Config=parts)
-        return self.written(key)
 
     def remove(self, file: Stored) -> bool:
         now = self.look(file.key)
         if now is None or now.tag != file.tag:
             return False
+        self.discard(file)
+        return True
+
+    def discard(self, file: Stored) -> None:
         with self._asking(file):
             self._client.delete_object(Bucket=self.bucket, Key=file.key)
-        return True
 
     def unfinished(self, prefix: str) -> Sequence[str]:
         return sorted({key for key, _ in self._begun(prefix)})
@@ -213,8 +215,8 @@ class _S3Upload(PartedUpload):
 
     def whole(self, data: bytes) -> Stored:
         with self._store._asking():
-            self._store._client.put_object(**self._where, Body=data)
-        return self._store.written(self._where["Key"])
+            made = self._store._client.put_object(**self._where, Body=data)
+        return Stored(self._store, self._where["Key"], len(data), made["ETag"])
 
     def part(self, number: int, data: bytes) -> None:
         client = self._store._client

@@ -62,7 +62,7 @@ class BucketStaging(RowStaging):
             return
         prefix, keys = f"{key_of(self.folder)}/", set(map(self.key, names))
         for file in [file for file in self.store.list(prefix) if file.key in keys]:
-            self.store.remove(file)
+            self.store.discard(file)
         for key in keys.intersection(self.store.unfinished(prefix)):
             self.store.sweep(key)
 

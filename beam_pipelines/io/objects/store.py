@@ -123,7 +123,7 @@ class Store(ABC):
         """Write a file, in bounded memory."""
 
     @abstractmethod
-    def copy(self, file: Stored, key: str) -> Stored:
+    def copy(self, file: Stored, key: str) -> None:
         """Have a file under another name as well, in the place of what has that name: whole at once.
 
         Raises:
@@ -134,6 +134,10 @@ class Store(ABC):
     @abstractmethod
     def remove(self, file: Stored) -> bool:
         """Remove a version of a file; False: there was none, or another had its name and stays."""
+
+    def discard(self, file: Stored) -> None:
+        """Remove a file whose name no other ever has: where that is one request less than `remove`."""
+        self.remove(file)
 
     @abstractmethod
     def unfinished(self, prefix: str) -> Sequence[str]:

@@ -190,9 +190,13 @@ class BucketTarget(FileTarget):
         return self._counted[file] if file in self._counted else _footer_rows(file)
 
     def _missing(self, moves: Sequence[Move]) -> list[Move]:
-        staged = [move for move in moves if move.source]
-        there = {file.key for file in self._store.list(_beginning([self._key(move.source) for move in staged]))} if staged else set()
-        return [move for move in staged if self._key(move.source) not in there]
+        there = self._staging_of(moves)
+        return [move for move in moves if move.source and self._key(move.source) not in there]
+
+    def _staging_of(self, moves: Sequence[Move]) -> dict[str, Stored]:
+        """The staged objects of some moves that are there, by key: one listing for all."""
+        keys = [self._key(move.source) for move in moves if move.source]
+        return {file.key: file for file in self._store.list(_beginning(keys))} if keys else {}
 
     def _swept(self, move: Move) -> bool:  # noqa: ARG002 - nothing tells it
         return False
@@ -205,8 +209,9 @@ class BucketTarget(FileTarget):
 
     def _keep(self, moves: Sequence[Move]) -> None:
         try:
+            staged = self._staging_of(moves)
             with ThreadPoolExecutor(_AT_ONCE) as pool:
-                for done in [pool.submit(self._copied, move) for move in moves if move.source]:
+                for done in [pool.submit(self._copied, move, staged.get(self._key(move.source))) for move in moves if move.source]:
                     done.result()
                 # The old ones go when all of the new are there.
                 for done in [pool.submit(self._removed, move) for move in moves if not move.source]:
@@ -217,11 +222,10 @@ class BucketTarget(FileTarget):
     def _key(self, url: str) -> str:
         return url.removeprefix(self._store.shown(""))
 
-    def _copied(self, move: Move) -> None:
-        staged = self._store.look(self._key(move.source))
+    def _copied(self, move: Move, staged: Stored | None) -> None:
         if staged is not None:
             self._store.copy(staged, self._key(move.path))
-            self._store.remove(staged)
+            self._store.discard(staged)
         elif self._store.look(self._key(move.path)) is None:
             # It has been copied: somebody took it away, as those who follow do.
             _LOG.warning("%s was loaded, and has been taken away since", move.path)
