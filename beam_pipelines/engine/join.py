@@ -70,7 +70,7 @@ class TellFn(PlainFn):
         error, read = (None, fact.rows) if isinstance(fact, ReadFact) else (fact.error, fact.right_read)
         rejected = 0 if isinstance(fact, ReadFact) else fact.rejected
         told = StepFact(fact.load, self._step, made=fact.dead + rejected, dead=fact.dead, rejected=rejected)
-        yield replace(told, right_read=read, letters=fact.letters, error=error)
+        yield replace(told, right_read=read, letters=fact.letters, error=error, newest=fact.newest)
 
 
 class _JoinFn(ShuffleFn[Join]):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from beam_pipelines.errors import SpecError
 from beam_pipelines.runs.mark import Mark
-from beam_pipelines.runs.offsets import Offsets, Place, told, watermark
+from beam_pipelines.runs.offsets import Offsets, Place, Reading, told, watermark
 
 times = st.none() | st.integers(-(10**6), 10**6)
 places = st.builds(Place, st.integers(0, 100), times, times)
@@ -88,8 +88,9 @@ Read = tuple[int, int, "int | None", "int | None"]
 def of(before: Offsets | None = None, idle: int | None = 30_000, behind: int = 0, **read: Read) -> int | None:
     """The watermark; of each partition: next, end, newest, at."""
     numbered = {int(name[1:]): one for name, one in read.items()}
-    after = Offsets({partition: Place(one[0], one[2], one[3]) for partition, one in numbered.items()})
-    return watermark(before, after, {partition: one[1] for partition, one in numbered.items()}, NOW, behind, idle)
+    places = {partition: Place(one[0], one[2], one[3]) for partition, one in numbered.items()}
+    topic = Reading(places, {partition: one[1] for partition, one in numbered.items()}, behind, idle)
+    return watermark(before.closed if before else None, [topic], NOW)
 
 
 def test_the_slowest_partition_holds_the_watermark() -> None:
@@ -99,7 +100,7 @@ def test_the_slowest_partition_holds_the_watermark() -> None:
 def test_a_partition_that_never_had_an_event_is_left_out() -> None:
     assert of(p0=(5, 5, 900_000, NOW), p1=(0, 0, None, None)) == 900_000
     assert of(p1=(0, 0, None, None)) is None
-    assert watermark(None, Offsets(), {}, NOW, 0, None) is None
+    assert watermark(None, [], NOW) is None
 
 
 def test_a_partition_with_messages_that_nobody_has_read_yet_holds_all_back() -> None:
@@ -128,12 +129,13 @@ def test_the_watermark_never_falls_and_never_passes_what_came(
     before: Offsets, now: Offsets, end: dict[int, int], clock: int, behind: int, idle: int | None
 ) -> None:
     after = before.merged(now)
-    found = watermark(before, after, end, clock, behind, idle)
+    topic = Reading(after.partitions, end, behind, idle)
+    found = watermark(after.closed, [topic], clock)
     newest = [place.newest - behind for place in after.partitions.values() if place.newest is not None]
 
     assert after.closed is None or (found is not None and found >= after.closed)
     assert found is None or found <= max([*newest, *([after.closed] if after.closed is not None else [])])
-    assert watermark(before, after.closed_at(found), end, clock, behind, idle) == found
+    assert watermark(found, [topic], clock) == found
     if idle is None and newest and all(place.newest is not None for place in after.partitions.values()):
         assert found == max(x for x in (min(newest), after.closed) if x is not None)
 
@@ -163,6 +165,6 @@ def test_a_partition_that_goes_back_forgets_its_newest_event_and_the_watermark_i
     assert there.moved('{"offsets": {"0": 12}}') == Offsets({0: Place(12, 500, 600), 1: Place(20, 700, 800)}, 400)
     back = there.moved('{"offsets": {"1": 3}}')
     assert back == Offsets({0: Place(10, 500, 600), 1: Place(3)}, None)
-    assert (back.back_from(there), there.back_from(back)) == ([1], [])
+    assert (back.back_from(there), there.back_from(back)) == (["1"], [])
     assert there.moved('{"offsets": {"1": 3}, "closed": "1970-01-01T01:00:00.250+01:00"}').closed == 250
     assert there.moved('{"closed": null}') == Offsets(there.partitions, None)
