@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.lineage import BY_GROUPS, sums_up
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sinks.every import sinks_of
 from beam_pipelines.engine.sinks.place import key_of
@@ -50,11 +51,14 @@ def _check_places(job: Job) -> None:
 
 
 def _check_step(job: Job, place: int, step: Any) -> None:
-    path = f"{job.definition.steps_path}[{place}]"
+    path = f"{job.path or job.definition.steps_path}[{place}]"
+    if step.type != "window" and (sums_up(step) or step.type in BY_GROUPS or step.type == "union"):
+        message = f"{step.id!r} takes all rows to tell what comes out, and a stream has no end"
+        raise refusal(path, message, "mode-refused", "sum up by a window step, or take a step that works row by row")
     if step.type == "window" and place != job.window_at:
         raise refusal(path, f"expected one window step, got {step.id!r} as well: results of windows are not summed up again", "not-served")
     if step.type == "join":
-        if step.live:
+        if step.live and not job.path:
             _check_live_join(job, place, step)
         elif step.how in ("right", "full"):
             raise refusal(f"{path}.how", f"expected inner, left, semi or anti: {step.how} needs all rows of a stream", "mode-refused")
@@ -68,7 +72,9 @@ def _check_step(job: Job, place: int, step: Any) -> None:
 def _check_live_join(job: Job, place: int, step: JoinStep) -> None:
     """Refuse joins of two streams whose rows would come without columns that are known, or without an order of time."""
     path, steps = f"{job.definition.steps_path}[{place}]", job.definition.steps
-    topic = cast("TopicSource", step.source)
+    topic, side = cast("TopicSource", step.source), job.side(step.id)
+    for at, one in enumerate(side.definition.steps):
+        _check_step(side, at, one)
     if step.id != job.live_joins[0]:
         message = f"expected one join with a topic, got {step.id!r} as well"
         raise refusal(path, message, "not-served", "write the results of one to a topic, and join that in a stream of its own")

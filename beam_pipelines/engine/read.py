@@ -201,7 +201,9 @@ class Read(beam.PTransform):
 
     def expand(self, windows: PCollection) -> Any:
         # Typed, for untyped batches are pickled whenever Beam wonders how large they are.
-        rows = beam.ParDo(_ReadFn(self._job, self._step), view_of(windows)).with_output_types(pa.RecordBatch, **{FACTS: ReadFact})
+        rows = beam.ParDo(_ReadFn(self._job, self._step), view_of(windows, self._job.beside)).with_output_types(
+            pa.RecordBatch, **{FACTS: ReadFact}
+        )
         return (
             windows
             | "Ranges" >> beam.ParDo(_RangesFn()).with_output_types(tuple[str, tuple[str, int]])

@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -181,6 +182,25 @@ def test_pairs_are_summed_up_by_windows_of_the_later_time(desk: Desk, shown: Top
     assert table(desk, "epoch_ms(windowStart), user, eventCount, spent") == expected
 
 
+@pytest.mark.no_bundle
+@pytest.mark.parametrize("how", ["inner", "full"])
+def test_prism_gives_the_same_pairs(desk: Desk, shown: Topic, clicks: Topic, prism: Path, how: str) -> None:
+    known = {"id": "known", "type": "filter", "condition": "cost % 10 <> 3"}
+    define(desk, shown, clicks, how, source={"transformations": [known]})
+    desk.options = ("--runner=PrismRunner", f"--prism_location={prism}")
+    oracle, dice = Oracle(), random.Random(how)
+    for drain in range(2):
+        oracle.read("shown", send(shown, dice, BEGIN + drain * 40_000, 40, "ad"))
+        oracle.read("clicks", send(clicks, dice, BEGIN + drain * 40_000, 40, "cost"))
+        desk.ran(until="latest")
+        lost = [(one["partition"], one["offset"]) for one in oracle.rows["clicks"] if one["cost"] % 10 == 3]
+        assert lost
+        kept = {**oracle.rows, "clicks": [one for one in oracle.rows["clicks"] if one["cost"] % 10 != 3]}
+        told, oracle.rows = oracle.rows, kept
+        assert table(desk) == oracle.table(how)
+        oracle.rows = told
+
+
 def test_another_topic_or_another_meaning_of_what_waits_is_refused(desk: Desk, shown: Topic, clicks: Topic, servers: str) -> None:
     define(desk, shown, clicks)
     send(shown, random.Random(1), BEGIN, 3, "ad")
@@ -212,6 +232,21 @@ def test_what_cannot_be_joined_is_refused_before_anything_is_read(
     with pytest.raises(kind) as refused:
         desk.run(until="latest")
     assert told in f"{refused.value} {getattr(refused.value, 'problems', '')}"
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [{"id": "sums", "type": "sql", "query": "SELECT user, count(*) AS n FROM input GROUP BY user"}],
+        [{"id": "one", "type": "deduplicate", "by": ["user"]}],
+        [{"id": "sums", "type": "aggregate", "groupBy": ["user"], "aggregations": {"n": "count"}}],
+    ],
+)
+def test_steps_of_a_joined_topic_that_take_all_rows_are_refused(desk: Desk, shown: Topic, clicks: Topic, steps: list[Any]) -> None:
+    define(desk, shown, clicks, source={"transformations": steps})
+    with pytest.raises(PlanError, match=r"processors\[0\].source.transformations\[0\].*a stream has no end") as refused:
+        desk.run(until="latest")
+    assert refused.value.code == "mode-refused"
 
 
 def test_windows_behind_a_join_whose_rows_come_out_late_are_refused(desk: Desk, shown: Topic, clicks: Topic) -> None:

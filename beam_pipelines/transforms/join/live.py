@@ -97,11 +97,14 @@ class LiveJoin(Join):
 
     def ended(self, batch: pa.RecordBatch, right: Sequence[pa.RecordBatch]) -> Applied:
         """Join a batch with rows of the right side, as if each held every row and the streams ended behind them."""
-        rights = [self.waiting(one) for one in right]
-        meeting = self.meeting(Waiting(new=[self.waiting(batch)]), Waiting(new=rights), origin.load_of(batch))
+        (ours, late), *others = [self.screened(one, None) for one in (batch, *right)]
+        theirs = [self.waiting(rows) for rows, _ in others]
+        meeting = self.meeting(Waiting(new=[self.waiting(ours)]), Waiting(new=theirs), origin.load_of(batch))
         parts = [*meeting.pairs(), *meeting.over(None)]
         out = tuple(one for part in parts for one in part.batches)
-        return Applied(out, absorbed=batch.num_rows, made=sum(part.made for part in parts))
+        died = [dead for dead in (late, *(dead for _, dead in others)) if dead is not None]
+        made = sum(part.made for part in parts) + sum(len(dead.rows) for _, dead in others if dead is not None)
+        return Applied(out, absorbed=ours.num_rows, made=made, dead=tuple(died))
 
     def screened(self, batch: pa.RecordBatch, closed: int | None) -> tuple[pa.RecordBatch, DeadRows | None]:
         """Tell rows that come too late to meet all that they could from the others.
