@@ -145,5 +145,6 @@ def test_rows_of_two_streams_meet_within_a_time_and_what_is_late_of_either_is_a_
 
 def test_rows_of_a_joined_topic_without_a_time_are_told_with_their_place() -> None:
     clicks = '[{user: ann, cost: 1, timestamp: "2026-03-02T10:00:00Z"}, {user: ann, cost: 1, timestamp: null}]'
-    told = "\n".join(joined(rows(event("10:00:00", 1)), clicks, "{clicked: {rows: []}}").lines())
-    assert "tests[0].sources.clicked[1].timestamp" in told
+    found = joined(rows(event("10:00:00", 1)), clicks, "{clicked: {rows: []}}")
+    assert found.error is not None
+    assert [problem.path for problem in found.error.problems] == ["tests[0].sources.clicked[1].timestamp"]
