@@ -7,7 +7,7 @@ from typing import Any
 
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outcome import outcome_of
-from beam_pipelines.engine.reached import ends_of
+from beam_pipelines.engine.reached import ends_of, windows_by_topic
 from beam_pipelines.io.connector import LedgerRow
 from beam_pipelines.runs.offsets import Offsets, shown
 from beam_pipelines.state.record import Failure
@@ -39,17 +39,16 @@ def advance_of(job: Job, row: LedgerRow, failures: tuple[Failure, ...], seconds:
         watermark=watermark,
         events=outcome.metrics.records_extracted,
         incidents=outcome.incidents,
-        live=live_figures(row, seconds, committed),
+        live=live_figures(job, row, seconds, committed),
     )
 
 
-def live_figures(row: LedgerRow, seconds: float | None, now: datetime) -> dict[str, Any]:
+def live_figures(job: Job, row: LedgerRow, seconds: float | None, now: datetime) -> dict[str, Any]:
     """How a stream stands behind a drain: what its status shows."""
     assert row.counts is not None
     tally, mark = row.counts.tally, row.counts.watermark
     reached = Offsets.of(mark) if mark is not None else Offsets()
-    windows = {"": row.window, **{side: row.window.sides[side] for side in reached.sides if side in row.window.sides}}
-    ends = {shown(side, number): end for side, window in windows.items() for number, end in ends_of(window).items()}
+    ends = {shown(topic, number): end for topic, window in windows_by_topic(job, row.window) for number, end in ends_of(window).items()}
     lag = {name: max(0, ends[name] - place.next) for name, place in reached.named.items() if name in ends}
     delay = None if reached.closed is None else round(now.timestamp() * 1000) - reached.closed
     return {

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
@@ -32,6 +32,10 @@ from beam_pipelines.spec.definition import ErrorBudget
 from beam_pipelines.spec.destination import NoDestination
 from beam_pipelines.transforms.registry import build
 from beam_pipelines.transforms.step import Step
+
+if TYPE_CHECKING:
+    from beam_pipelines.spec.source import TopicSource
+    from beam_pipelines.spec.step.join import JoinStep
 
 __all__ = ["Job"]
 
@@ -150,9 +154,10 @@ class Job:
         return next((place for place, step in enumerate(self.definition.steps) if step.type == "window"), None)
 
     @property
-    def live_joins(self) -> list[str]:
-        """Ids of the joins with a topic, whose rows wait for each other: of a stream."""
-        return [step.id for step in self.definition.steps if self.live and getattr(step, "live", False)]
+    def live_joins(self) -> dict[str, str]:
+        """The topic of each join of a stream with one, whose rows wait for each other, by its id."""
+        steps = cast("Sequence[JoinStep]", self.definition.steps if self.live else ())
+        return {step.id: cast("TopicSource", step.source).topic for step in steps if getattr(step, "live", False)}
 
     @property
     def others(self) -> tuple[tuple[str, Any], ...]:

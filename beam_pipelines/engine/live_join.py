@@ -51,7 +51,7 @@ class _WaitFn(ShuffleFn[LiveJoin]):
                 self.count(load, Applied((), made=died, dead=dead))
             fact = self._facts[load]
             self._facts[load] = replace(fact, late=fact.late + died, right=fact.right + (count if self._side == RIGHT else 0))
-            waits = step.waiting(rows).replace_schema_metadata({_SIDE: self._side.encode()})
+            waits = step.waiting(rows, self._side).replace_schema_metadata({_SIDE: self._side.encode()})
         if waits.num_rows:
             yield from _sharded(load, step, waits)
 

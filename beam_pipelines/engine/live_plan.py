@@ -75,7 +75,7 @@ def _check_live_join(job: Job, place: int, step: JoinStep) -> None:
     topic, side = cast("TopicSource", step.source), job.side(step.id)
     for at, one in enumerate(side.definition.steps):
         _check_step(side, at, one)
-    if step.id != job.live_joins[0]:
+    if step.id != next(iter(job.live_joins)):
         message = f"expected one join with a topic, got {step.id!r} as well"
         raise refusal(path, message, "not-served", "write the results of one to a topic, and join that in a stream of its own")
     if topic.format == "json" and not topic.columns:

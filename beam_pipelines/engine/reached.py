@@ -13,7 +13,7 @@ from beam_pipelines.runs.offsets import Offsets, Place, Reading, watermark
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec.source import TopicSource
 
-__all__ = ["ends_of", "reached", "watermark_of"]
+__all__ = ["ends_of", "reached", "watermark_of", "windows_by_topic"]
 
 
 def reached(job: Job, window: Window, newest: Mark | None) -> Offsets:
@@ -25,14 +25,15 @@ def reached(job: Job, window: Window, newest: Mark | None) -> Offsets:
         newest: What was reached of the ranges that were read.
     """
     before = Offsets.of(window.low) if window.low is not None else Offsets()
-    read = {side: ends_of(one) for side, one in _windows(job, window)}
+    read = {topic: ends_of(one) for topic, one in windows_by_topic(job, window)}
     # A topic that was made anew with fewer partitions: those that are gone would hold up the watermark for ever. A join that is no more
     # has none at all.
-    kept = {side: _there(before.topic(side), ends) for side, ends in read.items()}
+    kept = {topic: _there(before.topic(topic), ends) for topic, ends in read.items()}
     before = replace(before, partitions=kept.pop(""), sides=kept)
     after = (Offsets.of(newest) if newest is not None else Offsets()).merged(before)
     now = round(datetime.fromisoformat(window.started_at).timestamp() * 1000)
-    topics = [_reading(_source(job, side), after.topic(side), ends) for side, ends in read.items()]
+    sources = _sources(job)
+    topics = [_reading(sources[topic], after.topic(topic), ends) for topic, ends in read.items()]
     return after.closed_at(watermark(after.closed, topics, now))
 
 
@@ -56,15 +57,15 @@ def ends_of(window: Window) -> dict[int, int]:
     return {part.bounds["partition"]: part.bounds["end"] for part in window.ranges}
 
 
-def _windows(job: Job, window: Window) -> Iterator[tuple[str, Window]]:
-    """The windows of each topic: of the service's own, and of those that it is joined with."""
+def windows_by_topic(job: Job, window: Window) -> Iterator[tuple[str, Window]]:
+    """The windows of each topic, by its name: of the service's own, which is empty, and of those that it is joined with."""
     yield "", window
-    yield from ((step, window.sides[step]) for step in job.live_joins if step in window.sides)
+    yield from ((topic, window.sides[step]) for step, topic in job.live_joins.items() if step in window.sides)
 
 
-def _source(job: Job, side: str) -> TopicSource:
-    source: TopicSource = (job.side(side) if side else job).definition.source
-    return source
+def _sources(job: Job) -> dict[str, TopicSource]:
+    """The source of each topic, by its name as of `windows_by_topic`."""
+    return {"": job.definition.source, **{topic: job.side(step).definition.source for step, topic in job.live_joins.items()}}
 
 
 def _there(places: Mapping[int, Place], ends: Mapping[int, int]) -> Mapping[int, Place]:

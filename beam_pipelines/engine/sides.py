@@ -279,7 +279,7 @@ def fix_sides(job: Job, window: Window, context: RunContext, parts: Callable[[De
 
 def _read_before(window: Window, side: Job) -> Mark | None:
     """How far earlier drains have read the topic of a side; None: nothing of it, or it is no topic."""
-    places = Offsets.of(window.low).topic(side.beside) if side.beside and window.low is not None else {}
+    places = Offsets.of(window.low).topic(side.definition.source.topic) if side.beside and window.low is not None else {}
     return Offsets(places).to_mark() if places else None
 
 

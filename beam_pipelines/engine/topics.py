@@ -25,7 +25,7 @@ class Topics:
     """
 
     def __init__(self, job: Job, context: RunContext) -> None:
-        jobs = {"": job, **{step: job.side(step) for step in job.live_joins}}
+        jobs = {"": job, **{topic: job.side(step) for step, topic in job.live_joins.items()}}
         # Seconds without a message after which all partitions are idle.
         self.idle: float = max(one.definition.source.idle_timeout.total_seconds() for one in jobs.values())
         self._open: dict[str, Topic] = {}

@@ -46,7 +46,7 @@ class Offsets:
     Args:
         partitions: Place of each partition that was looked at.
         closed: Watermark of the last commit, ms since the epoch: no window that ends by then takes another row; None: none yet.
-        sides: Place of each partition of the topics that it is joined with, by the id of the join.
+        sides: Place of each partition of the topics that it is joined with, by their names.
     """
 
     partitions: Mapping[int, Place] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Offsets:
         return Offsets(_merged(self.partitions, other.partitions), _greater(self.closed, other.closed), sides)
 
     def topic(self, side: str = "") -> Mapping[int, Place]:
-        """Place of each partition of one topic: of that of the service, or of the one that a join meets."""
+        """Place of each partition of one topic: of that of the service, or of one that it is joined with."""
         return self.sides.get(side, {}) if side else self.partitions
 
     @property
@@ -71,7 +71,7 @@ class Offsets:
 
     @property
     def named(self) -> dict[str, Place]:
-        """Place of each partition of all topics by its name: `0`, and of a topic that a join meets `JOIN/0`."""
+        """Place of each partition of all topics by its name: `0`, and of a topic that it is joined with `TOPIC/0`."""
         return {shown(side, number): place for side, places in sorted(self.topics.items()) for number, place in sorted(places.items())}
 
     def of_side(self, name: str) -> Offsets:
@@ -140,7 +140,7 @@ class Offsets:
             side, _, number = name.rpartition("/")
             if side not in topics:
                 known = ", ".join(map(repr, self.sides)) or "none"
-                raise ValueError(f"expected the id of a join with a topic before the partition in {name!r}: {known}")
+                raise ValueError(f"expected a topic that is joined with before the partition in {name!r}: {known}")
             places, partition = topics[side], _partition(number)
             place = places.get(partition)
             if place is None or following < place.next:

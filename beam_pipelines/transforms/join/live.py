@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.compact import take
-from beam_pipelines.columnar.index import Index
+from beam_pipelines.columnar.index import Index, valid_keys
 from beam_pipelines.columnar.origin import BEHIND, OFFSET, PARTITION, PREFIX, TIME
 from beam_pipelines.columnar.path import FieldPath
 from beam_pipelines.errors import Code
@@ -98,8 +98,8 @@ class LiveJoin(Join):
     def ended(self, batch: pa.RecordBatch, right: Sequence[pa.RecordBatch]) -> Applied:
         """Join a batch with rows of the right side, as if each held every row and the streams ended behind them."""
         (ours, late), *others = [self.screened(one, None) for one in (batch, *right)]
-        theirs = [self.waiting(rows) for rows, _ in others]
-        meeting = self.meeting(Waiting(new=[self.waiting(ours)]), Waiting(new=theirs), origin.load_of(batch))
+        theirs = [self.waiting(rows, RIGHT) for rows, _ in others]
+        meeting = self.meeting(Waiting(new=[self.waiting(ours, LEFT)]), Waiting(new=theirs), origin.load_of(batch))
         parts = [*meeting.pairs(), *meeting.over(None)]
         out = tuple(one for part in parts for one in part.batches)
         died = [dead for dead in (late, *(dead for _, dead in others)) if dead is not None]
@@ -125,11 +125,21 @@ class LiveJoin(Join):
         messages = [f"too late by {ms} ms: rows that it could have met are waited for no longer" for ms in (limits - over)[rows].tolist()]
         return take(batch, np.flatnonzero(over >= limits)), DeadRows(batch, rows.tolist(), codes, messages)
 
-    def waiting(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Rows of a side, as they wait: without what is known of them when they come, and with whether they have met any."""
+    def waiting(self, rows: pa.RecordBatch, side: str) -> pa.RecordBatch:
+        """Rows of a side, as they wait: without what is known of them when they come, and with whether they have met any.
+
+        Those that can meet none, for there is a null in their key, wait only where they come out for that.
+        """
         times_of(rows, self.id)
         kept = rows.select([name for name in rows.schema.names if name != BEHIND])
-        return kept.append_column(MET, pa.array(np.zeros(rows.num_rows, dtype=np.bool_)))
+        if not self.alone(side):
+            valid = valid_keys([key.read(rows) for key in self.keys(side)], rows.num_rows)
+            kept = kept if valid.all() else take(kept, np.flatnonzero(valid))
+        return kept.append_column(MET, pa.array(np.zeros(kept.num_rows, dtype=np.bool_)))
+
+    def alone(self, side: str) -> bool:
+        """Whether a row of a side that met none comes out."""
+        return self.how in (("left", "full", "anti") if side == LEFT else ("right", "full"))
 
     def meeting(self, left: Waiting, right: Waiting, load: str) -> Meeting:
         """Let the rows of a shard of a load meet."""
@@ -202,7 +212,9 @@ class Meeting:
                 if step.how == "semi" and len(fresh):
                     yield Applied((take(self._left.rows, fresh),), made=len(fresh))
                 continue
-            self._left.met[left] = self._right.met[right] = True
+            for side, rows, met in ((LEFT, self._left, left), (RIGHT, self._right, right)):
+                if step.alone(side):  # else it is not asked, and a block of rows that wait stays as it is
+                    rows.met[met] = True
             later = np.maximum(self._left.times[left], self._right.times[right])
             at = 0
             for out in step.paired(self._left.rows, self._right.met_by(step), left, right):
@@ -221,11 +233,11 @@ class Meeting:
         alone = np.flatnonzero(self._over[LEFT] & ~self._left.met)
         if len(alone) and step.how == "anti":
             yield Applied((take(self._left.rows, alone),), made=len(alone))
-        elif len(alone) and step.how in ("left", "full"):
+        elif len(alone) and step.alone(LEFT):
             nothing = np.full(len(alone), -1, dtype=np.int64)
             for out in step.paired(self._left.rows, self._right.met_by(step), alone, nothing):
                 yield Applied((out,), made=out.num_rows)
-        if step.keeps_right and self._right.count:
+        if step.alone(RIGHT) and self._right.count:
             yield step.unmet(Rows(self._right.rows, ~self._over[RIGHT] | self._right.met, None), self._load)
 
     def kept(self, side: str) -> pa.RecordBatch | None:
@@ -237,11 +249,6 @@ class Meeting:
         if not stays.any():
             return None
         return rows.rows.append_column(MET, pa.array(rows.met)).filter(pa.array(stays)).replace_schema_metadata(None)
-
-    @property
-    def waits(self) -> int:
-        """How many rows go on waiting."""
-        return sum(0 if (rows := self.kept(side)) is None else rows.num_rows for side in (LEFT, RIGHT))
 
 
 @dataclass

@@ -14,7 +14,7 @@ import pytest
 from beam_pipelines.columnar import origin
 from beam_pipelines.spec.step.join import JoinStep
 from beam_pipelines.transforms.join import build_join
-from beam_pipelines.transforms.join.live import LEFT, RIGHT, LiveJoin, Waiting
+from beam_pipelines.transforms.join.live import LEFT, MET, RIGHT, LiveJoin, Waiting
 
 SHOWN = pa.schema([("ad", pa.string()), ("seen", pa.int64())])
 CLICKS = pa.schema([("ad", pa.string()), ("cost", pa.int64())])
@@ -86,7 +86,7 @@ def driven(join: LiveJoin, left: list[list[Event]], right: list[list[Event]]) ->
         for side, pieces, schema in ((LEFT, left, SHOWN), (RIGHT, right, CLICKS)):
             piece = pieces[at] if at < len(pieces) else []
             newest[side] = max([newest[side], *(time for _, _, time in piece)]) if at < len(pieces) else 10**9
-            new = [join.waiting(batch(piece, schema))] if piece else []
+            new = [join.waiting(batch(piece, schema), side)] if piece else []
             before = kept[side]
             sides[side] = Waiting([] if before is None else [before], new)
         meeting = join.meeting(sides[LEFT], sides[RIGHT], "out")
@@ -123,7 +123,7 @@ def test_pairs_are_those_of_the_oracle_however_the_rows_come(how: str, reach: di
 
 def test_a_row_waits_no_longer_than_something_can_come_that_it_meets() -> None:
     join = step("inner", within="100ms")
-    rows = Waiting(new=[join.waiting(batch([("a", 1, 1000), ("a", 2, 1050)], SHOWN))])
+    rows = Waiting(new=[join.waiting(batch([("a", 1, 1000), ("a", 2, 1050)], SHOWN), LEFT)])
     for watermark, left in ((1100, [1, 2]), (1101, [2]), (1150, [2]), (1151, [])):
         meeting = join.meeting(rows, Waiting(), "out")
         assert list(meeting.over(watermark)) == []
@@ -135,8 +135,8 @@ def test_what_is_asked_for_once_waits_no_longer_when_it_met() -> None:
     for how in ("semi", "anti"):
         join = step(how, within="1h")
         meeting = join.meeting(
-            Waiting(new=[join.waiting(batch([("a", 1, 0), ("b", 2, 0)], SHOWN))]),
-            Waiting(new=[join.waiting(batch([("a", 9, 5), ("a", 9, 6)], CLICKS))]),
+            Waiting(new=[join.waiting(batch([("a", 1, 0), ("b", 2, 0)], SHOWN), LEFT)]),
+            Waiting(new=[join.waiting(batch([("a", 9, 5), ("a", 9, 6)], CLICKS), RIGHT)]),
             "out",
         )
         assert shown([one for part in meeting.pairs() for one in part.batches]) == Counter([("a", 1)] if how == "semi" else [])
@@ -167,6 +167,23 @@ def test_a_pair_has_the_later_time_of_the_two() -> None:
     (rows,) = done.batches
     assert dict(zip(rows.column("seen").to_pylist(), rows.column(origin.TIME).to_pylist(), strict=True)) == {1: 20, 2: 30}
     assert origin.BEHIND not in rows.schema.names
+
+
+def test_rows_without_a_key_wait_only_where_they_come_out_alone() -> None:
+    rows = batch([(None, 1, 0), ("a", 2, 0)], SHOWN)
+    for how in HOWS:
+        waits = step(how, within="1m").waiting(rows, LEFT).column("seen").to_pylist()
+        assert waits == ([1, 2] if how in ("left", "full", "anti") else [2])
+
+
+def test_what_met_is_noted_only_where_it_is_asked() -> None:
+    for how, noted in (("inner", (False, False)), ("left", (True, False)), ("right", (False, True)), ("full", (True, True))):
+        join = step(how, within="1m")
+        left, right = (join.waiting(batch([("a", 1, 0)], schema), side) for side, schema in ((LEFT, SHOWN), (RIGHT, CLICKS)))
+        meeting = join.meeting(Waiting(new=[left]), Waiting(new=[right]), "out")
+        assert sum(part.made for part in (*meeting.pairs(), *meeting.over(0))) == 1
+        kept = [meeting.kept(side) for side in (LEFT, RIGHT)]
+        assert tuple(one.column(MET)[0].as_py() for one in kept if one is not None) == noted
 
 
 def test_a_hot_key_of_many_rows_is_not_paired_with_all_of_it() -> None:
