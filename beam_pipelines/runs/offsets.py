@@ -138,10 +138,7 @@ class Offsets:
         back = False
         for name, following in [(name, _offset(value)) for name, value in data.get("offsets", {}).items()]:
             side, _, number = name.rpartition("/")
-            if side not in topics:
-                known = ", ".join(map(repr, self.sides)) or "none"
-                raise ValueError(f"expected a topic that is joined with before the partition in {name!r}: {known}")
-            places, partition = topics[side], _partition(number)
+            places, partition = topics.setdefault(side, {}), _partition(number)
             place = places.get(partition)
             if place is None or following < place.next:
                 back, places[partition] = True, Place(following)

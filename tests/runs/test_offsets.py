@@ -12,7 +12,8 @@ from beam_pipelines.runs.offsets import Offsets, Place, Reading, told, watermark
 
 times = st.none() | st.integers(-(10**6), 10**6)
 places = st.builds(Place, st.integers(0, 100), times, times)
-topics = st.builds(Offsets, st.dictionaries(st.integers(0, 4), places), times)
+partitions = st.dictionaries(st.integers(0, 4), places)
+topics = st.builds(Offsets, partitions, times, st.dictionaries(st.sampled_from(["clicks", "a.b-c"]), partitions, max_size=1))
 ends = st.dictionaries(st.integers(0, 4), st.integers(0, 100))
 
 
@@ -143,10 +144,8 @@ def test_the_watermark_never_falls_and_never_passes_what_came(
 @given(topics)
 def test_what_is_told_says_the_same_when_it_is_typed_again(a: Offsets) -> None:
     moved = Offsets().moved(json.dumps(told(a.to_mark().to_json())))
-    assert (moved.closed, {number: place.next for number, place in moved.partitions.items()}) == (
-        a.closed,
-        {number: place.next for number, place in a.partitions.items()},
-    )
+    assert moved.closed == a.closed
+    assert {name: place.next for name, place in moved.named.items()} == {name: place.next for name, place in a.named.items()}
 
 
 def test_a_recorded_watermark_is_told_as_an_object_and_others_as_they_are() -> None:
@@ -158,6 +157,29 @@ def test_a_recorded_watermark_is_told_as_an_object_and_others_as_they_are() -> N
     assert told(Offsets().to_mark().to_json()) == {"closed": None, "offsets": {}}
     # An event of the first day there is, less what may come late.
     assert told(Offsets({}, -62_135_596_800_001).to_mark().to_json())["closed"] == "-62135596800001 ms"
+
+
+def test_partitions_of_a_joined_topic_are_named_by_it() -> None:
+    there = Offsets({0: Place(10)}, 400, {"clicks": {0: Place(7, 300, 1), 11: Place(4), 2: Place(5)}})
+    assert there.told()["offsets"] == {"0": 10, "clicks/0": 7, "clicks/2": 5, "clicks/11": 4}
+    back = there.moved('{"offsets": {"clicks/0": 6}}')
+    assert (back.topic("clicks")[0], back.closed, back.topic()) == (Place(6), None, there.partitions)
+    assert (back.back_from(there), there.back_from(back)) == (["clicks/0"], [])
+    assert there.moved('{"offsets": {"clicks/2": 9}}').topic("clicks")[2] == Place(9)
+    assert Offsets({3: Place(1)}).of_side("clicks") == Offsets(sides={"clicks": {3: Place(1)}})
+    assert there.topic("another") == {}
+
+
+def test_the_slowest_of_all_topics_holds_the_watermark() -> None:
+    ours = Reading({0: Place(5, 900_000, NOW)}, {0: 5}, 5_000)
+    for newest, expected in ((700_000, 690_000), (990_000, 895_000)):
+        theirs = Reading({0: Place(5, newest, NOW)}, {0: 5}, 10_000)
+        assert watermark(None, [ours, theirs], NOW) == watermark(None, [theirs, ours], NOW) == expected
+    idle = Reading({0: Place(5, 100_000, NOW - 40_000)}, {0: 5}, 0, 30_000)
+    assert watermark(None, [ours, idle], NOW) == 895_000
+    unread = Reading({0: Place(0)}, {0: 3})
+    assert watermark(7, [ours, unread], NOW) == 7  # what waits there may be of any time
+    assert watermark(None, [ours, Reading({0: Place(0)}, {0: 0})], NOW) == 895_000  # it never had an event
 
 
 def test_a_partition_that_goes_back_forgets_its_newest_event_and_the_watermark_is_not_known() -> None:
