@@ -130,11 +130,11 @@ def _check_results(job: Job) -> None:
 def promise(job: Job, target: Target, assumptions: Sequence[str]) -> Guarantee:
     """The guarantee of a stream: that of its weakest sink."""
     reasons = [
-        "each message is read once: offsets, results and the states of open windows are committed in one transaction"
+        "each message is read once: offsets, results, states of open windows and rows that wait are committed in one transaction"
         + ("" if target.traits.transactional else " of the state store, and files after it, which the next start finishes")
     ]
-    if job.window_at is not None:
-        reasons.append("late is a function of the topic's log: the same rows are late in every run")
+    if job.window_at is not None or job.live_joins:
+        reasons.append("late is a function of the topics' logs: the same rows are late in every run")
     level = "exactly-once"
     for sink in sinks_of(job):
         if sink.repeats:
