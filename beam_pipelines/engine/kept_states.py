@@ -22,7 +22,7 @@ from beam_pipelines.io.connector import Kept
 from beam_pipelines.runs.facts import OPEN
 from beam_pipelines.transforms.step import Step
 
-__all__ = ["KeptFn", "Sharded", "is_kept", "keep"]
+__all__ = ["Keeping", "KeptFn", "Sharded", "is_kept", "keep"]
 
 _LOG = logging.getLogger(__name__)
 _VERSION = "version"  # beside states that are kept: what they mean
@@ -103,14 +103,16 @@ def keep(
     for block in kept:
         known.setdefault(block.num_rows, []).append(block)
     for block in blocks:
-        same = next((one for one in known.get(block.num_rows, ()) if one is block or one.equals(block)), None)
-        if same is None:
+        alike = known.get(block.num_rows, [])
+        place = next((place for place, one in enumerate(alike) if one is block or one.equals(block)), None)
+        if place is None:
             versioned = pa.RecordBatch.from_arrays(
                 [*block.columns, pa.repeat(step.state_version, block.num_rows)], names=[*block.schema.names, _VERSION]
             )
             box.block(versioned.replace_schema_metadata({**told, _STEP: step.id.encode(), _SHARD: f"{shard[1]}/{SHARDS}".encode()}))
         else:
-            for run, part in orjson.loads(same.schema.metadata[_PARTS]):
+            # Each stands for one: blocks may be equal, of rows that an explode has made alike.
+            for run, part in orjson.loads(alike.pop(place).schema.metadata[_PARTS]):
                 box.stays(run, part)
 
 

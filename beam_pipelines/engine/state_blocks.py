@@ -25,13 +25,14 @@ def state_blocks(states: pa.RecordBatch, keys: Sequence[str]) -> Iterator[pa.Rec
     """Cut states into blocks: the same ones for the same states, in whatever order these are.
 
     Args:
-        states: One of each key.
+        states: One of each key, or several, which are never cut apart but for their size.
         keys: Columns that tell them apart: where the window begins, int64, and the groups.
     """
     hashes = hashing.row_hashes(states, keys, one_type=True)
     order = np.lexsort((hashes, np.asarray(states.column(keys[0]))))
     ordered = take(states, order)
-    begins = np.flatnonzero(hashes[order] >> np.uint64(64 - _BITS) == 0).tolist()
-    bounds = [0, *(at for at in begins if at), states.num_rows]
+    hashes = hashes[order]
+    begins = np.flatnonzero((hashes[1:] >> np.uint64(64 - _BITS) == 0) & (hashes[1:] != hashes[:-1])) + 1
+    bounds = [0, *begins.tolist(), states.num_rows]
     for begin, end in itertools.pairwise(bounds):
         yield from within(ordered.slice(begin, end - begin))

@@ -53,3 +53,10 @@ def test_states_without_groups_and_large_ones_are_cut_alike(monkeypatch: pytest.
     large = list(state_blocks(states(), KEYS))
     assert len(large) > 50
     assert content(large) == content(list(state_blocks(states(), KEYS)))
+
+
+def test_states_of_one_key_are_not_cut_apart() -> None:
+    alike = pa.RecordBatch.from_pydict({"k0": [key for key in range(20_000) for _ in range(3)]})
+    blocks = [set(block.column("k0").to_pylist()) for block in state_blocks(alike, ["k0"])]
+    assert len(blocks) > 4
+    assert sum(map(len, blocks)) == 20_000
