@@ -204,7 +204,8 @@ def fingerprint(job: Job, source: Source, table: str, load: str) -> str:
     """What a watermark belongs to: source, query, cursor and target, hashed."""
     connection = getattr(job.definition.source, "connection_name", None) or ""
     where = getattr(job.destination, "connection_name", None) or ""
-    topics = [f"joined with {topic}" for topic in job.live_joins.values()]
+    joined = [job.side(step).definition.source for step in job.live_joins]
+    topics = [f"joined with {source.topic} at {source.connection_name}" for source in joined]
     text = "\n".join([connection, source.identity(table), where, load, *topics])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -213,6 +213,10 @@ def test_another_topic_or_another_meaning_of_what_waits_is_refused(desk: Desk, s
     with pytest.raises(PlanError, match="changed since the watermark") as refused:
         desk.run(until="latest")
     assert refused.value.code == "fingerprint-changed"
+    desk.connect(other={"bootstrap.servers": servers})
+    define(desk, shown, clicks, source={"connection": "other"})  # whose offsets are not those of the topic that was read
+    with pytest.raises(PlanError, match="changed since the watermark"):
+        desk.run(until="latest")
     define(desk, shown, clicks, within="20s")
     send(shown, random.Random(1), BEGIN, 3, "ad")
     result = desk.run(until="latest")
