@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import apache_beam as beam
@@ -39,7 +40,7 @@ __all__ = ["KEYS", "TARGET", "TERMS", "NothingToSampleError", "Prepare", "check_
 
 CODE = "~"  # key of the digest of steps and functions, beside the schemas that were sampled of them
 KEYS = "#"  # key of the names of the columns that name a row
-SOURCE = "^"  # key of the schema of all that the source has, where only a part of it is read
+SOURCE = "^"  # key of the schema of all that the source has, where only a part of it is read; with a join's id, of what it meets
 TERMS = "="  # key of the expressions that were compiled for the steps, as `expression.write_down` gives them
 TARGET = "*"  # key of the target's schema among a window's schemas: no step can be called so
 _LOG = logging.getLogger(__name__)
@@ -298,7 +299,9 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
     same = known.get(SOURCE) == whole
     window = replace(window, schemas={"": known[""] if same else whole, SOURCE: whole, CODE: code})
     steps = job.steps()
-    window = with_sides(job, window, context, incremental=source.cursor is not None)
+    told = {} if context.full_refresh or head.fingerprint != window.fingerprint else _told(job, head)
+    window = with_sides(job, window, context, incremental=source.cursor is not None, told=told)
+    window = replace(window, schemas={**window.schemas, **{SOURCE + side: window.sides[side].schemas[SOURCE] for side in _registered(job)}})
     acquainted(job, steps, window)
     # What a function declares may stand in a module that its digest does not know: it is asked each time.
     declared = any(step.type == "function" and not step.needs_sample for step in steps)
@@ -325,13 +328,26 @@ def plan_schemas(job: Job, window: Window, source: Source, described: Described,
     return window.with_schema(TARGET, named(job, schema))
 
 
-def with_sides(job: Job, window: Window, context: RunContext, *, incremental: bool) -> Window:
+def with_sides(
+    job: Job, window: Window, context: RunContext, *, incremental: bool, told: Mapping[str, Described] = MappingProxyType({})
+) -> Window:
     """The window with the right sides of the job's joins planned, as `plan_sides` does."""
 
     def plan(side: Job, part: Window, source: Source, described: Described) -> Window:
         return plan_schemas(side, part, source, described, Standing(), context)
 
-    return plan_sides(job, window, context, plan, incremental=incremental)
+    return plan_sides(job, window, context, plan, incremental=incremental, told=told)
+
+
+def _told(job: Job, head: Standing) -> dict[str, Described]:
+    """Topics that a stream meets as the last commit knew them: a schema that is registered later gives rows that wait no other meaning."""
+    known = {side: head.schemas.get(SOURCE + side) for side in _registered(job)}
+    return {side: Described(schema_from_text(text)) for side, text in known.items() if text is not None}
+
+
+def _registered(job: Job) -> list[str]:
+    """The joins of a stream with a topic whose columns a registry tells."""
+    return [side for side in job.live_joins if job.side(side).definition.source.format == "avro"]
 
 
 def _narrowed(steps: Sequence[Step], before: list[pa.Schema], window: Window) -> tuple[list[pa.Schema], Window]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,7 +34,7 @@ __all__ = ["acquainted", "added_without", "fix_sides", "joins_of", "multiplies",
 Planner = Callable[[Job, Window, Source, Described], Window]
 
 
-def plan_sides(job: Job, window: Window, context: RunContext, plan: Planner, *, incremental: bool) -> Window:
+def plan_sides(job: Job, window: Window, context: RunContext, plan: Planner, *, incremental: bool, told: Mapping[str, Described]) -> Window:
     """Plan the right side of each join of a job: a window with the schemas of its source and its steps.
 
     Args:
@@ -43,6 +43,7 @@ def plan_sides(job: Job, window: Window, context: RunContext, plan: Planner, *, 
         context: Of the run.
         plan: What plans the schemas of a job from its source.
         incremental: Of the left side only what is new is read.
+        told: Of some right sides, by name, what they are: they are not asked.
 
     Raises:
         PlanError: A right side cannot be read, or is not one table that is read whole; or what is asked for has no sense with it.
@@ -63,7 +64,7 @@ def plan_sides(job: Job, window: Window, context: RunContext, plan: Planner, *, 
         with opened_side(job, one, context) as source:
             side, table = job.side(one.name), source.tables()[0]
             try:
-                described = source.describe(table)
+                described = told.get(one.name) or source.describe(table)
             except PlanError as error:
                 raise error if error.problems else refusal(f"{one.path}.{one.key}", error.message, error.code) from error
             origin.refuse_reserved(described.schema.names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import random
 import time
 from collections import Counter
@@ -9,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import pytest
 
 from beam_pipelines.errors import PlanError, SpecError
 from beam_pipelines.examples.stream import broker
+from beam_pipelines.testing.api import Asked, Reply, serving
 from tests.service.conftest import Desk
 from tests.service.test_stream import BEGIN, PARTITIONS, Topic, letters, stream
 
@@ -44,6 +48,7 @@ def clicks(servers: str) -> Topic:
 def define(desk: Desk, shown: Topic, clicks: Topic, how: str = "inner", *behind: Any, source: Any = None, **more: Any) -> None:
     late = {"outOfOrderness": f"{LATE}ms"}
     right = {"type": "kafka", "topic": clicks.name, "columns": COLUMNS, **late, **(source or {})}
+    right = {key: value for key, value in right.items() if value is not None}
     join = {"id": "clicked", "type": "join", "source": right, "on": ["user"], "how": how, "suffix": "_click", "within": f"{WITHIN}ms"}
     declared = {"user": "text", "ad": "bigint", "timestamp": "bigint"}
     given = {
@@ -222,6 +227,40 @@ def test_another_topic_or_another_meaning_of_what_waits_is_refused(desk: Desk, s
     result = desk.run(until="latest")
     assert result.execution.error_code == "fingerprint-changed"
     assert "rows wait for others" in result.execution.error
+
+
+def test_a_schema_that_is_registered_while_rows_wait_takes_nothing_from_them(desk: Desk, shown: Topic, clicks: Topic, servers: str) -> None:
+    fields = [{"name": "user", "type": "string"}, {"name": "cost", "type": "long"}, {"name": "timestamp", "type": "long"}]
+    old, new = ({"type": "record", "name": "Click", "fields": [*fields, *more]} for more in ([], [{"name": "n", "type": "int"}]))
+    registered = [json.dumps(old)]
+
+    def answer(asked: Asked) -> Reply:
+        if asked.target.endswith("/versions/latest"):
+            return Reply(body={"id": len(registered), "schema": registered[-1]})
+        return Reply(body={"schema": registered[int(asked.target.rpartition("/")[2]) - 1]})
+
+    def click(number: int, schema: dict[str, Any], **row: Any) -> None:
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, fastavro.parse_schema(schema), row)
+        clicks.put(0, b"\0" + number.to_bytes(4, "big") + out.getvalue())
+        clicks.flush()
+
+    def show(ad: int) -> None:
+        shown.send(0, BEGIN, user="u", ad=ad)
+        shown.flush()
+
+    with serving(answer) as registry:
+        desk.connect(avro={"bootstrap.servers": servers, "schema.registry.url": registry.url})
+        define(desk, shown, clicks, source={"connection": "avro", "format": "avro", "columns": None})
+        show(1)
+        click(1, old, user="u", cost=10, timestamp=BEGIN)
+        desk.ran(until="latest")
+        registered.append(json.dumps(new))
+        show(2)
+        desk.ran(until="latest")
+        click(2, new, user="u", cost=20, timestamp=BEGIN, n=5)
+        desk.ran(until="latest")
+    assert table(desk) == Counter([(1, 10), (2, 10), (1, 20), (2, 20)])
 
 
 @pytest.mark.parametrize(
