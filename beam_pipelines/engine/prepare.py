@@ -184,8 +184,9 @@ def _planned(
 
 
 def _described(job: Job, source: Source, table: str, head: Standing, mark: str) -> Described:
-    """What is read; of a topic what the last commit knew, for only a sample of its messages tells."""
-    if job.live and head.fingerprint == mark and SOURCE in head.schemas:
+    """What is read; of a topic what the last commit knew, for only a sample of its messages tells, unless its columns are declared."""
+    declared = getattr(job.definition.source, "columns", None)
+    if job.live and head.fingerprint == mark and SOURCE in head.schemas and not declared:
         return Described(schema_from_text(head.schemas[SOURCE]))
     return source.describe(table)
 

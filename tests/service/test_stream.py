@@ -496,3 +496,16 @@ def test_what_is_asked_for_at_the_start_holds_until_the_first_commit(desk: Desk,
     asked.clear()
     desk.ran(until="3s", full_refresh=True)
     assert [full for full, _ in asked][:2] == [True, False]
+
+
+def test_columns_that_are_declared_anew_arrive(desk: Desk, topic: Topic) -> None:
+    declared = {"user": "text", "timestamp": "bigint"}
+    define(desk, topic, [], columns=declared)
+    topic.send(0, BEGIN, user="ann", value=1)
+    topic.flush()
+    desk.ran(until="latest")
+    define(desk, topic, [], columns={**declared, "value": "bigint"})
+    topic.send(0, BEGIN, user="bob", value=2)
+    topic.flush()
+    desk.ran(until="latest")
+    assert sorted(desk.duckdb("target.duckdb", "SELECT user, value FROM results")) == [("ann", None), ("bob", 2)]
