@@ -134,7 +134,10 @@ def promise(job: Job, target: Target, assumptions: Sequence[str]) -> Guarantee:
         + ("" if target.traits.transactional else " of the state store, and files after it, which the next start finishes")
     ]
     if job.window_at is not None or job.live_joins:
-        reasons.append("late is a function of the topics' logs: the same rows are late in every run")
+        reasons.append(
+            "late is a function of the topics' logs: the same rows are late in every run, but where a partition had not been waited for"
+            " (idleTimeout)"
+        )
     level = "exactly-once"
     for sink in sinks_of(job):
         if sink.repeats:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from typing import cast as cast_type
 
 import apache_beam as beam
 import pyarrow as pa
@@ -25,7 +26,7 @@ from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import acquainted, added_without, fix_sides, multiplies, plan_sides
 from beam_pipelines.errors import FencedError, PlanError
 from beam_pipelines.io import spares
-from beam_pipelines.io.connector import CursorSpec, Described, Fixed, Policy, Source, Standing, Target
+from beam_pipelines.io.connector import CursorSpec, Described, Fixed, Policy, Source, Standing, Target, Topic
 from beam_pipelines.io.sql.relation import match_column
 from beam_pipelines.io.sql.swap import gone
 from beam_pipelines.runs.context import RunContext
@@ -184,10 +185,10 @@ def _planned(
 
 
 def _described(job: Job, source: Source, table: str, head: Standing, mark: str) -> Described:
-    """What is read; of a topic what the last commit knew, for only a sample of its messages tells, unless its columns are declared."""
-    declared = getattr(job.definition.source, "columns", None)
-    if job.live and head.fingerprint == mark and SOURCE in head.schemas and not declared:
-        return Described(schema_from_text(head.schemas[SOURCE]))
+    """What is read; of a topic what is declared, else what the last commit knew, for only a sample of its messages tells."""
+    if job.live and head.fingerprint == mark and SOURCE in head.schemas:
+        declared = cast_type("Topic", source).declared_schema()
+        return Described(schema_from_text(head.schemas[SOURCE]) if declared is None else declared)
     return source.describe(table)
 
 

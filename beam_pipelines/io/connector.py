@@ -192,6 +192,9 @@ class Source(Protocol):
 class Topic(Source, Protocol):
     """A source without an end: partitions of messages, read from offset to offset."""
 
+    def declared_schema(self) -> pa.Schema | None:
+        """The columns, where no message and no server is needed to tell them."""
+
     def ends(self) -> dict[int, int]:
         """Of each partition that is there now, the offset behind its last message.
 

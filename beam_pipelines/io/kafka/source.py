@@ -111,6 +111,11 @@ class KafkaSource:
         self._event_time(schema)
         return Described(schema, (), sum(high - low for low, high in ends.values()))
 
+    def declared_schema(self) -> pa.Schema | None:
+        """See `Topic`."""
+        values = self._declared_values()
+        return None if values is None else pa.schema([*values, *self._metadata.schema])
+
     def ends(self) -> dict[int, int]:
         """Of each partition that is there now, the offset behind its last message."""
         return {number: high for number, (_, high) in self._reader.ends(self.topic, self._reader.partitions(self.topic)).items()}
@@ -191,16 +196,21 @@ class KafkaSource:
             self._open.close()
             self._open = None
 
-    def _value_schema(self, table: str, ends: Mapping[int, tuple[int, int]]) -> pa.Schema:
+    def _declared_values(self) -> pa.Schema | None:
+        """Columns of the values, where no message is needed to tell them."""
         if self.model.format == "text":
             return TextDecoder.schema
         if self.model.format == "bytes":
             return BytesDecoder.schema
+        declared = {name: kind for name, kind in self.declared.items() if name != self.model.metadata.key}
+        return pa.schema(list(declared.items())) if declared and self.model.format != "avro" else None
+
+    def _value_schema(self, table: str, ends: Mapping[int, tuple[int, int]]) -> pa.Schema:
+        declared = self._declared_values()
+        if declared is not None:
+            return declared
         if self.model.format == "avro":
             return self._registry.columns(table, [value for _, some in self._newest(table, ends, 10) for value in _values(some)])
-        declared = {name: kind for name, kind in self.declared.items() if name != self.model.metadata.key}
-        if declared:
-            return pa.schema(list(declared.items()))
         values = [value for _, some in self._newest(table, ends, self.model.sample_rows) for value in _values(some)]
         found = inferred(value for value in values if len(value) <= self._longest)
         found = pa.schema([column for column in found if column.name not in self._metadata.schema.names])
