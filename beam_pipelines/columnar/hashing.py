@@ -38,6 +38,7 @@ _SEEDS = {name: np.uint64(0x5851F42D4C957F2D * (place + 1) & 0xFFFFFFFFFFFFFFFF)
     ["null", "bool", "int", "float", "text", "bytes", "date", "timestamp", "time", "duration", "interval", "uuid", "nested"]
 )}  # fmt: skip
 _LONG_TEXT = 256
+_AT_ONCE = 8_192  # texts; what lies between stays in the processor's cache: half the time of 65,536
 _FIRST_BYTES = np.array([2 ** (8 * count) - 1 for count in range(9)], dtype=np.uint64)  # of a word, masks of so many
 _EXACT = 2**53
 
@@ -219,7 +220,7 @@ def _binaries(array: pa.Array) -> Words:
 
 
 def _strings(array: pa.Array, meaning: str) -> Words:
-    """Word by word over all values at once; long values one by one, by BLAKE2."""
+    """Word by word over many values at once; long values one by one, by BLAKE2."""
     _, offsets_buffer, data = array.buffers()
     offsets = np.frombuffer(offsets_buffer, dtype=np.int64, count=array.offset + len(array) + 1)[array.offset :]
     starts = offsets[:-1]
@@ -233,7 +234,10 @@ def _strings(array: pa.Array, meaning: str) -> Words:
     if last > first:
         raw[: last - first] = np.frombuffer(data, dtype=np.uint8, count=last - first, offset=first)
     words: npt.NDArray[np.void] = np.ndarray(shape=(len(raw) - 7,), dtype="<u8", buffer=raw, strides=(1,))
-    _absorb(hashes, words, starts - first, lengths)
+    places = starts - first
+    for begin in range(0, len(lengths), _AT_ONCE):
+        some = slice(begin, begin + _AT_ONCE)
+        _absorb(hashes[some], words, places[some], lengths[some])
     long = np.flatnonzero(lengths > _LONG_TEXT)
     if len(long):
         spans = zip((starts[long] - first).tolist(), lengths[long].tolist(), strict=True)

@@ -34,7 +34,9 @@ def json_texts(array: pa.Array) -> pa.Array:
     """
     kind = array.type
     if pa.types.is_dictionary(kind):
-        return json_texts(array.dictionary.take(array.indices))
+        if len(array.dictionary) >= len(array):
+            return json_texts(array.dictionary.take(array.indices))
+        return pc.fill_null(json_texts(array.dictionary).take(array.indices), _NULL)
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return pc.fill_null(array.cast(_TEXT), _NULL)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):

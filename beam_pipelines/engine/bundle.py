@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -58,11 +59,11 @@ class LetterBox:
             self._stager = self._target.stager(name, dead.SCHEMA, 0)
         self._stager.write(letters)
         codes = letters.column("code").to_pylist()
-        for code in codes:
-            self._codes[code] = self._codes.get(code, 0) + 1
-        for source, code in zip(sources, codes, strict=bool(sources)):
+        for code, count in Counter(codes).items():
+            self._codes[code] = self._codes.get(code, 0) + count
+        for (source, code), count in Counter(zip(sources, codes, strict=bool(sources))).items():
             counts = self._sources.setdefault(source, {})
-            counts[code] = counts.get(code, 0) + 1
+            counts[code] = counts.get(code, 0) + count
 
     @property
     def count(self) -> int:

@@ -51,9 +51,10 @@ class _CommitFn(PlainFn):
             report.flush()
         spares.hold(True)
         beside.clear()
-        memory.give_back()  # by now nothing is read any more, and a database in this process may want it
         job = self._job.at(context)
         with contextlib.closing(job.open_target(context)) as target:
+            if target.traits.in_process:
+                memory.give_back()  # by now nothing is read any more
             yield from commit_loads(job, context, target, texts, gathered(job, texts, facts))
 
 

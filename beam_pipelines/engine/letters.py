@@ -30,6 +30,7 @@ Positions = npt.NDArray[np.int64]
 
 _LOG = logging.getLogger(__name__)
 _TOLD = ["load", "step", "at", "code", "message"]  # what many letters have alike
+_AT_ONCE = 8_192  # letters: the text of more of them takes new memory each time, which takes as long as to write it
 _GONE = ("staging-lost", "table-missing")
 
 
@@ -90,7 +91,9 @@ class LettersFile:
     def write(self, batch: pa.RecordBatch, attempt: str) -> None:
         """Add letters, in the schema `columnar.dead.SCHEMA`."""
         with self._writing():
-            _write(self._out, batch, self._service, self._run, attempt, self._counts, str(self._path))
+            for first in range(0, batch.num_rows, _AT_ONCE):
+                some = batch.slice(first, _AT_ONCE)
+                _write(self._out, some, self._service, self._run, attempt, self._counts, str(self._path))
 
     def finish(self) -> tuple[Failure, ...]:
         """Put it in its place, in the place of one that is there; gives the letters by load, step and code."""
@@ -189,8 +192,6 @@ def _write(
     out: Any, batch: pa.RecordBatch, service: str, run: str, attempt: str, counts: dict[tuple[str, str, str], Failure], url: str
 ) -> None:
     """Write letters as lines, and count them. Most of a line is that of many letters, so it is written once and put before each of them."""
-    if not batch.num_rows:
-        return
     firsts, which = _kinds(batch)
     heads = []
     for letter, count in zip(batch.select(_TOLD).take(pa.array(firsts)).to_pylist(), np.bincount(which).tolist(), strict=True):

@@ -370,6 +370,9 @@ class TargetTraits:
         longest_name: Bytes of the longest name of a table that it keeps whole, None: no limit.
         swaps: A whole table can be replaced by a new one that is renamed into place.
         keeps: Rows are kept; else they are only counted.
+        in_process: It works in this process, and wants much memory: what batches have left behind is given back before a commit. Any other
+            process keeps it for its next run, for what is given back is asked for again page by page: 0.1 s of processor time of 1,000,000
+            rows from Parquet to Parquet.
     """
 
     system: str
@@ -380,6 +383,7 @@ class TargetTraits:
     longest_name: int | None = None
     swaps: bool = False
     keeps: bool = True
+    in_process: bool = False
 
 
 class Stager(Protocol):

@@ -262,4 +262,5 @@ def _reasons(rules: Sequence[Compiled], judgements: Sequence[Judgement], rejects
             codes[row] = "rule-failed"
     found = which[rejects].tolist()
     texts = {way: "; ".join(ways[way]) for way in set(found)}
-    return [codes.get(row, "rule-violated") for row in rejects.tolist()], [texts[way] for way in found]
+    told: list[Code] = [codes.get(row, "rule-violated") for row in rejects.tolist()] if codes else ["rule-violated"] * len(found)
+    return told, [texts[way] for way in found]

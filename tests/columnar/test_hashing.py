@@ -225,6 +225,15 @@ def test_shards_do_not_depend_on_how_rows_were_cut(data: st.DataObject) -> None:
     assert [s for part in parts for s in shard(part, names, 101).to_pylist()] == whole
 
 
+def test_many_texts_have_the_hashes_that_each_has_alone() -> None:
+    texts = [None if at % 11 == 0 else "é" * (at % 7) + str(at) * (1 + at % 60) for at in range(20_000)]
+    batch = pa.record_batch([pa.array(texts)], names=["t"])
+    hashes = row_hashes(batch, ["t"])
+    some = [0, 1, 8_191, 8_192, 8_193, 16_383, 16_384, 19_999]
+    assert [row_hashes(batch.slice(at, 1), ["t"])[0] for at in some] == hashes[some].tolist()
+    assert len(set(hashes.tolist())) == 1 + sum(text is not None for text in texts)
+
+
 @settings(deadline=None, max_examples=200)
 @given(st.integers(-(10**25), 10**25), st.integers(0, 12), st.integers(0, 12))
 def test_a_decimal_has_one_hash_at_every_scale(unscaled: int, scale: int, extra: int) -> None:

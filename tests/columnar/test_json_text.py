@@ -20,6 +20,7 @@ ARRAYS: list[pa.Array] = [
     pa.array(["a", 'he said "no"', "back\\slash", "tab\tnew\nline", "\x00\x1f\x7f"]),
     pa.array(["x", "y"], pa.large_string()),
     pa.array(["x", None, "x"]).dictionary_encode(),
+    pa.array(["x", "y"]).dictionary_encode(),
     pa.array([0, None, -62_135_596_800_000_000], pa.timestamp("us")),
     pa.array([0, None, 253_402_300_800], pa.timestamp("s", "Europe/Berlin")),
     pa.array([0, None, 19_000], pa.date32()),

@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from beam_pipelines.columnar import memory
 from beam_pipelines.engine.commit import _CommitFn
 from beam_pipelines.engine.prepare import TARGET
 from beam_pipelines.errors import BeamPipelinesError, FencedError, TransientError
-from beam_pipelines.io.connector import Policy
+from beam_pipelines.io.connector import Policy, TargetTraits
 from beam_pipelines.runs.counts import LoadCounts, Merged, Tally
 from beam_pipelines.runs.facts import ReadFact, Staged, StagedFact, StepFact
 from beam_pipelines.runs.window import Window
@@ -25,6 +26,7 @@ class Table:
     """A target that notes what it is asked to commit."""
 
     errors: dict[str, Exception] = field(default_factory=dict)
+    traits: TargetTraits = field(default_factory=lambda: TargetTraits("table"))
     asked: list[tuple[Window, Policy, pa.Schema, Tally]] = field(default_factory=list)
     closed: bool = False
 
@@ -64,6 +66,17 @@ def test_each_load_is_committed_with_the_facts_that_are_its_own(committed: Any) 
     assert (window.load, policy.mode, schema.names) == ("a", "upsert", ["id"])
     assert [part.name for part in tally.staged] == ["a3", "a4"]
     assert table.closed
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+def test_a_database_in_this_process_gets_the_memory_that_batches_had(
+    in_process: bool, committed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table(traits=TargetTraits("table", in_process=in_process))
+    commits_before: list[int] = []
+    monkeypatch.setattr(memory, "give_back", lambda: commits_before.append(len(table.asked)))
+    committed(table, [*facts("a", 1), *facts("b", 1)], "a", "b")
+    assert commits_before == ([0] if in_process else [])
 
 
 def test_with_nothing_staged_it_commits_all_the_same(committed: Any) -> None:

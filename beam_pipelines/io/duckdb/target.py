@@ -54,7 +54,7 @@ class DuckDbTarget(EmbeddedTarget):
 
     def __init__(self, path: Path, *, ledger_schema: str | None = None) -> None:
         super().__init__(path)
-        self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True, swaps=True)
+        self.traits = TargetTraits("duckdb", transactional=True, local=True, folds_case=True, swaps=True, in_process=True)
         self.ledger = Ledger(ledger_schema)
         self.place = f"duckdb:///{path}" + (f"#{ledger_schema}" if ledger_schema else "")
         self._memory = self._given = MEMORY  # MB: what a transaction begins with, and what the last one had in the end
