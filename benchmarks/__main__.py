@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -67,7 +68,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="where the results go; default: benchmarks/results.json, if everything was measured"
     )
-    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md too, if everything was measured")
+    parser.add_argument(
+        "--keep", action="store_true", help="with --only: put what is found in the place of what benchmarks/results.json has of these cases"
+    )
+    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md too, if the results are kept")
     parser.add_argument("--render", action="store_true", help="measure nothing: write docs/benchmarks.md from benchmarks/results.json")
     parser.add_argument("--strict", action="store_true", help="end with 1 when a target is missed")
     return parser.parse_args()
@@ -92,9 +96,10 @@ def _measure(settings: Settings, only: list[str]) -> tuple[Results, list[str]]:
                 continue
             for line in found:
                 print(report.line(line), flush=True)
-            lines += found
+            made = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            lines += [replace(line, made=made, rounds=settings.rounds) for line in found]
     made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return Results(made, machine.describe(), {"rows": settings.rows, "rounds": settings.rounds}, versions, lines), failed
+    return Results(made, machine.describe(), {"rows": settings.rows}, versions, lines), failed
 
 
 def _render() -> int:
@@ -132,8 +137,10 @@ def main() -> int:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
         return 1
     # What was measured in part, or in a hurry, does not stand in for the whole.
-    out = arguments.out or (None if arguments.only or arguments.quick else _RESULTS)
+    out = arguments.out or (None if arguments.quick or (arguments.only and not arguments.keep) else _RESULTS)
     if out is not None:
+        if arguments.only and arguments.keep and not arguments.quick:
+            results = Results.read(_RESULTS).with_cases(results, [*_ALONE, *_WITH_SERVER])
         results.write(out)
         print(f"wrote {out}")
     if arguments.write_docs and out == _RESULTS:

@@ -58,7 +58,7 @@ make bench
 
 <!-- Everything from here on is written by `python -m benchmarks --write-docs`, from benchmarks/results.json. -->
 
-Made {made} on {machine}; {settings}.
+Made on {machine}; {settings}. Each case is one run, whose ratios compare; those of different days do not.
 {remark}
 {table}
 
@@ -102,13 +102,12 @@ Made {made} on {machine}; {settings}.
 def markdown(results: Results) -> str:
     """Write the page docs/benchmarks.md."""
     rows = [_row(one) for one in results.lines]
-    table = "\n".join(["| job | ours | peer | ratio | target | met |", "|---|---|---|---|---|---|", *rows])
+    table = "\n".join(["| job | ours | peer | ratio | target | met | day | rounds |", "|---|---|---|---|---|---|---|---|", *rows])
     versions = "\n".join(
         f"- {who}: {', '.join(f'{name} {number}' for name, number in found.items())}" for who, found in results.versions.items()
     )
     missed = sum(one.met is False for one in results.lines)
     return _PAGE.format(
-        made=results.made[:10],
         machine=_machine(results.machine),
         settings=_settings(results),
         remark=f"\n**{results.remark}**\n" if results.remark else "",
@@ -123,4 +122,4 @@ def _row(one: Line) -> str:
     ratio = _ratio(one).replace(f"{one.means} = ", "")
     means = f"{ratio}, {one.means}" if ratio else ""
     met = {True: "yes", False: "**no**", None: ""}[one.met]
-    return f"| {one.job} | {_value(one.ours, one.unit)} | {peer} | {means} | {one.target} | {met} |"
+    return f"| {one.job} | {_value(one.ours, one.unit)} | {peer} | {means} | {one.target} | {met} | {one.made[:10]} | {one.rounds} |"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class Line:
         target: The issue's target in words; empty: for information.
         met: Whether it is met; None without target.
         note: What one must know to read the line.
+        made: When, ISO-8601.
+        rounds: How many.
     """
 
     case: str
@@ -43,14 +45,16 @@ class Line:
     target: str = ""
     met: bool | None = None
     note: str = ""
+    made: str = ""
+    rounds: int = 0
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything one run of the benchmarks found.
+    """What the benchmarks found, in one run, or each case in one (`with_cases`).
 
     Args:
-        made: When, ISO-8601.
+        made: When, ISO-8601; of the last run.
         machine: What it ran on.
         settings: Rows, rounds.
         versions: Of ours and of the peers, by who.
@@ -69,6 +73,18 @@ class Results:
     def met(self) -> bool:
         """Whether no target is missed."""
         return all(line.met is not False for line in self.lines)
+
+    def with_cases(self, newer: Results, order: Sequence[str]) -> Results:
+        """These, with the cases that another run has measured as that found them.
+
+        Args:
+            newer: That run, on the same machine.
+            order: Names of all cases.
+        """
+        measured = {line.case for line in newer.lines}
+        lines = [*(line for line in self.lines if line.case not in measured), *newer.lines]
+        versions = {who: {**self.versions.get(who, {}), **found} for who, found in {**self.versions, **newer.versions}.items()}
+        return replace(newer, versions=versions, lines=sorted(lines, key=lambda line: order.index(line.case)), remark=self.remark)
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")

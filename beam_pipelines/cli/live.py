@@ -29,7 +29,7 @@ def facts(live: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         delay = live.get("watermarkDelay")
         behind = f", {quantity.span(delay / 1000)} behind the clock" if delay is not None else ""
         yield "watermark", f"{quantity.moment(datetime.fromisoformat(mark))}{behind}"
-    counts = {"open windows": "openWindows", "windows written": "windowsWritten", "late": "late"}
+    counts = {"open windows": "openWindows", "waiting rows": "waitingRows", "windows written": "windowsWritten", "late": "late"}
     for label, name in counts.items():
         if live.get(name) is not None:
             yield label, count(live[name])

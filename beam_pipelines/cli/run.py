@@ -122,7 +122,8 @@ def carry_out(
 
         import_beam()
         _name_engine(arguments, service)
-        return plan.show(session, service.plan(full_refresh=arguments.full_refresh, keep_watermark=arguments.keep_watermark))
+        refresh, keep = arguments.full_refresh, arguments.keep_watermark
+        return plan.show(session, service.plan(full_refresh=refresh, keep_watermark=keep, options=arguments.beam))
     return _run_once(arguments, session, service, drained, until or arguments.until)
 
 

@@ -202,20 +202,20 @@ def _offsets(value: str, before: Mark | None, service: Service) -> Mark:
             f'expected offsets such as {{"offsets": {{"0": 4711}}, "closed": "2026-01-31T00:00:00Z"}}, got {value!r}: {bad}',
             code="option-invalid",
         ) from bad
-    strange = sorted(wanted.partitions.keys() - there.partitions.keys())
+    strange = [name for name in wanted.named if name not in there.named]
     if before is not None and strange:
-        known = ", ".join(map(str, sorted(there.partitions)))
+        known = ", ".join(there.named)
         raise SpecError(
-            f"partition {', '.join(map(str, strange))} is not among those that the service reads ({known}): one that the topic does not"
+            f"partition {', '.join(strange)} is not among those that the service reads ({known}): one that the topic does not"
             " have would hold up all windows, and one that is new is read from its beginning",
             code="option-invalid",
         )
     back, named = wanted.back_from(there), json.loads(value).get("offsets", {})
-    stay = sorted(number for number, place in there.partitions.items() if back and place.next and str(number) not in named)
-    if stay and any(step.type == "window" for step in service.definition.steps):
+    stay = [name for name, place in there.named.items() if back and place.next and name not in named]
+    if stay and any(step.type == "window" or getattr(step, "live", False) for step in service.definition.steps):
         raise SpecError(
-            f"partition {back[0]} goes back, and {', '.join(map(str, stay))} would not: windows would be summed up from a part of their"
-            " events; name an offset of each partition",
+            f"partition {back[0]} goes back, and {', '.join(stay)} would not: windows would be summed up, and rows joined, from a part of"
+            " their events; name an offset of each partition",
             code="option-invalid",
         )
     return wanted.to_mark()

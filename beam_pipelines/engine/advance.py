@@ -7,8 +7,9 @@ from typing import Any
 
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.outcome import outcome_of
+from beam_pipelines.engine.reached import ends_of, windows_by_topic
 from beam_pipelines.io.connector import LedgerRow
-from beam_pipelines.runs.offsets import Offsets
+from beam_pipelines.runs.offsets import Offsets, shown
 from beam_pipelines.state.record import Failure
 from beam_pipelines.state.record.advance import Advance
 
@@ -38,17 +39,17 @@ def advance_of(job: Job, row: LedgerRow, failures: tuple[Failure, ...], seconds:
         watermark=watermark,
         events=outcome.metrics.records_extracted,
         incidents=outcome.incidents,
-        live=live_figures(row, seconds, committed),
+        live=live_figures(job, row, seconds, committed),
     )
 
 
-def live_figures(row: LedgerRow, seconds: float | None, now: datetime) -> dict[str, Any]:
+def live_figures(job: Job, row: LedgerRow, seconds: float | None, now: datetime) -> dict[str, Any]:
     """How a stream stands behind a drain: what its status shows."""
     assert row.counts is not None
     tally, mark = row.counts.tally, row.counts.watermark
     reached = Offsets.of(mark) if mark is not None else Offsets()
-    ends = {part.bounds["partition"]: part.bounds["end"] for part in row.window.ranges}
-    lag = {str(number): max(0, end - reached.partitions[number].next) for number, end in ends.items() if number in reached.partitions}
+    ends = {shown(topic, number): end for topic, window in windows_by_topic(job, row.window) for number, end in ends_of(window).items()}
+    lag = {name: max(0, ends[name] - place.next) for name, place in reached.named.items() if name in ends}
     delay = None if reached.closed is None else round(now.timestamp() * 1000) - reached.closed
     return {
         "eventsPerSecond": round(tally.read / seconds, 1) if seconds else None,
@@ -56,6 +57,7 @@ def live_figures(row: LedgerRow, seconds: float | None, now: datetime) -> dict[s
         "watermark": reached.told()["closed"],
         "watermarkDelay": delay,
         "openWindows": sum(step.open_windows for step in tally.steps),
+        "waitingRows": sum(step.waiting for step in tally.steps),
         "late": sum(step.late for step in tally.steps),
         "windowsWritten": sum(step.windows for step in tally.steps),
     }

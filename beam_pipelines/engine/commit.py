@@ -89,7 +89,7 @@ def commit_loads(
             if job.live:
                 from beam_pipelines.engine.reached import reached
 
-                tally = replace(tally, newest=reached(job.definition.source, window, tally.newest).to_mark())
+                tally = replace(tally, newest=reached(job, window, tally.newest).to_mark())
             yield load, target.commit(window, policy, window.schema(TARGET), tally)
         except BeamPipelinesError as error:
             # One that fails does not hold up the others.

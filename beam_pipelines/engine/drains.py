@@ -26,9 +26,10 @@ from beam_pipelines.engine.plan import make_plan
 from beam_pipelines.engine.prepare import check_fingerprints
 from beam_pipelines.engine.progress import Progress
 from beam_pipelines.engine.sinks.bring import bring
+from beam_pipelines.engine.topics import Topics
 from beam_pipelines.errors import BeamPipelinesError, FatalError, SpecError, TransientError
 from beam_pipelines.io import spares
-from beam_pipelines.io.connector import LedgerRow, Target, Topic
+from beam_pipelines.io.connector import LedgerRow, Target
 from beam_pipelines.io.state_place import state_url
 from beam_pipelines.pricing import charge_hour
 from beam_pipelines.runs.context import RunContext
@@ -98,7 +99,7 @@ class _Stream:
     drained: Callable[[LedgerRow], None] | None
     engine: Engine | None = None  # where a pipeline goes on from drain to drain; None: each is a run of its own
     began: float = field(default_factory=time.monotonic)
-    goal: dict[int, int] | None = None
+    goal: dict[str, int] | None = None
     failures: int = 0  # one behind the other
     unknown: int = 0  # of these, what may not pass
     full: bool = False  # the next drain reads everything again
@@ -106,13 +107,13 @@ class _Stream:
     last: str = ""  # run of the last drain
     at: Offsets | None = None  # how far the last commit read; None: the target knows
     told_early: float = field(default_factory=time.monotonic)
-    open_windows: bool = False  # as far as this process knows
+    open_windows: bool = False  # or rows that wait for others; as far as this process knows
     idle: bool = False  # the last drain read nothing
     untold: bool = False  # rows have come to open windows since their early results were told
     charged: float = 0.0
     collected: float = field(default_factory=time.monotonic)
     tidied: float = field(default_factory=time.monotonic)
-    reached: dict[int, int] = field(default_factory=dict)
+    reached: dict[str, int] = field(default_factory=dict)
     mirrored: float = 0.0
 
     @property
@@ -126,16 +127,17 @@ class _Stream:
 
     def run(self) -> BaseException | None:
         """Drain until there is a reason to stop; gives what ended it, None: it has stopped as it was asked to."""
-        topic: Topic | None = None
+        topics: Topics | None = None
         self.full, self.keep = self.ask.full_refresh, self.ask.keep_watermark
-        self.open_windows = self.untold = self.job.window_at is not None  # as far as is known: they may have been left open
+        self.untold = self.job.window_at is not None  # as far as is known: they may have been left open
+        self.open_windows = self.untold or bool(self.job.live_joins)
         try:
             while not stopping.asked():
                 try:
                     if self.failures:
                         self._mend()
-                    topic = topic or cast("Topic", self.job.open_source(self.context))
-                    if not self._step(topic):
+                    topics = topics or Topics(self.job, self.context)
+                    if not self._step(topics):
                         return None
                     self.failures = self.unknown = 0
                 except KeyboardInterrupt:
@@ -145,14 +147,14 @@ class _Stream:
                         return None
                     if not self._again(error):
                         return error
-                    if topic is not None:
-                        topic.close()
-                        topic = None
+                    if topics is not None:
+                        topics.close()
+                        topics = None
             return None
         finally:
-            if topic is not None:
-                self._mirror(topic, [])
-                topic.close()
+            if topics is not None:
+                self._mirror(topics, [])
+                topics.close()
 
     def _again(self, error: Exception) -> bool:
         """Whether to try again what failed; waits before."""
@@ -185,15 +187,15 @@ class _Stream:
     def _left(self) -> float | None:
         return None if self.until.seconds is None else self.began + self.until.seconds - time.monotonic()
 
-    def _step(self, topic: Topic) -> bool:
+    def _step(self, topics: Topics) -> bool:
         """Wait for something to do, and do it; False: it is time to stop."""
         begun = time.monotonic()
         if self.at is None:
             with self.target() as target:
                 self.at = self._heads(target)
-        if not self._wait(topic, self.at):
+        if not self._wait(topics, self.at):
             return False
-        self._drain(topic)
+        self._drain(topics)
         self._collect()
         self._charge()
         pause = _PACE - (time.monotonic() - begun)
@@ -210,11 +212,12 @@ class _Stream:
         marks = [head.mark for head in heads.values() if head.mark is not None and head.mark.type == "offsets"]
         return None if self.full or not marks else Offsets.of(marks[0])
 
-    def _wait(self, topic: Topic, at: Offsets | None) -> bool:
+    def _wait(self, topics: Topics, at: Offsets | None) -> bool:
         """Wait until there is a message, or windows may be closed without one; False: there is a reason to stop."""
         looked = time.monotonic()
+        known = {} if at is None else at.named
         while not stopping.asked():
-            ends = topic.ends()
+            ends = topics.ends()
             if self.goal is None and self.until.latest and (self.until.when is None or self.until.when()):
                 self.goal = dict(ends)
             if at is not None and _made_anew(at, ends):
@@ -227,15 +230,15 @@ class _Stream:
             if left is not None and left <= 0:
                 return False
             # The first drain fixes where the service begins, though there may be nothing to read: what comes from now on is its own.
-            if at is None or any(end > at.partitions[number].next for number, end in ends.items() if number in at.partitions):
+            if at is None or any(end > known[name].next for name, end in ends.items() if name in known):
                 return True
-            if any(end and number not in at.partitions for number, end in ends.items()) or self._due(looked):
+            if any(end and name not in known for name, end in ends.items()) or self._due(topics, looked):
                 return True
             self._charge()
             time.sleep(_LOOK if left is None else max(0.0, min(_LOOK, left)))
         return False
 
-    def _due(self, looked: float) -> bool:
+    def _due(self, topics: Topics, looked: float) -> bool:
         """Whether a drain without a message may give something: partitions have become idle, or early results are due."""
         if not self.open_windows:
             return False
@@ -243,8 +246,7 @@ class _Stream:
         if self.untold and every is not None and now - self.told_early > every:
             return True
         # Once: as long as no message comes, another look tells nothing new.
-        idle = self.job.definition.source.idle_timeout.total_seconds()
-        return not self.idle and now - looked > idle
+        return not self.idle and now - looked > topics.idle
 
     def _charge(self) -> None:
         """Charge the hours that have passed, and delete what is to be kept no longer; looked at now and then."""
@@ -276,7 +278,7 @@ class _Stream:
         self.told_early = now
         return True
 
-    def _drain(self, topic: Topic) -> None:
+    def _drain(self, topics: Topics) -> None:
         """One bounded run, from the read to the record.
 
         Raises:
@@ -301,7 +303,7 @@ class _Stream:
                 rows = target.rows(self.job.service, run)
                 committed = bool(rows) and all(row.status == "committed" for row in rows)
                 if committed:
-                    self._settle(topic, context, target, rows, time.monotonic() - began)
+                    self._settle(topics, context, target, rows, time.monotonic() - began)
                 elif rows:
                     self._bury(target, rows)
         if error is not None:
@@ -314,28 +316,28 @@ class _Stream:
             )
         self.at = _offsets(rows)
 
-    def _settle(self, topic: Topic, context: RunContext, target: Target, rows: list[LedgerRow], seconds: float) -> None:
+    def _settle(self, topics: Topics, context: RunContext, target: Target, rows: list[LedgerRow], seconds: float) -> None:
         """Record what a drain has committed, and bring its rows to the other sinks."""
         self.full = self.keep = False
         record(self.job, context, self.store, target, self.archive, rows, seconds)
         tallies = [row.counts.tally for row in rows if row.counts is not None]
-        self.open_windows = any(step.open_windows for tally in tallies for step in tally.steps)
+        self.open_windows = any(step.open_windows or step.waiting for tally in tallies for step in tally.steps)
         self.idle = not any(tally.read for tally in tallies)
         self.untold = not context.early and (self.untold or not self.idle)
-        self._mirror(topic, rows)
+        self._mirror(topics, rows)
         for row in rows:
             bring(self.job, context, target, row.load, self.store, self.archive)
             if self.drained is not None:
                 self.drained(row)
 
-    def _mirror(self, topic: Topic, rows: list[LedgerRow]) -> None:
-        """Tell the brokers now and then how far the topic is read."""
+    def _mirror(self, topics: Topics, rows: list[LedgerRow]) -> None:
+        """Tell the brokers now and then how far the topics are read."""
         at = _offsets(rows)
         if at is not None:
-            self.reached = {number: place.next for number, place in at.partitions.items()}
+            self.reached = {name: place.next for name, place in at.named.items()}
         if at is None or time.monotonic() - self.mirrored > _MIRROR:
             self.mirrored = time.monotonic()
-            topic.mirror(self.reached)
+            topics.mirror(self.reached)
 
     def _bury(self, target: Target, rows: list[LedgerRow]) -> None:
         """Keep the dead letters of a drain that was judged to fail: nothing of it is loaded."""
@@ -371,13 +373,14 @@ def charge_hours(job: Job, store: StateStore, session: str) -> None:
     store.charge_hours(job.service, lambda hour, events: charge_hour(pricing, hour=hour, events=events) if pricing is not None else None)
 
 
-def _made_anew(at: Offsets, ends: dict[int, int]) -> bool:
-    """Whether the topic lacks what was read: a partition, or messages at its end."""
-    return any(number not in ends or ends[number] < place.next for number, place in at.partitions.items())
+def _made_anew(at: Offsets, ends: dict[str, int]) -> bool:
+    """Whether a topic lacks what was read: a partition, or messages at its end."""
+    return any(name not in ends or ends[name] < place.next for name, place in at.named.items())
 
 
-def _reached(at: Offsets, goal: dict[int, int]) -> bool:
-    return all(number in at.partitions and at.partitions[number].next >= end for number, end in goal.items() if end)
+def _reached(at: Offsets, goal: dict[str, int]) -> bool:
+    known = at.named
+    return all(name in known and known[name].next >= end for name, end in goal.items() if end)
 
 
 def stream(

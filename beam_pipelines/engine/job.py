@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
@@ -33,6 +33,10 @@ from beam_pipelines.spec.destination import NoDestination
 from beam_pipelines.transforms.registry import build
 from beam_pipelines.transforms.step import Step
 
+if TYPE_CHECKING:
+    from beam_pipelines.spec.source import TopicSource
+    from beam_pipelines.spec.step.join import JoinStep
+
 __all__ = ["Job"]
 
 
@@ -43,6 +47,9 @@ def _sink(sinks: Sequence[Any], place: int | None, *, by_key: bool) -> Any:
     if by_key and where.type in ("database", "data-warehouse") and "mode" not in where.model_fields_set:
         return where.model_copy(update={"mode": "upsert"})
     return where
+
+
+_TRAVELS = ("text", "package", "context", "path", "refresh", "beside")
 
 
 def _text(data: Any) -> str:
@@ -62,6 +69,7 @@ class Job:
         context: Of a service inside a user's own pipeline, which has no launcher: all but the run, whose id is made at run time.
         path: Where the steps stand in the definition, when they are those of a join's own source (`side`).
         refresh: Of such a source of a stream: ms that its rows may be old; None: they are read by each drain.
+        beside: The id of the join, where such a source is a topic that a stream meets: messages of it come for ever as well.
     """
 
     text: str
@@ -70,6 +78,7 @@ class Job:
     context: RunContext | None = None
     path: str = ""
     refresh: int | None = None
+    beside: str = ""
 
     @classmethod
     def of(cls, definition: Definition, folder: Path | None = None) -> Job:
@@ -78,15 +87,11 @@ class Job:
         return cls(_text(data), str(folder) if folder else None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"text": self.text, "package": self.package, "context": self.context, "path": self.path, "refresh": self.refresh}
+        return {name: value for name, value in self.__dict__.items() if name in _TRAVELS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        object.__setattr__(self, "text", state["text"])
-        object.__setattr__(self, "folder", None)
-        object.__setattr__(self, "package", state["package"])
-        object.__setattr__(self, "context", state["context"])
-        object.__setattr__(self, "path", state["path"])
-        object.__setattr__(self, "refresh", state["refresh"])
+        for name, value in {**state, "folder": None}.items():
+            object.__setattr__(self, name, value)
 
     def run_context(self) -> RunContext:
         """The context of the run that this worker is at; `run` is empty in a user's own pipeline, where the windows say it.
@@ -147,6 +152,12 @@ class Job:
     def window_at(self) -> int | None:
         """Position of the step that sums up by windows of time; None: there is none."""
         return next((place for place, step in enumerate(self.definition.steps) if step.type == "window"), None)
+
+    @property
+    def live_joins(self) -> dict[str, str]:
+        """The topic of each join of a stream with one, whose rows wait for each other, by its id."""
+        steps = cast("Sequence[JoinStep]", self.definition.steps if self.live else ())
+        return {step.id: cast("TopicSource", step.source).topic for step in steps if getattr(step, "live", False)}
 
     @property
     def others(self) -> tuple[tuple[str, Any], ...]:
@@ -246,9 +257,9 @@ class Job:
     def open_source(self, context: RunContext | None) -> Source:
         """Open the source; the caller closes it."""
         kind = self.definition.source.type if self.definition.source is not None else ""
-        if kind in ("kafka", "stream") and (self.path or self.definition.kind != "stream"):
-            what = f"type {kind!r}: a topic has no end, and is the source of streams (a definition with `stream`)"
-            raise PlanError(f"{what}; as what other services and joins read it is not served yet", code="not-served")
+        if kind in ("kafka", "stream") and not (self.beside or (self.live and not self.path)):
+            what = f"type {kind!r}: a topic has no end, and is the source of streams (a definition with `stream`) and of their joins"
+            raise PlanError(f"{what}; as what others read it is not served yet", code="not-served")
         limit = self.definition.max_cell_bytes
         source = registry.open_source(self.definition.source, self.connections(context), self._folder, context, limit)
         if self.refresh is None or context is None or not context.session:
@@ -310,7 +321,8 @@ class Job:
             "transformations": source.pop("transformations", []),
             "source": source,
         }
-        return replace(self, text=_text(data), path=f"{path}.source.transformations", refresh=refresh)
+        beside = step if step in self.live_joins else ""
+        return replace(self, text=_text(data), path=f"{path}.source.transformations", refresh=refresh, beside=beside)
 
     def _reference(self, reference: dict[str, Any], path: str) -> dict[str, Any]:
         """The source of what a foreign key refers to, with no more columns than it names.

@@ -17,9 +17,11 @@ from beam_pipelines.columnar import hashing, ipc, origin, size
 from beam_pipelines.columnar.path import FieldPath
 from beam_pipelines.engine.bundle import FACTS, PlainFn
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.noted import note_sides
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.shuffle import COMPRESSION, SHARDS, Shard, ShuffleFn, cut
 from beam_pipelines.errors import FatalError
+from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.facts import ReadFact, StepFact
 from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.join.step import Right
@@ -53,7 +55,11 @@ class _SidesFn(PlainFn):
     def process(self, texts: dict[str, str]) -> Iterator[dict[str, str]]:
         # A load whose source has no row to sample was planned no further: it reads nothing, on either side.
         windows = windows_of(texts).items()
-        yield {load: window.sides[self._step].to_text() for load, window in windows if self._step in window.sides}
+        sides = {load: window.sides[self._step].to_text() for load, window in windows if self._step in window.sides}
+        context = RunContext.current()
+        if context.drain:
+            note_sides(context.run, self._step, sides)
+        yield sides
 
 
 class TellFn(PlainFn):
@@ -70,7 +76,7 @@ class TellFn(PlainFn):
         error, read = (None, fact.rows) if isinstance(fact, ReadFact) else (fact.error, fact.right_read)
         rejected = 0 if isinstance(fact, ReadFact) else fact.rejected
         told = StepFact(fact.load, self._step, made=fact.dead + rejected, dead=fact.dead, rejected=rejected)
-        yield replace(told, right_read=read, letters=fact.letters, error=error)
+        yield replace(told, right_read=read, letters=fact.letters, error=error, newest=fact.newest)
 
 
 class _JoinFn(ShuffleFn[Join]):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.lineage import BY_GROUPS, sums_up
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sinks.every import sinks_of
 from beam_pipelines.engine.sinks.place import key_of
 from beam_pipelines.io.connector import Target
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee
+from beam_pipelines.spec.values import duration_text
 
 if TYPE_CHECKING:
+    from beam_pipelines.spec.source import TopicSource
+    from beam_pipelines.spec.step.join import JoinStep
     from beam_pipelines.spec.step.window import WindowStep
 
 __all__ = ["check_live", "promise", "sink_lines", "window_line"]
@@ -48,19 +51,44 @@ def _check_places(job: Job) -> None:
 
 
 def _check_step(job: Job, place: int, step: Any) -> None:
-    path = f"{job.definition.steps_path}[{place}]"
+    path = f"{job.path or job.definition.steps_path}[{place}]"
+    if step.type != "window" and (sums_up(step) or step.type in BY_GROUPS or step.type == "union"):
+        message = f"{step.id!r} takes all rows to tell what comes out, and a stream has no end"
+        raise refusal(path, message, "mode-refused", "sum up by a window step, or take a step that works row by row")
     if step.type == "window" and place != job.window_at:
         raise refusal(path, f"expected one window step, got {step.id!r} as well: results of windows are not summed up again", "not-served")
     if step.type == "join":
-        if step.source.type in ("kafka", "stream"):
-            raise refusal(f"{path}.source", "a stream is not joined with another one yet: join it with a table or files", "not-served")
-        if step.how in ("right", "full"):
+        if step.live and not job.path:
+            _check_live_join(job, place, step)
+        elif step.how in ("right", "full"):
             raise refusal(f"{path}.how", f"expected inner, left, semi or anti: {step.how} needs all rows of a stream", "mode-refused")
     if step.type == "validate":
         for rule in step.rules:
             if rule.type == "unique" or _of_all(rule):
                 message = f"the rule {rule.id!r} of type {rule.type!r} takes all rows to tell, and a stream has no end"
                 raise refusal(f"{path}.rules", message, "not-served", "hold the results against it, or use CheckRows with a scope")
+
+
+def _check_live_join(job: Job, place: int, step: JoinStep) -> None:
+    """Refuse joins of two streams whose rows would come without columns that are known, or without an order of time."""
+    path, steps = f"{job.definition.steps_path}[{place}]", job.definition.steps
+    topic, side = cast("TopicSource", step.source), job.side(step.id)
+    for at, one in enumerate(side.definition.steps):
+        _check_step(side, at, one)
+    if step.id != next(iter(job.live_joins)):
+        message = f"expected one join with a topic, got {step.id!r} as well"
+        raise refusal(path, message, "not-served", "write the results of one to a topic, and join that in a stream of its own")
+    if topic.format == "json" and not topic.columns:
+        message = "expected the columns of the topic that is joined with: each drain would else look at its newest messages to tell them"
+        raise refusal(f"{path}.source.columns", message, "column-missing", "columns: {userId: text, timestamp: bigint}")
+    if any(before.type == "window" for before in steps[:place]):
+        raise refusal(path, f"{step.id!r} stands behind the windows: join first", "mode-refused")
+    if job.window_at is not None and (step.within is None or step.how != "inner"):
+        message = (
+            f"rows of {step.id!r} may come out when the windows of {steps[job.window_at].id!r} that they belong to are closed: expected an"
+            " inner join with `within`, whose pairs come out as soon as both rows are there"
+        )
+        raise refusal(path, message, "mode-refused")
 
 
 def _of_all(rule: Any) -> bool:
@@ -102,11 +130,11 @@ def _check_results(job: Job) -> None:
 def promise(job: Job, target: Target, assumptions: Sequence[str]) -> Guarantee:
     """The guarantee of a stream: that of its weakest sink."""
     reasons = [
-        "each message is read once: offsets, results and the states of open windows are committed in one transaction"
+        "each message is read once: offsets, results, states of open windows and rows that wait are committed in one transaction"
         + ("" if target.traits.transactional else " of the state store, and files after it, which the next start finishes")
     ]
-    if job.window_at is not None:
-        reasons.append("late is a function of the topic's log: the same rows are late in every run")
+    if job.window_at is not None or job.live_joins:
+        reasons.append("late is a function of the topics' logs: the same rows are late in every run")
     level = "exactly-once"
     for sink in sinks_of(job):
         if sink.repeats:
@@ -119,21 +147,13 @@ def window_line(step: WindowStep) -> str:
     """What the plan says of a window step."""
     window = step.window
     if window.type == "session":
-        spans = f"that end {_span(window.gap)} after their last event"
+        spans = f"that end {duration_text(window.gap)} after their last event"
     else:
-        spans = f"of {_span(window.size)}" + (f", one each {_span(window.slide)}" if window.type == "sliding" else "")
+        spans = f"of {duration_text(window.size)}" + (f", one each {duration_text(window.slide)}" if window.type == "sliding" else "")
     groups = f", by {', '.join(step.group_by)}" if step.group_by else ""
-    lateness = f", kept {_span(step.allowed_lateness)} for late events" if step.allowed_lateness else ""
-    early = f", also as they are every {_span(step.emit_every)}" if step.emit_every is not None else ""
+    lateness = f", kept {duration_text(step.allowed_lateness)} for late events" if step.allowed_lateness else ""
+    early = f", also as they are every {duration_text(step.emit_every)}" if step.emit_every is not None else ""
     return f"{window.type} windows {spans}{groups}{lateness}{early}"
-
-
-def _span(span: timedelta) -> str:
-    """A duration as definitions write it, in the largest unit that it is a whole number of."""
-    ms = span // timedelta(milliseconds=1)
-    units = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
-    unit = next(unit for unit, size in units.items() if ms % size == 0)
-    return f"{ms // units[unit]}{unit}"
 
 
 def sink_lines(job: Job, target: Target) -> Iterator[str]:

@@ -16,11 +16,11 @@ from beam_pipelines.errors import FencedError
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.facts import ReadFact
 
-__all__ = ["by_drain", "note_facts", "note_windows", "reads_of", "view_of"]
+__all__ = ["by_drain", "note_facts", "note_sides", "note_windows", "reads_of", "view_of"]
 
 _lock = threading.Lock()
 _run = ""
-_windows: dict[str, str] = {}
+_windows: dict[str, dict[str, str]] = {}  # by the side that they are of: those of the service's own source are of the empty one
 _facts: list[ReadFact] = []
 
 
@@ -33,7 +33,14 @@ def note_windows(run: str, texts: Mapping[str, str]) -> None:
     """Note `{load: window as text}` of a drain that begins; what is noted of the one before is forgotten."""
     global _run, _windows, _facts
     with _lock:
-        _run, _windows, _facts = run, dict(texts), []
+        _run, _windows, _facts = run, {"": dict(texts)}, []
+
+
+def note_sides(run: str, side: str, texts: Mapping[str, str]) -> None:
+    """Note the windows of what a join meets, once those of the drain are noted."""
+    with _lock:
+        if run == _run:
+            _windows[side] = dict(texts)
 
 
 def note_facts(run: str, fact: ReadFact) -> None:
@@ -44,16 +51,23 @@ def note_facts(run: str, fact: ReadFact) -> None:
 
 
 class _Windows(Mapping[str, str]):
-    """`{load: window as text}` of the drain that this process is at."""
+    """`{load: window as text}` of the drain that this process is at.
+
+    Args:
+        side: Of what a join meets; empty: of the service's own source.
+    """
+
+    def __init__(self, side: str) -> None:
+        self._side = side
 
     def __getitem__(self, load: str) -> str:
-        return _of_this_drain()[load]
+        return _of_this_drain(self._side)[load]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_of_this_drain())
+        return iter(_of_this_drain(self._side))
 
     def __len__(self) -> int:
-        return len(_of_this_drain())
+        return len(_of_this_drain(self._side))
 
 
 class _Reads:
@@ -64,16 +78,16 @@ class _Reads:
             return iter(list(_facts))
 
 
-def _of_this_drain() -> dict[str, str]:
+def _of_this_drain(side: str) -> dict[str, str]:
     with _lock:
         if RunContext.current().run != _run:
             raise FencedError("a bundle of a drain that was given up is carried out no more")
-        return _windows
+        return _windows[side]
 
 
-def view_of(windows: PCollection) -> Any:
-    """The windows of loads as an argument of a step: `{load: window as text}`."""
-    return _Windows() if by_drain(windows) else AsSingleton(windows)
+def view_of(windows: PCollection, side: str = "") -> Any:
+    """The windows of loads, or of what a join meets, as an argument of a step: `{load: window as text}`."""
+    return _Windows(side) if by_drain(windows) else AsSingleton(windows)
 
 
 def reads_of(facts: PCollection) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
@@ -62,7 +62,7 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
     collections it holds both whole.
     """
     streams: Streams = {"": read.rows}
-    facts = [read[FACTS]]
+    facts, reads = [read[FACTS]], read[FACTS]
     for steps in groups(job.definition.steps):
         model = job.definition.steps[steps[0]]
         label = f"Step {' + '.join(job.step_ids[index] for index in steps)}"
@@ -70,9 +70,17 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
         if model.type == "window":
             from beam_pipelines.engine.windows import SumWindows
 
-            rows, told = (given, read[FACTS]) | label >> SumWindows(job, steps[0], windows)
+            rows, told = (given, reads) | label >> SumWindows(job, steps[0], windows)
             streams = {"": rows}
             facts += told
+        elif model.id in job.live_joins:
+            from beam_pipelines.engine.live_join import MeetRows
+
+            side = windows | f"{label} source" >> RightSide(job, model.id)
+            reads = (reads, side.read) | f"{label} reads" >> beam.Flatten()
+            rows, told = (given, side.rows[0], reads) | label >> MeetRows(job, steps[0], windows)
+            streams = {"": rows}
+            facts += [side.facts, *told]
         elif sums_up(model):
             from beam_pipelines.engine.aggregate import AggregateRows  # most services have none, and start without it
 
@@ -88,35 +96,50 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
         elif sided(model):
             from beam_pipelines.engine.join import JoinRows
 
-            (right,), told = windows | f"{label} source" >> RightSide(job, model.id)
+            side = windows | f"{label} source" >> RightSide(job, model.id)
             names = list(streams)
             shards = names.index(_SHARDS) if _SHARDS in names else None
-            every, more = (given, right) | label >> JoinRows(job, steps[0], windows, shards)
+            every, more = (given, side.rows[0]) | label >> JoinRows(job, steps[0], windows, shards)
             streams = dict(zip(names if shards is not None else [*names, _SHARDS], every, strict=False))
-            facts += [told, *more]
+            facts += [side.facts, *more]
         elif takes_others(model):
             from beam_pipelines.engine.validate import ValidateRows
 
             references = {}
             for rule in (rule.id for rule in cast("ValidateStep", model).foreign_keys):
-                (references[rule],), told = windows | f"{label} {rule}" >> RightSide(job, reference_name(model.id, rule), tells=model.id)
-                facts.append(told)
+                side = windows | f"{label} {rule}" >> RightSide(job, reference_name(model.id, rule), tells=model.id)
+                references[rule] = side.rows[0]
+                facts.append(side.facts)
             every, more = (given, references) | label >> ValidateRows(job, steps[0], windows)
             streams = dict(zip(streams, every, strict=True))
             facts += more
         elif model.type == "union":
             from beam_pipelines.engine.union import UnionRows
 
-            added, told = windows | f"{label} source" >> RightSide(job, model.id, together=False)
-            ours, theirs, more = (given, added) | label >> UnionRows(job, steps[0], windows)
+            side = windows | f"{label} source" >> RightSide(job, model.id, together=False)
+            ours, theirs, more = (given, side.rows) | label >> UnionRows(job, steps[0], windows)
             streams = dict(zip(streams, ours, strict=True))
             streams |= {f" from {model.id}" + (f"/{number}" if number else ""): rows for number, rows in enumerate(theirs)}
-            facts += [told, *more]
+            facts += [side.facts, *more]
         else:
             applied = {which: rows | f"{label}{which}" >> ApplySteps(job, steps, windows) for which, rows in streams.items()}
             streams = {which: one.rows for which, one in applied.items()}
             facts += [one[FACTS] for one in applied.values()]
     return streams, facts
+
+
+class Side(NamedTuple):
+    """What was read of a source beside that of a job's own rows.
+
+    Args:
+        rows: Behind its own steps, in one collection unless several were asked for.
+        facts: Of its read and its steps, told as those of the step that it belongs to.
+        read: Of its read, as they are.
+    """
+
+    rows: tuple[PCollection, ...]
+    facts: PCollection
+    read: PCollection
 
 
 class RightSide(beam.PTransform):
@@ -134,13 +157,14 @@ class RightSide(beam.PTransform):
         self._job, self._step, self._together = job.side(step), step, together
         self._tells = tells or step
 
-    def expand(self, windows: PCollection) -> tuple[tuple[PCollection, ...], PCollection]:
+    def expand(self, windows: PCollection) -> Side:
         from beam_pipelines.engine.join import Sides, TellFn
 
         sides = windows | "Windows" >> Sides(self._step)
-        streams, facts = transformed(self._job, sides, sides | "Read" >> Read(self._job, self._step))
+        read = sides | "Read" >> Read(self._job, self._step)
+        streams, facts = transformed(self._job, sides, read)
         rows = tuple(streams.values())
         if self._together and len(rows) > 1:
             rows = (rows | "Rows" >> beam.Flatten(),)
         told = facts | "Facts" >> beam.Flatten() | "Told" >> beam.ParDo(TellFn(self._tells)).with_output_types(StepFact)
-        return rows, told
+        return Side(rows, told, read[FACTS])

@@ -204,7 +204,8 @@ def fingerprint(job: Job, source: Source, table: str, load: str) -> str:
     """What a watermark belongs to: source, query, cursor and target, hashed."""
     connection = getattr(job.definition.source, "connection_name", None) or ""
     where = getattr(job.destination, "connection_name", None) or ""
-    text = "\n".join([connection, source.identity(table), where, load])
+    topics = [f"joined with {topic}" for topic in job.live_joins.values()]
+    text = "\n".join([connection, source.identity(table), where, load, *topics])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -23,6 +23,7 @@ from beam_pipelines.transforms.aggregate import Aggregate
 from beam_pipelines.transforms.grouped import Grouped
 from beam_pipelines.transforms.grouped.blocks import placed
 from beam_pipelines.transforms.join import Join
+from beam_pipelines.transforms.join.live import LiveJoin
 from beam_pipelines.transforms.step import Applied, DeadRows, Step
 from beam_pipelines.transforms.union import Union
 from beam_pipelines.transforms.validate import Validate
@@ -233,7 +234,10 @@ class _Way:
             blocks = [placed(batch, at << 40) for at, batch in enumerate(batches) if batch.num_rows]
             return [step.results(blocks)] if blocks else []
         if isinstance(step, Join):
-            right = step.indexed(self._right(job, window, step.id, "some rows may seem to meet nothing"))
+            rows = self._right(job, window, step.id, "some rows may seem to meet nothing")
+            if isinstance(step, LiveJoin):
+                return [step.ended(pa.concat_batches(batches), rows)] if batches else []
+            right = step.indexed(rows)
             results = [applied for batch in batches for applied in step.joined(batch, right)]
             return [*results, step.unmet(right, window.load)] if step.keeps_right else results
         if isinstance(step, Union):

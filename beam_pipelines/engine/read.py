@@ -22,6 +22,7 @@ from beam_pipelines.io.connector import CursorSpec, Source, Topic, Unread
 from beam_pipelines.io.sql.relation import match_column
 from beam_pipelines.runs.facts import ReadFact
 from beam_pipelines.runs.mark import Mark
+from beam_pipelines.runs.offsets import Offsets
 from beam_pipelines.runs.window import Range, Window
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class _ReadFn(BundleFn):
             if read is None:
                 self._report.add(0, self._unshown)
                 self._count(self._source, window.ranges[index], load)
-                if self._job.live:
+                if self._job.live or self._job.beside:
                     self._reach(self._source, window.ranges[index], load)
                 return
             if read.num_rows:
@@ -101,8 +102,9 @@ class _ReadFn(BundleFn):
 
     def _reach(self, source: Source, part: Range, load: str) -> None:
         """Note how far the partition is read that a range is of."""
-        fact = self._facts[load]
-        self._facts[load] = replace(fact, newest=cast_type("Topic", source).position(part).later(fact.newest))
+        fact, mark = self._facts[load], cast_type("Topic", source).position(part)
+        mark = Offsets.of(mark).of_side(cast_type("Topic", source).tables()[0]).to_mark() if self._job.beside else mark
+        self._facts[load] = replace(fact, newest=mark.later(fact.newest))
 
     def _bury(self, rows: Unread, load: str) -> None:
         """Count rows that the source could not read, and make them dead letters."""
@@ -199,7 +201,9 @@ class Read(beam.PTransform):
 
     def expand(self, windows: PCollection) -> Any:
         # Typed, for untyped batches are pickled whenever Beam wonders how large they are.
-        rows = beam.ParDo(_ReadFn(self._job, self._step), view_of(windows)).with_output_types(pa.RecordBatch, **{FACTS: ReadFact})
+        rows = beam.ParDo(_ReadFn(self._job, self._step), view_of(windows, self._job.beside)).with_output_types(
+            pa.RecordBatch, **{FACTS: ReadFact}
+        )
         return (
             windows
             | "Ranges" >> beam.ParDo(_RangesFn()).with_output_types(tuple[str, tuple[str, int]])

@@ -15,9 +15,12 @@ from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import Described, Source
 from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.mark import Mark
+from beam_pipelines.runs.offsets import Offsets
 from beam_pipelines.runs.window import Window
 from beam_pipelines.spec.step import every_step
 from beam_pipelines.spec.step.sided import sided
+from beam_pipelines.spec.values import duration_text
 from beam_pipelines.transforms.step import Step
 
 if TYPE_CHECKING:
@@ -144,10 +147,20 @@ def joins_of(job: Job, context: RunContext) -> dict[str, str]:
                 told[one.name.partition("/")[0]] += f", {one.model.id} refers to {place}"
                 continue
             after = [f"{step.id} ({step.type})" for step in one.model.source.transformations]
-            refresh = one.model.source.refresh
-            old = f", read anew when older than {refresh}" if refresh is not None else ", read anew by each drain" if job.live else ""
-            told[one.name] = f"{_what(one.model)} {place}" + (f", after {', '.join(after)}" if after else "") + old
+            told[one.name] = f"{_what(one.model)} {place}" + (f", after {', '.join(after)}" if after else "") + _when(job, one)
     return told
+
+
+def _when(job: Job, side: Beside) -> str:
+    """When rows of a right side are read, or how long they wait."""
+    model = side.model
+    if job.side(side.name).beside:
+        return (
+            f", in windows of {duration_text(model.window.size)}" if model.window is not None else f", within {duration_text(model.within)}"
+        )
+    if model.source.refresh is not None:
+        return f", read anew when older than {model.source.refresh}"
+    return ", read anew by each drain" if job.live else ""
 
 
 def _what(model: Sided | UnionStep) -> str:
@@ -257,11 +270,17 @@ def fix_sides(job: Job, window: Window, context: RunContext, parts: Callable[[De
         side = job.side(step)
         with contextlib.closing(side.open_source(context)) as source:
             # Numbers of lines in later parts of a file are known when all are read, and that is told of the source of a service alone.
-            wanted = 1 if source.traits.counts_late else parts(source.describe(planned.table))
-            fixed = source.fix(planned.table, None, None, False, wanted)
+            wanted = 1 if source.traits.counts_late or side.beside else parts(source.describe(planned.table))
+            fixed = source.fix(planned.table, None, _read_before(window, side), False, wanted)
         ranges = tuple(replace(part, load=window.load) for part in fixed.ranges)
         sides[step] = fix_sides(side, replace(planned, ranges=ranges, snapshot=fixed.snapshot), context, parts)
     return replace(window, sides=sides) if sides else window
+
+
+def _read_before(window: Window, side: Job) -> Mark | None:
+    """How far earlier drains have read the topic of a side; None: nothing of it, or it is no topic."""
+    places = Offsets.of(window.low).topic(side.definition.source.topic) if side.beside and window.low is not None else {}
+    return Offsets(places).to_mark() if places else None
 
 
 def acquainted(job: Job, steps: Sequence[Step], window: Window) -> None:

@@ -5,34 +5,28 @@ What a window is, and when it is closed, is a pure function in `transforms.windo
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import apache_beam as beam
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import PCollection
 
-from beam_pipelines.columnar import origin, packed, size
+from beam_pipelines.columnar import origin, size
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.kept_states import KeptFn, Sharded, is_kept, keep
 from beam_pipelines.engine.noted import reads_of, view_of
-from beam_pipelines.engine.prepare import windows_of
-from beam_pipelines.engine.reached import reached
-from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn, sharded
+from beam_pipelines.engine.reached import watermark_of
+from beam_pipelines.engine.shuffle import Shard, ShuffleFn, sharded
 from beam_pipelines.engine.state_blocks import state_blocks
 from beam_pipelines.engine.states import States
-from beam_pipelines.errors import PlanError
-from beam_pipelines.io.connector import Kept
 from beam_pipelines.runs.facts import LATE, OPEN, ReadFact, StepFact
-from beam_pipelines.runs.mark import Mark
 from beam_pipelines.runs.offsets import Offsets
-from beam_pipelines.runs.window import Window
 from beam_pipelines.transforms.step import Applied
 from beam_pipelines.transforms.window import Screened, Windowed
 
@@ -41,13 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SumWindows"]
 
-_LOG = logging.getLogger(__name__)
 _ORIGIN = ("topic", "partition", "offset")  # columns beside rows that came too late, where these have none of the name
-_VERSION = "version"  # beside states that are kept: what they mean
-_SHARD = b"shard"  # of the schema of states that are kept: all of them are of that one, `3/16`
-_PARTS = b"parts"  # of the schema of states that were kept: where, `[[run, part], ...]`
-
-Sharded = tuple[Shard, pa.RecordBatch]
 
 
 class _StatesFn(ShuffleFn[Windowed]):
@@ -90,23 +78,9 @@ class _StatesFn(ShuffleFn[Windowed]):
         yield from super().finish_bundle()
 
 
-class _KeptFn(ShuffleFn[Windowed]):
-    """The states that the last commit left."""
-
-    def process(self, texts: dict[str, str]) -> Iterator[Sharded]:
-        for load, window in windows_of(texts).items():
-            if self._job.step_ids[self._position] not in window.schemas or window.full:
-                continue
-            kept = self.target.kept(window.service, load, OPEN)
-            if kept:
-                step = self.step(load, texts)
-                for parts, states in _unpacked(kept):
-                    if _same_meaning(states, step, load, accepted=self.context.keep_watermark):
-                        yield from _placed(load, step, parts, states.select(states.schema.names[:-1]))
-
-    def finish_bundle(self) -> Iterator[Any]:
-        self._leave()  # nothing came, and nothing is told of it
-        yield from ()
+class _KeptFn(KeptFn[Windowed]):
+    def cut(self, load: str, step: Windowed, states: pa.RecordBatch) -> Iterator[Sharded]:
+        return sharded(load, step.shard_keys(states), states)
 
 
 class _ResultsFn(ShuffleFn[Windowed]):
@@ -120,50 +94,22 @@ class _ResultsFn(ShuffleFn[Windowed]):
             came = False
             for block in blocks:
                 held.add(block)
-                if block.schema.metadata:
+                if is_kept(block):
                     kept.append(block)
                 else:
                     came = True
             states = held.take()
             assert states is not None
-            settled = step.settle([states], self._watermark(window, facts), load, early=window.early)
+            settled = step.settle([states], watermark_of(self._job, window, facts), load, early=window.early)
             self.count(load, settled.applied)
             if settled.held:
                 as_before = not came and not settled.written and settled.held == states.num_rows
-                self._keep((load, number), step, None if as_before else settled.open, kept)
+                blocks = kept if as_before else state_blocks(settled.open, step.state_keys(settled.open))
+                keep(self.aside_box(load, step.id, OPEN), step, (load, number), blocks, kept, {})
             fact = self._facts[load]
             self._facts[load] = replace(fact, windows=fact.windows + settled.written, open_windows=fact.open_windows + settled.held)
         for batch in settled.applied.batches:
             yield from size.split(batch)
-
-    def _keep(self, shard: Shard, step: Windowed, states: pa.RecordBatch | None, kept: Sequence[pa.RecordBatch]) -> None:
-        """Put states aside for the commits to come: of blocks that are as they were, their names alone.
-
-        Args:
-            shard: Whose.
-            step: Whose.
-            states: Of windows that stay open; None: all are as they were kept.
-            kept: The blocks that earlier commits have left.
-        """
-        box = self.aside_box(shard[0], step.id, OPEN)
-        blocks = kept if states is None else state_blocks(states, step.state_keys(states))
-        known: dict[int, list[pa.RecordBatch]] = {}
-        for block in kept:
-            known.setdefault(block.num_rows, []).append(block)
-        for block in blocks:
-            same = next((one for one in known.get(block.num_rows, ()) if one is block or one.equals(block)), None)
-            if same is None:
-                box.block(_versioned(block, step, shard[1]))
-            else:
-                for run, part in orjson.loads(same.schema.metadata[_PARTS]):
-                    box.stays(run, part)
-
-    def _watermark(self, window: Window, facts: Iterable[ReadFact]) -> int | None:
-        newest: Mark | None = None
-        for fact in facts:
-            if fact.load == window.load and fact.newest is not None:
-                newest = fact.newest.later(newest)
-        return reached(self._job.definition.source, window, newest).closed
 
 
 def _with_origin(rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -173,47 +119,6 @@ def _with_origin(rows: pa.RecordBatch) -> pa.RecordBatch:
     told = [(name, column) for name, column in zip(_ORIGIN, columns, strict=True) if name not in shown.schema.names]
     return pa.RecordBatch.from_arrays(
         [*shown.columns, *(column for _, column in told)], names=[*shown.schema.names, *(name for name, _ in told)]
-    )
-
-
-def _unpacked(kept: Sequence[Kept]) -> Iterator[tuple[Sequence[Kept], pa.RecordBatch]]:
-    """The blocks that are kept, each with its parts."""
-    at = 0
-    for pieces in packed.joined(one.content for one in kept):
-        parts = kept[at : at + len(pieces)]
-        yield parts, next(packed.unpack(pieces))
-        at += len(pieces)
-
-
-def _placed(load: str, step: Windowed, parts: Sequence[Kept], states: pa.RecordBatch) -> Iterator[Sharded]:
-    """States in their shards; a block that is known to be of one goes whole, and knows its parts."""
-    number, _, shards = ((states.schema.metadata or {}).get(_SHARD) or b"").decode().partition("/")
-    if shards == str(SHARDS):
-        yield (load, int(number)), states.replace_schema_metadata({_PARTS: orjson.dumps([(one.run, one.part) for one in parts])})
-    else:  # another version has left it
-        yield from sharded(load, step.shard_keys(states), states.replace_schema_metadata(None))
-
-
-def _versioned(states: pa.RecordBatch, step: Windowed, shard: int) -> pa.RecordBatch:
-    """States of one shard, as they are kept."""
-    return pa.RecordBatch.from_arrays(
-        [*states.columns, pa.repeat(step.state_version, states.num_rows)], names=[*states.schema.names, _VERSION]
-    ).replace_schema_metadata({_SHARD: f"{shard}/{SHARDS}"})
-
-
-def _same_meaning(states: pa.RecordBatch, step: Windowed, load: str, *, accepted: bool) -> bool:
-    """Whether states can be gone on from; False: they are given up, as the user has chosen."""
-    version = states.column(_VERSION)[0].as_py()
-    if version == step.state_version:
-        return True
-    if accepted:
-        _LOG.warning("%d open windows of %r are given up: they were begun by another definition", states.num_rows, step.id)
-        return False
-    raise PlanError(
-        f"windows of {step.id!r} into {load!r} are open that were begun by another definition of the step, or of what comes to it: go on"
-        " with that one until they have closed; or run with --keep-watermark, which gives them up and goes on from the stored offsets, or"
-        " with --full-refresh, which reads the topic again",
-        code="fingerprint-changed",
     )
 
 

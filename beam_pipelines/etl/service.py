@@ -69,12 +69,23 @@ class Service:
     def id(self) -> str:
         return self.definition.service_id
 
-    def plan(self, *, full_refresh: bool = False, keep_watermark: bool = False) -> Plan:
-        """Work out what a run would do; connects, reads no row, writes nothing."""
+    def plan(self, *, full_refresh: bool = False, keep_watermark: bool = False, options: Sequence[str] = ()) -> Plan:
+        """Work out what a run would do; connects, reads no row, writes nothing. The arguments are those of `run`."""
         from beam_pipelines.engine.plan import make_plan
 
         with self.placing():
+            if options:
+                self._check_steps(options)
             return make_plan(self._job, self._context(full_refresh, keep_watermark), every_step=True)
+
+    def _check_steps(self, options: Sequence[str]) -> None:
+        """Refuse steps that the runner that is asked for cannot carry out."""
+        from beam_pipelines.engine.options import on_prism, parse_beam
+
+        if on_prism(parse_beam(options)):
+            from beam_pipelines.engine.prism.steps import check_steps
+
+            check_steps(self._job)
 
     def preview(self, step: str | None = None, limit: int = 20) -> Preview:
         """Show rows as they leave a step (the last, when none is named); writes nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from beam_pipelines.runs.example import Examples
@@ -61,7 +61,7 @@ class Tally:
         read: Rows read, dead ones included.
         bytes: Canonical bytes read.
         read_dead: Rows dead in the read.
-        newest: Greatest cursor value read.
+        newest: Greatest cursor value read; of topics how far they were read, those of joins included.
         steps: By step id, in the order of the definition.
         staged: Staging objects, in the order of their ranges.
         stage_in: Rows that reached the stage.
@@ -142,9 +142,9 @@ class Tally:
         stages = [fact for fact in mine if isinstance(fact, StagedFact)]
         merged = merge_steps(fact for fact in mine if isinstance(fact, StepFact))
         newest: Mark | None = None
-        for read in reads:
-            newest = read.newest.later(newest) if read.newest else newest
-        steps = tuple(merged.get(step, StepFact(load, step)) for step in step_ids)
+        for mark in (*(read.newest for read in reads), *(step.newest for step in merged.values())):
+            newest = mark.later(newest) if mark else newest
+        steps = tuple(replace(merged.get(step, StepFact(load, step)), newest=None) for step in step_ids)
         letters = [letter for read in reads for letter in read.letters]
         letters += [letter for step in steps for letter in step.letters]
         letters += [letter for stage in stages for letter in stage.letters]

@@ -177,6 +177,8 @@ class StepFact:
         open_windows: Windows that stay open, each once a group.
         late: Rows that came too late for each of their windows.
         partly: Of rows that count in some of their windows, how many times one came too late for another one.
+        waiting: Rows of either side of a join of two streams that wait for others.
+        newest: How far the topic of its right side was read, of such a join; part of no law.
     """
 
     load: str
@@ -208,6 +210,8 @@ class StepFact:
     open_windows: int = 0
     late: int = 0
     partly: int = 0
+    waiting: int = 0
+    newest: Mark | None = None
 
 
 @dataclass(frozen=True)
@@ -244,13 +248,14 @@ def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
 
 def _add(a: StepFact, b: StepFact) -> StepFact:
     numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "absorbed", "right", "right_read")
-    more = ("failed", "warned", "bytes_out", "seconds", "windows", "open_windows", "late", "partly")
+    more = ("failed", "warned", "bytes_out", "seconds", "windows", "open_windows", "late", "partly", "waiting")
     summed = {name: getattr(a, name) + getattr(b, name) for name in (*numbers, *more)}
     return replace(
         a,
         **summed,
         letters=a.letters + b.letters,
         error=a.error or b.error,
+        newest=a.newest.later(b.newest) if a.newest is not None else b.newest,
         rules=add_rules(a.rules, b.rules),
         states=a.states + b.states,
         asides=a.asides + b.asides,

@@ -30,6 +30,7 @@ __all__ = [
     "SecretReference",
     "Size",
     "Text",
+    "duration_text",
     "masked_urls",
     "parse_duration",
     "parse_size",
@@ -273,3 +274,11 @@ Scalar = Annotated[
     PlainValidator(_scalar),
     WithJsonSchema({"type": ["string", "number", "boolean", "null"]}),
 ]
+
+
+def duration_text(span: timedelta) -> str:
+    """A duration as definitions write it, in the largest unit that it is a whole number of."""
+    ms = span // timedelta(milliseconds=1)
+    units = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+    unit = next(unit for unit, size in units.items() if ms % size == 0)
+    return f"{ms // units[unit]}{unit}"

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from beam_pipelines.errors import SpecError
+from beam_pipelines.testing import certificates
 from beam_pipelines.testing.fetched import folder_of
 
 __all__ = ["VERSION", "KafkaBroker", "MockBroker", "fetched", "mock_broker", "real_broker"]
@@ -130,7 +131,8 @@ def _library() -> ctypes.CDLL:
 class KafkaBroker:
     """One node of Apache Kafka (KRaft: broker and controller) on loopback; a context manager that starts and stops it.
 
-    It listens without a password, and on a second port with one (`SASL_PLAINTEXT`, `PLAIN`, user `app`).
+    It listens without a password, on a second port with one (`SASL_PLAINTEXT`, `PLAIN`, user `app`), and on a third with one and TLS
+    (`SASL_SSL`, `SCRAM-SHA-512`), whose authority's certificate is in `authority`.
 
     Args:
         folder: Where its logs live; a new temporary folder (deleted at the end) when not given.
@@ -147,7 +149,7 @@ class KafkaBroker:
         self.folder = Path(folder) if folder is not None else Path(tempfile.mkdtemp(prefix="bp_kafka_"))
         self._settings = dict(settings or {})
         self.password = secrets.token_hex(12)
-        self.port, self.locked_port, self._controller = _free_ports(3)
+        self.port, self.locked_port, self.sealed_port, self._controller = _free_ports(4)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> KafkaBroker:
@@ -169,14 +171,26 @@ class KafkaBroker:
         """For `bootstrap.servers`, where a password is asked for."""
         return f"127.0.0.1:{self.locked_port}"
 
+    @property
+    def sealed_servers(self) -> str:
+        """For `bootstrap.servers`, by TLS and with a password."""
+        return f"127.0.0.1:{self.sealed_port}"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate by which that of `sealed_servers` is known."""
+        return self.folder / "ca.pem"
+
     def start(self) -> None:
         """Start, on the same ports and with the same logs as before, and wait until it answers."""
         config = self.folder / "server.properties"
         if not config.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
+            certificates.made(self.folder)
             config.write_text("".join(f"{name}={value}\n" for name, value in self._properties().items()))
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            made = self._java("kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(config))
+            user = f"SCRAM-SHA-512=[name={self.user},password={self.password}]"
+            made = self._java("kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(config), "--add-scram", user)
             if made.wait(_PATIENCE):
                 raise RuntimeError(f"the broker's folder could not be made: {self._log()}")
         self._process = self._java("kafka.Kafka", str(config))
@@ -225,15 +239,22 @@ class KafkaBroker:
 
     def _properties(self) -> dict[str, str]:
         plain = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{self.user}="{self.password}";'
+        listeners = f"PLAINTEXT://{self.servers},SASL_PLAINTEXT://{self.locked_servers},SASL_SSL://{self.sealed_servers}"
         return {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller}",
-            "listeners": f"PLAINTEXT://{self.servers},SASL_PLAINTEXT://{self.locked_servers},CONTROLLER://127.0.0.1:{self._controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.servers},SASL_PLAINTEXT://{self.locked_servers}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": f"{listeners},CONTROLLER://127.0.0.1:{self._controller}",
+            "advertised.listeners": listeners,
+            "listener.security.protocol.map": ",".join(
+                [*(f"{name}:{name}" for name in ("PLAINTEXT", "SASL_PLAINTEXT", "SASL_SSL")), "CONTROLLER:PLAINTEXT"]
+            ),
             "controller.listener.names": "CONTROLLER",
-            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl_plaintext.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl_ssl.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": ("org.apache.kafka.common.security.scram.ScramLoginModule required;"),
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(self.folder / "server.pem"),
             "listener.name.sasl_plaintext.plain.sasl.jaas.config": plain,
             "log.dirs": str(self.folder / "data"),
             "num.partitions": "1",

@@ -23,7 +23,7 @@ _HOMES = {
     "sql": "sql:build_sql",
     "aggregate": "aggregate:Aggregate",
     "pivot": "aggregate.pivot:Pivot",
-    "join": "join:Join",
+    "join": "join:build_join",
     "enrich": "enrich.step:step_of",
     "validate": "validate:Validate",
     "union": "union:Union",

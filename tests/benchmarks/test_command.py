@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.result import Line, Results
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -43,3 +45,14 @@ def test_the_page_is_what_the_results_say() -> None:
     page = subprocess.run([sys.executable, "-c", render], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
     assert (ROOT / "docs" / "benchmarks.md").read_text() == page
+
+
+def test_cases_that_are_measured_anew_take_the_place_of_themselves() -> None:
+    line = Line("help", "a", 1.0, "s", made="2026-01-01", rounds=3)
+    before = Results("2026-01-01", {"cores": "2"}, {"rows": 10}, {"ours": {"a": "1"}}, [line, Line("quality", "b", 2.0, "s")], "slow")
+    newer = Results(
+        "2026-02-02", {"cores": "2"}, {"rows": 10}, {"ours": {"b": "2"}}, [Line("parquet", "c", 3.0, "s"), Line("help", "a", 4.0, "s")]
+    )
+    found = before.with_cases(newer, ["help", "parquet", "quality"])
+    assert [(one.case, one.ours) for one in found.lines] == [("help", 4.0), ("parquet", 3.0), ("quality", 2.0)]
+    assert (found.made, found.versions, found.remark) == ("2026-02-02", {"ours": {"a": "1", "b": "2"}}, "slow")

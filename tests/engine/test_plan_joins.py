@@ -98,7 +98,7 @@ def test_rows_of_the_right_side_alone_beside_an_increment(world: World, how: str
             ".source",
             "expected one table as the right side of a join, got 2",
         ),
-        ({**join(), "source": {"type": "kafka", "topic": "t"}}, "not-served", ".source", "not served yet"),
+        ({**join(), "source": {"type": "kafka", "topic": "t"}, "within": "1m"}, "not-served", ".source", "not served yet"),
         ({**join(), "source": {"type": "api", "endpoint": "https://x.test/"}}, "not-served", ".source", "not served yet"),
         (
             join(source={"transformations": [{"id": "f", "type": "filter", "condition": "cod = 1"}]}),

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from beam_pipelines.errors import SpecError
 from beam_pipelines.runs.mark import Mark
-from beam_pipelines.runs.offsets import Offsets, Place, told, watermark
+from beam_pipelines.runs.offsets import Offsets, Place, Reading, told, watermark
 
 times = st.none() | st.integers(-(10**6), 10**6)
 places = st.builds(Place, st.integers(0, 100), times, times)
-topics = st.builds(Offsets, st.dictionaries(st.integers(0, 4), places), times)
+partitions = st.dictionaries(st.integers(0, 4), places)
+topics = st.builds(Offsets, partitions, times, st.dictionaries(st.sampled_from(["clicks", "a.b-c"]), partitions, max_size=1))
 ends = st.dictionaries(st.integers(0, 4), st.integers(0, 100))
 
 
@@ -88,8 +89,9 @@ Read = tuple[int, int, "int | None", "int | None"]
 def of(before: Offsets | None = None, idle: int | None = 30_000, behind: int = 0, **read: Read) -> int | None:
     """The watermark; of each partition: next, end, newest, at."""
     numbered = {int(name[1:]): one for name, one in read.items()}
-    after = Offsets({partition: Place(one[0], one[2], one[3]) for partition, one in numbered.items()})
-    return watermark(before, after, {partition: one[1] for partition, one in numbered.items()}, NOW, behind, idle)
+    places = {partition: Place(one[0], one[2], one[3]) for partition, one in numbered.items()}
+    topic = Reading(places, {partition: one[1] for partition, one in numbered.items()}, behind, idle)
+    return watermark(before.closed if before else None, [topic], NOW)
 
 
 def test_the_slowest_partition_holds_the_watermark() -> None:
@@ -99,7 +101,7 @@ def test_the_slowest_partition_holds_the_watermark() -> None:
 def test_a_partition_that_never_had_an_event_is_left_out() -> None:
     assert of(p0=(5, 5, 900_000, NOW), p1=(0, 0, None, None)) == 900_000
     assert of(p1=(0, 0, None, None)) is None
-    assert watermark(None, Offsets(), {}, NOW, 0, None) is None
+    assert watermark(None, [], NOW) is None
 
 
 def test_a_partition_with_messages_that_nobody_has_read_yet_holds_all_back() -> None:
@@ -128,12 +130,13 @@ def test_the_watermark_never_falls_and_never_passes_what_came(
     before: Offsets, now: Offsets, end: dict[int, int], clock: int, behind: int, idle: int | None
 ) -> None:
     after = before.merged(now)
-    found = watermark(before, after, end, clock, behind, idle)
+    topic = Reading(after.partitions, end, behind, idle)
+    found = watermark(after.closed, [topic], clock)
     newest = [place.newest - behind for place in after.partitions.values() if place.newest is not None]
 
     assert after.closed is None or (found is not None and found >= after.closed)
     assert found is None or found <= max([*newest, *([after.closed] if after.closed is not None else [])])
-    assert watermark(before, after.closed_at(found), end, clock, behind, idle) == found
+    assert watermark(found, [topic], clock) == found
     if idle is None and newest and all(place.newest is not None for place in after.partitions.values()):
         assert found == max(x for x in (min(newest), after.closed) if x is not None)
 
@@ -141,10 +144,8 @@ def test_the_watermark_never_falls_and_never_passes_what_came(
 @given(topics)
 def test_what_is_told_says_the_same_when_it_is_typed_again(a: Offsets) -> None:
     moved = Offsets().moved(json.dumps(told(a.to_mark().to_json())))
-    assert (moved.closed, {number: place.next for number, place in moved.partitions.items()}) == (
-        a.closed,
-        {number: place.next for number, place in a.partitions.items()},
-    )
+    assert moved.closed == a.closed
+    assert {name: place.next for name, place in moved.named.items()} == {name: place.next for name, place in a.named.items()}
 
 
 def test_a_recorded_watermark_is_told_as_an_object_and_others_as_they_are() -> None:
@@ -158,11 +159,34 @@ def test_a_recorded_watermark_is_told_as_an_object_and_others_as_they_are() -> N
     assert told(Offsets({}, -62_135_596_800_001).to_mark().to_json())["closed"] == "-62135596800001 ms"
 
 
+def test_partitions_of_a_joined_topic_are_named_by_it() -> None:
+    there = Offsets({0: Place(10)}, 400, {"clicks": {0: Place(7, 300, 1), 11: Place(4), 2: Place(5)}})
+    assert there.told()["offsets"] == {"0": 10, "clicks/0": 7, "clicks/2": 5, "clicks/11": 4}
+    back = there.moved('{"offsets": {"clicks/0": 6}}')
+    assert (back.topic("clicks")[0], back.closed, back.topic()) == (Place(6), None, there.partitions)
+    assert (back.back_from(there), there.back_from(back)) == (["clicks/0"], [])
+    assert there.moved('{"offsets": {"clicks/2": 9}}').topic("clicks")[2] == Place(9)
+    assert Offsets({3: Place(1)}).of_side("clicks") == Offsets(sides={"clicks": {3: Place(1)}})
+    assert there.topic("another") == {}
+
+
+def test_the_slowest_of_all_topics_holds_the_watermark() -> None:
+    ours = Reading({0: Place(5, 900_000, NOW)}, {0: 5}, 5_000)
+    for newest, expected in ((700_000, 690_000), (990_000, 895_000)):
+        theirs = Reading({0: Place(5, newest, NOW)}, {0: 5}, 10_000)
+        assert watermark(None, [ours, theirs], NOW) == watermark(None, [theirs, ours], NOW) == expected
+    idle = Reading({0: Place(5, 100_000, NOW - 40_000)}, {0: 5}, 0, 30_000)
+    assert watermark(None, [ours, idle], NOW) == 895_000
+    unread = Reading({0: Place(0)}, {0: 3})
+    assert watermark(7, [ours, unread], NOW) == 7  # what waits there may be of any time
+    assert watermark(None, [ours, Reading({0: Place(0)}, {0: 0})], NOW) == 895_000  # it never had an event
+
+
 def test_a_partition_that_goes_back_forgets_its_newest_event_and_the_watermark_is_not_known() -> None:
     there = Offsets({0: Place(10, 500, 600), 1: Place(20, 700, 800)}, 400)
     assert there.moved('{"offsets": {"0": 12}}') == Offsets({0: Place(12, 500, 600), 1: Place(20, 700, 800)}, 400)
     back = there.moved('{"offsets": {"1": 3}}')
     assert back == Offsets({0: Place(10, 500, 600), 1: Place(3)}, None)
-    assert (back.back_from(there), there.back_from(back)) == ([1], [])
+    assert (back.back_from(there), there.back_from(back)) == (["1"], [])
     assert there.moved('{"offsets": {"1": 3}, "closed": "1970-01-01T01:00:00.250+01:00"}').closed == 250
     assert there.moved('{"closed": null}') == Offsets(there.partitions, None)

@@ -148,8 +148,9 @@ def test_an_error_of_a_step_is_told_as_it_is(desk: Desk, topic: Topic) -> None:
 def test_what_prism_cannot_do_is_refused_before_anything_starts(desk: Desk, topic: Topic, tmp_path: Path) -> None:
     join = {"id": "users", "type": "join", "source": {"type": "database", "connection": "db", "table": "users"}, "on": ["user"]}
     define(desk, topic, [join])
-    with pytest.raises(PlanError, match=r"processors\[0\].*'users'"):
-        desk.run(until="latest")
+    for ask in (lambda: desk.run(until="latest"), lambda: desk.service.plan(options=desk.options)):
+        with pytest.raises(PlanError, match=r"processors\[0\].*'users'"):
+            ask()
     define(desk, topic, [])
     desk.options = ("--runner=PrismRunner", f"--prism_location={tmp_path / 'none'}")
     with pytest.raises(PlanError, match="go install"):

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ from beam_pipelines.engine import remembered
 from beam_pipelines.errors import PlanError
 from beam_pipelines.examples.stream import broker
 from beam_pipelines.spec.step.window import WindowStep
+from beam_pipelines.testing.api import Api, Reply, serving
 from beam_pipelines.testing.windows import Event, WindowOracle
 from tests.service.conftest import Desk
 
@@ -83,6 +85,16 @@ class Topic:
 def topic(servers: str, desk: Desk) -> Topic:
     desk.connect(kafka={"bootstrap.servers": servers}, db="duckdb:///target.duckdb")
     return Topic(servers, f"events-{random.SystemRandom().getrandbits(40)}")
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with serving(lambda asked: Reply()) as server:
+        yield server
+
+
+def iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, timezone.utc).isoformat(timespec="milliseconds")
 
 
 def window_step(window: str, **more: Any) -> dict[str, Any]:
@@ -185,10 +197,10 @@ def test_a_drain_keeps_anew_only_what_it_has_changed_of_open_windows(desk: Desk,
     assert (got["u77"]["total"], got["u78"]["total"], got["new"]["eventCount"]) == (76, 78, 1)
 
 
-def test_a_stream_that_is_killed_again_and_again_ends_as_one_that_was_not(desk: Desk, topic: Topic) -> None:
+def test_a_stream_that_is_killed_again_and_again_ends_as_one_that_was_not(desk: Desk, topic: Topic, api: Api) -> None:
     step = window_step("tumbling", groupBy=["user"])
-    other = {"type": "database", "connection": "db", "table": "copies"}
-    define(desk, topic, [step], [{"type": "database", "connection": "db", "table": "results"}, other], outOfOrderness="5s")
+    others = [{"type": "database", "connection": "db", "table": "copies"}, {"type": "api", "endpoint": f"{api.url}/rows", "batchSize": 3}]
+    define(desk, topic, [step], [{"type": "database", "connection": "db", "table": "results"}, *others], outOfOrderness="5s")
     dice, sent = random.Random(5), list[Event]()
     killed = 0
     for number in range(6):
@@ -207,6 +219,11 @@ def test_a_stream_that_is_killed_again_and_again_ends_as_one_that_was_not(desk: 
     desk.ran(until="latest")
     assert ordered(results(desk)) == ordered(oracle.table.values())
     assert ordered(results(desk, "copies")) == ordered(oracle.table.values())
+    heeded = {asked.headers["idempotency-key"]: asked.body for asked in api.asked}
+    assert all(asked.body == heeded[asked.headers["idempotency-key"]] for asked in api.asked)
+    told = sorted((row["windowStart"], row["user"], row["eventCount"], row["total"]) for body in heeded.values() for row in body)
+    windows = [(iso(row["windowStart"]), row["user"], row["eventCount"], row["total"]) for row in oracle.table.values()]
+    assert told == sorted(windows)
     found = [(letter["origin"]["partition"], letter["origin"]["offset"]) for letter in letters(desk) if letter["code"] == "late-row"]
     assert sorted(found) == sorted(oracle.late)
     with desk.store() as store:

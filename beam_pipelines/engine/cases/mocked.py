@@ -42,7 +42,7 @@ class MockedSource:
     traits = SourceTraits(system="mocked", incremental=False)
     cursor = None
 
-    def __init__(self, name: str, rows: pa.RecordBatch, topic: TopicSource | None = None, path: str = "tests") -> None:
+    def __init__(self, name: str, rows: pa.RecordBatch, topic: TopicSource | None = None, path: str = "tests[0].input") -> None:
         self._name, self._rows, self._topic, self._path = name, rows, topic, path
 
     def identity(self, table: str) -> str:
@@ -101,8 +101,11 @@ class MockedJob(Job):
             problem = Problem(message, path, hint=f"sources: {{{self.reads}: [{{...}}]}}")
             raise PlanError("a test needs rows for every source", problems=[problem], code="spec-invalid")
         self.read.add(self.reads)
-        topic = self.definition.source if not self.reads and self.window_at is not None else None
-        return cast("Source", MockedSource(self.reads or "input", self.mocks[self.reads], cast("TopicSource | None", topic), self.case))
+        timed = self.beside or (not self.reads and (self.window_at is not None or self.live_joins))
+        topic = cast("TopicSource | None", self.definition.source if timed else None)
+        place = ["sources", self.reads] if self.reads else ["input"]
+        path = format_path([*parse_path(self.case), *place])
+        return cast("Source", MockedSource(self.reads or "input", self.mocks[self.reads], topic, path))
 
     def connections(self, context: RunContext | None) -> Connections:
         """There are none, also where the environment has some: what a step would ask of its own is not asked.
@@ -124,13 +127,12 @@ def event_times(rows: pa.RecordBatch, topic: TopicSource, path: str) -> Any:
         SpecError: A row has none: a message would be a dead letter.
     """
     name = topic.timestamp_field or DEFAULT_TIME
-    at = format_path([*parse_path(path), "input"])
     if name not in rows.schema.names:
         hint = "a message without one has the time of Kafka's own, which rows of a test do not have"
-        raise SpecError("the rows of a test have no event time", problems=[Problem(f"expected a column {name!r}", at, hint=hint)])
+        raise SpecError("the rows of a test have no event time", problems=[Problem(f"expected a column {name!r}", path, hint=hint)])
     times, bad = EventTime(name, rows.schema.field(name).type, topic.timestamp_unit, topic.timestamp_zone).read(rows.column(name))
     if bad:
-        problems = [Problem(why, format_path([*parse_path(at), row, name])) for row, why in bad.items()]
+        problems = [Problem(why, format_path([*parse_path(path), row, name])) for row, why in bad.items()]
         raise SpecError("rows of a test have no event time", problems=problems)
     return times
 

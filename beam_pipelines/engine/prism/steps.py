@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.lineage import BY_GROUPS, sums_up, takes_others
+from beam_pipelines.engine.lineage import takes_others
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.spec.step.sided import sided
 
@@ -17,6 +19,13 @@ def check_steps(job: Job) -> None:
         PlanError: `runner-refused`.
     """
     for place, step in enumerate(job.definition.steps):
-        if step.type == "union" or step.type in BY_GROUPS or sided(step) or takes_others(step) or (sums_up(step) and step.type != "window"):
+        path = f"{job.path or job.definition.steps_path}[{place}]"
+        if step.id in job.live_joins:
+            check_steps(job.side(step.id))
+        elif _takes_others(step):
             message = f"the step {step.id!r} of type {step.type!r} takes rows of others, which Prism shows before they are there"
-            raise refusal(f"{job.definition.steps_path}[{place}]", message, "runner-refused", "use --runner=DirectRunner")
+            raise refusal(path, message, "runner-refused", "use --runner=DirectRunner")
+
+
+def _takes_others(step: Any) -> bool:
+    return sided(step) or takes_others(step)

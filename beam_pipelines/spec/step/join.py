@@ -15,6 +15,7 @@ from beam_pipelines.spec.source import ApiSource, DatabaseSource, FileSource, Gc
 from beam_pipelines.spec.step.base import WholeStep
 from beam_pipelines.spec.step.kinds import Transformation
 from beam_pipelines.spec.values import Duration, Flag, Text, parse_duration, shown
+from beam_pipelines.spec.window import TumblingWindow
 
 __all__ = ["AsOf", "JoinSource", "JoinStep"]
 
@@ -126,6 +127,10 @@ class JoinStep(WholeStep):
     ] = Field(default=(), description="Keys: [name] where both sides call them the same, else {left: right}; only with asOf none.")
     as_of: AsOf | None = Field(default=None, description="Meet at most one right row, by time: {left: sold_at, right: valid_from}.")
     how: Literal["inner", "left", "right", "full", "semi", "anti"] = Field(default="inner", description="Which rows come out.")
+    window: TumblingWindow | None = Field(
+        default=None, description="Of two streams: rows meet that are in one window, {type: tumbling, size: 10m}."
+    )
+    within: Duration | None = Field(default=None, description="Of two streams: rows meet whose times are no further apart than this, 10m.")
     suffix: Text | None = Field(default=None, description="Appended to right columns that clash; without it a clash is an error.")
 
     @classmethod
@@ -137,6 +142,31 @@ class JoinStep(WholeStep):
             yield mistake("expected 'on' or 'asOf', got neither", at="key", hint="on: [name], or {left: right}", wants=("on", "asOf"))
         if by_time and raw.get("how", "inner") in ("right", "full", "semi", "anti"):
             yield mistake(f"expected inner or left beside asOf, got {shown(raw['how'])}", "how")
+        yield from cls._time_laws(raw)
+
+    @classmethod
+    def _time_laws(cls, raw: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Rows of two streams meet within a time, those of others do not."""
+        source = raw.get("source")
+        if not isinstance(source, Mapping) or not isinstance(source.get("type"), str):
+            return  # the field says so itself
+        given = [key for key in ("window", "within") if raw.get(key) is not None]
+        topic = source["type"] in ("kafka", "stream")
+        if topic and len(given) != 1:
+            told = " and ".join(map(repr, given)) or "neither"
+            hint = "within: 10m, or window: {type: tumbling, size: 10m}: a row of a stream does not wait for ever"
+            yield mistake(f"expected 'window' or 'within' beside a topic, got {told}", at="key", hint=hint, wants=("window", "within"))
+        if topic and raw.get("asOf") is not None:
+            yield mistake("expected keys (on) and a time to meet within: topics are not joined by asOf", "asOf")
+        if topic and source.get("refresh") is not None:
+            yield mistake("expected no `refresh` of a topic: each of its messages is read once", "source")
+        if given and not topic:
+            yield mistake(f"expected {given[0]!r} only beside a topic (type kafka or stream), got {shown(source['type'])}", given[0])
+
+    @property
+    def live(self) -> bool:
+        """Whether both sides are streams."""
+        return self.source.type in ("kafka", "stream")
 
     @property
     def keys_left_right(self) -> tuple[tuple[str, str], ...]:

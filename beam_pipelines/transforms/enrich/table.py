@@ -110,7 +110,7 @@ class Lookup(Join):
             default = rows.num_rows
             rows = self._with_default(rows)
         sizes = right.sizes if right.sizes is None or default is None else np.append(right.sizes, 0)
-        return Known(rows, index, right.met, sizes, times > 1, default)
+        return Known(rows, right.met, sizes, index, times > 1, default)
 
     def _with_default(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """The rows, and behind them one with the defaults in the columns that they stand for, and nulls in the others."""
@@ -146,7 +146,7 @@ class Lookup(Join):
             met[lonely] = right.default
         kept = np.flatnonzero(~several if on_missing == "null" else there & ~several)
         if len(kept):
-            for out in self._rows(batch, right, kept, met[kept]):
+            for out in self.paired(batch, right, kept, met[kept]):
                 yield Applied((out,))
         yield Applied((), filtered=len(lonely) if on_missing == "drop" else 0, dead=dead_rows(batch, reasons))
 

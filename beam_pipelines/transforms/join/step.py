@@ -21,27 +21,36 @@ from beam_pipelines.transforms.join.as_of import AsOfIndex
 from beam_pipelines.transforms.join.binding import Bound, bind, common
 from beam_pipelines.transforms.step import Applied
 
-__all__ = ["Join", "Right"]
+__all__ = ["Join", "Positions", "Right", "Rows"]
 
 Positions = npt.NDArray[np.int64]
 MUCH = 4 * size.MAX_BYTES  # bytes of rows that are put together at once
 
 
 @dataclass(frozen=True)
-class Right:
-    """The right side, or a shard of it.
+class Rows:
+    """Rows of the right side.
 
     Args:
         rows: Visible and hidden columns.
-        index: Over its keys.
         met: Which rows have met one of the left side; kept for `right` and `full`.
         sizes: Bytes of what each row brings, but for columns whose values are all of one size; None: all are.
     """
 
     rows: pa.RecordBatch
-    index: Index | AsOfIndex
     met: npt.NDArray[np.bool_]
     sizes: Positions | None
+
+
+@dataclass(frozen=True)
+class Right(Rows):
+    """The right side, or a shard of it.
+
+    Args:
+        index: Over its keys.
+    """
+
+    index: Index | AsOfIndex
 
 
 class Join:
@@ -153,8 +162,14 @@ class Join:
             index = AsOfIndex([*keys, bound.times[1].read(rows)], rows, bound.way)
         else:
             index = Index(keys, rows.num_rows, distinct=self.how in ("semi", "anti"))
-        sizes = _variable([rows.column(field.name) for field in self._brought(bound)])
-        return Right(rows, index, np.zeros(rows.num_rows, dtype=np.bool_), sizes)
+        brings = self.bringing(rows, np.zeros(rows.num_rows, dtype=np.bool_))
+        return Right(brings.rows, brings.met, brings.sizes, index)
+
+    def bringing(self, rows: pa.RecordBatch | None, met: npt.NDArray[np.bool_]) -> Rows:
+        """Rows of the right side as `paired` takes them, with which of them have met one; None: there are none."""
+        if rows is None:
+            rows = _concatenated([], self._against(), with_origin=False)
+        return Rows(rows, met, _variable([rows.column(field.name) for field in self._brought(self._bindings())]))
 
     def apply(self, batch: pa.RecordBatch) -> Applied:
         """Join with nothing: what a batch becomes whose right side is empty."""
@@ -179,7 +194,7 @@ class Join:
                 right.met[met[met >= 0]] = True
             if self.how not in ("semi", "anti"):
                 rows_out += len(left)
-                for out in self._rows(batch, right, left, met):
+                for out in self.paired(batch, right, left, met):
                     yield Applied((out,), made=out.num_rows)
         if self.how in ("semi", "anti"):
             kept = take(batch, np.flatnonzero(hit if self.how == "semi" else ~hit))
@@ -187,12 +202,12 @@ class Join:
             return
         if self._keeps_left and not given.all():
             rest = np.flatnonzero(~given)
-            for out in self._rows(batch, right, rest, np.full(len(rest), -1, dtype=np.int64)):
+            for out in self.paired(batch, right, rest, np.full(len(rest), -1, dtype=np.int64)):
                 yield Applied((out,), made=out.num_rows)
         dropped = 0 if self._keeps_left else int((~hit).sum())
         yield Applied((), filtered=dropped, made=dropped - batch.num_rows)
 
-    def unmet(self, right: Right, load: str) -> Applied:
+    def unmet(self, right: Rows, load: str) -> Applied:
         """Return the right rows that met nothing, for `right` and `full`; the left side of the whole shard has been joined."""
         schema = self._opened()
         rows = take(right.rows, np.flatnonzero(~right.met))
@@ -208,7 +223,7 @@ class Join:
         made = origin.carry(rows, pa.RecordBatch.from_arrays(columns, schema=schema))
         return Applied((origin.with_load(made, load),), made=rows.num_rows)
 
-    def _rows(self, batch: pa.RecordBatch, right: Right, left: Positions, met: Positions) -> Iterator[pa.RecordBatch]:
+    def paired(self, batch: pa.RecordBatch, right: Rows, left: Positions, met: Positions) -> Iterator[pa.RecordBatch]:
         """Put pairs of rows together, as many at a time as are no more than a few batches' bytes."""
         brought = [right.rows.column(field.name) for field in self._brought(self._bindings())]
         ours = _variable(origin.visible(batch).columns)

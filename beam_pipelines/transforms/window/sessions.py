@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_pipelines.columnar.groups import grouped
-from beam_pipelines.transforms.window.spans import Longs
+from beam_pipelines.transforms.late import Longs
 
 __all__ = ["starts"]
 

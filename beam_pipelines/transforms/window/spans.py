@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NEVER", "Flags", "Longs", "Spans"]
+from beam_pipelines.transforms.late import NEVER, Longs
 
-Longs = npt.NDArray[np.int64]
+__all__ = ["Flags", "Spans"]
+
 Flags = npt.NDArray[np.bool_]
 
 _CELLS = 1 << 22  # of a table of windows by codes
-NEVER = -(1 << 60)  # before all times: where no time is known
 
 
 @dataclass(frozen=True)

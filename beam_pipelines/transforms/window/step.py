@@ -12,14 +12,15 @@ import pyarrow as pa
 
 from beam_pipelines.columnar import origin
 from beam_pipelines.columnar.compact import take
-from beam_pipelines.columnar.origin import BEHIND, OFFSET, PARTITION, TIME
+from beam_pipelines.columnar.origin import OFFSET, PARTITION
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.spec.step.window import WindowStep
 from beam_pipelines.spec.window import SessionWindow, SlidingWindow
 from beam_pipelines.transforms.aggregate.step import ROWS, Dead
+from beam_pipelines.transforms.late import NEVER, Longs, closed_to, longs, times_of
 from beam_pipelines.transforms.step import Applied, DeadRows, dead_rows
 from beam_pipelines.transforms.window import sessions
-from beam_pipelines.transforms.window.spans import NEVER, Flags, Longs, Spans
+from beam_pipelines.transforms.window.spans import Flags, Spans
 from beam_pipelines.transforms.window.sums import FRESH, LAST, START, WINDOW, Model, WindowSums, extended
 
 __all__ = ["Screened", "Settled", "Windowed"]
@@ -160,8 +161,9 @@ class Windowed:
             batch: Rows with `TIME`, and with `BEHIND` unless nothing came before any of them.
             closed: The watermark of the last commit, ms; None: nothing is closed.
         """
-        times = _longs(batch, TIME, self.id)
-        limits = self._limits(batch, closed)
+        times = times_of(batch, self.id)
+        reached = closed_to(batch, closed)
+        limits = None if reached is None else reached - self._lateness
         if self._gap is not None:
             behind = np.zeros(0, dtype=np.int64) if limits is None else limits - times
             rows, late = self._apart(batch, behind > 0, behind)
@@ -176,7 +178,7 @@ class Windowed:
         self._opened()
         ordinals = _ordinals(rows) if self.ordered else None
         if self._gap is not None:
-            times = _longs(rows, TIME, self.id)
+            times = times_of(rows, self.id)
             windows = pa.array(sessions.starts(self._sums.keys_of(rows), times, times, self._gap))
             return self._sums.states_of(rows, windows, ordinals)
         codes = rows.column(WINDOW)
@@ -220,7 +222,7 @@ class Windowed:
         """
         final = self.combine(states) if states else self.nothing()
         ends = self._ends(final)
-        fresh = _column(final, FRESH) > 0
+        fresh = longs(final, FRESH) > 0
         now = NEVER if watermark is None else watermark
         over = np.full(final.num_rows, True) if end else ends + self._lateness <= now
         out = over if self._gap is not None else fresh if early or end else fresh & (ends <= now)
@@ -233,7 +235,7 @@ class Windowed:
     def _results(self, final: pa.RecordBatch, ends: Longs, out: Flags, load: str) -> Applied:
         schema = self._opened()
         states = final.filter(pa.array(out))
-        begins, ends = _column(states, START), ends[out]
+        begins, ends = longs(states, START), ends[out]
         groups, results, dead = self._sums.measured(states, schema)
         for row in np.flatnonzero((begins < _FIRST) | (ends > _LAST)).tolist():
             dead[row] = ("cast-failed", "the window begins before the year 1, or ends after the year 9999")
@@ -243,18 +245,7 @@ class Windowed:
         return _alive(rows, dead)
 
     def _ends(self, states: pa.RecordBatch) -> Longs:
-        return _column(states, START) + self._spans.size if self._gap is None else _column(states, LAST) + self._gap
-
-    def _limits(self, batch: pa.RecordBatch, closed: int | None) -> Longs | None:
-        """What is closed to each row: windows that end at or before it, sessions that ended there; None: nothing is."""
-        known = BEHIND in batch.schema.names
-        if not known and closed is None:
-            return None
-        least = NEVER if closed is None else closed
-        if not known:
-            return np.full(batch.num_rows, least - self._lateness, dtype=np.int64)
-        behind = np.asarray(batch.column(BEHIND).fill_null(NEVER))
-        return np.maximum(behind, least) - self._lateness
+        return longs(states, START) + self._spans.size if self._gap is None else longs(states, LAST) + self._gap
 
     def _apart(
         self, batch: pa.RecordBatch, late: Flags, behind: Longs, placed: pa.RecordBatch | None = None
@@ -272,7 +263,7 @@ class Windowed:
 
     def _expanded(self, states: pa.RecordBatch) -> pa.RecordBatch:
         """Give states of panes to the windows that they are in."""
-        codes = _column(states, START)
+        codes = longs(states, START)
         if self._spans.most == 1:
             return _put(states, START, self._spans.expanded(codes)[1])
         shared = self._spans.shared(codes)
@@ -280,15 +271,15 @@ class Windowed:
             rows, windows = self._spans.expanded(codes)
             return self._sums.again(pa.array(windows), take(states, rows))
         combined = self._sums.again(pa.array(shared.sets), take(states, shared.rows))
-        rows, windows = shared.windows(_column(combined, START))
+        rows, windows = shared.windows(longs(combined, START))
         return _put(take(combined, rows), START, windows)
 
     def _merged(self, states: pa.RecordBatch) -> pa.RecordBatch:
         """Combine sessions so far that are one."""
         assert self._gap is not None
-        first = _column(states, START)
+        first = longs(states, START)
         groups = [states.column(name) for name in self._sums.group_columns()]
-        return self._sums.again(pa.array(sessions.starts(groups, first, _column(states, LAST), self._gap)), states)
+        return self._sums.again(pa.array(sessions.starts(groups, first, longs(states, LAST), self._gap)), states)
 
     def _check(self, names: Sequence[str]) -> None:
         """Refuse results that would have one name, or one that is kept."""
@@ -325,24 +316,14 @@ def _ordinals(rows: pa.RecordBatch) -> pa.Array | None:
     """Where rows stand in the order of the source: by partition and offset."""
     if OFFSET not in rows.schema.names:
         return None
-    offsets = _column(rows, OFFSET)
+    offsets = longs(rows, OFFSET)
     if len(offsets) and int(offsets.max()) >> _OFFSETS:
         raise FatalError(f"expected offsets below 2^{_OFFSETS}, got {int(offsets.max())}", code="internal")
-    return pa.array((_column(rows, PARTITION) << _OFFSETS) | offsets)
-
-
-def _longs(batch: pa.RecordBatch, name: str, step: str) -> Longs:
-    if name not in batch.schema.names:
-        raise FatalError(f"step {step!r} got rows without an event time", code="internal")
-    return _column(batch, name)
+    return pa.array((longs(rows, PARTITION) << _OFFSETS) | offsets)
 
 
 def _put(states: pa.RecordBatch, name: str, values: Longs) -> pa.RecordBatch:
     return states.set_column(states.schema.get_field_index(name), name, pa.array(values))
-
-
-def _column(batch: pa.RecordBatch, name: str) -> Longs:
-    return np.asarray(batch.column(name), dtype=np.int64)
 
 
 def _ms(span: timedelta) -> int:

@@ -95,3 +95,56 @@ def test_rows_without_a_time_are_refused_with_their_place(given: str, path: str,
     (problem,) = error.problems
     assert problem.path == path
     assert why in problem.message
+
+
+JOINED = """\
+name: Clicks
+stream:
+  source: {{type: kafka, topic: shown, outOfOrderness: 5s}}
+  processors:
+    - id: clicked
+      type: join
+      source: {{type: kafka, topic: clicks, outOfOrderness: 5s, transformations: [{{id: big, type: filter, condition: cost < 100}}]}}
+      on: [user]
+      how: {how}
+      within: 1m
+      suffix: _click
+  sinks: [{{type: database, connection: db, table: clicked}}]
+tests:
+  - name: one
+    input: {input}
+    sources: {{clicked: {clicks}}}
+    expect: {expect}
+"""
+
+
+def joined(given: str, clicks: str, expect: str, how: str = "inner") -> Verdict:
+    text = JOINED.format(how=how, input=given, clicks=clicks, expect=expect)
+    return run(loads(text, "service.yaml").definition, Path(), 0)
+
+
+def test_rows_of_two_streams_meet_within_a_time_and_what_is_late_of_either_is_a_dead_letter() -> None:
+    shown = rows(event("10:00:00", 1), event("10:00:30", 2, "bob"), event("10:00:20", 4))
+    # 10:01:01 is more than a minute behind the first, and moves the partition to 10:00:56.
+    clicks = rows(event("10:00:59", 7).replace("value", "cost"), event("10:01:01", 8).replace("value", "cost"))
+    clicks = clicks.replace("]", f", {event('10:00:40', 9).replace('value', 'cost')}]")
+    joined(
+        shown,
+        clicks,
+        """{clicked: {rows: [{user: ann, value: 1, cost: 7}],
+            dead: [{code: late-row, row: {value: 4}}, {code: late-row, row: {cost: 9}}]}}""",
+    ).check()
+    joined(
+        shown,
+        clicks,
+        """{clicked: {rows: [{value: 1, cost: 7}, {value: 2, cost: null}, {value: null, cost: 8}],
+            dead: [{code: late-row, row: {value: 4}}, {code: late-row, row: {cost: 9}}]}}""",
+        "full",
+    ).check()
+
+
+def test_rows_of_a_joined_topic_without_a_time_are_told_with_their_place() -> None:
+    clicks = '[{user: ann, cost: 1, timestamp: "2026-03-02T10:00:00Z"}, {user: ann, cost: 1, timestamp: null}]'
+    found = joined(rows(event("10:00:00", 1)), clicks, "{clicked: {rows: []}}")
+    assert found.error is not None
+    assert [problem.path for problem in found.error.problems] == ["tests[0].sources.clicked[1].timestamp"]

@@ -7,15 +7,20 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from beam_pipelines.errors import FatalError
 from beam_pipelines.io.kafka.consumer import Reader
 from beam_pipelines.io.kafka.producer import TopicWriter
+from beam_pipelines.io.kafka.source import KafkaSource
 from beam_pipelines.runs.offsets import Offsets, Place
 from beam_pipelines.spec.destination import KafkaDestination
+from beam_pipelines.spec.source import KafkaSource as Model
+from beam_pipelines.testing.certificates import made
 from beam_pipelines.testing.kafka import KafkaBroker, real_broker
 from tests.io.kafka.conftest import Topic, connection
 
@@ -168,9 +173,38 @@ def test_a_wrong_password_is_told_at_once_and_never_shown(kafka_server: KafkaBro
     wrong.close()
 
 
-def test_a_message_that_the_broker_refuses_is_told_back_by_its_row(real: Make) -> None:
-    import pyarrow as pa
+def test_brokers_that_want_tls_and_a_password_are_read_and_others_are_not_trusted(
+    kafka_server: KafkaBroker, real: Make, tmp_path: Path
+) -> None:
+    topic = real()
+    topic.put(*events(1, 2))
+    sealed = {
+        "security.protocol": "SASL_SSL",
+        "ssl.ca.location": str(kafka_server.authority),
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": kafka_server.user,
+        "sasl.password": kafka_server.password,
+    }
+    source = KafkaSource(Model(topic=topic.name), connection(kafka_server.sealed_servers, **sealed))
+    assert [row["n"] for row in topic.drain(source).rows] == [1, 2]
+    source.close()
+    writer = TopicWriter(KafkaDestination(topic=topic.name), connection(kafka_server.sealed_servers, **sealed))
+    writer.write(pa.record_batch({"n": [3], "timestamp": [T0 + 3]}))
+    assert writer.flush() == []
+    writer.close()
+    assert [row["n"] for row in topic.drain(topic.source()).rows] == [1, 2, 3]
+    stranger, _ = made(tmp_path)
+    for wrong in ({"ssl.ca.location": str(stranger)}, {"sasl.password": "hunter2hunter2"}):
+        reader = Reader(connection(kafka_server.sealed_servers, **{**sealed, **wrong}), patience=60)
+        with pytest.raises(FatalError) as no:
+            reader.partitions(topic.name)
+        assert no.value.code == "authentication-failed"
+        assert ("certificate verify failed" in str(no.value)) == ("ssl.ca.location" in wrong)
+        assert "hunter2" not in str(no.value)
+        reader.close()
 
+
+def test_a_message_that_the_broker_refuses_is_told_back_by_its_row(real: Make) -> None:
     topic = real(max_message_bytes="20000")
     noise = uuid.uuid4().hex
     texts = ["a", "".join(uuid.uuid5(uuid.NAMESPACE_OID, f"{noise}{n}").hex for n in range(2000)), "b", "c"]

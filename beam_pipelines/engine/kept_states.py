@@ -1,0 +1,140 @@
+"""What a step of a stream leaves to the drains after it: blocks of states, read back with where each of them is kept.
+
+A block that is as it was when it was read is not kept anew, but named.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+import orjson
+import pyarrow as pa
+
+from beam_pipelines.columnar import packed
+from beam_pipelines.engine.aside import AsideBox
+from beam_pipelines.engine.prepare import windows_of
+from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn
+from beam_pipelines.errors import PlanError
+from beam_pipelines.io.connector import Kept
+from beam_pipelines.runs.facts import OPEN
+from beam_pipelines.transforms.step import Step
+
+__all__ = ["KeptFn", "Sharded", "is_kept", "keep"]
+
+_LOG = logging.getLogger(__name__)
+_VERSION = "version"  # beside states that are kept: what they mean
+_SHARD = b"shard"  # of the schema of states that are kept: all of them are of that one, `3/16`
+_STEP = b"step"  # as `_SHARD`: whose they are
+_PARTS = b"parts"  # of the schema of states that were kept: where, `[[run, part], ...]`
+
+Sharded = tuple[Shard, pa.RecordBatch]
+
+
+class Keeping(Step, Protocol):
+    """A step that has states."""
+
+    @property
+    def state_version(self) -> str:
+        """What they mean: those of another version cannot be gone on from."""
+
+
+_Step = TypeVar("_Step", bound=Keeping)
+
+
+class KeptFn(ShuffleFn[_Step]):
+    """The states that the last commit left of a step, in their shards."""
+
+    def process(self, texts: dict[str, str]) -> Iterator[Sharded]:
+        mine = self._job.step_ids[self._position]
+        for load, window in windows_of(texts).items():
+            if mine not in window.schemas or window.full:
+                continue
+            for parts, states in _unpacked(self.target.kept(window.service, load, OPEN)):
+                step, told = self.step(load, texts), states.schema.metadata or {}
+                if told.get(_STEP) == mine.encode() and _same_meaning(states, step, load, accepted=self.context.keep_watermark):
+                    yield from self._placed(load, step, parts, states.select(states.schema.names[:-1]))
+
+    def _placed(self, load: str, step: _Step, parts: Sequence[Kept], states: pa.RecordBatch) -> Iterator[Sharded]:
+        """States in their shards; a block that is known to be of one goes whole, and knows its parts."""
+        told = {name: value for name, value in (states.schema.metadata or {}).items() if name != _STEP}
+        number, _, shards = told.pop(_SHARD).decode().partition("/")
+        if shards == str(SHARDS):
+            where = orjson.dumps([(one.run, one.part) for one in parts])
+            yield (load, int(number)), states.replace_schema_metadata({**told, _PARTS: where})
+        else:  # another version has left it
+            yield from self.cut(load, step, states.replace_schema_metadata(told))
+
+    @abstractmethod
+    def cut(self, load: str, step: _Step, states: pa.RecordBatch) -> Iterator[Sharded]:
+        """Cut states into those of each shard."""
+
+    def finish_bundle(self) -> Iterator[pa.RecordBatch]:
+        self._leave()  # nothing came, and nothing is told of it
+        yield from ()
+
+
+def is_kept(states: pa.RecordBatch) -> bool:
+    """Whether states are a block that a commit has kept, and not of rows that came since."""
+    return _PARTS in (states.schema.metadata or {})
+
+
+def keep(
+    box: AsideBox,
+    step: Keeping,
+    shard: Shard,
+    blocks: Iterable[pa.RecordBatch],
+    kept: Sequence[pa.RecordBatch],
+    told: Mapping[bytes, bytes],
+) -> None:
+    """Put states aside for the commits to come: of blocks that are as they were, their names alone.
+
+    Args:
+        box: Where.
+        step: Whose.
+        shard: Of which shard.
+        blocks: The states.
+        kept: The blocks that earlier commits have left.
+        told: What is to be known of them when they are read again.
+    """
+    known: dict[int, list[pa.RecordBatch]] = {}
+    for block in kept:
+        known.setdefault(block.num_rows, []).append(block)
+    for block in blocks:
+        same = next((one for one in known.get(block.num_rows, ()) if one is block or one.equals(block)), None)
+        if same is None:
+            versioned = pa.RecordBatch.from_arrays(
+                [*block.columns, pa.repeat(step.state_version, block.num_rows)], names=[*block.schema.names, _VERSION]
+            )
+            box.block(versioned.replace_schema_metadata({**told, _STEP: step.id.encode(), _SHARD: f"{shard[1]}/{SHARDS}".encode()}))
+        else:
+            for run, part in orjson.loads(same.schema.metadata[_PARTS]):
+                box.stays(run, part)
+
+
+def _unpacked(kept: Sequence[Kept]) -> Iterator[tuple[Sequence[Kept], pa.RecordBatch]]:
+    """The blocks that are kept, each with its parts."""
+    at = 0
+    for pieces in packed.joined(one.content for one in kept):
+        parts = kept[at : at + len(pieces)]
+        yield parts, next(packed.unpack(pieces))
+        at += len(pieces)
+
+
+def _same_meaning(states: pa.RecordBatch, step: Keeping, load: str, *, accepted: bool) -> bool:
+    """Whether states can be gone on from; False: they are given up, as the user has chosen."""
+    version = states.column(_VERSION)[0].as_py()
+    if version == step.state_version:
+        return True
+    if accepted:
+        _LOG.warning("%d states of %r are given up: they were begun by another definition", states.num_rows, step.id)
+        return False
+    what = "rows wait for others" if step.type == "join" else "windows are open"
+    raise PlanError(
+        f"of {step.id!r} into {load!r} {what} that were begun by another definition of the step, or of what comes to it: go on with that"
+        " one until they have closed; or run with --keep-watermark, which gives them up and goes on from the stored offsets, or with"
+        " --full-refresh, which reads the topic again",
+        code="fingerprint-changed",
+    )

@@ -1,0 +1,143 @@
+"""A stream joined with another one: rows of both per bundle, those that waited since the last commit beside them, and what meets of them.
+
+Which rows meet, and how long they wait, is a pure function in `transforms.join.live`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import PCollection
+
+from beam_pipelines.columnar import hashing, origin, size
+from beam_pipelines.engine.bundle import FACTS
+from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.kept_states import KeptFn, Sharded, is_kept, keep
+from beam_pipelines.engine.noted import reads_of, view_of
+from beam_pipelines.engine.reached import watermark_of
+from beam_pipelines.engine.shuffle import SHARDS, ShuffleFn, cut
+from beam_pipelines.engine.state_blocks import state_blocks
+from beam_pipelines.runs.facts import OPEN, ReadFact, StepFact
+from beam_pipelines.runs.offsets import Offsets
+from beam_pipelines.transforms.join.live import LEFT, RIGHT, LiveJoin, Waiting
+from beam_pipelines.transforms.step import Applied
+
+__all__ = ["MeetRows"]
+
+_SIDE = b"side"  # of the schema of rows that wait
+
+
+class _WaitFn(ShuffleFn[LiveJoin]):
+    """Rows of one side that come, in their shards."""
+
+    def __init__(self, job: Job, position: int, side: str) -> None:
+        super().__init__(job, position)
+        self._side = side
+
+    def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[Sharded]:
+        load, count = origin.load_of(batch), batch.num_rows
+        with self.timed(load):
+            step, low = self.step(load, texts), self.window(load, texts).low
+            rows, late = step.screened(batch, Offsets.of(low).closed if low is not None else None)
+            dead = () if late is None else (late,)
+            died = count - rows.num_rows
+            if self._side == LEFT:
+                self.count(load, Applied((), absorbed=rows.num_rows, dead=dead), count)
+            else:
+                self.count(load, Applied((), made=died, dead=dead))
+            fact = self._facts[load]
+            self._facts[load] = replace(fact, late=fact.late + died, right=fact.right + (count if self._side == RIGHT else 0))
+            waits = step.waiting(rows, self._side).replace_schema_metadata({_SIDE: self._side.encode()})
+        if waits.num_rows:
+            yield from _sharded(load, step, waits)
+
+
+class _KeptFn(KeptFn[LiveJoin]):
+    def cut(self, load: str, step: LiveJoin, states: pa.RecordBatch) -> Iterator[Sharded]:
+        return _sharded(load, step, states)
+
+
+class _MeetFn(ShuffleFn[LiveJoin]):
+    def process(
+        self, shard: tuple[tuple[str, int], Iterable[pa.RecordBatch]], texts: dict[str, str], facts: Iterable[ReadFact]
+    ) -> Iterator[pa.RecordBatch]:
+        (load, number), blocks = shard
+        step, window = self.step(load, texts), self.window(load, texts)
+        kept, new = ({LEFT: list[pa.RecordBatch](), RIGHT: list[pa.RecordBatch]()} for _ in range(2))
+        for block in blocks:
+            (kept if is_kept(block) else new)[_side_of(block)].append(block)
+        with self.timed(load):
+            meeting = step.meeting(Waiting(kept[LEFT], new[LEFT]), Waiting(kept[RIGHT], new[RIGHT]), load)
+        yield from self._counted(load, meeting.pairs())
+        yield from self._counted(load, meeting.over(watermark_of(self._job, window, facts)))
+        with self.timed(load):
+            for side in (LEFT, RIGHT):
+                waits = meeting.kept(side)
+                if waits is None:
+                    continue
+                fact = self._facts[load]
+                self._facts[load] = replace(fact, waiting=fact.waiting + waits.num_rows)
+                same = not new[LEFT] and not new[RIGHT] and waits.num_rows == sum(one.num_rows for one in kept[side])
+                states = kept[side] if same else state_blocks(waits, step.state_keys)
+                keep(self.aside_box(load, step.id, OPEN), step, (load, number), states, kept[side], {_SIDE: side.encode()})
+
+    def _counted(self, load: str, parts: Iterator[Applied]) -> Iterator[pa.RecordBatch]:
+        """What comes out, counted and timed."""
+        while True:
+            with self.timed(load):
+                applied = next(parts, None)
+            if applied is None:
+                return
+            self.count(load, applied)
+            for out in applied.batches:
+                yield from size.split(out)
+
+
+def _side_of(rows: pa.RecordBatch) -> str:
+    return str(rows.schema.metadata[_SIDE].decode())
+
+
+def _sharded(load: str, step: LiveJoin, rows: pa.RecordBatch) -> Iterator[Sharded]:
+    """Cut rows into those of each shard, by the hash of their keys: those that meet are of one."""
+    keys = step.keys(_side_of(rows))
+    names = [f"k{number}" for number in range(len(keys))]
+    shards = hashing.shard(pa.RecordBatch.from_arrays([key.read(rows) for key in keys], names=names), names, SHARDS)
+    for number, part in cut(rows, shards):
+        yield (load, number), part
+
+
+class MeetRows(beam.PTransform):
+    """A join step with a topic, over the rows of every worker and those that the last commit left waiting.
+
+    Takes the left rows, in one stream or several, the right ones, and the facts of all reads, which tell how far event time is. Gives the
+    rows that come out, and the facts of the step, which name the rows that go on waiting.
+
+    Args:
+        job: The service.
+        position: Of the step.
+        windows: One element, `{load: window as text}`.
+    """
+
+    def __init__(self, job: Job, position: int, windows: PCollection) -> None:
+        super().__init__()
+        self._job, self._position, self._windows = job, position, windows
+
+    def expand(self, given: tuple[tuple[PCollection, ...], PCollection, PCollection]) -> Any:
+        lefts, right, read = given
+        windows = view_of(self._windows)
+        pairs = tuple[tuple[str, int], pa.RecordBatch]
+        sides = [(f"Left{number or ''}", LEFT, rows) for number, rows in enumerate(lefts)] + [("Right", RIGHT, right)]
+        came = []
+        for label, side, rows in sides:
+            wait = beam.ParDo(_WaitFn(self._job, self._position, side), windows).with_output_types(pairs, **{FACTS: StepFact})
+            came.append(rows | label >> wait.with_outputs(FACTS, main="rows"))
+        kept = self._windows | "Kept" >> beam.ParDo(_KeptFn(self._job, self._position)).with_output_types(pairs)
+        meet = beam.ParDo(_MeetFn(self._job, self._position), windows, reads_of(read))
+        typed = meet.with_output_types(pa.RecordBatch, **{FACTS: StepFact})
+        together = (*(one.rows for one in came), kept) | "Both" >> beam.Flatten()
+        met = together | "Shards" >> beam.GroupByKey() | "Meet" >> typed.with_outputs(FACTS, main="rows")
+        return met.rows, (*(one[FACTS] for one in came), met[FACTS])
