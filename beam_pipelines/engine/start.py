@@ -29,6 +29,7 @@ _REGRETS = "apache_beam.io.mongodbio"  # warns that it has no client
 # What it imports, cannot do without, and does not call before a pipeline goes to Dataflow or has type hints of classes.
 _DEFERRED = ("httplib2", "beartype.door", "beartype.roar")
 _ARENA_MAX, _ARENAS = -8, 1  # M_ARENA_MAX of mallopt(3)
+_MMAP_THRESHOLD, _APART = -3, 2 << 20  # M_MMAP_THRESHOLD of the same; bytes
 _OBJECTS = 1_000_000  # more than all imports make: collecting while they last finds nothing, and takes a tenth of a small run
 _exit = os._exit  # the real one, whatever a command puts in its place while it lasts
 
@@ -46,11 +47,18 @@ def choose_allocator() -> None:
 
     The C library gives each thread memory of its own, and keeps it when the thread ends; threads that read and write files come and go with
     these. Measured, 4,000,000 rows of CSV in 40 files to Parquet: 0.6 s of the system's time and 345 MB instead of 1.1 s and 545 MB.
+
+    It maps large blocks apart, and gives them back when they are freed; but the first one that is freed raises what it takes for large, up
+    to 32 MB, and from then on the blocks of each file leave other holes in the one heap, which the next file's do not fit. Measured, CSV to
+    Parquet, 25,000,000 rows in 100 files against 250,000 in one: with a bound that stays 287 MB against 266, without 331 against 275; of
+    2,000,000 rows from Parquet to Parquet, 300 MB instead of 317; the same time. A bound of 1 MiB takes a tenth more time there.
     """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
         if "MALLOC_ARENA_MAX" not in os.environ:
             ctypes.CDLL(None).mallopt(_ARENA_MAX, _ARENAS)
+        if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+            ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _APART)
 
 
 def import_beam() -> None:

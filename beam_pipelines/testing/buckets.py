@@ -53,8 +53,20 @@ class BucketServer(ABC):
         """Make an object of somebody else."""
 
     @abstractmethod
+    def keys(self, bucket: str) -> list[str]:
+        """Of every object."""
+
+    @abstractmethod
     def objects(self, bucket: str, suffix: str = "") -> dict[str, bytes]:
         """Every object whose key ends so, by its key."""
+
+    @abstractmethod
+    def remove(self, bucket: str, key: str) -> None:
+        """Remove an object."""
+
+    def begun(self, bucket: str) -> list[str]:  # noqa: ARG002
+        """Keys of uploads in parts that are neither finished nor given up, as far as the server tells."""
+        return []
 
 
 class S3Server(BucketServer):
@@ -90,10 +102,19 @@ class S3Server(BucketServer):
     def put(self, bucket: str, key: str, data: bytes) -> None:
         self.client.put_object(Bucket=bucket, Key=key, Body=data)
 
-    def objects(self, bucket: str, suffix: str = "") -> dict[str, bytes]:
+    def keys(self, bucket: str) -> list[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-        keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
-        return {key: self.client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys if key.endswith(suffix)}
+        return [one["Key"] for page in pages for one in page.get("Contents", ())]
+
+    def objects(self, bucket: str, suffix: str = "") -> dict[str, bytes]:
+        keys = [key for key in self.keys(bucket) if key.endswith(suffix)]
+        return {key: self.client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+
+    def remove(self, bucket: str, key: str) -> None:
+        self.client.delete_object(Bucket=bucket, Key=key)
+
+    def begun(self, bucket: str) -> list[str]:
+        return [upload["Key"] for upload in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())]
 
 
 class GcsServer(BucketServer):
@@ -127,10 +148,16 @@ class GcsServer(BucketServer):
     def put(self, bucket: str, key: str, data: bytes) -> None:
         self.client.bucket(bucket).blob(key).upload_from_string(data)
 
+    def keys(self, bucket: str) -> list[str]:
+        return [blob.name for blob in self.client.list_blobs(bucket)]
+
     def objects(self, bucket: str, suffix: str = "") -> dict[str, bytes]:
-        # Anew, for those of the list have a link to where they were put, which may have been a proxy.
-        names = [blob.name for blob in self.client.list_blobs(bucket)]
-        return {name: self.client.bucket(bucket).blob(name).download_as_bytes() for name in names if name.endswith(suffix)}
+        # Anew, for those of a list have a link to where they were put, which may have been a proxy.
+        names = [name for name in self.keys(bucket) if name.endswith(suffix)]
+        return {name: self.client.bucket(bucket).blob(name).download_as_bytes() for name in names}
+
+    def remove(self, bucket: str, key: str) -> None:
+        self.client.bucket(bucket).blob(key).delete()
 
 
 class Proxy:

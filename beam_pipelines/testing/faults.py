@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -41,6 +41,7 @@ __all__ = [
     "Subject",
     "can_fail",
     "changes",
+    "distinct",
     "explore",
     "installed",
     "once",
@@ -53,9 +54,12 @@ __all__ = [
 Kind = Literal["die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after", "die-within", "die-later"]
 KINDS: tuple[Kind, ...] = ("die-before", "die-after", "fail-before", "fail-after", "hang-before", "hang-after")
 _UNORDERED = ("progress", "lease", "heartbeat", "waits")  # threads whose calls come by the clock: nothing depends on them
-# Of PostgreSQL, whose files are not watched. The second line ends what is undone, or let go, for one that is dead as well.
+# Of servers, whose files are not watched. The second line ends what is undone, or let go, for one that is dead as well.
+_SERVERS = ("postgres", "adbc", "s3", "gcs")
 _HARMLESS = {"SELECT", "SET", "SHOW", "connect", "set_autocommit", "enter", "", "nothing"}
 _HARMLESS |= {"rollback", "close", "CLOSE", "exit"}
+_HARMLESS |= {"GetObject", "HeadObject", "ListObjectsV2", "ListMultipartUploads", "GET"}
+_HOLDS = {"BEGIN", "connect", "open", "map", "begin", "__init__"}  # a transaction, a connection, a file
 _DURABLE = {"commit", "COMMIT", "replace"}
 
 
@@ -96,11 +100,29 @@ def changes(call: str, traced: Ended) -> bool:
 
     Args:
         call: Name of the call.
-        traced: A run to which nothing happened, with its files watched; those of PostgreSQL are not, so a call to it that reads or sets
+        traced: A run to which nothing happened, with its files watched; those of servers are not, so a call to one that reads or sets
             something for itself is taken to change nothing, and any other one something.
     """
     driver, _, name = call.partition(":")[2].partition("#")[0].partition("@")[0].partition(".")
-    return name not in _HARMLESS and not name.startswith("fetch") if driver in ("postgres", "adbc") else call in traced.effects
+    return name not in _HARMLESS and not name.startswith("fetch") if driver in _SERVERS else call in traced.effects
+
+
+def distinct(traced: Ended) -> list[Fault]:
+    """Every fault of a run that comes to something else than another one here; what is not here comes to the same as one that is.
+
+    - A run that dies leaves what its last change has left, so it dies before its first call, and after each that changes something. One
+      that hangs until it is killed leaves the same.
+    - A call that fails is answered by the code around it, so each of them fails. Whether it was done all the same makes a difference where
+      that is seen: by who looks at what it changed, or by who waits for what it holds.
+
+    Args:
+        traced: A run to which nothing happened, with its files watched.
+    """
+    changing = [call for call in traced.calls if changes(call, traced)]
+    failing = [call for call in traced.calls if can_fail(call)]
+    done = [call for call in failing if verb(call) in _HOLDS or call in {*changing}]
+    died = [Fault(traced.calls[0], "die-before"), *(Fault(call, "die-after") for call in changing)]
+    return died + [Fault(call, "fail-before") for call in failing] + [Fault(call, "fail-after") for call in done]
 
 
 def verb(call: str) -> str:
@@ -135,6 +157,7 @@ class _Trace:
     counts: dict[str, int] = field(default_factory=dict)
     seen: dict[str, int] | None = None
     looking: threading.Lock = field(default_factory=threading.Lock)
+    naming: threading.Lock = field(default_factory=threading.Lock)
     inside: int = 0
     depth: threading.local = field(default_factory=threading.local)
 
@@ -156,12 +179,15 @@ class _Trace:
             self.depth.deep = False
 
     def _named(self, label: str, thread: threading.Thread) -> str:
-        place = label if thread is threading.main_thread() else f"{label}@{thread.name}"
-        number = self.counts.get(place, 0)
-        self.counts[place] = number + 1
-        self.moments.append(time.monotonic() - self.began)
-        self.calls.append(f"{place}#{number}")
-        return self.calls[-1]
+        # Which thread of a pool does a task is a matter of chance, and how many are done is none.
+        who = "pool" if thread.name.startswith("ThreadPoolExecutor") else thread.name
+        place = label if thread is threading.main_thread() else f"{label}@{who}"
+        with self.naming:
+            number = self.counts.get(place, 0)
+            self.counts[place] = number + 1
+            self.moments.append(time.monotonic() - self.began)
+            self.calls.append(f"{place}#{number}")
+        return f"{place}#{number}"
 
     def _made(self, point: str, call: Callable[[], Any], failure: Callable[[], BaseException]) -> Any:
         if self.fault is None or self.fault.point != point:
@@ -455,7 +481,14 @@ def strikes(subject: Subject, fault: Fault, seconds: float = 120.0, look: Callab
     return ended
 
 
-def recovers(subject: Subject, fault: Fault, seconds: float = 120.0, *, look: Callable[[bool], None] | None = None) -> None:
+def recovers(
+    subject: Subject,
+    fault: Fault,
+    seconds: float = 120.0,
+    *,
+    look: Callable[[bool], None] | None = None,
+    ends: Collection[int] = (0,),
+) -> None:
     """Let a fault happen to a run, let the next run recover, and check. A run that hangs is killed where it hangs.
 
     Args:
@@ -464,6 +497,7 @@ def recovers(subject: Subject, fault: Fault, seconds: float = 120.0, *, look: Ca
         seconds: How long a run may take.
         look: What somebody else sees meanwhile: called with True while the run hangs, and with False once it has ended and before the
             next one begins; raises AssertionError when that must not be.
+        ends: Exit codes that the next run may have.
 
     Raises:
         AssertionError: The fault did not happen, the next run fails, or what is there then is not what must be.
@@ -474,7 +508,7 @@ def recovers(subject: Subject, fault: Fault, seconds: float = 120.0, *, look: Ca
     if look is not None:
         look(False)
     after = subject.start().wait(seconds)
-    if after.exit_code != 0:
+    if after.exit_code not in ends:
         raise AssertionError(f"{ended}; the next run ends with {after.exit_code}: {after.error}")
     try:
         subject.check()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import gzip
 import importlib
 import json
 import sqlite3
@@ -19,7 +20,7 @@ __all__: list[str] = []
 
 
 def _run_once() -> None:
-    """Make a run that leaves no thread behind: SQLite to SQLite, DuckDB and Parquet."""
+    """Make runs that leave no thread behind: SQLite to SQLite, DuckDB, Parquet and CSV, and a batch of files with rules."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         with contextlib.closing(sqlite3.connect(folder / "source.db")) as source:
@@ -35,11 +36,23 @@ def _run_once() -> None:
             definition = folder / f"service{number}.json"
             definition.write_text(json.dumps({"name": f"s{number}", "pipeline": {"source": query, "destination": land}}))
             Service.load(definition).run()
+        (folder / "in.csv.gz").write_bytes(gzip.compress(b"id\n1\n2\nx\n"))
+        rules = {"id": "check", "type": "validate", "rules": [{"id": "low", "type": "numeric-range", "field": "id", "max": 1}]}
+        batch = {
+            "source": {"type": "file", "path": "*.csv.gz", "columns": {"id": "bigint"}},
+            "processing": {"transformations": [rules]},
+            "destination": {"type": "file", "path": "out-batch", "format": "parquet"},
+        }
+        (folder / "batch.json").write_text(json.dumps({"name": "b", "batch": batch}))
+        Service.load(folder / "batch.json").run()
 
 
 importlib.import_module("beam_pipelines.testing.faults")
 importlib.import_module("beam_pipelines.io.sql.portable_target")
-for _module in ("psycopg", "adbc_driver_postgresql.dbapi", "sqlalchemy.dialects.postgresql.psycopg", "beam_pipelines.io.postgres.target"):
+for _module in (
+    *("psycopg", "adbc_driver_postgresql.dbapi", "sqlalchemy.dialects.postgresql.psycopg", "beam_pipelines.io.postgres.target"),
+    *("beam_pipelines.io.objects.s3", "beam_pipelines.io.objects.gcs"),
+):
     with contextlib.suppress(ImportError):  # an extra that is not installed: services that need it say so
         importlib.import_module(_module)
 _run_once()

@@ -17,6 +17,7 @@ _SIGNS = (
     ("beam_pipelines.io.spares", "keeper"),
     ("beam_pipelines.io.postgres.snapshot", "keeper"),
     ("beam_pipelines.io.postgres.fetch", "source"),
+    ("beam_pipelines.io.files.place", "source"),
     (".ledger_target", "target"),
     (".ledger", "ledger"),
     (".stage", "staging"),

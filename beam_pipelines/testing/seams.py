@@ -1,7 +1,8 @@
 """Where a run touches anything outside itself: drivers and files, wrapped once each, so that new code of ours is covered without a word.
 
 Nothing of this package is wrapped. A target, stager or store that gets a new method can reach the world through these only: `sqlite3`,
-`duckdb`, `psycopg` (every round trip goes through `Connection.wait`), ADBC, Arrow's and Parquet's writers and readers, `open` and `os`.
+`duckdb`, `psycopg` (every round trip goes through `Connection.wait`), ADBC, the clients of buckets, Arrow's and Parquet's writers and
+readers, `open` and `os`.
 A call within a call counts once; so does a call that a driver makes on a thread of its own.
 """
 
@@ -56,7 +57,7 @@ def wrapped(around: Around) -> Iterator[None]:
         undo.append(lambda: setattr(owner, name, original))
 
     try:
-        for install in (_sqlite, _duckdb, _postgres, _adbc, _arrow, _files):
+        for install in (_sqlite, _duckdb, _postgres, _adbc, _s3, _gcs, _arrow, _files):
             install(around, put)
         yield
     finally:
@@ -226,6 +227,44 @@ def _adbc(around: Around, put: Callable[..., None]) -> None:
                 put(kind, name, _method(around, described, "adbc", failure))
     original = postgres.connect
     put(postgres, "connect", lambda *args, **kwargs: around("adbc.connect", lambda: original(*args, **kwargs), failure))
+
+
+# Buckets: a call is all that a client does for it, so one that fails has been repeated in vain.
+
+
+def _s3(around: Around, put: Callable[..., None]) -> None:
+    try:
+        from botocore import client, exceptions
+    except ImportError:
+        return
+    original = client.BaseClient._make_api_call
+
+    def failure() -> BaseException:
+        error: BaseException = exceptions.EndpointConnectionError(endpoint_url="of the bucket (injected)")
+        return error
+
+    def call(self: Any, operation_name: str, api_params: Any) -> Any:
+        return around(f"s3.{operation_name}", lambda: original(self, operation_name, api_params), failure)
+
+    put(client.BaseClient, "_make_api_call", call)
+
+
+def _gcs(around: Around, put: Callable[..., None]) -> None:
+    try:
+        from google.api_core.exceptions import RetryError
+        from google.auth.transport.requests import AuthorizedSession
+    except ImportError:
+        return
+    original = AuthorizedSession.request
+
+    def failure() -> BaseException:
+        return RetryError("the bucket does not answer (injected)", None)
+
+    def request(self: Any, method: str, url: Any, *args: Any, **kwargs: Any) -> Any:
+        what = "rewrite" if "/rewriteTo/" in str(url) else method
+        return around(f"gcs.{what}", lambda: original(self, method, url, *args, **kwargs), failure)
+
+    put(AuthorizedSession, "request", request)
 
 
 # Files.

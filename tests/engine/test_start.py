@@ -102,6 +102,30 @@ print(len({place >> 26 for place in places}))  # an arena begins at a multiple o
     assert int(done.stdout) == 1
 
 
+def test_large_blocks_are_given_back_however_many_came_before():
+    """A block of 3 MB is the system's again once it is freed, also behind one of 30 MB, after which the C library would keep it."""
+    program = """
+import ctypes
+from pathlib import Path
+from beam_pipelines.engine.start import choose_allocator
+choose_allocator()
+library = ctypes.CDLL(None)
+library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+library.free(library.malloc(30_000_000))
+block = library.malloc(3_000_000)
+library.malloc(1000)  # what comes behind a block of the heap keeps the heap from shrinking
+ctypes.memset(ctypes.c_void_p(block), 1, 3_000_000)
+before = int(Path("/proc/self/statm").read_text().split()[1])
+library.free(block)
+print((before - int(Path("/proc/self/statm").read_text().split()[1])) * 4096)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+
+    assert int(done.stdout) > 2_500_000
+
+
 def test_leaving_loses_no_output_through_a_pipe_and_runs_exit_functions():
     done = subprocess.run([sys.executable, "-c", LEAVE], capture_output=True, text=True, check=False)
     assert done.returncode == 3

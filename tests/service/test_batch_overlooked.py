@@ -197,10 +197,16 @@ def test_a_folder_that_is_shut_once_the_commit_is_decided_is_in_the_way_of_no_ot
 
     with monkeypatch.context() as patch:
         patch.setattr(FileLedger, "begin", late)
-        with pytest.raises(FatalError, match="could not be moved") as failed:
+        with pytest.raises(FatalError, match="its files could not be moved") as failed:
             desk.run()
     assert failed.value.code == "commit-failed"
+    assert f"Permission denied ('{shut / 'b.parquet'}'). Nothing is lost: mend that and start again" in failed.value.message
     assert sorted(outputs(desk)) == ["a.parquet", "z/c.parquet"]
+    with pytest.raises(FatalError, match="start again"):  # as long as it is shut, every start says so
+        desk.run()
     shut.chmod(0o777)
     assert read(desk.ran()) == []
     assert sorted(outputs(desk)) == ["a.parquet", "shut/b.parquet", "z/c.parquet"]
+    with desk.store() as store:
+        made = sorted(store.executions("files"), key=lambda one: one.started_at)
+        assert [(one.status, one.metrics.records_loaded) for one in made] == [("success", 3 * len(ROWS)), ("success", 0)]

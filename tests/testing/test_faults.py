@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from pathlib import Path
 
 import pytest
 
 from beam_pipelines.testing import faults
-from beam_pipelines.testing.faults import Always, Child, Fault, can_fail, explore, once
+from beam_pipelines.testing.faults import Always, Child, Ended, Fault, can_fail, distinct, explore, once
 
 
 class Nothing:
@@ -59,6 +60,25 @@ def test_of_calls_that_are_alike_one_is_taken_by_a_draw_that_stays_and_of_commit
         (one,) = {*once([*reads, *others, *durable], draw)} - {*others, *durable}
         assert one in reads
         assert once([*reads, *durable], draw) == [one, *durable]
+
+
+def test_faults_that_come_to_the_same_are_tried_once() -> None:
+    begin, insert, commit, close = (f"state.finish:sqlite.{verb}#0" for verb in ("BEGIN", "INSERT", "commit", "close"))
+    look, copy = "staging.names:s3.ListObjectsV2#0", "target._copied:s3.CopyObject@pool#3"
+    traced = Ended(0, (begin, insert, commit, close, look, copy), effects=(commit,))
+    tried = {(fault.point, fault.kind) for fault in distinct(traced)}
+    assert {point for point, kind in tried if kind == "die-after"} == {commit, copy}
+    assert [point for point, kind in tried if kind == "die-before"] == [begin]
+    assert {point for point, kind in tried if kind == "fail-before"} == {begin, insert, commit, look, copy}
+    assert {point for point, kind in tried if kind == "fail-after"} == {begin, commit, copy}
+    assert len(distinct(traced)) == 11
+
+
+def test_which_thread_of_a_pool_makes_a_call_is_not_in_its_name() -> None:
+    trace = faults._Trace(None, None)
+    for one in ("ThreadPoolExecutor-0_1", "ThreadPoolExecutor-7_0", "stage"):
+        trace._named("target._copied:s3.CopyObject", threading.Thread(name=one))
+    assert trace.calls == [f"target._copied:s3.CopyObject@{who}" for who in ("pool#0", "pool#1", "stage#0")]
 
 
 def test_what_changes_outside_of_calls_is_noticed(tmp_path: Path) -> None:

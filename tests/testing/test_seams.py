@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from beam_pipelines.testing.buckets import BucketServer
 from beam_pipelines.testing.seams import wrapped
 
 
@@ -106,6 +107,19 @@ def test_files_by_os_by_path_and_by_arrow(tmp_path: Path) -> None:
     assert [call for call in heard[2:] if call != "file.write"] == [
         *("file.close", "file.replace", "file.unlink", "arrow.open", "arrow.begin", "arrow.write_batch", "arrow.close")
     ]
+
+
+def test_every_request_to_a_bucket(bucket_server: BucketServer, bucket: str) -> None:
+    calls = {"s3": ["s3.PutObject", "s3.ListObjectsV2", "s3.DeleteObject"], "gs": ["gcs.POST", "gcs.GET", "gcs.DELETE"]}
+    put, listed, removed = calls[bucket_server.scheme]
+    with listened() as heard:
+        bucket_server.put(bucket, "a", b"1")
+        assert bucket_server.keys(bucket) == ["a"]
+        bucket_server.remove(bucket, "a")
+    assert heard == [put, listed, removed]
+    with listened(put), pytest.raises(Exception, match="injected"):
+        bucket_server.put(bucket, "a", b"1")
+    assert bucket_server.keys(bucket) == []
 
 
 def test_nothing_stays_wrapped() -> None:

@@ -553,8 +553,8 @@ class FileTarget(HomedTarget):
                 self._keep([move for move in moves if move not in missing])
             except OSError as failed:
                 raise FatalError(
-                    f"run {run} is committed, but its files could not be moved to {load!r}: {failed.strerror or failed}."
-                    " Nothing is lost: mend that, and the next run moves them first",
+                    f"run {run} is committed, but its files could not be moved to {load!r}, or not all of them: {_said(failed)}. Nothing is"
+                    " lost: mend that and start again; the next run moves them first, and reads no input anew",
                     code="commit-failed",
                 ) from failed
             again, lost = True, [move for move in moves if move in missing or self._lost(move)]
@@ -612,6 +612,12 @@ def _keep(move: Move) -> None:
         # It has been moved. If it is not there any more somebody took it away: files are read and removed by those who follow.
         if not path.exists():
             _LOG.warning("%s was loaded, and has been taken away since", path)
+
+
+def _said(error: OSError) -> str:
+    """What the system says of which file; of two, of the one that was to be there."""
+    name = error.filename2 or error.filename
+    return (error.strerror or str(error)) + (f" ({os.fsdecode(name)!r})" if name else "")
 
 
 def _identity(path: Path) -> str | None:

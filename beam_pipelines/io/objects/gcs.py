@@ -126,6 +126,10 @@ class GcsStore(Store):
     def begin(self, key: str) -> PartedUpload:
         return _GcsUpload(self, key)
 
+    def prove(self, key: str) -> None:
+        with self._asking():  # what is begun is forgotten, as `sweep` says
+            self._bucket.blob(key).create_resumable_upload_session(timeout=_TIMEOUT, retry=_RETRY)
+
     def copy(self, file: Stored, key: str) -> None:
         with self._asking(file):
             blob, token = self._bucket.blob(key), None

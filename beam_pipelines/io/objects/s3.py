@@ -136,6 +136,13 @@ class S3Store(Store):
     def begin(self, key: str) -> PartedUpload:
         return _S3Upload(self, key)
 
+    def prove(self, key: str) -> None:
+        where = {"Bucket": self.bucket, "Key": key}
+        with self._asking():
+            begun = self._client.create_multipart_upload(**where)
+            with contextlib.suppress(ClientError):  # who may not even give up has begun all the same; it is swept with staging
+                self._client.abort_multipart_upload(**where, UploadId=begun["UploadId"])
+
     def copy(self, file: Stored, key: str) -> None:
         with self._asking(file):
             source = {"Bucket": self.bucket, "Key": file.key}

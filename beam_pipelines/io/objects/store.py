@@ -122,6 +122,14 @@ class Store(ABC):
     def begin(self, key: str) -> Upload:
         """Write a file, in bounded memory."""
 
+    def prove(self, key: str) -> None:  # noqa: B027 - of a folder it can be seen
+        """Find out whether a file of that name may be written, and leave nothing that anybody sees.
+
+        Raises:
+            FatalError: Nobody may, or there is no such bucket.
+            TransientError: The store does not answer.
+        """
+
     @abstractmethod
     def copy(self, file: Stored, key: str) -> None:
         """Have a file under another name as well, in the place of what has that name: whole at once.

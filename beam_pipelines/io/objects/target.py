@@ -30,6 +30,7 @@ from beam_pipelines.io.objects.store import Store, Stored
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.counts import Tally
 from beam_pipelines.runs.facts import Staged
+from beam_pipelines.runs.names import StagingName, new_attempt
 from beam_pipelines.runs.window import Window
 
 if TYPE_CHECKING:
@@ -125,6 +126,22 @@ class BucketTarget(FileTarget):
                 return Described(schema)
         silent = self._form.format not in TELLING
         return Described(pa.schema([])) if place.file is None or (files and silent) else None
+
+    def prepare(self, window: Window, context: RunContext) -> Window:
+        if window.ranges and not window.live:
+            self._prove(self._staging.path(str(StagingName.of(window.service, window.run, new_attempt()))))
+        return super().prepare(window, context)
+
+    def _prove(self, path: Path) -> None:
+        """Find out before a row is read whether anything may be written."""
+        try:
+            self._store.prove(key_of(path))
+        except FatalError as refused:
+            raise FatalError(
+                f"nothing can be written below {self.place!r}: {refused.message}; let whoever the connection names list, read, write and"
+                " remove objects there, or give another bucket or prefix. Nothing was read",
+                code="stage-failed",
+            ) from refused
 
     # What a bucket does otherwise than a folder.
 

@@ -22,8 +22,9 @@ from beam_pipelines.io.connections import Connections, variable
 from beam_pipelines.io.objects.store import Store
 from beam_pipelines.io.objects.target import BucketTarget
 from beam_pipelines.runs.context import RunContext
+from beam_pipelines.runs.window import Range, Window
 from beam_pipelines.spec.destination import FileDestination
-from beam_pipelines.testing.buckets import BucketServer
+from beam_pipelines.testing.buckets import BucketServer, Proxy
 
 STARTED = "2026-03-01T12:00:00.000000+00:00"
 SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string()), ("version", pa.int64())])
@@ -184,7 +185,7 @@ class _Died(BaseException):
     """The process ends here."""
 
 
-CALLS = ("copy", "remove")
+CALLS = ("copy", "discard", "remove")
 
 
 @pytest.mark.parametrize("where", ["before", "behind"])
@@ -194,17 +195,21 @@ def test_whoever_comes_next_does_what_was_promised(out: Out, monkeypatch: pytest
     out.put("out/old.parquet", CYD)
     target = out.target(mode="replace")
     run = out.run(target, "a", **REPLACE).stage([ADA]).stage([BOB], order=1)
-    calls: list[str] = []
+    calls, inside = list[str](), list[str]()
     monkeypatch.setattr("beam_pipelines.io.objects.target._AT_ONCE", 1)
 
     def dying(name: str) -> Callable[..., Any]:
         real = getattr(type(target._store), name)
 
         def call(store: Store, *arguments: Any) -> Any:
+            if inside:  # one of S3 discards what it removes
+                return real(store, *arguments)
             calls.append(name)
             if len(calls) > after and where == "before":
                 raise _Died
+            inside.append(name)
             done = real(store, *arguments)
+            inside.clear()
             if len(calls) > after:
                 raise _Died
             return done
@@ -264,12 +269,25 @@ def test_a_store_that_is_away_behind_the_commit_loses_nothing(out: Out, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(type(target._store), "copy", away)
-        with pytest.raises(FatalError, match=r"S3 answers 503.* Nothing is lost: mend that, and the next run moves them first") as raised:
+        with pytest.raises(FatalError, match=r"S3 answers 503.* Nothing is lost: mend that and start again") as raised:
             run.commit()
     assert raised.value.code == "commit-failed"
     assert out.files() == {}
     out.run(out.target(), "b").stage([BOB]).commit()
     assert out.files() == {f"out/{A}-00000.parquet": [ADA], f"out/{B}-00000.parquet": [BOB]}
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_prefix_that_takes_nothing_is_found_before_a_row_is_read(out: Out, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Proxy(out.server.url, lambda _, method, *__: status if method in ("PUT", "POST") else None) as proxy:
+        given = out.server.connection(out.bucket, proxy.url)
+        monkeypatch.setattr(out.server, "connection", lambda _: given)
+        window = Window("shop", "lake/out/", "a.csv", A, 0, ranges=(Range("lake/out/", "a.csv", 0, {}),)).with_schema("*", SCHEMA)
+        with pytest.raises(FatalError, match=rf"nothing can be written below '{out.server.scheme}://{out.bucket}/out'") as raised:
+            out.target().prepare(window, RunContext(A, STARTED))
+    assert raised.value.code == "stage-failed"
+    assert "give another bucket or prefix. Nothing was read" in raised.value.message
+    assert (out.server.keys(out.bucket), out.server.begun(out.bucket)) == ([], [])
 
 
 @pytest.mark.parametrize("loss", ["dropped", "short"])
