@@ -17,8 +17,8 @@ from beam_pipelines.engine.start import import_beam
 from beam_pipelines.errors import Code, FatalError, SpecError
 
 if TYPE_CHECKING:
-    from beam_pipelines.engine.drains import Until
     from beam_pipelines.engine.launch import Result
+    from beam_pipelines.engine.live.drains import Until
     from beam_pipelines.etl.service import Service
     from beam_pipelines.io.connector import LedgerRow
     from beam_pipelines.state.record import FailedRecord

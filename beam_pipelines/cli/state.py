@@ -179,8 +179,8 @@ def _catch_up(service: Service, store: StateStore, target: Target) -> None:
     Raises:
         BeamPipelinesError: It cannot be written; no mark is moved.
     """
-    from beam_pipelines.engine import drains
     from beam_pipelines.engine.letters import Archive
+    from beam_pipelines.engine.live import drains
 
     archive = Archive.of(service.definition.dead_letters, service.beside)
     drains.catch_up(_job(service), store, target, archive, _context(service, store.id))

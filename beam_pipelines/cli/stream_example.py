@@ -70,7 +70,7 @@ def _functions(placed: Placed) -> str:
 
 def _until(arguments: argparse.Namespace, replay: Replay) -> Any:
     """Until all events have been read, unless something else is asked for."""
-    from beam_pipelines.engine.drains import Until
+    from beam_pipelines.engine.live.drains import Until
 
     return Until(latest=True, when=lambda: replay.done) if arguments.until is None else arguments.until
 

@@ -18,7 +18,7 @@ from beam_pipelines.columnar import origin
 from beam_pipelines.engine import calls
 from beam_pipelines.engine.bundle import FACTS, BundleFn
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.noted import view_of
+from beam_pipelines.engine.live.noted import view_of
 from beam_pipelines.engine.opening import open_steps
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.runs.facts import StepFact

@@ -17,7 +17,7 @@ from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.gathered import gathered
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.judged import judged
-from beam_pipelines.engine.noted import by_drain, view_of
+from beam_pipelines.engine.live.noted import by_drain, view_of
 from beam_pipelines.engine.prepare import TARGET, windows_of
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.errors import BeamPipelinesError, FencedError
@@ -88,7 +88,7 @@ def commit_loads(
         try:
             tally = judged(job, window, _paid(window, Tally.of(load, facts, job.step_ids)), target)
             if job.live:
-                from beam_pipelines.engine.reached import reached
+                from beam_pipelines.engine.live.reached import reached
 
                 tally = replace(tally, newest=reached(job, window, tally.newest).to_mark())
             yield load, target.commit(window, policy, window.schema(TARGET), tally)

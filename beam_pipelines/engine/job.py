@@ -264,7 +264,7 @@ class Job:
         source = registry.open_source(self.definition.source, self.connections(context), self._folder, context, limit)
         if self.refresh is None or context is None or not context.session:
             return source
-        from beam_pipelines.engine.remembered import RememberedSource
+        from beam_pipelines.engine.live.remembered import RememberedSource
 
         return RememberedSource(source, self.refresh / 1000, context.session, self.path)
 

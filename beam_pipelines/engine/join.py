@@ -17,7 +17,7 @@ from beam_pipelines.columnar import hashing, ipc, origin, size
 from beam_pipelines.columnar.path import FieldPath
 from beam_pipelines.engine.bundle import FACTS, PlainFn
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.noted import note_sides
+from beam_pipelines.engine.live.noted import note_sides
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.shuffle import COMPRESSION, SHARDS, Shard, ShuffleFn, cut
 from beam_pipelines.errors import FatalError

@@ -68,13 +68,13 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
         label = f"Step {' + '.join(job.step_ids[index] for index in steps)}"
         given = tuple(streams.values())
         if model.type == "window":
-            from beam_pipelines.engine.windows import SumWindows
+            from beam_pipelines.engine.live.windows import SumWindows
 
             rows, told = (given, reads) | label >> SumWindows(job, steps[0], windows)
             streams = {"": rows}
             facts += told
         elif model.id in job.live_joins:
-            from beam_pipelines.engine.live_join import MeetRows
+            from beam_pipelines.engine.live.join import MeetRows
 
             side = windows | f"{label} source" >> RightSide(job, model.id)
             reads = (reads, side.read) | f"{label} reads" >> beam.Flatten()

@@ -168,7 +168,7 @@ def make_plan(job: Job, context: RunContext, *, every_step: bool = False) -> Pla
         policy = job.policy(context)
         _check_mode(job, policy, source, target)
         if job.live:
-            from beam_pipelines.engine.live_plan import check_live
+            from beam_pipelines.engine.live.plan import check_live
 
             check_live(job, context)
         described: dict[str, tuple[str, Described]] = {}
@@ -428,7 +428,7 @@ def _guarantee(
     sides: Window | None,
 ) -> Guarantee:
     if job.live:
-        from beam_pipelines.engine.live_plan import promise
+        from beam_pipelines.engine.live.plan import promise
 
         return promise(job, target, source.traits.assumptions)
     return derive(
@@ -467,14 +467,14 @@ def _graph(job: Job, source: Source, target: Target, told: Mapping[str, str]) ->
     cursor = f", new by {source.cursor.column!r}" if source.cursor else ""
     lines = [f"read {what} from {getattr(job.definition.source, 'connection_name', None) or 'files'} ({source.traits.system}{cursor})"]
     if job.window_at is not None:
-        from beam_pipelines.engine.live_plan import window_line
+        from beam_pipelines.engine.live.plan import window_line
 
         step = job.definition.steps[job.window_at]
         told = {**told, step.id: window_line(cast("WindowStep", step))}
     lines += [f"{step.id}: {told.get(step.id, step.type)}{'' if step.required else ' (not required)'}" for step in job.definition.steps]
     where = getattr(job.destination, "connection_name", None) or "files"
     if job.live:
-        from beam_pipelines.engine.live_plan import sink_lines
+        from beam_pipelines.engine.live.plan import sink_lines
 
         return [*lines, *sink_lines(job, target)]
     if not target.traits.keeps:

@@ -20,7 +20,7 @@ from beam_pipelines.engine.bundle import PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.latest import check_latest
 from beam_pipelines.engine.lineage import group_columns, meant, snake, trace
-from beam_pipelines.engine.noted import note_windows
+from beam_pipelines.engine.live.noted import note_windows
 from beam_pipelines.engine.progress import Reporter
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import acquainted, added_without, fix_sides, multiplies, plan_sides

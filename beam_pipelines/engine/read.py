@@ -16,7 +16,7 @@ from beam_pipelines.columnar import cast, origin, size
 from beam_pipelines.columnar.column import convert_column
 from beam_pipelines.engine.bundle import FACTS, BundleFn, PlainFn
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.noted import note_facts, view_of
+from beam_pipelines.engine.live.noted import note_facts, view_of
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.io.connector import CursorSpec, Source, Topic, Unread
 from beam_pipelines.io.sql.relation import match_column

@@ -19,7 +19,7 @@ from beam_pipelines.columnar import cast, origin, size
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.engine.bundle import BundleFn
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.noted import view_of
+from beam_pipelines.engine.live.noted import view_of
 from beam_pipelines.engine.parts import RANGES, tables_of
 from beam_pipelines.engine.prepare import TARGET
 from beam_pipelines.engine.sorted_out import SortedOut

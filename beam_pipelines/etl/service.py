@@ -13,8 +13,8 @@ from beam_pipelines.spec import Definition, Loaded, load
 
 if TYPE_CHECKING:
     from beam_pipelines.engine.cases.case import Verdict
-    from beam_pipelines.engine.drains import Until
     from beam_pipelines.engine.launch import Result
+    from beam_pipelines.engine.live.drains import Until
     from beam_pipelines.engine.plan import Plan
     from beam_pipelines.engine.preview import Preview
     from beam_pipelines.engine.profiled import Profiled
@@ -189,7 +189,7 @@ class Service:
         )
         with self.placing():
             if self.definition.stream is not None:
-                from beam_pipelines.engine.drains import Until, stream
+                from beam_pipelines.engine.live.drains import Until, stream
 
                 result = stream(ask, until if isinstance(until, Until) else Until.of(until), listener, drained)
             elif until is not None:

@@ -21,7 +21,7 @@ import pytest
 from beam_pipelines.columnar import ipc
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.letters import Archive
-from beam_pipelines.engine.live_plan import check_live
+from beam_pipelines.engine.live.plan import check_live
 from beam_pipelines.engine.sinks.bring import bring
 from beam_pipelines.engine.sinks.every import sinks_of
 from beam_pipelines.engine.sinks.place import key_of

@@ -17,7 +17,7 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 
-from beam_pipelines.engine import remembered
+from beam_pipelines.engine.live import remembered
 from beam_pipelines.errors import PlanError
 from beam_pipelines.examples.stream import broker
 from beam_pipelines.spec.step.window import WindowStep

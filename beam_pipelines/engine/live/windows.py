@@ -19,11 +19,11 @@ from beam_pipelines.columnar import origin, size
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.kept_states import KeptFn, Sharded, is_kept, keep
-from beam_pipelines.engine.noted import reads_of, view_of
-from beam_pipelines.engine.reached import watermark_of
+from beam_pipelines.engine.live.kept_states import KeptFn, Sharded, is_kept, keep
+from beam_pipelines.engine.live.noted import reads_of, view_of
+from beam_pipelines.engine.live.reached import watermark_of
+from beam_pipelines.engine.live.state_blocks import state_blocks
 from beam_pipelines.engine.shuffle import Shard, ShuffleFn, sharded
-from beam_pipelines.engine.state_blocks import state_blocks
 from beam_pipelines.engine.states import States
 from beam_pipelines.runs.facts import LATE, OPEN, ReadFact, StepFact
 from beam_pipelines.runs.offsets import Offsets

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 from beam_pipelines.engine import aside
-from beam_pipelines.engine.state_blocks import state_blocks
+from beam_pipelines.engine.live.state_blocks import state_blocks
 
 KEYS = ["k0", "k1"]
 

@@ -23,9 +23,10 @@ import pytest
 from confluent_kafka import Producer
 
 from beam_pipelines.cli.main import main
-from beam_pipelines.engine import drains, heartbeat, launch
-from beam_pipelines.engine.drains import Until
+from beam_pipelines.engine import heartbeat, launch
 from beam_pipelines.engine.launch import Result
+from beam_pipelines.engine.live import drains
+from beam_pipelines.engine.live.drains import Until
 from beam_pipelines.engine.sinks.table import TableSink
 from beam_pipelines.errors import FatalError, PlanError, TransientError
 from beam_pipelines.etl.service import Service

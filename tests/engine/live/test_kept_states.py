@@ -8,7 +8,7 @@ import orjson
 import pyarrow as pa
 
 from beam_pipelines.engine.aside import AsideBox
-from beam_pipelines.engine.kept_states import Keeping, is_kept, keep
+from beam_pipelines.engine.live.kept_states import Keeping, is_kept, keep
 
 
 class Box:

@@ -18,15 +18,15 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
 
 from beam_pipelines.engine import deliver, launch, letters, recover, retention, stopping
-from beam_pipelines.engine.advance import advance_of
 from beam_pipelines.engine.heartbeat import beating
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.launch import Launch, Result
+from beam_pipelines.engine.live.advance import advance_of
+from beam_pipelines.engine.live.topics import Topics
 from beam_pipelines.engine.plan import make_plan
 from beam_pipelines.engine.prepare import check_fingerprints
 from beam_pipelines.engine.progress import Progress
 from beam_pipelines.engine.sinks.bring import bring
-from beam_pipelines.engine.topics import Topics
 from beam_pipelines.errors import BeamPipelinesError, FatalError, SpecError, TransientError
 from beam_pipelines.io import spares
 from beam_pipelines.io.connector import LedgerRow, Target

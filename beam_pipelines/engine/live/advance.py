@@ -6,8 +6,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.live.reached import ends_of, windows_by_topic
 from beam_pipelines.engine.outcome import outcome_of
-from beam_pipelines.engine.reached import ends_of, windows_by_topic
 from beam_pipelines.io.connector import LedgerRow
 from beam_pipelines.runs.offsets import Offsets, shown
 from beam_pipelines.state.record import Failure
