@@ -41,6 +41,7 @@ _ALONE: dict[str, Callable[[Settings], list[Line]]] = {
     "small-files": batch.small_files,
     "stream": stream.stream,
     "stream-live": live.live,
+    "stream-long": live.long,
 }
 _WITH_SERVER: dict[str, Callable[[Settings, Databases], list[Line]]] = {
     "fixed": start.fixed,

@@ -21,12 +21,13 @@ from benchmarks.servers import Databases
 from benchmarks.service import OurStream
 from benchmarks.settings import Settings
 
-__all__ = ["drains", "live"]
+__all__ = ["drains", "live", "long"]
 
 _ROOT = Path(__file__).parent.parent.parent
 _DRAINS, _LEAD = 200, 5  # and the first ones, in which a process warms up
 _OPEN = 100_000  # groups whose windows are open beside those that events come for
-_RATE, _SECONDS, _SIZE, _BEHIND = 20_000, 60, 5_000, 1_000  # events a second; seconds; ms of a window and of outOfOrderness
+_RATE, _SIZE, _BEHIND = 20_000, 5_000, 1_000  # events a second; ms of a window and of outOfOrderness
+_SECONDS, _LONG = 60, 600
 _START = 6  # seconds from the start of the service to the first event
 
 
@@ -75,14 +76,19 @@ def _drain(system: str, users: int, opened: int, told: dict[str, list[float]], c
 def live(settings: Settings) -> list[Line]:
     """20,000 events a second for a minute, windows of five seconds by 1,000 users, as they come, on both local engines."""
     return [
-        *_live(settings, "DirectRunner"),
-        *_live(settings, "PrismRunner", f"--prism_location={made()}"),
+        *_live(settings, "stream-live", _SECONDS, "DirectRunner"),
+        *_live(settings, "stream-live", _SECONDS, "PrismRunner", f"--prism_location={made()}"),
     ]
 
 
-def _live(settings: Settings, runner: str, *options: str) -> list[Line]:
+def long(settings: Settings) -> list[Line]:
+    """The same for ten minutes, on Prism."""
+    return _live(settings, "stream-long", _LONG, "PrismRunner", f"--prism_location={made()}")
+
+
+def _live(settings: Settings, case: str, seconds: int, runner: str, *options: str) -> list[Line]:
     folder = settings.folder / "live"
-    count = _RATE * _SECONDS
+    count = _RATE * seconds
     try:
         with real_broker() as broker:
             broker.create("live", events.PARTITIONS)
@@ -93,21 +99,21 @@ def _live(settings: Settings, runner: str, *options: str) -> list[Line]:
                 try:
                     argv = [sys.executable, "-m", "benchmarks.live", broker.servers, "live", str(folder), str(count)]
                     used = run(
-                        Command([*argv, f"--runner={runner}", *options], folder, {"PYTHONPATH": str(_ROOT)}, limit=_START + 5 * _SECONDS)
+                        Command([*argv, f"--runner={runner}", *options], folder, {"PYTHONPATH": str(_ROOT)}, limit=_START + 5 * seconds)
                     )
                 finally:
                     process.kill() if process.poll() is None else None
         commits = json.loads(used.output.splitlines()[-1])["commits"]
         _expect(folder, begin, count, commits[-1])
-        return _lines(runner, commits, begin)
+        return _lines(case, seconds, runner, commits, begin)
     finally:
         shutil.rmtree(folder)
 
 
-def _lines(runner: str, commits: list[dict[str, Any]], begin: int) -> list[Line]:
-    job = f"{_RATE:,} events a second for {_SECONDS} s, {_SIZE // 1000} s windows by {feed.USERS:,} users, {runner}"
+def _lines(case: str, seconds: int, runner: str, commits: list[dict[str, Any]], begin: int) -> list[Line]:
+    job = f"{_RATE:,} events a second for {seconds} s, {_SIZE // 1000} s windows by {feed.USERS:,} users, {runner}"
     behind = sorted(_behind(commits, begin))
-    during = [one for one in commits if begin + 5_000 <= one["at"] <= begin + _SECONDS * 1000]
+    during = [one for one in commits if begin + 5_000 <= one["at"] <= begin + seconds * 1000]
     half = len(during) // 2
     if half < 2 or not behind:
         raise BenchmarkError(f"{len(commits)} commits are too few to tell anything")
@@ -116,24 +122,11 @@ def _lines(runner: str, commits: list[dict[str, Any]], begin: int) -> list[Line]
     last = behind[min(len(behind) - 1, int(len(behind) * 0.99))]
     pace = statistics.median(one["seconds"] for one in during)
     steps = "second half / first half"
-    return [
-        at_most(
-            Line("stream-live", f"{job}: from a window's end to its commit, 99th percentile", last, "s", note=_NOTE),
-            2.5,
-            of=last,
-            unit=" s",
-        ),
-        at_most(
-            Line(
-                "stream-live", f"{job}: lag at a commit", lag[1], "events", lag[0], "the first half", lag[1] / max(lag[0], 1), None, steps
-            ),
-            1.5,
-        ),
-        at_most(
-            Line("stream-live", f"{job}: memory", memory[1], "MB", memory[0], "the first half", memory[1] / memory[0], None, steps), 1.1
-        ),
-        Line("stream-live", f"{job}: a drain, median of {len(during)}", pace, "s"),
-    ]
+    late = Line(case, f"{job}: from a window's end to its commit, 99th percentile", last, "s", note=_NOTE)
+    lags = Line(case, f"{job}: lag at a commit", lag[1], "events", lag[0], "the first half", lag[1] / max(lag[0], 1), None, steps)
+    held = Line(case, f"{job}: memory", memory[1], "MB", memory[0], "the first half", memory[1] / memory[0], None, steps)
+    drain = Line(case, f"{job}: a drain, median of {len(during)}", pace, "s")
+    return [at_most(late, 2.5, of=last, unit=" s"), at_most(lags, 1.5), at_most(held, 1.1), drain]
 
 
 _NOTE = f"less outOfOrderness, {_BEHIND} ms"
