@@ -21,7 +21,6 @@ from beam_pipelines.engine.live.noted import note_sides
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.shuffle import COMPRESSION, SHARDS, Shard, ShuffleFn, cut
 from beam_pipelines.errors import FatalError
-from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.facts import ReadFact, StepFact
 from beam_pipelines.transforms.join import Join
 from beam_pipelines.transforms.join.step import Right
@@ -37,26 +36,27 @@ class Sides(beam.PTransform):
     """The windows of the right side of a join: one element, `{load: window as text}`, as `Prepare` gives of the left.
 
     Args:
+        job: Of the right side.
         step: Id of the join.
     """
 
-    def __init__(self, step: str) -> None:
+    def __init__(self, job: Job, step: str) -> None:
         super().__init__()
-        self._step = step
+        self._job, self._step = job, step
 
     def expand(self, windows: PCollection) -> PCollection:
-        return windows | beam.ParDo(_SidesFn(self._step)).with_output_types(dict[str, str])
+        return windows | beam.ParDo(_SidesFn(self._job, self._step)).with_output_types(dict[str, str])
 
 
 class _SidesFn(PlainFn):
-    def __init__(self, step: str) -> None:
-        self._step = step
+    def __init__(self, job: Job, step: str) -> None:
+        self._job, self._step = job, step
 
     def process(self, texts: dict[str, str]) -> Iterator[dict[str, str]]:
         # A load whose source has no row to sample was planned no further: it reads nothing, on either side.
         windows = windows_of(texts).items()
         sides = {load: window.sides[self._step].to_text() for load, window in windows if self._step in window.sides}
-        context = RunContext.current()
+        context = self._job.run_context()
         if context.drain:
             note_sides(context.run, self._step, sides)
         yield sides

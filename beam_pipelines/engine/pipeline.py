@@ -160,7 +160,7 @@ class RightSide(beam.PTransform):
     def expand(self, windows: PCollection) -> Side:
         from beam_pipelines.engine.join import Sides, TellFn
 
-        sides = windows | "Windows" >> Sides(self._step)
+        sides = windows | "Windows" >> Sides(self._job, self._step)
         read = sides | "Read" >> Read(self._job, self._step)
         streams, facts = transformed(self._job, sides, read)
         rows = tuple(streams.values())
