@@ -13,13 +13,13 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection, TaggedOutput
 
-from beam_pipelines.columnar import hashing, ipc, origin, size
+from beam_pipelines.columnar import ipc, origin, size
 from beam_pipelines.columnar.path import FieldPath
 from beam_pipelines.engine.bundle import FACTS, PlainFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.live.noted import note_sides
 from beam_pipelines.engine.prepare import windows_of
-from beam_pipelines.engine.shuffle import COMPRESSION, SHARDS, Shard, ShuffleFn, cut
+from beam_pipelines.engine.shuffle import COMPRESSION, Shard, ShuffleFn, cut, shards_by
 from beam_pipelines.errors import FatalError
 from beam_pipelines.runs.facts import ReadFact, StepFact
 from beam_pipelines.transforms.join import Join
@@ -104,23 +104,12 @@ class _JoinFn(ShuffleFn[Join]):
         return not step.keeps_right and held <= NEAR
 
     def sharded(self, load: str, batch: pa.RecordBatch, keys: Sequence[FieldPath], side: int) -> Iterator[TaggedOutput]:
-        names = [f"k{number}" for number in range(len(keys))]
-        shards = hashing.shard(pa.RecordBatch.from_arrays([key.read(batch) for key in keys], names=names), names, SHARDS)
-        for number, part in cut(batch, shards):
+        for number, part in cut(batch, shards_by(batch, keys)):
             yield TaggedOutput(_SHARDS, ((load, number), (side, ipc.encode(part, COMPRESSION))))
 
     def joined(self, load: str, step: Join, batch: pa.RecordBatch, right: Right, rows_in: int = 0) -> Iterator[pa.RecordBatch]:
         """Join one batch of the left side, counted and timed."""
-        parts = step.joined(batch, right)
-        while True:
-            with self.timed(load):
-                applied = next(parts, None)
-            if applied is None:
-                return
-            self.count(load, applied, rows_in)
-            rows_in = 0
-            for out in applied.batches:
-                yield from size.split(out)
+        yield from self.carried_out(load, step.joined(batch, right), rows_in)
 
 
 class _SizeFn(PlainFn):

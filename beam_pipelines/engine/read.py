@@ -103,7 +103,8 @@ class _ReadFn(BundleFn):
     def _reach(self, source: Source, part: Range, load: str) -> None:
         """Note how far the partition is read that a range is of."""
         fact, mark = self._facts[load], cast_type("Topic", source).position(part)
-        mark = Offsets.of(mark).of_side(cast_type("Topic", source).tables()[0]).to_mark() if self._job.beside else mark
+        if self._job.beside:
+            mark = Offsets.of(mark).of_side(part.table).to_mark()
         self._facts[load] = replace(fact, newest=mark.later(fact.newest))
 
     def _bury(self, rows: Unread, load: str) -> None:

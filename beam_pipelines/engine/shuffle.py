@@ -12,13 +12,14 @@ from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.columnar import hashing, size
 from beam_pipelines.columnar.compact import take
+from beam_pipelines.columnar.path import FieldPath
 from beam_pipelines.engine.bundle import FACTS, BundleFn
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.opening import open_steps
 from beam_pipelines.runs.facts import StepFact
 from beam_pipelines.transforms.step import Applied, Step
 
-__all__ = ["COMPRESSION", "SHARDS", "Shard", "ShuffleFn", "cut", "sharded"]
+__all__ = ["COMPRESSION", "SHARDS", "Shard", "ShuffleFn", "cut", "sharded", "shards_by"]
 
 # Enough for the workers of one job, few enough that small results do not fall apart; a shard is worked on whole, in memory.
 SHARDS = 16
@@ -69,6 +70,18 @@ class ShuffleFn(BundleFn, Generic[_Step]):
         self._facts[load] = self.counted(self._facts[load], applied, rows_in)
         self.weigh(load, applied.batches)
 
+    def carried_out(self, load: str, parts: Iterator[Applied], rows_in: int = 0) -> Iterator[pa.RecordBatch]:
+        """What comes out of some rows of a load, a part at a time, counted and timed."""
+        while True:
+            with self.timed(load):
+                applied = next(parts, None)
+            if applied is None:
+                return
+            self.count(load, applied, rows_in)
+            rows_in = 0
+            for out in applied.batches:
+                yield from size.split(out)
+
     def finish_bundle(self) -> Iterator[Any]:
         for load, fact in self._facts.items():
             spent, size_out = self._seconds.get(load, 0.0), self._bytes_out.get(load, 0)
@@ -86,6 +99,12 @@ def sharded(load: str, keys: Sequence[str], states: pa.RecordBatch) -> Iterator[
         return
     for number, part in cut(states, hashing.shard(states, keys, SHARDS, one_type=True)):
         yield (load, number), part
+
+
+def shards_by(batch: pa.RecordBatch, keys: Sequence[FieldPath]) -> pa.Int32Array:
+    """The shard of each row by its keys: of rows that meet by equal keys it is the same one, whatever the types of these."""
+    names = [f"k{number}" for number in range(len(keys))]
+    return hashing.shard(pa.RecordBatch.from_arrays([key.read(batch) for key in keys], names=names), names, SHARDS)
 
 
 def cut(batch: pa.RecordBatch, shards: pa.Int32Array) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -13,14 +13,14 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from beam_pipelines.columnar import hashing, origin, size
+from beam_pipelines.columnar import origin
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.live.kept_states import KeptFn, Sharded, is_kept, keep
 from beam_pipelines.engine.live.noted import reads_of, view_of
 from beam_pipelines.engine.live.reached import watermark_of
 from beam_pipelines.engine.live.state_blocks import state_blocks
-from beam_pipelines.engine.shuffle import SHARDS, ShuffleFn, cut
+from beam_pipelines.engine.shuffle import ShuffleFn, cut, shards_by
 from beam_pipelines.runs.facts import OPEN, ReadFact, StepFact
 from beam_pipelines.runs.offsets import Offsets
 from beam_pipelines.transforms.join.live import LEFT, RIGHT, LiveJoin, Waiting
@@ -72,8 +72,8 @@ class _MeetFn(ShuffleFn[LiveJoin]):
             (kept if is_kept(block) else new)[_side_of(block)].append(block)
         with self.timed(load):
             meeting = step.meeting(Waiting(kept[LEFT], new[LEFT]), Waiting(kept[RIGHT], new[RIGHT]), load)
-        yield from self._counted(load, meeting.pairs())
-        yield from self._counted(load, meeting.over(watermark_of(self._job, window, facts)))
+        yield from self.carried_out(load, meeting.pairs())
+        yield from self.carried_out(load, meeting.over(watermark_of(self._job, window, facts)))
         with self.timed(load):
             for side in (LEFT, RIGHT):
                 waits = meeting.kept(side)
@@ -85,17 +85,6 @@ class _MeetFn(ShuffleFn[LiveJoin]):
                 states = kept[side] if same else state_blocks(waits, step.state_keys)
                 keep(self.aside_box(load, step.id, OPEN), step, (load, number), states, kept[side], {_SIDE: side.encode()})
 
-    def _counted(self, load: str, parts: Iterator[Applied]) -> Iterator[pa.RecordBatch]:
-        """What comes out, counted and timed."""
-        while True:
-            with self.timed(load):
-                applied = next(parts, None)
-            if applied is None:
-                return
-            self.count(load, applied)
-            for out in applied.batches:
-                yield from size.split(out)
-
 
 def _side_of(rows: pa.RecordBatch) -> str:
     return str(rows.schema.metadata[_SIDE].decode())
@@ -103,10 +92,7 @@ def _side_of(rows: pa.RecordBatch) -> str:
 
 def _sharded(load: str, step: LiveJoin, rows: pa.RecordBatch) -> Iterator[Sharded]:
     """Cut rows into those of each shard, by the hash of their keys: those that meet are of one."""
-    keys = step.keys(_side_of(rows))
-    names = [f"k{number}" for number in range(len(keys))]
-    shards = hashing.shard(pa.RecordBatch.from_arrays([key.read(rows) for key in keys], names=names), names, SHARDS)
-    for number, part in cut(rows, shards):
+    for number, part in cut(rows, shards_by(rows, step.keys(_side_of(rows)))):
         yield (load, number), part
 
 
