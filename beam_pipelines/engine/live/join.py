@@ -102,7 +102,7 @@ class _MeetFn(ShuffleFn[LiveJoin]):
                 self._facts[load] = replace(fact, waiting=fact.waiting + waits.num_rows)
                 same = not new[LEFT] and not new[RIGHT] and waits.num_rows == sum(one.num_rows for one in kept[side])
                 states = kept[side] if same else state_blocks(waits, step.state_keys)
-                keep(self.aside_box(load, step.id, OPEN), step, (load, number), states, kept[side], {_SIDE: side.encode()})
+                keep(self.aside_box(load, step.id, OPEN), step, number, states, kept[side], {_SIDE: side.encode()})
 
 
 def _side_of(rows: pa.RecordBatch) -> str:

@@ -86,7 +86,7 @@ def is_kept(states: pa.RecordBatch) -> bool:
 def keep(
     box: AsideBox,
     step: Keeping,
-    shard: Shard,
+    number: int,
     blocks: Iterable[pa.RecordBatch],
     kept: Sequence[pa.RecordBatch],
     told: Mapping[bytes, bytes],
@@ -96,7 +96,7 @@ def keep(
     Args:
         box: Where.
         step: Whose.
-        shard: Of which shard.
+        number: Of their shard.
         blocks: The states.
         kept: The blocks that earlier commits have left.
         told: What is to be known of them when they are read again.
@@ -111,7 +111,7 @@ def keep(
             versioned = pa.RecordBatch.from_arrays(
                 [*block.columns, pa.repeat(step.state_version, block.num_rows)], names=[*block.schema.names, _VERSION]
             )
-            box.block(versioned.replace_schema_metadata({**told, _STEP: step.id.encode(), _SHARD: f"{shard[1]}/{SHARDS}".encode()}))
+            box.block(versioned.replace_schema_metadata({**told, _STEP: step.id.encode(), _SHARD: f"{number}/{SHARDS}".encode()}))
         else:
             # Each stands for one: blocks may be equal, of rows that an explode has made alike.
             for run, part in held_blocks.parts_of(alike.pop(place)):

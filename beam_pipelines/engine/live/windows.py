@@ -106,7 +106,7 @@ class _ResultsFn(ShuffleFn[Windowed]):
             if settled.held:
                 as_before = not came and not settled.written and settled.held == states.num_rows
                 blocks = kept if as_before else state_blocks(settled.open, step.state_keys(settled.open))
-                keep(self.aside_box(load, step.id, OPEN), step, (load, number), blocks, kept, {})
+                keep(self.aside_box(load, step.id, OPEN), step, number, blocks, kept, {})
             fact = self._facts[load]
             self._facts[load] = replace(fact, windows=fact.windows + settled.written, open_windows=fact.open_windows + settled.held)
         for batch in settled.applied.batches:
