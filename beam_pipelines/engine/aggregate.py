@@ -11,11 +11,12 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsSingleton, PCollection
+from apache_beam.pvalue import PCollection
 
 from beam_pipelines.columnar import origin, size
-from beam_pipelines.engine.bundle import FACTS, in_global_window
+from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.live.noted import view_of
 from beam_pipelines.engine.places import Places
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.shuffle import Shard, ShuffleFn, sharded
@@ -52,7 +53,7 @@ class _StatesFn(ShuffleFn[Aggregate]):
             with self.timed(load):
                 states = held.take()
             if states is not None:
-                yield from map(in_global_window, sharded(load, _keys(held.step, states), states))
+                yield from map(self.told, sharded(load, _keys(held.step, states), states))
         self._held = {}
         yield from super().finish_bundle()
 
@@ -108,7 +109,7 @@ class AggregateRows(beam.PTransform):
         self._job, self._position, self._windows = job, position, windows
 
     def expand(self, streams: tuple[PCollection, ...]) -> Any:
-        windows = AsSingleton(self._windows)
+        windows = view_of(self._windows, self._job.path)
         pairs = tuple[tuple[str, int], pa.RecordBatch]
         states = beam.ParDo(_StatesFn(self._job, self._position), windows).with_output_types(pairs, **{FACTS: StepFact})
         each = states.with_outputs(FACTS, main="states")

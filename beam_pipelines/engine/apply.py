@@ -121,5 +121,5 @@ class ApplySteps(beam.PTransform):
         self._job, self._steps, self._windows = job, steps, windows
 
     def expand(self, rows: PCollection) -> Any:
-        apply = beam.ParDo(_ApplyFn(self._job, self._steps), view_of(self._windows, self._job.beside))
+        apply = beam.ParDo(_ApplyFn(self._job, self._steps), view_of(self._windows, self._job.path))
         return rows | "Apply" >> apply.with_output_types(pa.RecordBatch, **{FACTS: StepFact}).with_outputs(FACTS, main="rows")

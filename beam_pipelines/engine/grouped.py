@@ -11,11 +11,12 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsSingleton, PCollection
+from apache_beam.pvalue import PCollection
 
 from beam_pipelines.columnar import hashing, ipc, origin, size
-from beam_pipelines.engine.bundle import FACTS, in_global_window
+from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.live.noted import view_of
 from beam_pipelines.engine.places import Places
 from beam_pipelines.engine.shuffle import COMPRESSION, SHARDS, Shard, ShuffleFn, cut
 from beam_pipelines.runs.facts import StepFact
@@ -94,7 +95,7 @@ class _CutFn(ShuffleFn[Grouped]):
             with self.timed(load):
                 if held.blocks:
                     self.count(load, held.cut())
-            yield from map(in_global_window, _sharded(load, held.step, held.take()))
+            yield from map(self.told, _sharded(load, held.step, held.take()))
         self._held = {}
         yield from super().finish_bundle()
 
@@ -136,7 +137,7 @@ class GroupRows(beam.PTransform):
         self._job, self._position, self._windows = job, position, windows
 
     def expand(self, streams: tuple[PCollection, ...]) -> Any:
-        windows = AsSingleton(self._windows)
+        windows = view_of(self._windows, self._job.path)
         pairs = tuple[tuple[str, int], bytes]
         cuts = beam.ParDo(_CutFn(self._job, self._position), windows).with_output_types(pairs, **{FACTS: StepFact})
         each = cuts.with_outputs(FACTS, main="rows")

@@ -1,6 +1,7 @@
 """Join the rows of every worker with those of another source: by an index in each worker where the right side is small, else by shards.
 
-Which of the two is decided in the run, from the bytes that the right side really has. What a join is stands in `transforms.join`.
+Which of the two is decided in the run, from the bytes that the right side really has; on Prism it is always shards (`engine.live.noted`).
+What a join is stands in `transforms.join`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsIter, AsSingleton, PCollection, TaggedOutput
+from apache_beam.pvalue import AsIter, PCollection, TaggedOutput
 
 from beam_pipelines.columnar import ipc, origin, size
 from beam_pipelines.columnar.path import FieldPath
 from beam_pipelines.engine.bundle import FACTS, PlainFn
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.live.noted import note_sides
+from beam_pipelines.engine.live.noted import by_drain, note_sides, view_of
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.shuffle import COMPRESSION, Shard, ShuffleFn, cut, shards_by
 from beam_pipelines.errors import FatalError
@@ -58,7 +59,7 @@ class _SidesFn(PlainFn):
         sides = {load: window.sides[self._step].to_text() for load, window in windows if self._step in window.sides}
         context = self._job.run_context()
         if context.drain:
-            note_sides(context.run, self._step, sides)
+            note_sides(context.run, self._job.path, sides)
         yield sides
 
 
@@ -80,6 +81,18 @@ class TellFn(PlainFn):
 
 
 class _JoinFn(ShuffleFn[Join]):
+    """Base of the DoFns of a join.
+
+    Args:
+        job: The service.
+        position: Of the step.
+        far: All rows go to shards, however small the right side is.
+    """
+
+    def __init__(self, job: Job, position: int, *, far: bool = False) -> None:
+        super().__init__(job, position)
+        self._far = far
+
     def start_bundle(self) -> None:
         super().start_bundle()
         self._sizes: dict[str, int] | None = None
@@ -90,6 +103,8 @@ class _JoinFn(ShuffleFn[Join]):
         Raises:
             FatalError: It is too large for that, and there are no keys to cut it by.
         """
+        if self._far:
+            return False
         if self._sizes is None:
             self._sizes = {}
             for of, bytes_ in sizes:
@@ -189,24 +204,25 @@ class JoinRows(beam.PTransform):
 
     def expand(self, sides: tuple[tuple[PCollection, ...], PCollection]) -> Any:
         streams, right = sides
-        windows = AsSingleton(self._windows)
+        far = by_drain(self._windows)  # there a step may be shown a right side that is not there yet
+        windows = view_of(self._windows, self._job.path)
         pairs = tuple[tuple[str, int], tuple[int, bytes]]
-        sizes = AsIter(right | "Sizes" >> beam.ParDo(_SizeFn()).with_output_types(tuple[str, int]))
-        theirs = beam.ParDo(_RightFn(self._job, self._position), sizes, windows)
+        sizes = () if far else AsIter(right | "Sizes" >> beam.ParDo(_SizeFn()).with_output_types(tuple[str, int]))
+        theirs = beam.ParDo(_RightFn(self._job, self._position, far=far), sizes, windows)
         theirs = theirs.with_output_types(pa.RecordBatch, **{_SHARDS: pairs, FACTS: StepFact})
         held = right | "Right" >> theirs.with_outputs(_SHARDS, FACTS, main="rows")
-        ours = beam.ParDo(_LeftFn(self._job, self._position), sizes, AsIter(held.rows), windows)
+        ours = beam.ParDo(_LeftFn(self._job, self._position, far=far), sizes, () if far else AsIter(held.rows), windows)
         ours = ours.with_output_types(pa.RecordBatch, **{_SHARDS: pairs, FACTS: StepFact})
         near = [left | f"Left{number or ''}" >> ours.with_outputs(_SHARDS, FACTS, main="rows") for number, left in enumerate(streams)]
         each = beam.ParDo(_ShardFn(self._job, self._position), windows).with_output_types(pa.RecordBatch, **{FACTS: StepFact})
         shards = (*(one[_SHARDS] for one in near), held[_SHARDS]) | "Both" >> beam.Flatten() | "Shards" >> beam.GroupByKey()
-        far = shards | "Join" >> each.with_outputs(FACTS, main="rows")
-        facts = (held[FACTS], *(one[FACTS] for one in near), far[FACTS])
+        together = shards | "Join" >> each.with_outputs(FACTS, main="rows")
+        facts = (held[FACTS], *(one[FACTS] for one in near), together[FACTS])
         model = self._job.definition.steps[self._position]
-        if getattr(model, "how", "") in ("right", "full"):
-            return (far.rows,), facts  # all rows go to shards
+        if far or getattr(model, "how", "") in ("right", "full"):
+            return (together.rows,), facts  # all rows go to shards
         rows = [one.rows for one in near]
         if self._shards is None:
-            return (*rows, far.rows), facts
-        rows[self._shards] = (rows[self._shards], far.rows) | "Rows" >> beam.Flatten()
+            return (*rows, together.rows), facts
+        rows[self._shards] = (rows[self._shards], together.rows) | "Rows" >> beam.Flatten()
         return tuple(rows), facts

@@ -202,7 +202,7 @@ class Read(beam.PTransform):
 
     def expand(self, windows: PCollection) -> Any:
         # Typed, for untyped batches are pickled whenever Beam wonders how large they are.
-        rows = beam.ParDo(_ReadFn(self._job, self._step), view_of(windows, self._job.beside)).with_output_types(
+        rows = beam.ParDo(_ReadFn(self._job, self._step), view_of(windows, self._job.path)).with_output_types(
             pa.RecordBatch, **{FACTS: ReadFact}
         )
         return (

@@ -8,11 +8,12 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsSingleton, PCollection
+from apache_beam.pvalue import PCollection
 
 from beam_pipelines.columnar import origin, size
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.live.noted import view_of
 from beam_pipelines.engine.parts import RANGES, sources_in
 from beam_pipelines.engine.shuffle import ShuffleFn
 from beam_pipelines.runs.facts import StepFact
@@ -67,7 +68,7 @@ class UnionRows(beam.PTransform):
         self._job, self._position, self._windows = job, position, windows
 
     def expand(self, sides: tuple[tuple[PCollection, ...], tuple[PCollection, ...]]) -> Any:
-        windows = AsSingleton(self._windows)
+        windows = view_of(self._windows, self._job.path)
         done = []
         for rows, name, function in zip(sides, ("Ours", "Theirs"), (_OursFn, _TheirsFn), strict=True):
             each = beam.ParDo(function(self._job, self._position), windows).with_output_types(pa.RecordBatch, **{FACTS: StepFact})

@@ -8,17 +8,32 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from beam_pipelines.engine.live import remembered
 from beam_pipelines.errors import PlanError
 from beam_pipelines.spec.step.window import WindowStep
 from beam_pipelines.testing.windows import Event, WindowOracle
 from tests.service.conftest import Desk
-from tests.service.test_stream import BEGIN, POISON, Topic, define, events, letters, ordered, results, servers, stream, window_step
+from tests.service.test_stream import (
+    BEGIN,
+    PARTITIONS,
+    POISON,
+    Topic,
+    define,
+    events,
+    letters,
+    ordered,
+    results,
+    servers,
+    stream,
+    window_step,
+)
 
 __all__ = ["servers"]  # a fixture
 
@@ -121,6 +136,50 @@ def test_the_stream_outlives_prism_and_leaves_none_behind(desk: Desk, topic: Top
     check(desk, oracle)
 
 
+def test_rows_meet_those_of_a_table_and_of_a_file(desk: Desk, topic: Topic, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(remembered, "_now", lambda: clock[0])
+    desk.duckdb("side.duckdb", "CREATE TABLE users AS SELECT 'u' || i AS \"user\", 0 AS paid, i % 3 AS plan FROM range(4) AS r(i)")
+    desk.connect(side="duckdb:///side.duckdb")
+    desk.duckdb("side.duckdb", 'INSERT INTO users SELECT "user", -1, -1 FROM users')
+    (tmp_path / "plans.csv").write_text("plan,price\n0,5\n1,4\n1,3\n")
+    (tmp_path / "more.csv").write_text("plan,price\n4,9\n")
+    once = {"id": "once", "type": "deduplicate", "by": ["user"], "keep": "last", "orderBy": "paid"}
+    users = {"type": "database", "connection": "side", "table": "users", "refresh": "10m", "transformations": [once]}
+    steps = [
+        {"id": "more", "type": "union", "source": {"type": "file", "path": str(tmp_path / "more.csv")}},
+        {"id": "whole", "type": "aggregate", "groupBy": ["plan"], "aggregations": {"price": [{"function": "sum", "as": "price"}]}},
+        {"id": "dear", "type": "filter", "condition": "price > 5"},
+    ]
+    prices = {"type": "file", "path": str(tmp_path / "plans.csv"), "transformations": steps}
+    join = {"id": "users", "type": "join", "source": users, "on": ["user"]}
+    lookup = {"id": "prices", "type": "enrich", "source": prices, "on": ["plan"], "fields": ["price"]}
+    define(desk, topic, [join, lookup], columns={"user": "text", "n": "bigint", "timestamp": "bigint"})
+    changes = iter([(1, 601.0), (2, 602.0), (None, 603.0)])
+
+    def send(user: str | None, number: int) -> None:
+        topic.send(number % PARTITIONS, BEGIN + number, user=user, n=number)
+        topic.flush()
+
+    def drained(row: object) -> None:
+        paid, clock[0] = next(changes)
+        if paid is None:
+            raise KeyboardInterrupt
+        desk.duckdb("side.duckdb", f"UPDATE users SET paid = {paid} WHERE paid >= 0")
+        send("u1", int(clock[0]))
+
+    for number in range(60):
+        send(None if number % 7 == 6 else f"u{number % 7}", number)  # of whom the table knows four
+    result = desk.run(drained=drained)
+    found = Counter(desk.duckdb("target.duckdb", 'SELECT "user", n, paid, price FROM results'))
+    expected = Counter((f"u{number % 7}", number, 0, 7 if number % 7 == 1 else None) for number in range(60) if number % 7 < 4)
+    # The table was read anew behind the first drain, and not behind the second one.
+    assert found == expected + Counter([("u1", 601, 1, 7), ("u1", 602, 1, 7)])
+    (transform,) = (step for step in result.to_json()["steps"] if step["phase"] == "transform")
+    steps = {step["id"]: (step["recordsIn"], step["recordsOut"]) for step in transform["transformations"]}
+    assert steps == {"users": (62, 38), "prices": (38, 38)}
+
+
 def test_sigterm_ends_it_in_order(desk: Desk, topic: Topic) -> None:
     define(desk, topic, [window_step("tumbling")], outOfOrderness="5s")
     sent = events(topic, random.Random(2), BEGIN, 20)
@@ -146,8 +205,9 @@ def test_an_error_of_a_step_is_told_as_it_is(desk: Desk, topic: Topic) -> None:
 
 
 def test_what_prism_cannot_do_is_refused_before_anything_starts(desk: Desk, topic: Topic, tmp_path: Path) -> None:
-    join = {"id": "users", "type": "join", "source": {"type": "database", "connection": "db", "table": "users"}, "on": ["user"]}
-    define(desk, topic, [join])
+    reference = {"connection": "db", "table": "users", "field": "user"}
+    rule = {"id": "known", "type": "foreign-key", "field": "user", "reference": reference}
+    define(desk, topic, [{"id": "users", "type": "validate", "rules": [rule]}])
     for ask in (lambda: desk.run(until="latest"), lambda: desk.service.plan(options=desk.options)):
         with pytest.raises(PlanError, match=r"processors\[0\].*'users'"):
             ask()

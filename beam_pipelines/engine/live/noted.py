@@ -20,7 +20,7 @@ __all__ = ["by_drain", "note_facts", "note_sides", "note_windows", "reads_of", "
 
 _lock = threading.Lock()
 _run = ""
-_windows: dict[str, dict[str, str]] = {}  # by the side that they are of: those of the service's own source are of the empty one
+_windows: dict[str, dict[str, str]] = {}  # by the path of the side that they are of: those of the service's own source are of the empty one
 _facts: list[ReadFact] = []
 
 
@@ -54,7 +54,7 @@ class _Windows(Mapping[str, str]):
     """`{load: window as text}` of the drain that this process is at.
 
     Args:
-        side: Of what a join meets; empty: of the service's own source.
+        side: Path of what a join meets; empty: of the service's own source.
     """
 
     def __init__(self, side: str) -> None:

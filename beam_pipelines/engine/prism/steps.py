@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import takes_others
 from beam_pipelines.engine.refusal import refusal
@@ -20,12 +18,8 @@ def check_steps(job: Job) -> None:
     """
     for place, step in enumerate(job.definition.steps):
         path = f"{job.path or job.definition.steps_path}[{place}]"
-        if step.id in job.live_joins:
-            check_steps(job.side(step.id))
-        elif _takes_others(step):
+        if sided(step) and step.keys_left_right:
+            check_steps(job.side(step.id))  # its rows go to shards by their keys
+        elif sided(step) or takes_others(step):
             message = f"the step {step.id!r} of type {step.type!r} takes rows of others, which Prism shows before they are there"
             raise refusal(path, message, "runner-refused", "use --runner=DirectRunner")
-
-
-def _takes_others(step: Any) -> bool:
-    return sided(step) or takes_others(step)
