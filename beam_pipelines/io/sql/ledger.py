@@ -97,7 +97,11 @@ class Ledger:
             numbered = numbered[len(some) :]
 
     def kept_of(self, tx: Session, service: str, load: str, kind: str, known: Collection[tuple[str, int]] = ()) -> list[Kept]:
-        """What is kept of a kind, in the order of the commits; without the contents of what is `known`."""
+        """What is kept of a kind, in the order of the commits; without the contents of what is `known`.
+
+        Raises:
+            TransientError: Another execution commits at the same moment (`conflict`).
+        """
         where, values = f"FROM {self.kept_table} WHERE service = ? AND {_LOAD} = ? AND kind = ?", (service, load, kind)
         if not known:
             found = tx.execute(f"SELECT run, part, content {where} ORDER BY generation, part", values)
@@ -110,6 +114,8 @@ class Ledger:
             marks = ", ".join("?" for _ in some)
             found = tx.execute(f"SELECT run, part, content {where} AND run IN ({marks})", (*values, *some))
             contents |= {(run, int(part)): content for run, part, content in found.rows}
+        if any(name not in known and name not in contents for name in names):
+            raise TransientError(f"another execution of {service!r} committed while what it keeps was read", code="conflict")
         return [Kept(*name, "" if name in known else contents[name]) for name in names]
 
     def left(self, tx: Session, service: str, load: str) -> list[Left]:
