@@ -13,7 +13,7 @@ import json
 from collections.abc import Collection, Sequence
 
 from beam_pipelines.columnar.packed import PIECE
-from beam_pipelines.errors import FatalError, FencedError
+from beam_pipelines.errors import FatalError, FencedError, TransientError
 from beam_pipelines.io.connector import Kept, LedgerRow, Left, Standing
 from beam_pipelines.io.sql.session import Session, quote
 from beam_pipelines.runs.counts import LoadCounts
