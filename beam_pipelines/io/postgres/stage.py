@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar import plain, types
+from beam_pipelines.columnar.text_data import has_any
 from beam_pipelines.errors import DataError
 from beam_pipelines.io.postgres.session import Server
 from beam_pipelines.io.sql.halves import refused_rows
@@ -223,6 +224,8 @@ def _unstorable(batch: pa.RecordBatch) -> list[int]:
     bad: set[int] = set()
     for column in batch.columns:
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            if not has_any(column, b"\0"):
+                continue
             hit = pc.match_substring(column, "\0")
         elif pa.types.is_timestamp(column.type):
             micros = pc.cast(pc.cast(column, pa.timestamp("us", column.type.tz), safe=False), pa.int64())

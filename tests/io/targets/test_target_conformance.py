@@ -468,6 +468,17 @@ def test_autovacuum_leaves_staging_alone(place: Any, loading: Any) -> None:
     assert place.sql("SELECT reloptions FROM pg_class WHERE relname = 'customers'") == [(None,)]
 
 
+@pytest.mark.only("postgresql")
+def test_rows_with_a_nul_character_are_named(loading: Any) -> None:
+    run = loading.begin()
+    rows = pa.RecordBatch.from_pylist(
+        [{"id": n, "name": name, "version": 1} for n, name in enumerate(["a\0", "b", "c\0d", None, "e"])], run.schema
+    )
+    with pytest.raises(DataError, match="NUL") as refused:
+        loading.target.stager(run.name(), run.schema, 0).write(rows.slice(1))
+    assert refused.value.details["rows"] == [1]  # the first row is none of the slice
+
+
 @pytest.mark.files_too
 def test_staging_of_ended_runs_is_swept_and_of_others_left(loading: Any) -> None:
     mine = loading.begin(run="a" * 12, store="here").stage([ADA])  # died: the next run of the same store holds its lease
