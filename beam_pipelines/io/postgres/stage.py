@@ -2,6 +2,10 @@
 
 Small bundles go by psycopg's COPY, so that a small increment never pays for loading ADBC (0.4 s); larger ones by ADBC's binary COPY, the
 fastest of seven ways (docs/benchmarks.md). Unlogged tables are empty after a crash of the server: Commit counts them.
+
+Autovacuum has no business with them. It would begin when a table is staged, go through all of it beside the commit, and still hold it
+when it is to be dropped: of twelve runs of 1,000,000 rows on PostgreSQL 18 it met eight. Processor time of process and server, without
+it: 5 % less for an upsert by primary key, 8 % less for one without.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_pipelines.columnar import plain, types
+from beam_pipelines.columnar.text_data import has_any
 from beam_pipelines.errors import DataError
 from beam_pipelines.io.postgres.session import Server
 from beam_pipelines.io.sql.halves import refused_rows
@@ -33,9 +38,10 @@ _DATA_STATES = ("22", "23", "42804", "54")  # data exceptions, constraint violat
 
 
 def create_statement(name: str, schema: pa.Schema, *, unlogged: bool = True) -> str:
-    """CREATE TABLE of a staging object."""
+    """CREATE TABLE of a staging object; one that goes with the run is unlogged, and none of autovacuum's."""
     columns = ", ".join(f"{quote(field.name)} {staging_type(field.type)}" for field in schema)
-    return f"CREATE {'UNLOGGED ' if unlogged else ''}TABLE {name} ({columns})"
+    kind, settings = ("UNLOGGED ", " WITH (autovacuum_enabled = false)") if unlogged else ("", "")
+    return f"CREATE {kind}TABLE {name} ({columns}){settings}"
 
 
 def staging_type(kind: pa.DataType) -> str:
@@ -218,6 +224,8 @@ def _unstorable(batch: pa.RecordBatch) -> list[int]:
     bad: set[int] = set()
     for column in batch.columns:
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            if not has_any(column, b"\0"):
+                continue
             hit = pc.match_substring(column, "\0")
         elif pa.types.is_timestamp(column.type):
             micros = pc.cast(pc.cast(column, pa.timestamp("us", column.type.tz), safe=False), pa.int64())

@@ -457,6 +457,28 @@ def test_an_aborted_stager_leaves_nothing(place: Any, loading: Any) -> None:
     assert loading.target.staging("shop") == []
 
 
+@pytest.mark.only("postgresql")
+def test_autovacuum_leaves_staging_alone(place: Any, loading: Any) -> None:
+    # It would read all of it beside the commit, and hold what is to be dropped: few rows and many are staged in two ways.
+    run = loading.begin().stage([ADA]).stage([(n, "Dan", 1) for n in range(3, 25_003)], order=1)
+    names = ", ".join(f"'{part.name}'" for part in run.staged)
+    kept = place.sql(f"SELECT relpersistence::text, reloptions FROM pg_class WHERE relname IN ({names})")
+    assert kept == [("u", ["autovacuum_enabled=false"])] * 2
+    assert run.commit().merged.inserted == 25_001
+    assert place.sql("SELECT reloptions FROM pg_class WHERE relname = 'customers'") == [(None,)]
+
+
+@pytest.mark.only("postgresql")
+def test_rows_with_a_nul_character_are_named(loading: Any) -> None:
+    run = loading.begin()
+    rows = pa.RecordBatch.from_pylist(
+        [{"id": n, "name": name, "version": 1} for n, name in enumerate(["a\0", "b", "c\0d", None, "e"])], run.schema
+    )
+    with pytest.raises(DataError, match="NUL") as refused:
+        loading.target.stager(run.name(), run.schema, 0).write(rows.slice(1))
+    assert refused.value.details["rows"] == [1]  # the first row is none of the slice
+
+
 @pytest.mark.files_too
 def test_staging_of_ended_runs_is_swept_and_of_others_left(loading: Any) -> None:
     mine = loading.begin(run="a" * 12, store="here").stage([ADA])  # died: the next run of the same store holds its lease
