@@ -140,8 +140,6 @@ class _Stream:
                     if not self._step(topics):
                         return None
                     self.failures = self.unknown = 0
-                except KeyboardInterrupt:
-                    return None
                 except Exception as error:  # noqa: BLE001 - what it is decides whether it is tried again
                     if stopping.asked() or launch.interrupted(error):
                         return None
@@ -150,6 +148,8 @@ class _Stream:
                     if topics is not None:
                         topics.close()
                         topics = None
+            return None
+        except KeyboardInterrupt:  # also while it waits to try again
             return None
         finally:
             if topics is not None:
@@ -170,16 +170,16 @@ class _Stream:
         if left is not None and left <= 0:
             return False
         _LOG.warning("a drain failed, and is tried again in %.0f s: %s", wait, error)
-        try:
-            time.sleep(wait if left is None else min(wait, left))
-        except KeyboardInterrupt:
-            return False
+        time.sleep(wait if left is None else min(wait, left))
         return True
 
     def _mend(self) -> None:
-        """Make up for what the failure kept from being done: the record of what committed, and what other sinks have not got."""
+        """Make up for what the failure kept from being done: the record of what committed, and what other sinks have not got.
+
+        What has not committed by now never will: it is read anew, and what is staged of it is swept.
+        """
         with self.target() as target:
-            if any(row.status == "committed" for row in target.rows(self.job.service, self.last)):
+            if any(row.status == "committed" for row in target.give_up(self.job.service, self.last)):
                 self.full = self.keep = False  # what was asked for once is done
             catch_up(self.job, self.store, target, self.archive, self.context)
             bring_all(self.job, self.store, target, self.archive, self.context)
@@ -300,7 +300,8 @@ class _Stream:
         with spares.together():
             error = launch.run_pipeline(self.ask, context, self.store, self.listener, run_by)
             with self.target() as target:
-                rows = target.rows(self.job.service, run)
+                # A worker of an engine that is gone may be at its commit yet, which comes first, or is refused from now on.
+                rows = target.rows(self.job.service, run) if error is None else target.give_up(self.job.service, run)
                 committed = bool(rows) and all(row.status == "committed" for row in rows)
                 if committed:
                     self._settle(topics, context, target, rows, time.monotonic() - began)
@@ -475,6 +476,7 @@ def settle(job: Job, store: StateStore, target: Target, archive: letters.Archive
         PlanError: `ledger-behind`: an execution that died wrote to another target than this one.
     """
     settled = []
+    target.give_up_all(job.service, store.id)
     catch_up(job, store, target, archive, context)
     for execution in store.unfinished(job.service):
         if execution.run == context.run:
