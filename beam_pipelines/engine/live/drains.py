@@ -12,7 +12,7 @@ import gc
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
@@ -27,7 +27,7 @@ from beam_pipelines.engine.plan import make_plan
 from beam_pipelines.engine.prepare import check_fingerprints
 from beam_pipelines.engine.progress import Progress
 from beam_pipelines.engine.sinks.bring import bring
-from beam_pipelines.errors import BeamPipelinesError, FatalError, SpecError, TransientError
+from beam_pipelines.errors import BeamPipelinesError, FatalError, FencedError, SpecError, TransientError
 from beam_pipelines.io import spares
 from beam_pipelines.io.connector import LedgerRow, Target
 from beam_pipelines.io.state_place import state_url
@@ -97,6 +97,7 @@ class _Stream:
     archive: letters.Archive
     listener: Callable[[Progress], None] | None
     drained: Callable[[LedgerRow], None] | None
+    lost: Sequence[FencedError] = ()  # what says that another execution has the lease
     engine: Engine | None = None  # where a pipeline goes on from drain to drain; None: each is a run of its own
     began: float = field(default_factory=time.monotonic)
     goal: dict[str, int] | None = None
@@ -213,10 +214,16 @@ class _Stream:
         return None if self.full or not marks else Offsets.of(marks[0])
 
     def _wait(self, topics: Topics, at: Offsets | None) -> bool:
-        """Wait until there is a message, or windows may be closed without one; False: there is a reason to stop."""
+        """Wait until there is a message, or windows may be closed without one; False: there is a reason to stop.
+
+        Raises:
+            FencedError: Another execution has taken the lease, which it may where this one was paused for long.
+        """
         looked = time.monotonic()
         known = {} if at is None else at.named
         while not stopping.asked():
+            if self.lost:  # a run comes to its end; a stream would go on beside another one for ever
+                raise self.lost[0]
             ends = topics.ends()
             if self.goal is None and self.until.latest and (self.until.when is None or self.until.when()):
                 self.goal = dict(ends)
@@ -412,7 +419,7 @@ def stream(
     with launch.one_run(), spares.kept():
         plan = make_plan(job, context)
         launch.check_refresh(ask, plan)
-        with StateStore(state_url(ask.state, job.connections(context))) as store, launch.leased(store, job.service, session):
+        with StateStore(state_url(ask.state, job.connections(context))) as store, launch.leased(store, job.service, session) as lost:
             context = replace(context, store=store.id)
             with contextlib.closing(job.open_target(context)) as target:
                 settled = settle(job, store, target, archive, context, accepted=ask.full_refresh or ask.keep_watermark)
@@ -423,7 +430,7 @@ def stream(
             store.begin(launch.beginning(ask, session, started, plan, place))
             charge_hours(job, store, session)
             with _going_on(engine, context):
-                one = _Stream(ask, until, store, context, archive, listener, drained, engine)
+                one = _Stream(ask, until, store, context, archive, listener, drained, lost, engine)
                 # A drain may take longer than an hour.
                 with beating(lambda: store.touch_hour(session)):
                     error = one.run()

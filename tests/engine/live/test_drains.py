@@ -525,6 +525,21 @@ def test_who_stops_a_stream_that_waits_to_try_again_stops_it_in_order(world: Wor
     assert world.recorded() == [("success", 3, 0)]
 
 
+def test_a_stream_whose_lease_another_has_taken_stops(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was paused for so long that its lease ran out: were it to go on, there would be two of it for ever."""
+    monkeypatch.setattr(launch, "_LEASE", 0.3)
+    world.send(2)
+
+    def taken() -> None:
+        with contextlib.closing(sqlite3.connect(world.folder / ".beam_pipelines" / "state.db")) as store, store:
+            store.execute("UPDATE leases SET run = 'another', token = token + 1")
+
+    result = world.run(Until(seconds=10.0), taken)
+    assert (result.exit_code, result.execution.error_code) == (1, "fenced")
+    assert "run another" in str(result.error)
+    assert world.rows() == [0, 1]
+
+
 def cut_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Have the first drain fail at its commit, as if its engine were gone; gives its worker, which outlives it and commits then."""
     commit, workers = commits.commit_loads, list[Callable[[], None]]()
