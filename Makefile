@@ -47,7 +47,7 @@ types: $(VENV)/.test
 # The tests start hundreds of processes, and each would compile the package anew, and every worker the tests.
 unit soak: export PYTHONDONTWRITEBYTECODE =
 unit: $(VENV)/.test chromium mariadb kafka prism
-	$(BIN)/python -m pytest -m "not soak" -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -m "not soak" -n auto --maxprocesses 4 --dist worksteal --durations 40 --durations-min 5
 
 # The tests of the HTML report look at it in a browser; screenshots are in .cache/reports.
 chromium:

@@ -6,7 +6,7 @@ time, and closed. They hold clients and secrets, so they are never pickled. All 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -334,7 +334,7 @@ class Kept:
     Args:
         run: Whose commit.
         part: Position among its blocks of the kind.
-        content: A batch of Arrow IPC, in base64.
+        content: A batch of Arrow IPC, in base64; empty where it was not asked for.
     """
 
     run: str
@@ -472,8 +472,15 @@ class Target(Protocol):
             most: How many. There are fewer where the ledger is young or was pruned.
         """
 
-    def kept(self, service: str, load: str, kind: str) -> list[Kept]:
-        """What commits of a stream left of a kind (`runs.facts.KEPT`), in their order."""
+    def kept(self, service: str, load: str, kind: str, known: Collection[tuple[str, int]] = ()) -> list[Kept]:
+        """What commits of a stream left of a kind (`runs.facts.KEPT`), in their order.
+
+        Args:
+            service: Service id.
+            load: Ledger key of the load.
+            kind: Of what is kept.
+            known: Run and part of blocks whose content is not asked for.
+        """
 
     def left(self, service: str, load: str) -> list[Left]:
         """What there is of all kinds, in the order of the commits, without contents."""

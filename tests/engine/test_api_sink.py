@@ -9,7 +9,7 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -61,7 +61,7 @@ class Ledger:
         for sink in self.sinks():
             self.blocks.setdefault(sink.note, []).append(Kept(run, 0, f"{sink.id} {sink.what}"))
 
-    def kept(self, service: str, load: str, kind: str) -> list[Kept]:
+    def kept(self, service: str, load: str, kind: str, known: Collection[tuple[str, int]] = ()) -> list[Kept]:
         return list(self.blocks.get(kind, ()))
 
     def left(self, service: str, load: str) -> list[Left]:

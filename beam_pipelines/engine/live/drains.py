@@ -21,6 +21,7 @@ from beam_pipelines.engine import deliver, launch, letters, recover, retention, 
 from beam_pipelines.engine.heartbeat import beating
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.launch import Launch, Result
+from beam_pipelines.engine.live import held_blocks
 from beam_pipelines.engine.live.advance import advance_of
 from beam_pipelines.engine.live.topics import Topics
 from beam_pipelines.engine.plan import make_plan
@@ -416,7 +417,7 @@ def stream(
     context = replace(ask.context(session, started), session=session)
     archive = letters.Archive.of(job.definition.dead_letters, ask.beside)
     engine = _engine_of(ask)
-    with launch.one_run(), spares.kept():
+    with launch.one_run(), spares.kept(), held_blocks.room():
         plan = make_plan(job, context)
         launch.check_refresh(ask, plan)
         with StateStore(state_url(ask.state, job.connections(context))) as store, launch.leased(store, job.service, session) as lost:

@@ -13,9 +13,10 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from beam_pipelines.columnar import origin
+from beam_pipelines.columnar import origin, size
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.live import held_blocks
 from beam_pipelines.engine.live.kept_states import KeptFn, Sharded, is_kept, keep
 from beam_pipelines.engine.live.noted import reads_of, view_of
 from beam_pipelines.engine.live.reached import watermark_of
@@ -32,11 +33,16 @@ _SIDE = b"side"  # of the schema of rows that wait
 
 
 class _WaitFn(ShuffleFn[LiveJoin]):
-    """Rows of one side that come, in their shards."""
+    """Rows of one side that come, in their shards; those of small batches together, for each piece costs as much as a thousand rows."""
 
     def __init__(self, job: Job, position: int, side: str) -> None:
         super().__init__(job, position)
         self._side = side
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._gathered: dict[str, list[pa.RecordBatch]] = {}
+        self._gathered_bytes = 0
 
     def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[Sharded]:
         load, count = origin.load_of(batch), batch.num_rows
@@ -52,8 +58,21 @@ class _WaitFn(ShuffleFn[LiveJoin]):
             fact = self._facts[load]
             self._facts[load] = replace(fact, late=fact.late + died, right=fact.right + (count if self._side == RIGHT else 0))
             waits = step.waiting(rows, self._side).replace_schema_metadata({_SIDE: self._side.encode()})
-        if waits.num_rows:
-            yield from _sharded(load, step, waits)
+            self._gathered.setdefault(load, []).append(waits)
+            self._gathered_bytes += size.slice_bytes(waits)
+        if self._gathered_bytes >= size.MAX_BYTES:
+            yield from self._sent()
+
+    def _sent(self) -> Iterator[Sharded]:
+        gathered, self._gathered, self._gathered_bytes = self._gathered, {}, 0
+        for load, batches in gathered.items():
+            for rows in size.gather(batches):
+                if rows.num_rows:
+                    yield from _sharded(load, self._steps[load], rows)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from map(self.told, self._sent())
+        yield from super().finish_bundle()
 
 
 class _KeptFn(KeptFn[LiveJoin]):
@@ -68,7 +87,7 @@ class _MeetFn(ShuffleFn[LiveJoin]):
         (load, number), blocks = shard
         step, window = self.step(load, texts), self.window(load, texts)
         kept, new = ({LEFT: list[pa.RecordBatch](), RIGHT: list[pa.RecordBatch]()} for _ in range(2))
-        for block in blocks:
+        for block in (block for batch in blocks for block in held_blocks.opened(load, batch)):
             (kept if is_kept(block) else new)[_side_of(block)].append(block)
         with self.timed(load):
             meeting = step.meeting(Waiting(kept[LEFT], new[LEFT]), Waiting(kept[RIGHT], new[RIGHT]), load)
@@ -83,7 +102,7 @@ class _MeetFn(ShuffleFn[LiveJoin]):
                 self._facts[load] = replace(fact, waiting=fact.waiting + waits.num_rows)
                 same = not new[LEFT] and not new[RIGHT] and waits.num_rows == sum(one.num_rows for one in kept[side])
                 states = kept[side] if same else state_blocks(waits, step.state_keys)
-                keep(self.aside_box(load, step.id, OPEN), step, (load, number), states, kept[side], {_SIDE: side.encode()})
+                keep(self.aside_box(load, step.id, OPEN), step, number, states, kept[side], {_SIDE: side.encode()})
 
 
 def _side_of(rows: pa.RecordBatch) -> str:

@@ -10,16 +10,13 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-import orjson
 import pyarrow as pa
 
-from beam_pipelines.columnar import packed
 from beam_pipelines.engine.aside import AsideBox
+from beam_pipelines.engine.live import held_blocks
 from beam_pipelines.engine.prepare import windows_of
 from beam_pipelines.engine.shuffle import SHARDS, Shard, ShuffleFn
 from beam_pipelines.errors import PlanError
-from beam_pipelines.io.connector import Kept
-from beam_pipelines.runs.facts import OPEN
 from beam_pipelines.transforms.step import Step
 
 __all__ = ["Keeping", "KeptFn", "Sharded", "is_kept", "keep"]
@@ -28,7 +25,6 @@ _LOG = logging.getLogger(__name__)
 _VERSION = "version"  # beside states that are kept: what they mean
 _SHARD = b"shard"  # of the schema of states that are kept: all of them are of that one, `3/16`
 _STEP = b"step"  # as `_SHARD`: whose they are
-_PARTS = b"parts"  # of the schema of states that were kept: where, `[[run, part], ...]`
 
 Sharded = tuple[Shard, pa.RecordBatch]
 
@@ -52,19 +48,25 @@ class KeptFn(ShuffleFn[_Step]):
         for load, window in windows_of(texts).items():
             if mine not in window.schemas or window.full:
                 continue
-            for parts, states in _unpacked(self.target.kept(window.service, load, OPEN)):
+            names: dict[Shard, held_blocks.Names] = {}
+            for states in held_blocks.read(self.target, window.service, load):
                 step, told = self.step(load, texts), states.schema.metadata or {}
-                if told.get(_STEP) == mine.encode() and _same_meaning(states, step, load, accepted=self.context.keep_watermark):
-                    yield from self._placed(load, step, parts, states.select(states.schema.names[:-1]))
+                if told.get(_STEP) != mine.encode() or not _same_meaning(states, step, load, accepted=self.context.keep_watermark):
+                    continue
+                for shard, part in self._placed(load, step, states.select(states.schema.names[:-1])):
+                    if not is_kept(part) or not names.setdefault(shard, held_blocks.Names(load)).add(part):
+                        yield shard, part
+            for shard, named in names.items():
+                yield from ((shard, batch) for batch in named.batches())
 
-    def _placed(self, load: str, step: _Step, parts: Sequence[Kept], states: pa.RecordBatch) -> Iterator[Sharded]:
+    def _placed(self, load: str, step: _Step, states: pa.RecordBatch) -> Iterator[Sharded]:
         """States in their shards; a block that is known to be of one goes whole, and knows its parts."""
         told = {name: value for name, value in (states.schema.metadata or {}).items() if name != _STEP}
         number, _, shards = told.pop(_SHARD).decode().partition("/")
         if shards == str(SHARDS):
-            where = orjson.dumps([(one.run, one.part) for one in parts])
-            yield (load, int(number)), states.replace_schema_metadata({**told, _PARTS: where})
+            yield (load, int(number)), states.replace_schema_metadata(told)
         else:  # another version has left it
+            del told[held_blocks.PARTS]
             yield from self.cut(load, step, states.replace_schema_metadata(told))
 
     @abstractmethod
@@ -78,13 +80,13 @@ class KeptFn(ShuffleFn[_Step]):
 
 def is_kept(states: pa.RecordBatch) -> bool:
     """Whether states are a block that a commit has kept, and not of rows that came since."""
-    return _PARTS in (states.schema.metadata or {})
+    return held_blocks.PARTS in (states.schema.metadata or {})
 
 
 def keep(
     box: AsideBox,
     step: Keeping,
-    shard: Shard,
+    number: int,
     blocks: Iterable[pa.RecordBatch],
     kept: Sequence[pa.RecordBatch],
     told: Mapping[bytes, bytes],
@@ -94,7 +96,7 @@ def keep(
     Args:
         box: Where.
         step: Whose.
-        shard: Of which shard.
+        number: Of their shard.
         blocks: The states.
         kept: The blocks that earlier commits have left.
         told: What is to be known of them when they are read again.
@@ -109,20 +111,11 @@ def keep(
             versioned = pa.RecordBatch.from_arrays(
                 [*block.columns, pa.repeat(step.state_version, block.num_rows)], names=[*block.schema.names, _VERSION]
             )
-            box.block(versioned.replace_schema_metadata({**told, _STEP: step.id.encode(), _SHARD: f"{shard[1]}/{SHARDS}".encode()}))
+            box.block(versioned.replace_schema_metadata({**told, _STEP: step.id.encode(), _SHARD: f"{number}/{SHARDS}".encode()}))
         else:
             # Each stands for one: blocks may be equal, of rows that an explode has made alike.
-            for run, part in orjson.loads(alike.pop(place).schema.metadata[_PARTS]):
+            for run, part in held_blocks.parts_of(alike.pop(place)):
                 box.stays(run, part)
-
-
-def _unpacked(kept: Sequence[Kept]) -> Iterator[tuple[Sequence[Kept], pa.RecordBatch]]:
-    """The blocks that are kept, each with its parts."""
-    at = 0
-    for pieces in packed.joined(one.content for one in kept):
-        parts = kept[at : at + len(pieces)]
-        yield parts, next(packed.unpack(pieces))
-        at += len(pieces)
 
 
 def _same_meaning(states: pa.RecordBatch, step: Keeping, load: str, *, accepted: bool) -> bool:

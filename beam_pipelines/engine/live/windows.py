@@ -19,6 +19,7 @@ from beam_pipelines.columnar import origin, size
 from beam_pipelines.columnar.compact import take
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
+from beam_pipelines.engine.live import held_blocks
 from beam_pipelines.engine.live.kept_states import KeptFn, Sharded, is_kept, keep
 from beam_pipelines.engine.live.noted import reads_of, view_of
 from beam_pipelines.engine.live.reached import watermark_of
@@ -92,7 +93,7 @@ class _ResultsFn(ShuffleFn[Windowed]):
             step, window = self.step(load, texts), self.window(load, texts)
             held, kept = States(step), list[pa.RecordBatch]()
             came = False
-            for block in blocks:
+            for block in (block for batch in blocks for block in held_blocks.opened(load, batch)):
                 held.add(block)
                 if is_kept(block):
                     kept.append(block)
@@ -105,7 +106,7 @@ class _ResultsFn(ShuffleFn[Windowed]):
             if settled.held:
                 as_before = not came and not settled.written and settled.held == states.num_rows
                 blocks = kept if as_before else state_blocks(settled.open, step.state_keys(settled.open))
-                keep(self.aside_box(load, step.id, OPEN), step, (load, number), blocks, kept, {})
+                keep(self.aside_box(load, step.id, OPEN), step, number, blocks, kept, {})
             fact = self._facts[load]
             self._facts[load] = replace(fact, windows=fact.windows + settled.written, open_windows=fact.open_windows + settled.held)
         for batch in settled.applied.batches:

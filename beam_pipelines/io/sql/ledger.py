@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from beam_pipelines.columnar.packed import PIECE
 from beam_pipelines.errors import FatalError, FencedError
@@ -96,13 +96,21 @@ class Ledger:
             )
             numbered = numbered[len(some) :]
 
-    def kept_of(self, tx: Session, service: str, load: str, kind: str) -> list[Kept]:
-        """What is kept of a kind, in the order of the commits."""
-        found = tx.execute(
-            f"SELECT run, part, content FROM {self.kept_table} WHERE service = ? AND {_LOAD} = ? AND kind = ? ORDER BY generation, part",
-            (service, load, kind),
-        )
-        return [Kept(run, part, content) for run, part, content in found.rows]
+    def kept_of(self, tx: Session, service: str, load: str, kind: str, known: Collection[tuple[str, int]] = ()) -> list[Kept]:
+        """What is kept of a kind, in the order of the commits; without the contents of what is `known`."""
+        where, values = f"FROM {self.kept_table} WHERE service = ? AND {_LOAD} = ? AND kind = ?", (service, load, kind)
+        if not known:
+            found = tx.execute(f"SELECT run, part, content {where} ORDER BY generation, part", values)
+            return [Kept(run, int(part), content) for run, part, content in found.rows]
+        names = [(run, int(part)) for run, part in tx.execute(f"SELECT run, part {where} ORDER BY generation, part", values).rows]
+        contents: dict[tuple[str, int], str] = {}
+        runs = sorted({run for run, part in names if (run, part) not in known})
+        for begin in range(0, len(runs), _NAMED):
+            some = runs[begin : begin + _NAMED]
+            marks = ", ".join("?" for _ in some)
+            found = tx.execute(f"SELECT run, part, content {where} AND run IN ({marks})", (*values, *some))
+            contents |= {(run, int(part)): content for run, part, content in found.rows}
+        return [Kept(*name, "" if name in known else contents[name]) for name in names]
 
     def left(self, tx: Session, service: str, load: str) -> list[Left]:
         """What is kept of all kinds, in the order of the commits, without contents."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
@@ -134,12 +134,12 @@ class LedgerTarget(ABC):
 
         return self._retrying(once)
 
-    def kept(self, service: str, load: str, kind: str) -> list[Kept]:
+    def kept(self, service: str, load: str, kind: str, known: Collection[tuple[str, int]] = ()) -> list[Kept]:
         def once() -> list[Kept]:
             with self.reading() as tx:
                 if tx is None or not self.has_table(tx, self.ledger.kept_table):
                     return []
-                return self.ledger.kept_of(tx, service, load, kind)
+                return self.ledger.kept_of(tx, service, load, kind, known)
 
         return self._retrying(once)
 

@@ -34,6 +34,7 @@ MET = f"{PREFIX}met"  # of rows that wait: whether they have met one
 _MEANING = 1  # of rows that wait, beside what the definition says: goes up when those of before can no longer be gone on with
 
 Flags = npt.NDArray[np.bool_]
+_Keyed = tuple[list[pa.Array], Longs]  # keys of rows, and their times
 
 
 @dataclass(frozen=True)
@@ -157,21 +158,31 @@ class LiveJoin(Join):
             left: Rows, and their times.
             right: As `left`.
         """
-        (ours, our_times), (theirs, their_times) = left, right
-        keys = [key.read(ours) for key in self.left_keys]
-        others = [key.read(theirs) for key in self.right_keys]
+        once = self._size is not None and self.how in ("semi", "anti")
+        # To make an index is the dearer part, and with `within` it has three entries a row.
+        turned = not once and len(left[1]) < len(right[1])
+        sides = ((right, self.right_keys), (left, self.left_keys))
+        (there, there_keys), (here, here_keys) = reversed(sides) if turned else sides
+        asked = [key.read(here[0]) for key in here_keys]
+        indexed = [key.read(there[0]) for key in there_keys]
+        for mine, met in self._near((asked, here[1]), (indexed, there[1]), once):
+            yield (met, mine) if turned else (mine, met)
+
+    def _near(self, asked: _Keyed, indexed: _Keyed, once: bool) -> Iterator[tuple[Positions, Positions]]:
+        (keys, times), (others, their_times) = asked, indexed
+        count = len(their_times)
         if self._size is not None:
-            index = Index([*others, pa.array(their_times // self._size)], theirs.num_rows, distinct=self.how in ("semi", "anti"))
-            yield from index.pairs([*keys, pa.array(our_times // self._size)], ours.num_rows)
+            index = Index([*others, pa.array(their_times // self._size)], count, distinct=once)
+            yield from index.pairs([*keys, pa.array(times // self._size)], len(times))
             return
         # Time is cut into lengths of which two near ones are in the same or in neighbouring ones: a hot key is not paired with all of it.
-        width, count = max(1, self._apart), theirs.num_rows
+        width = max(1, self._apart)
         thrice = pa.array(np.tile(np.arange(count), 3))
         lengths = np.concatenate([their_times // width + step for step in (-1, 0, 1)])
         index = Index([*(key.take(thrice) for key in others), pa.array(lengths)], 3 * count)
-        for mine, met in index.pairs([*keys, pa.array(our_times // width)], ours.num_rows):
+        for mine, met in index.pairs([*keys, pa.array(times // width)], len(times)):
             met = met % count
-            close = np.abs(our_times[mine] - their_times[met]) <= self._apart
+            close = np.abs(times[mine] - their_times[met]) <= self._apart
             yield mine[close], met[close]
 
     def _window_end(self, times: Longs) -> Longs:

@@ -41,6 +41,6 @@ def test_of_blocks_that_are_alike_each_stands_for_one() -> None:
     box, before = Box(), [kept(0, 1, 1), kept(1, 1, 1), kept(2, 5)]
     assert all(is_kept(one) for one in before)
     # An explode may give thousands of rows that nothing tells apart, in blocks that are alike.
-    keep(cast(AsideBox, box), cast(Keeping, Join()), ("load", 3), [block(1, 1), block(1, 1), block(1, 1), block(5), block(6)], before, {})
+    keep(cast(AsideBox, box), cast(Keeping, Join()), 3, [block(1, 1), block(1, 1), block(1, 1), block(5), block(6)], before, {})
     assert sorted(box.named) == [("before", 0), ("before", 1), ("before", 2)]
     assert box.written == [[1, 1], [6]]

@@ -93,6 +93,9 @@ def test_what_a_commit_of_a_stream_keeps_is_listed_with_whom_it_is_for_and_read_
     assert [(one.run, one.kind, one.parts) for one in target.left("shop", "customers")] == there
     assert [one.content for one in target.kept("shop", "customers", "pending 0b")] == ["sinks[2] 'b'"] * 2
     assert [target.kept_block("shop", "customers", "pending", second, part) for part in (0, 1)] == [f"0 of {second}", f"1 of {second}"]
+    known = {(first, 0), (first, 1), (second, 1), ("gone", 0)}
+    found = [(one.run, one.part, one.content) for one in target.kept("shop", "customers", "pending", known)]
+    assert found == [(first, 0, ""), (first, 1, ""), (second, 0, f"0 of {second}"), (second, 1, "")]
     target.forget_kept("shop", "customers", "pending", first)
     with pytest.raises(FatalError, match=f"block 0 of the pending rows of commit {first}"):
         target.kept_block("shop", "customers", "pending", first, 0)
