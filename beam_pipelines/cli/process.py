@@ -13,10 +13,11 @@ from typing import Any, NoReturn
 
 from beam_pipelines.engine import stopping
 
-__all__ = ["CANCELLED", "Interrupted", "interruptible", "not_left_early"]
+__all__ = ["CANCELLED", "Interrupted", "interruptible", "left_in_time", "not_left_early"]
 
 CANCELLED = 130  # exit code of a run that was stopped (contracts, section 5): 128 + SIGINT
 _ONE_PRESS = 1.0  # seconds: wrappers (make, uv, timeout) pass on the signal that the terminal sends to the whole group as well
+_WATCH = 0.2  # seconds between two looks whether somebody has asked to stop
 _exit = os._exit  # the real one, also while `not_left_early` has taken its place
 _came: list[float] = []  # when the signal came that interrupts this process
 
@@ -70,6 +71,29 @@ def interruptible(notice: str = "") -> Iterator[None]:
             if handler in (signal.SIG_DFL, signal.default_int_handler):
                 _came.clear()  # the outermost: what comes now is about something else
                 stopping.forget()
+
+
+@contextlib.contextmanager
+def left_in_time(seconds: float) -> Iterator[None]:
+    """Leave with 0 where the block has not ended so long after somebody asked to stop: a server that says nothing may hold it up for long.
+
+    For what may die at any time and lose nothing.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_WATCH):
+            if stopping.asked():
+                if not ended.wait(seconds):
+                    os.write(2, b"what goes on does not end, and is left as it is; the next run settles it\n")
+                    _exit(0)
+                return
+
+    threading.Thread(target=watch, name="left-in-time", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import logging
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from beam_pipelines.cli import failure, log, progress, quantity, report, summary, workers
 from beam_pipelines.cli.arguments import Parser, add_format, add_log
-from beam_pipelines.cli.process import CANCELLED, interruptible
+from beam_pipelines.cli.process import CANCELLED, interruptible, left_in_time
 from beam_pipelines.cli.session import Session
 from beam_pipelines.cli.store import Place, options_text
 from beam_pipelines.engine.start import import_beam
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["add", "add_options", "carry_out"]
 
 _LOG = logging.getLogger(__name__)
+_IN_TIME = 8.0  # seconds for a stream to stop: what ends services gives them ten or more
 BEAM_HELP = """\
 Options of Beam follow, as --name=value: --runner=DirectRunner, --direct_num_workers=2 with --direct_running_mode=multi_processing, ...
 An unknown one is an error.
@@ -124,7 +126,16 @@ def carry_out(
         _name_engine(arguments, service)
         refresh, keep = arguments.full_refresh, arguments.keep_watermark
         return plan.show(session, service.plan(full_refresh=refresh, keep_watermark=keep, options=arguments.beam))
-    return _run_once(arguments, session, service, drained, until or arguments.until)
+    try:
+        return _run_once(arguments, session, service, drained, until or arguments.until)
+    except KeyboardInterrupt:
+        if service.definition.stream is None:
+            raise
+        # Streams end so: who stops one that has hardly begun has stopped it as well as any other.
+        failure.say("stopped before the stream had begun")
+        if session.out.as_json:
+            session.out.json({"error": "stopped before the stream had begun", "errorCode": "cancelled", "exitCode": 0})
+        return 0
 
 
 def _run_once(
@@ -147,9 +158,11 @@ def _run_once(
         engine = engine.replace("one process", f"up to {parallel} worker processes")
     _LOG.info("service %s, run %s, on %s", service.id, run, engine)
     stopping = f"stopping run {run}; again, to leave at once"
+    live = service.definition.stream is not None
     with (
         workers.in_reserve(parallel),
         interruptible(stopping),
+        left_in_time(_IN_TIME) if live else contextlib.nullcontext(),
         workers.muffled(arguments.beam),
         progress.shown(log_is_json=arguments.log_format == "json") as listener,
     ):

@@ -167,13 +167,8 @@ class Job:
 
     @property
     def _first_sink(self) -> int | None:
-        """Place of the sink that is committed with the offsets: the first with a transaction, else the first of files; None: neither."""
-        if not self.live:
-            return 0
-        kinds = [model.type for model in self.definition.destinations]
-        tables = [place for place, kind in enumerate(kinds) if kind in ("database", "data-warehouse")]
-        files = [place for place, kind in enumerate(kinds) if kind in ("file", "s3", "gcs", "none")]
-        return next(iter([*tables, *files]), None)
+        """Place of the sink that is committed with the offsets; None: it is none of them."""
+        return self.definition.first_sink if self.live else 0
 
     @property
     def shard_size(self) -> int | None:

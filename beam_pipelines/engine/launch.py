@@ -227,13 +227,16 @@ def beginning(ask: Launch, run: str, started: datetime, plan: Plan, place: str) 
 
 
 @contextlib.contextmanager
-def leased(store: StateStore, service: str, run: str) -> Iterator[None]:
+def leased(store: StateStore, service: str, run: str) -> Iterator[list[FencedError]]:
     """Hold the lease of a service, and keep it while the run goes on.
 
-    A lease that is lost is only logged: the target's fence decides who commits.
+    A lease that another run has taken is only logged and noted: the target's fence decides who commits.
+
+    Yields:
+        What says that the lease is lost, once it is.
     """
     lease = store.acquire(service, run, ttl_seconds=_LEASE, holder=leases.this_process())
-    stopped = threading.Event()
+    stopped, gone = threading.Event(), list[FencedError]()
 
     def renew() -> None:
         held = lease
@@ -242,11 +245,13 @@ def leased(store: StateStore, service: str, run: str) -> Iterator[None]:
                 held = store.renew(held)
             except BeamPipelinesError as lost:
                 _LOG.warning("the lease of this run is not renewed: %s", lost)
+                if isinstance(lost, FencedError):
+                    gone.append(lost)
 
     thread = threading.Thread(target=renew, name="lease", daemon=True)
     thread.start()
     try:
-        yield
+        yield gone
     finally:
         stopped.set()
         thread.join()

@@ -66,7 +66,9 @@ def plan_sides(job: Job, window: Window, context: RunContext, plan: Planner, *, 
             try:
                 described = told.get(one.name) or source.describe(table)
             except PlanError as error:
-                raise error if error.problems else refusal(f"{one.path}.{one.key}", error.message, error.code) from error
+                if error.problems:
+                    raise
+                raise _placed(error, f"{one.path}.{one.key}") from error
             origin.refuse_reserved(described.schema.names)
             empty = Window(window.service, window.load, table, window.run, 0, started_at=window.started_at)
             planned = plan(side, empty, source, described)
@@ -126,7 +128,9 @@ def opened_side(job: Job, side: Beside, context: RunContext) -> Iterator[Source]
     try:
         source = job.side(side.name).open_source(context)
     except PlanError as error:
-        raise error if error.problems else refusal(path, error.message, error.code) from error
+        if error.problems:
+            raise
+        raise _placed(error, path) from error
     with contextlib.closing(source):
         if source.cursor is not None:
             raise refusal(path, f"{side.kind} is read whole: it takes no cursor and no `incremental`", "cursor-invalid")
@@ -134,6 +138,12 @@ def opened_side(job: Job, side: Beside, context: RunContext) -> Iterator[Source]
         if len(tables) != 1:
             raise refusal(path, f"expected one table as {side.kind}, got {len(tables)}: {', '.join(tables)}", "spec-invalid")
         yield source
+
+
+def _placed(error: PlanError, path: str) -> PlanError:
+    """The error of a source beside, with its place: the key that the source says it is about, else the source."""
+    key = error.details.get("sourceKey")
+    return refusal(f"{path}.{key}" if key else path, error.message, error.code)
 
 
 def joins_of(job: Job, context: RunContext) -> dict[str, str]:

@@ -498,6 +498,9 @@ class Target(Protocol):
     def give_up(self, service: str, run: str) -> list[LedgerRow]:
         """Mark what a dead run has not committed as `lost`, so that it is refused should it wake; give back its rows."""
 
+    def give_up_all(self, service: str, store: str) -> None:
+        """The same of every run of a state store, by its id; for who holds the lease of the service there."""
+
     def set_mark(self, service: str, load: str, mark: Mark | None, fingerprint: str | None) -> Standing:
         """Set or clear (None) the watermark by hand, moving the generation on by one, so that a run in flight is fenced."""
 

@@ -287,6 +287,10 @@ class Definition(Model):
     def written_path(self, path: str) -> str:
         """Return where in the file a path is that was made of `steps_path`, or of the places of an ETL service."""
         section, _, below = path.partition(".")
+        if self.stream is not None and section == "pipeline":
+            sink = f"sinks[{self.first_sink or 0}]"
+            below = f"{sink}{below.removeprefix('destination')}" if below.partition(".")[0] == "destination" else below
+            return ".".join(["stream", *([below] if below else [])])
         if self.batch is not None:
             return ".".join(["batch", *([below] if below else [])]) if section == "pipeline" else path
         if self.validation is None:
@@ -304,6 +308,17 @@ class Definition(Model):
             return (self.validation.destination or NoDestination(),)
         section = self.pipeline or self.batch
         return () if section is None else (section.destination,)
+
+    @property
+    def first_sink(self) -> int | None:
+        """Place of the sink of a stream that is committed with its offsets: the first with a transaction, else the first of files.
+
+        None: neither is there.
+        """
+        kinds = [sink.type for sink in self.destinations]
+        tables = [place for place, kind in enumerate(kinds) if kind in ("database", "data-warehouse")]
+        files = [place for place, kind in enumerate(kinds) if kind in ("file", "s3", "gcs", "none")]
+        return next(iter([*tables, *files]), None)
 
     @property
     def connection_names(self) -> tuple[str, ...]:

@@ -51,6 +51,26 @@ def test_one_press_that_arrives_twice_counts_once():
     assert process.returncode == 0
 
 
+HELD_UP = """
+import os, signal, threading
+from beam_pipelines.cli.process import interruptible, left_in_time
+
+with interruptible(), left_in_time(0.3):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(30)
+    except KeyboardInterrupt:
+        threading.Event().wait(30)  # a server that says nothing
+"""
+
+
+def test_what_does_not_end_in_time_is_left():
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", HELD_UP], capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, "the next run settles it" in done.stderr) == (0, True)
+    assert time.monotonic() - began < 15
+
+
 SECOND = """
 import os, signal, time
 from beam_pipelines.cli import process

@@ -473,6 +473,18 @@ def test_a_stream_stops_when_it_is_asked_to(desk: Desk, topic: Topic) -> None:
     assert (process.returncode, record["status"], record["metrics"]["recordsExtracted"]) == (0, "success", 1)
 
 
+@pytest.mark.no_bundle
+def test_a_stream_that_is_stopped_before_it_has_begun_ends_as_well(desk: Desk) -> None:
+    desk.connect(kafka={"bootstrap.servers": "127.0.0.1:1"}, db="duckdb:///target.duckdb")  # nobody is there, which takes a minute to tell
+    desk.define({"name": "S", "stream": {"source": {"type": "kafka", "topic": "t"}, "sinks": [{"type": "none"}]}})
+    process = stream(desk)
+    assert process.stderr is not None
+    assert b"service s, run" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, b"stopped before the stream had begun" in err) == (0, True)
+
+
 def test_a_burst_of_poison_stops_a_stream_only_where_it_is_told_to(desk: Desk, topic: Topic) -> None:
     budget = {"max": "10%"}
     define(desk, topic, [window_step("tumbling")], columns={"user": "text", "value": "bigint", "timestamp": "bigint"})

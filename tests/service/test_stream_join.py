@@ -270,6 +270,7 @@ def test_a_schema_that_is_registered_while_rows_wait_takes_nothing_from_them(des
         ({"window": {"type": "tumbling", "size": "1m"}}, SpecError, "got 'window' and 'within'"),
         ({"source": {"refresh": "1m"}}, SpecError, "no `refresh` of a topic"),
         ({"source": {"columns": None}}, PlanError, "expected the columns of the topic that is joined with"),
+        ({"source": {"timestampField": "at"}}, PlanError, "stream.processors[0].source.timestampField"),
     ],
 )
 def test_what_cannot_be_joined_is_refused_before_anything_is_read(

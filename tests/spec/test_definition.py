@@ -95,6 +95,10 @@ def test_parts_are_reached_the_same_way_whatever_the_section() -> None:
     assert (etl.steps_path, files.steps_path) == ("pipeline.transformations", "batch.processing.transformations")
     assert (etl.source.table, files.source.bucket) == ("customers", "raw")
     assert (etl.destinations[0].table, files.destinations[0].bucket) == ("customers", "out")
+    sinks = [{"type": "kafka", "topic": "copies"}, {"type": "database", "connection": "db", "table": "results"}]
+    live = parse({"name": "X", "stream": {"source": {"type": "kafka", "topic": "events"}, "sinks": sinks}}).definition
+    assert live.written_path("pipeline.source.timestampField") == "stream.source.timestampField"
+    assert live.written_path("pipeline.destination.keyFields") == "stream.sinks[1].keyFields"  # of the one that holds the offsets
     assert etl.connection_names == ("crm", "dwh")
     assert files.connection_names == ("raw", "out")
 

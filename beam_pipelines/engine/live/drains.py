@@ -12,7 +12,7 @@ import gc
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +28,7 @@ from beam_pipelines.engine.plan import make_plan
 from beam_pipelines.engine.prepare import check_fingerprints
 from beam_pipelines.engine.progress import Progress
 from beam_pipelines.engine.sinks.bring import bring
-from beam_pipelines.errors import BeamPipelinesError, FatalError, SpecError, TransientError
+from beam_pipelines.errors import BeamPipelinesError, FatalError, FencedError, SpecError, TransientError
 from beam_pipelines.io import spares
 from beam_pipelines.io.connector import LedgerRow, Target
 from beam_pipelines.io.state_place import state_url
@@ -98,6 +98,7 @@ class _Stream:
     archive: letters.Archive
     listener: Callable[[Progress], None] | None
     drained: Callable[[LedgerRow], None] | None
+    lost: Sequence[FencedError] = ()  # what says that another execution has the lease
     engine: Engine | None = None  # where a pipeline goes on from drain to drain; None: each is a run of its own
     began: float = field(default_factory=time.monotonic)
     goal: dict[str, int] | None = None
@@ -141,8 +142,6 @@ class _Stream:
                     if not self._step(topics):
                         return None
                     self.failures = self.unknown = 0
-                except KeyboardInterrupt:
-                    return None
                 except Exception as error:  # noqa: BLE001 - what it is decides whether it is tried again
                     if stopping.asked() or launch.interrupted(error):
                         return None
@@ -151,6 +150,8 @@ class _Stream:
                     if topics is not None:
                         topics.close()
                         topics = None
+            return None
+        except KeyboardInterrupt:  # also while it waits to try again
             return None
         finally:
             if topics is not None:
@@ -171,16 +172,16 @@ class _Stream:
         if left is not None and left <= 0:
             return False
         _LOG.warning("a drain failed, and is tried again in %.0f s: %s", wait, error)
-        try:
-            time.sleep(wait if left is None else min(wait, left))
-        except KeyboardInterrupt:
-            return False
+        time.sleep(wait if left is None else min(wait, left))
         return True
 
     def _mend(self) -> None:
-        """Make up for what the failure kept from being done: the record of what committed, and what other sinks have not got."""
+        """Make up for what the failure kept from being done: the record of what committed, and what other sinks have not got.
+
+        What has not committed by now never will: it is read anew, and what is staged of it is swept.
+        """
         with self.target() as target:
-            if any(row.status == "committed" for row in target.rows(self.job.service, self.last)):
+            if any(row.status == "committed" for row in target.give_up(self.job.service, self.last)):
                 self.full = self.keep = False  # what was asked for once is done
             catch_up(self.job, self.store, target, self.archive, self.context)
             bring_all(self.job, self.store, target, self.archive, self.context)
@@ -214,10 +215,16 @@ class _Stream:
         return None if self.full or not marks else Offsets.of(marks[0])
 
     def _wait(self, topics: Topics, at: Offsets | None) -> bool:
-        """Wait until there is a message, or windows may be closed without one; False: there is a reason to stop."""
+        """Wait until there is a message, or windows may be closed without one; False: there is a reason to stop.
+
+        Raises:
+            FencedError: Another execution has taken the lease, which it may where this one was paused for long.
+        """
         looked = time.monotonic()
         known = {} if at is None else at.named
         while not stopping.asked():
+            if self.lost:  # a run comes to its end; a stream would go on beside another one for ever
+                raise self.lost[0]
             ends = topics.ends()
             if self.goal is None and self.until.latest and (self.until.when is None or self.until.when()):
                 self.goal = dict(ends)
@@ -301,7 +308,8 @@ class _Stream:
         with spares.together():
             error = launch.run_pipeline(self.ask, context, self.store, self.listener, run_by)
             with self.target() as target:
-                rows = target.rows(self.job.service, run)
+                # A worker of an engine that is gone may be at its commit yet, which comes first, or is refused from now on.
+                rows = target.rows(self.job.service, run) if error is None else target.give_up(self.job.service, run)
                 committed = bool(rows) and all(row.status == "committed" for row in rows)
                 if committed:
                     self._settle(topics, context, target, rows, time.monotonic() - began)
@@ -412,7 +420,7 @@ def stream(
     with launch.one_run(), spares.kept(), held_blocks.room():
         plan = make_plan(job, context)
         launch.check_refresh(ask, plan)
-        with StateStore(state_url(ask.state, job.connections(context))) as store, launch.leased(store, job.service, session):
+        with StateStore(state_url(ask.state, job.connections(context))) as store, launch.leased(store, job.service, session) as lost:
             context = replace(context, store=store.id)
             with contextlib.closing(job.open_target(context)) as target:
                 settled = settle(job, store, target, archive, context, accepted=ask.full_refresh or ask.keep_watermark)
@@ -423,7 +431,7 @@ def stream(
             store.begin(launch.beginning(ask, session, started, plan, place))
             charge_hours(job, store, session)
             with _going_on(engine, context):
-                one = _Stream(ask, until, store, context, archive, listener, drained, engine)
+                one = _Stream(ask, until, store, context, archive, listener, drained, lost, engine)
                 # A drain may take longer than an hour.
                 with beating(lambda: store.touch_hour(session)):
                     error = one.run()
@@ -476,6 +484,7 @@ def settle(job: Job, store: StateStore, target: Target, archive: letters.Archive
         PlanError: `ledger-behind`: an execution that died wrote to another target than this one.
     """
     settled = []
+    target.give_up_all(job.service, store.id)
     catch_up(job, store, target, archive, context)
     for execution in store.unfinished(job.service):
         if execution.run == context.run:

@@ -290,6 +290,13 @@ class Ledger:
             (_now(), service, run),
         )
 
+    def give_up_all(self, tx: Session, service: str, store: str) -> None:
+        """Mark what no run of a state store has committed as lost."""
+        tx.execute(
+            f"UPDATE {self.loads} SET status = 'lost', ended_at = ? WHERE service = ? AND store = ? AND status = 'prepared'",
+            (_now(), service, store),
+        )
+
     def fence(self, tx: Session, window: Window, mark: Mark | None) -> None:
         """Move the generation on by one, if it is still what Prepare saw, and store watermark, fingerprint and schemas.
 

@@ -177,6 +177,14 @@ class LedgerTarget(ABC):
             self._retrying(once)
         return self.rows(service, run)
 
+    def give_up_all(self, service: str, store: str) -> None:
+        def once() -> None:
+            with self.transaction() as tx:
+                self.ledger.give_up_all(tx, service, store)
+
+        if self.heads(service):
+            self._retrying(once)
+
     def row(self, service: str, load: str, run: str) -> LedgerRow | None:
         return next((row for row in self.rows(service, run) if row.load == load), None)
 

@@ -23,12 +23,13 @@ import pytest
 from confluent_kafka import Producer
 
 from beam_pipelines.cli.main import main
+from beam_pipelines.engine import commit as commits
 from beam_pipelines.engine import heartbeat, launch
 from beam_pipelines.engine.launch import Result
 from beam_pipelines.engine.live import drains
-from beam_pipelines.engine.live.drains import Until
+from beam_pipelines.engine.live.drains import Until, _Stream
 from beam_pipelines.engine.sinks.table import TableSink
-from beam_pipelines.errors import FatalError, PlanError, TransientError
+from beam_pipelines.errors import FatalError, FencedError, PlanError, TransientError
 from beam_pipelines.etl.service import Service
 from beam_pipelines.examples.stream import broker
 from beam_pipelines.io.http import client
@@ -510,6 +511,94 @@ def test_a_function_is_not_sampled_from_messages_that_are_none(world: World) -> 
     world.send(2)
     assert world.run().exit_code == 0
     assert world.recorded() == [("failed", 0, 0), ("success", 5, 3)]
+
+
+def test_who_stops_a_stream_that_waits_to_try_again_stops_it_in_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.send(3)
+    failing(monkeypatch, lambda number: TransientError("the store is away") if number == 0 else None)
+
+    def asked(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(drains.time, "sleep", asked)
+    assert world.run(Until()).exit_code == 0
+    assert world.recorded() == [("success", 3, 0)]
+
+
+def test_a_stream_whose_lease_another_has_taken_stops(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was paused for so long that its lease ran out: were it to go on, there would be two of it for ever."""
+    monkeypatch.setattr(launch, "_LEASE", 0.3)
+    world.send(2)
+
+    def taken() -> None:
+        with contextlib.closing(sqlite3.connect(world.folder / ".beam_pipelines" / "state.db")) as store, store:
+            store.execute("UPDATE leases SET run = 'another', token = token + 1")
+
+    result = world.run(Until(seconds=10.0), taken)
+    assert (result.exit_code, result.execution.error_code) == (1, "fenced")
+    assert "run another" in str(result.error)
+    assert world.rows() == [0, 1]
+
+
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Have the first drain fail at its commit, as if its engine were gone; gives its worker, which outlives it and commits then."""
+    commit, workers = commits.commit_loads, list[Callable[[], None]]()
+
+    def first(job: Any, context: Any, target: Any, texts: Any, facts: Any) -> Iterator[Any]:
+        if workers:
+            yield from commit(job, context, target, texts, facts)
+            return
+
+        def worker() -> None:
+            with contextlib.closing(job.open_target(context)) as again:
+                list(commit(job, context, again, texts, facts))
+
+        workers.append(worker)
+        raise TransientError("the engine is gone")
+
+    monkeypatch.setattr(commits, "commit_loads", first)
+    return lambda: workers[0]()
+
+
+def test_a_drain_that_was_given_up_commits_no_more_once_its_letters_may_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.send(0, poison=3)
+    worker, bury = cut_off(monkeypatch), _Stream._bury
+
+    def buried(one: _Stream, target: Any, rows: Any) -> None:
+        bury(one, target, rows)
+        with pytest.raises(FencedError, match="given up"):
+            worker()
+
+    monkeypatch.setattr(_Stream, "_bury", buried)
+    assert world.run().exit_code == 0
+    assert world.recorded() == [("success", 3, 3)]
+    assert list(world.letters().values()) == [3]
+
+
+def test_a_drain_of_an_execution_that_died_commits_no_more_once_another_begins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.send(0, poison=3)
+    worker, run = cut_off(monkeypatch), launch.run_pipeline
+
+    def dies(*arguments: Any) -> None:
+        assert run(*arguments)
+        raise DeathError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(launch, "run_pipeline", dies)
+        with pytest.raises(DeathError):
+            world.run()
+    settle = drains.settle
+
+    def settled(*arguments: Any, **more: Any) -> list[str]:
+        done = settle(*arguments, **more)
+        with pytest.raises(FencedError, match="given up"):
+            worker()
+        return done
+
+    monkeypatch.setattr(drains, "settle", settled)
+    assert world.run().exit_code == 0
+    assert world.recorded() == [("lost", 0, 0), ("success", 3, 3)]
+    assert list(world.letters().values()) == [3]
 
 
 def test_who_stops_a_stream_within_a_statement_of_duckdb_stops_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
