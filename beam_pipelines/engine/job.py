@@ -160,6 +160,12 @@ class Job:
         return {step.id: cast("TopicSource", step.source).topic for step in steps if getattr(step, "live", False)}
 
     @property
+    def remembers(self) -> bool:
+        """Whether a stream remembers keys of its rows, by which later ones are told to repeat them."""
+        rules = (rule for step in self.definition.steps if step.type == "validate" for rule in getattr(step, "rules", ()))
+        return self.live and any(rule.type == "unique" for rule in rules)
+
+    @property
     def others(self) -> tuple[tuple[str, Any], ...]:
         """The sinks of a stream beside the one whose transaction holds its offsets: id and model of each."""
         first = self._first_sink
