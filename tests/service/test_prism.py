@@ -211,6 +211,10 @@ def test_what_prism_cannot_do_is_refused_before_anything_starts(desk: Desk, topi
     for ask in (lambda: desk.run(until="latest"), lambda: desk.service.plan(options=desk.options)):
         with pytest.raises(PlanError, match=r"processors\[0\].*'rates'"):
             ask()
+    once = {"id": "check", "type": "validate", "rules": [{"id": "once", "type": "unique", "field": "user"}]}
+    define(desk, topic, [{"id": "rates", "type": "join", "source": {**rates, "transformations": [once]}, "on": ["user"]}])
+    with pytest.raises(PlanError, match=r"processors\[0\]\.source\.transformations\[0\]\.rules\[0\].*'once'"):
+        desk.run(until="latest")
     define(desk, topic, [])
     desk.options = ("--runner=PrismRunner", f"--prism_location={tmp_path / 'none'}")
     with pytest.raises(PlanError, match="go install"):
