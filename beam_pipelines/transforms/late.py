@@ -38,10 +38,16 @@ def times_of(batch: pa.RecordBatch, step: str) -> Longs:
     """Event times of rows, ms.
 
     Raises:
-        FatalError: They have none.
+        FatalError: They have none, or a function before the step gave rows of which nobody knows what they came from.
     """
     if TIME not in batch.schema.names:
         raise FatalError(f"step {step!r} got rows without an event time", code="internal")
+    if batch.column(TIME).null_count:
+        raise FatalError(
+            f"step {step!r} got rows without an event time, for a function before it gave another number of rows than it got: expected"
+            " it to give the hidden columns of each row as well (`batch(origin=True)`), or to take rows one by one",
+            code="function-failed",
+        )
     return longs(batch, TIME)
 
 
