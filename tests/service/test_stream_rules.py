@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from beam_pipelines.engine.live import kept_states
 from beam_pipelines.errors import PlanError
 from beam_pipelines.examples.stream import broker
 from tests.service.conftest import Desk
@@ -202,6 +203,42 @@ def test_a_value_occurs_once_in_each_window_that_is_summed_up_behind(desk: Desk,
     counts = Counter((window, user) for (window, _), user in seen.items())
     assert got == {place: (count, count) for place, count in counts.items()}
     assert record["live"]["rememberedKeys"] == 1  # that of the last, whose window is open
+
+
+def test_rules_of_several_steps_tell_rows_of_one_message_apart_and_go_on_in_other_shards(
+    desk: Desk, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = {("check", "once"): HORIZON, ("check", "short"): 3_000, ("again", "once"): 1_000}
+    once, short, again = ({"id": rule, "type": "unique", "horizon": f"{span}ms"} for (_, rule), span in spans.items())
+    steps = [
+        {"id": "each", "type": "explode", "field": "tags"},
+        check_step({**once, "fields": ["user", "tags"]}, {**short, "field": "tags"}),
+        {"id": "again", "type": "validate", "rules": [{**again, "field": "user"}]},
+    ]
+    define(desk, topic, steps, columns={"user": "text", "tags": "bigint[]", "timestamp": "bigint"}, outOfOrderness=f"{LATE}ms")
+    dice, wanted, keys = random.Random(7), Counter[tuple[str, int]](), {place: dict[Any, int]() for place in spans}
+
+    def repeats(step: str, rule: str, key: Any, at: int) -> bool:
+        known, before = keys[step, rule], keys[step, rule].get(key)
+        known[key] = max(at, before or 0)
+        return before is not None and before > at - spans[step, rule]
+
+    for drain in range(3):
+        if drain == 2:
+            monkeypatch.setattr(kept_states, "SHARDS", 17)  # another version has left what is known
+        sent = []
+        for number in range(80):
+            tags, at = [dice.randrange(40) for _ in range(dice.randrange(4))], BEGIN + drain * 8_000 + number * 100 - dice.randrange(LATE)
+            sent.append(topic.send(dice.randrange(PARTITIONS), at, user=f"u{dice.randrange(6)}", tags=tags))
+        topic.flush()
+        for event in sorted(sent, key=lambda one: (one["partition"], one["offset"])):
+            user, at = event["user"], event["time"]
+            told = [(repeats("check", "once", (user, tag), at), repeats("check", "short", tag, at)) for tag in event["tags"]]
+            wanted[user, at] += sum(not repeats("again", "once", user, at) for violated in told if not any(violated))
+        desk.ran(until="latest")
+    got = Counter(desk.duckdb("target.duckdb", 'SELECT "user", "timestamp" FROM results'))
+    assert got == +wanted
+    assert got.total() > 25
 
 
 def test_rows_of_which_nobody_knows_whether_they_repeat_one_go_on_and_are_counted(desk: Desk, topic: Topic) -> None:

@@ -157,7 +157,8 @@ class _TellFn(ShuffleFn[Validate]):
         self, load: str, step: Validate, at: int, number: int, blocks: Sequence[pa.RecordBatch], watermark: int | None
     ) -> Iterator[pa.RecordBatch]:
         rule, horizon = step.rules[at].model.id, step.horizons[at]
-        kept, came = ([block for block in blocks if is_kept(block) == before] for before in (True, False))
+        # Keys that another version has left in other shards are no block that is kept, but no rows that ask either.
+        kept, came = ([block for block in blocks if (_TIMES in block.schema.names) == asks] for asks in (False, True))
         memory = Memory(kept)
         if came:
             rows = pa.concat_batches(came)
@@ -168,7 +169,7 @@ class _TellFn(ShuffleFn[Validate]):
         if len(memory):
             whole, changed = memory.parts()
             states = [*whole, *(() if changed is None else state_blocks(changed, [UNTIL, HIGH, LOW]))]
-            keep(self.aside_box(load, step.id, OPEN), step, number, states, kept, {RULE: rule.encode()})
+            keep(self.aside_box(load, step.id, OPEN), step, number, states, [*filter(is_kept, kept)], {RULE: rule.encode()})
 
 
 def _rows(keys: pa.RecordBatch) -> Rows:
