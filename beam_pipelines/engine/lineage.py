@@ -8,7 +8,7 @@ from typing import Any
 
 from beam_pipelines.errors import PlanError
 
-__all__ = ["BY_GROUPS", "group_columns", "meant", "snake", "sums_up", "takes_others", "trace"]
+__all__ = ["BY_GROUPS", "gives_one", "group_columns", "meant", "snake", "sums_up", "takes_others", "trace"]
 
 BY_GROUPS = ("deduplicate", "top", "limit", "sort")
 # Steps that give some of the rows, each with its values, and perhaps columns beside them.
@@ -68,6 +68,11 @@ def group_columns(steps: Sequence[Any]) -> tuple[str, ...] | None:
             names = trace(groups, steps[at + 1 :], exact=True)
             return tuple(names.values()) if len(names) == len(groups) else ()
     return None
+
+
+def gives_one(steps: Iterable[Any]) -> bool:
+    """Whether of each row that comes to some steps one comes out at most; those that nobody knows it of are taken to give several."""
+    return all(step.type in ("map", *_AS_THEY_ARE) for step in steps)
 
 
 def sums_up(step: Any) -> bool:

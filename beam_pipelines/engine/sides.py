@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from beam_pipelines.columnar import origin
 from beam_pipelines.engine import calls
 from beam_pipelines.engine.job import Job
-from beam_pipelines.engine.lineage import group_columns, trace
+from beam_pipelines.engine.lineage import gives_one, group_columns, trace
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
 from beam_pipelines.io.connector import Described, Source
@@ -305,7 +305,8 @@ def acquainted(job: Job, steps: Sequence[Step], window: Window) -> None:
             if job.live:
                 from beam_pipelines.engine.live.plan import tumbling
 
-                cast("Validate", step).in_stream(tumbling(job))
+                before = job.definition.steps[: job.step_ids.index(step.id)]
+                cast("Validate", step).in_stream(tumbling(job), several=not gives_one(before))
             for rule in cast("Validate", step).foreign_keys:
                 name = reference_name(step.id, rule.id)
                 ids = job.side(name).step_ids

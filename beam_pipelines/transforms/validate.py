@@ -68,6 +68,7 @@ class Validate:
         self._schema: pa.Schema | None = None
         self._examples = Examples()  # those that were shown already
         self._horizons: Mapping[int, Horizon] | None = None
+        self._several = False
 
     @property
     def foreign_keys(self) -> tuple[ForeignKey, ...]:
@@ -77,12 +78,14 @@ class Validate:
         """Say what the rows are that a foreign key refers to; before `plan` and `open`."""
         self._references[rule] = reference
 
-    def in_stream(self, windows: Horizon | None) -> None:
+    def in_stream(self, windows: Horizon | None, *, several: bool) -> None:
         """Say that rows have no end; before `plan` and `open`.
 
         Args:
             windows: Those that rows are summed up in behind the step; None: there are none, or they are not tumbling.
+            several: There may be several rows of one message.
         """
+        self._several = several
         unique = {at: rule for at, rule in enumerate(self._model.rules) if isinstance(rule, Unique)}
         known = {at: windows if rule.horizon is None else Horizon(rule.horizon // timedelta(milliseconds=1)) for at, rule in unique.items()}
         self._horizons = {at: horizon for at, horizon in known.items() if horizon is not None}
@@ -240,10 +243,10 @@ class Validate:
         visible = origin.visible(batch)
         columns, rows = key.keys(visible)
         times = times_of(batch, self.id)[rows]
-        # An explode or a join makes several rows of one message: they are told apart by what is in them.
-        ties = row_hashes(visible, visible.schema.names, one_type=True)[rows]
         places = [np.asarray(batch.column(name))[rows] for name in (origin.PARTITION, origin.OFFSET)]
-        return Rows(*horizon.keyed(columns, times), times, horizon.until(times), [*places, ties]), rows
+        if self._several:  # else it takes longer than all the rest, nested values above all
+            places.append(row_hashes(visible, visible.schema.names, one_type=True)[rows])
+        return Rows(*horizon.keyed(columns, times), times, horizon.until(times), places), rows
 
     def _repeating(self, at: int, batches: Sequence[pa.RecordBatch]) -> list[Positions]:
         """Return the rows of each batch that repeat a key, as if these were all rows of a stream."""

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from beam_pipelines.engine.lineage import group_columns, snake, trace
+from beam_pipelines.engine.lineage import gives_one, group_columns, snake, trace
 from beam_pipelines.functions import Functions
 from beam_pipelines.spec import AggregateStep, EnrichStep, ExplodeStep, FilterStep, FunctionStep, MapStep, SampleStep, SqlStep
 from beam_pipelines.spec.step.deduplicate import DeduplicateStep
@@ -221,3 +221,11 @@ GROUPS = [
 @pytest.mark.parametrize(("steps", "expected"), GROUPS)
 def test_what_names_a_group_in_the_end(steps: list[Any], expected: tuple[str, ...] | None) -> None:
     assert group_columns(steps) == expected
+
+
+def test_steps_that_may_give_several_rows_for_one_are_told() -> None:
+    one = [mapped({"key": {"source": "id"}}), FILTER, SAMPLE]
+    assert gives_one([])
+    assert gives_one(one)
+    assert not gives_one([*one, EXPLODE])
+    assert not gives_one([FunctionStep.model_validate({"id": "twice"}), *one])
