@@ -166,13 +166,19 @@ def _check_results(job: Job) -> None:
 def promise(job: Job, target: Target, assumptions: Sequence[str]) -> Guarantee:
     """The guarantee of a stream: that of its weakest sink."""
     reasons = [
-        "each message is read once: offsets, results, states of open windows and rows that wait are committed in one transaction"
+        "each message is read once: offsets, results, states of open windows, rows that wait and keys that are remembered are committed"
+        " in one transaction"
         + ("" if target.traits.transactional else " of the state store, and files after it, which the next start finishes")
     ]
     if job.window_at is not None or job.live_joins:
         reasons.append(
             "late is a function of the topics' logs: the same rows are late in every run, but where a partition had not been waited for"
             " (idleTimeout)"
+        )
+    if job.remembers:
+        reasons.append(
+            "which of the rows with one value is the first goes by the log of their partition; of several partitions, also by which of them"
+            " a drain reads"
         )
     level = "exactly-once"
     for sink in sinks_of(job):
