@@ -174,6 +174,10 @@ def promise(job: Job, target: Target, assumptions: Sequence[str]) -> Guarantee:
             "late is a function of the topics' logs: the same rows are late in every run, but where a partition had not been waited for"
             " (idleTimeout)"
         )
+    if job.remembers:
+        reasons.append(
+            "which rows repeat a value is a function of the topic's log where those of one value are of one partition; else of how drains cut it"
+        )
     level = "exactly-once"
     for sink in sinks_of(job):
         if sink.repeats:
