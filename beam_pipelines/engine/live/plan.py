@@ -176,7 +176,7 @@ def promise(job: Job, target: Target, assumptions: Sequence[str]) -> Guarantee:
         )
     if job.remembers:
         reasons.append(
-            "which rows repeat a value is a function of the topic's log where those of one value are of one partition; else of how drains cut it"
+            "which rows repeat a value is a function of the topic's log where those of it are of one partition, else of how drains cut it"
         )
     level = "exactly-once"
     for sink in sinks_of(job):
