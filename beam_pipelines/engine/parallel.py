@@ -33,8 +33,10 @@ def in_parallel(job: Job, plan: Plan, options: Any) -> Any:
 
     batch = job.definition.batch
     wanted = batch.processing.parallelism if batch is not None else None
+    if wanted is None:
+        return options
     given = options.get_all_options(drop_default=True) if options is not None else {}
-    if wanted is None or {"direct_num_workers", "direct_running_mode"} & set(given):
+    if {"direct_num_workers", "direct_running_mode"} & set(given):
         return options
     work = plan.bytes * (_PACKED if _packed(job) else 1)
     # Where inputs are parted, one may be the work of several.

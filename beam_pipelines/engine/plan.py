@@ -20,6 +20,7 @@ from beam_pipelines.engine.prepare import chosen_files, fingerprint, with_sides
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sides import acquainted, added_without, joins_of
 from beam_pipelines.errors import PlanError
+from beam_pipelines.io import spares
 from beam_pipelines.io.connector import CursorSpec, Described, Policy, Source, Target
 from beam_pipelines.io.files.format import format_of
 from beam_pipelines.io.sql.relation import decide_kind, match_column
@@ -407,12 +408,14 @@ def _readings(
     job: Job, context: RunContext, described: Mapping[str, tuple[str, Described]], source: Source, target: Target
 ) -> tuple[Reading, ...]:
     readings = []
+    with spares.together():
+        known = {load: (target.standing(job.service, load), target.describe(load) is not None) for load in described}
     for load, (table, about) in described.items():
-        head = target.standing(job.service, load)
+        head, exists = known[load]
         low = str(head.mark) if head.mark and source.cursor and not context.full_refresh else None
         if job.live and head.mark and not context.full_refresh:
             low = "the offsets that the last commit stored"
-        readings.append(Reading(table, load, low, about.rows, target.describe(load) is not None))
+        readings.append(Reading(table, load, low, about.rows, exists))
     return tuple(readings)
 
 

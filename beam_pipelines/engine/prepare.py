@@ -58,12 +58,14 @@ def prepare(job: Job, context: RunContext) -> dict[str, Window]:
     """
     with contextlib.closing(job.open_source(context)) as source, contextlib.closing(job.open_target(context)) as target:
         loads = job.loads(source.tables())
-        standing = {row.load: row.window for row in target.rows(job.service, context.run)}
-        return {load: standing.get(load) or _fix(job, context, source, target, table, load) for load, table in loads.items()}
+        with spares.together():
+            fixed = {row.load: row.window for row in target.rows(job.service, context.run)}
+            heads = {load: target.standing(job.service, load) for load in loads if load not in fixed}
+        return {load: fixed.get(load) or _fix(job, context, source, target, table, load, heads[load]) for load, table in loads.items()}
 
 
-def _fix(job: Job, context: RunContext, source: Source, target: Target, table: str, load: str) -> Window:
-    policy, head = job.policy(context), target.standing(job.service, load)
+def _fix(job: Job, context: RunContext, source: Source, target: Target, table: str, load: str, head: Standing) -> Window:
+    policy = job.policy(context)
     mark = fingerprint(job, source, table, load)
     chosen = chosen_files(job, context, source, target, load, head, mark) if job.by_file else None
     begun = Window(

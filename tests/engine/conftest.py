@@ -296,9 +296,16 @@ def worlds(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
         world.end()
 
 
-@pytest.fixture(params=[(system, repeat) for system in TARGETS for repeat in ("once", "twice")], ids="-".join)
+FORMS = [
+    pytest.param((system, repeat), marks=[pytest.mark.soak] if repeat == "once" and system != "duckdb" else [], id=f"{system}-{repeat}")
+    for system in TARGETS
+    for repeat in ("once", "twice")
+]
+
+
+@pytest.fixture(params=FORMS)
 def world(request: pytest.FixtureRequest, worlds: Callable[[str], World]) -> World:
-    """A world for each kind of target, with every bundle executed once, and twice."""
+    """A world for each kind of target, with every bundle executed twice, and once: in `make test` that into DuckDB alone."""
     system, repeat = request.param
     made = worlds(system)
     made.repeat = repeat == "twice"

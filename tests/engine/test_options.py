@@ -97,5 +97,11 @@ def test_views_share_their_values_and_are_made_once() -> None:
     assert ViewedOptions(["--runner=DirectRunner"]).view_as(StandardOptions).runner == "DirectRunner"
 
 
+def test_what_is_added_to_the_options_of_one_run_is_not_in_those_of_the_next() -> None:
+    words = ["--experiments=a"]
+    ViewedOptions(words).view_as(DebugOptions).add_experiment("b")
+    assert ViewedOptions(words).view_as(DebugOptions).experiments == ["a"]
+
+
 def test_prism_runs_streams() -> None:
     assert check_runner(parse_beam(["--runner=PrismRunner"]), live=True) == "Prism, with this process as its worker"

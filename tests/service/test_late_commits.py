@@ -134,20 +134,25 @@ def marks_rise(desk: Desk) -> None:
     assert len(marks) >= len(rows) - 1
 
 
+RUNS = pytest.mark.parametrize("runs", [8, pytest.param(20, marks=pytest.mark.soak)])
+
+
 @pytest.mark.long
-def test_twenty_runs_of_mode_insert_lose_nothing_and_double_nothing(orders: Desk) -> None:
+@RUNS
+def test_runs_of_mode_insert_lose_nothing_and_double_nothing(orders: Desk, runs: int) -> None:
     orders.postgres(orders.connections["source"], TABLE.format(type="timestamptz"))
     orders.etl({"query": "SELECT * FROM orders WHERE updated_at > ?", "incremental": True}, {"table": "orders", "mode": "insert"})
     writers = Writers(orders.connections["source"], stamped("now()"))
-    read = poll(orders, writers, 20)
+    read = poll(orders, writers, runs)
     orders.ran()
     assert same(orders, duckdb_of(orders)) == writers.commits
-    assert sum(1 for rows in read if rows) >= 15, "the runs were meant to overlap with the writers"
+    assert sum(1 for rows in read if rows) >= runs * 3 // 4, "the runs were meant to overlap with the writers"
     marks_rise(orders)
 
 
 @pytest.mark.long
-def test_twenty_runs_of_upsert_into_postgresql_with_changes_lose_nothing(orders: Desk, postgres_server: Any) -> None:
+@RUNS
+def test_runs_of_upsert_into_postgresql_with_changes_lose_nothing(orders: Desk, postgres_server: Any, runs: int) -> None:
     source = orders.connections["source"]
     orders.postgres(source, TABLE.format(type="timestamptz"), "CREATE INDEX ON orders (writer, id)", "CREATE DATABASE late_target")
     target = postgres_server.url("late_target")
@@ -155,10 +160,10 @@ def test_twenty_runs_of_upsert_into_postgresql_with_changes_lose_nothing(orders:
     try:
         orders.etl({"query": "SELECT * FROM orders WHERE updated_at > ?", "incremental": True}, {"table": "orders", "mode": "upsert"})
         writers = Writers(source, with_updates)
-        read = poll(orders, writers, 20)
+        read = poll(orders, writers, runs)
         orders.ran()
         assert same(orders, lambda query: orders.postgres(target, query)) == writers.commits
-        assert sum(1 for rows in read if rows) >= 15
+        assert sum(1 for rows in read if rows) >= runs * 3 // 4
         changed = orders.postgres(source, "SELECT count(*) FROM orders WHERE changes > 0")[0][0]
         assert changed > 10
     finally:
@@ -190,7 +195,7 @@ def test_a_column_that_keeps_whole_seconds_loses_nothing(orders: Desk) -> None:
     orders.postgres(orders.connections["source"], TABLE.format(type="timestamp(0)"))
     orders.etl({"query": "SELECT * FROM orders WHERE updated_at > ?", "incremental": True}, {"table": "orders", "mode": "insert"})
     writers = Writers(orders.connections["source"], stamped("localtimestamp", "::timestamp(0)"))
-    poll(orders, writers, 8)
+    poll(orders, writers, 5)
     # Half a second rounds up, so the last stamps may lie in the second to come: they are read once it has passed.
     time.sleep(2.1)
     orders.ran()

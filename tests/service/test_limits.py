@@ -42,7 +42,7 @@ def peak(desk: Desk, definition: str = "service.json") -> int:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("system", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("system", [pytest.param("sqlite", marks=pytest.mark.soak), "postgresql"])
 def test_a_cell_of_100_mb_is_a_dead_letter_or_is_loaded_where_it_is_allowed(desk: Desk, postgres_database: str, system: str) -> None:
     if system == "sqlite":
         desk.sqlite(

@@ -177,8 +177,7 @@ def promise(job: Job, target: Target, assumptions: Sequence[str]) -> Guarantee:
         )
     if job.remembers:
         reasons.append(
-            "which of the rows with one value is the first goes by the log of their partition; of several partitions, also by which of them"
-            " a drain reads"
+            "which rows repeat a value is a function of the topic's log where those of it are of one partition, else of how drains cut it"
         )
     level = "exactly-once"
     for sink in sinks_of(job):

@@ -52,6 +52,8 @@ _READING: dict[str, Any] = {
     "fetch.wait.max.ms": 2,
     "fetch.queue.backoff.ms": 20,
     "check.crcs": True,
+    # No member of a group, so this is how long `close` waits, at most, for brokers that are away to take an offset: 45 s otherwise.
+    "session.timeout.ms": 2_000,
 }
 _WRITING: dict[str, Any] = {
     "enable.idempotence": True,

@@ -76,7 +76,7 @@ class Totals:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("system", ["duckdb", "postgresql"])
+@pytest.mark.parametrize("system", [pytest.param("duckdb", marks=pytest.mark.soak), "postgresql"])
 def test_killed_at_each_call_that_makes_something_last(worlds: Any, system: str) -> None:
     made = [Totals(worlds(system, number)) for number in range(2)]
     traced = made[0].trace()

@@ -60,7 +60,7 @@ def test_a_run_that_dies_between_two_commits_has_loaded_one_table_and_the_next_r
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", [pytest.param("duckdb", marks=pytest.mark.soak), "postgresql"])
 def test_whatever_call_a_run_of_two_tables_dies_at_the_next_run_doubles_nothing(drills: Any, survives: Any, system: str) -> None:
     made = drills(system, "tables")
     traced = made[0].trace()
