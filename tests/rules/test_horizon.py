@@ -96,3 +96,15 @@ def test_blocks_that_nothing_reaches_into_stay_as_they_are() -> None:
 def test_a_row_that_repeats_one_is_remembered_itself() -> None:
     memory = Memory()
     assert memory.meet(rows(HORIZON, [1, 1, 1, 1], [0, 900, 1_800, 2_800])).tolist() == [1, 2]
+
+
+def test_keys_that_come_in_the_order_of_their_times_leave_no_small_blocks() -> None:
+    kept = list[pa.RecordBatch]()
+    for begin in range(0, 9_000, 30):
+        memory = Memory(kept)
+        memory.meet(rows(HORIZON, list(range(begin, begin + 30)), list(range(begin, begin + 30))))
+        stays, cut = memory.parts()
+        assert cut is not None
+        kept = [*stays, *(cut.slice(at, 1_000) for at in range(0, cut.num_rows, 1_000))]
+    assert sum(block.num_rows for block in kept) == 9_000
+    assert len(kept) == 9

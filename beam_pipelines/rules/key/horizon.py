@@ -165,7 +165,8 @@ class Memory:
     def parts(self) -> tuple[list[pa.RecordBatch], pa.RecordBatch | None]:
         """Return the blocks that go on as they are, and the keys that are to be cut into blocks anew; None: there are none.
 
-        Among these are the keys of all blocks that reach into the times of new ones: else each commit would leave small blocks.
+        Among these are the keys of the latest block, and of all blocks that reach into the times of new ones: else each commit would leave
+        small blocks.
         """
         sizes = np.array([block.num_rows for block in self._blocks], dtype=np.int64)
         begins = np.cumsum(sizes) - sizes
@@ -173,7 +174,8 @@ class Memory:
         if len(sizes):
             whole = np.logical_and.reduceat(self._stays, begins)
             if self._new is not None and len(self._new[1]):
-                whole &= np.maximum.reduceat(self._until, begins) < self._new[1].min()
+                ends = np.maximum.reduceat(self._until, begins)
+                whole &= (ends < self._new[1].min()) & (ends < ends.max())
         again = self._stays & ~np.repeat(whole, sizes)
         states = [_states(self._high[again], self._low[again], self._until[again])]
         if self._new is not None:
