@@ -17,7 +17,7 @@ from beam_pipelines.columnar.compact import joined, take
 from beam_pipelines.columnar.quick_hash import quick_hashes
 from beam_pipelines.engine import beside, shuffle
 from beam_pipelines.engine.bundle import PlainFn, in_global_window
-from beam_pipelines.engine.rule_keys import NOTE, ROW, ROWS, Shard, by_batch, key_batch, key_names, sharded, told_of, told_whole
+from beam_pipelines.engine.rule_keys import NOTE, ROW, ROWS, Block, Shard, by_batch, key_batch, key_names, sharded, told_of, told_whole
 from beam_pipelines.rules.judgement import Positions
 from beam_pipelines.rules.key.unique import suspects
 
@@ -87,7 +87,7 @@ class SuspectKeysFn(PlainFn):
         self._gathered: dict[tuple[str, int], list[pa.RecordBatch]] = {}
         self._bytes: dict[tuple[str, int], int] = {}
 
-    def process(self, keyed: tuple[str, int, str, bytes], notes: Iterable[pa.RecordBatch]) -> Iterator[tuple[Shard, tuple[int, bytes]]]:
+    def process(self, keyed: tuple[str, int, str, bytes], notes: Iterable[pa.RecordBatch]) -> Iterator[tuple[Shard, Block]]:
         load, at, name, block = keyed
         if self._found is None:
             self._found = by_batch(notes)
@@ -101,7 +101,7 @@ class SuspectKeysFn(PlainFn):
         if self._bytes[load, at] >= size.MAX_BYTES:
             yield from self._sent(load, at)
 
-    def _sent(self, load: str, at: int) -> Iterator[tuple[Shard, tuple[int, bytes]]]:
+    def _sent(self, load: str, at: int) -> Iterator[tuple[Shard, Block]]:
         parts = self._gathered.pop((load, at))
         self._bytes[load, at] = 0
         names = parts[0].schema.names

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection, TaggedOutput
 
-from beam_pipelines.columnar import hashing, ipc, origin, size
+from beam_pipelines.columnar import hashing, origin, size
 from beam_pipelines.columnar.compact import joined
 from beam_pipelines.engine import beside
 from beam_pipelines.engine.ahead import Ahead
@@ -33,6 +33,7 @@ from beam_pipelines.engine.rule_keys import (
     ROW,
     ROWS,
     TIE,
+    Block,
     Shard,
     by_batch,
     key_column,
@@ -63,7 +64,7 @@ __all__ = ["ValidateRows"]
 
 _HASHES, _KEYED, _KEYS, _HELD = "hashes", "keyed", "keys", "held"
 
-_KEYS_TYPE = tuple[tuple[str, int, int], tuple[int, bytes]]
+_KEYS_TYPE = tuple[tuple[str, int, int], tuple[int, str, bytes]]
 
 
 class _SizeFn(PlainFn):
@@ -224,14 +225,14 @@ class _JudgeFn(_ValidateFn):
 class _ShardFn(ShuffleFn[Validate]):
     """Tells of the keys of a shard which violate, by batch."""
 
-    def process(self, shard: tuple[Shard, Iterable[tuple[int, bytes]]], texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
+    def process(self, shard: tuple[Shard, Iterable[Block]], texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
         (load, at, _), blocks = shard
         with self.timed(load):
             step = self.step(load, texts)
             rule = step.rules[at]
             sides: tuple[list[pa.RecordBatch], list[pa.RecordBatch]] = ([], [])
-            for side, packed in blocks:
-                part = ipc.decode(packed)
+            for side, name, packed in blocks:
+                part = beside.unpacked(name, packed)
                 sides[side].append(told_whole(part) if side == ROWS else part)
             if not sides[ROWS]:
                 return
