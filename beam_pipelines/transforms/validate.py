@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -194,15 +194,25 @@ class Validate:
             results[-1] = replace(results[-1], rules=add_rules(results[-1].rules, repeated_keys))
         return results
 
-    def judge(self, batch: pa.RecordBatch, found: Mapping[int, Positions]) -> Applied:
+    def alone(self, batch: pa.RecordBatch, apart: Collection[int]) -> dict[int, Judgement]:
+        """Return what the rules say that this batch alone tells, by their places.
+
+        Args:
+            batch: With hidden columns.
+            apart: The places of those that it does not tell.
+        """
+        return {at: _judgement(rule, batch, None) for at, rule in enumerate(self._opened()) if at not in apart}
+
+    def judge(self, batch: pa.RecordBatch, found: Mapping[int, Positions], known: Mapping[int, Judgement] | None = None) -> Applied:
         """Hold one batch against the rules.
 
         Args:
             batch: With hidden columns.
             found: Positions of the rows that violate, by the place of the rule, of rules that this batch alone does not tell; ascending.
+            known: What `alone` said of it, if it was asked.
         """
-        rules = self._opened()
-        judgements = [_judgement(rule, batch, found.get(at)) for at, rule in enumerate(rules)]
+        rules, known = self._opened(), known or {}
+        judgements = [known[at] if at in known else _judgement(rule, batch, found.get(at)) for at, rule in enumerate(rules)]
         parts = split(rules, batch, judgements)
         counts = {
             rule.model.id: asdict(Tally.of(one, batch.num_rows))
