@@ -1,8 +1,8 @@
 """Ours, drain after drain in one process, each of 1,000 messages that are sent once the one before is committed.
 
-Before them, messages of so many users may come that have nothing to do with those after: their windows stay open.
+Before them, so many messages of others may come that have nothing to do with those after: what a step holds of them stays.
 
-python -m benchmarks.drains SERVERS TOPIC FOLDER DRAINS USERS OPEN
+python -m benchmarks.drains SERVERS TOPIC FOLDER DRAINS USERS BEFORE
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     from beam_pipelines.etl.service import Service
 
     servers, topic, name = sys.argv[1:4]
-    drains, users, opened = map(int, sys.argv[4:])
+    drains, users, before = map(int, sys.argv[4:])
     folder = Path(name)
     producer = Producer({"bootstrap.servers": servers, "linger.ms": 0, "queue.buffering.max.messages": 1_000_000})
     taken: list[float] = []
@@ -52,7 +52,7 @@ def main() -> None:
             raise KeyboardInterrupt  # as a user stops it
         send()
 
-    for number in range(opened):
+    for number in range(before):
         put(f"other-{number}", number % 1_000)
         producer.poll(0)
     send()

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 __all__ = ["charged", "facts", "offsets", "read_up_to"]
 
 _PARTITIONS = 10  # on the screen, those that lag most; `--output json` tells all
+_COUNTS = {
+    "open windows": "openWindows",
+    "waiting rows": "waitingRows",
+    "remembered keys": "rememberedKeys",
+    "windows written": "windowsWritten",
+    "late": "late",
+}
 _HOURS = 5  # on the screen, the newest
 
 
@@ -29,8 +36,7 @@ def facts(live: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         delay = live.get("watermarkDelay")
         behind = f", {quantity.span(delay / 1000)} behind the clock" if delay is not None else ""
         yield "watermark", f"{quantity.moment(datetime.fromisoformat(mark))}{behind}"
-    counts = {"open windows": "openWindows", "waiting rows": "waitingRows", "windows written": "windowsWritten", "late": "late"}
-    for label, name in counts.items():
+    for label, name in _COUNTS.items():
         if live.get(name) is not None:
             yield label, count(live[name])
     if live.get("updatedAt") is not None:

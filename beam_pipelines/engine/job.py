@@ -69,7 +69,7 @@ class Job:
         context: Of a service inside a user's own pipeline, which has no launcher: all but the run, whose id is made at run time.
         path: Where the steps stand in the definition, when they are those of a join's own source (`side`).
         refresh: Of such a source of a stream: ms that its rows may be old; None: they are read by each drain.
-        beside: The id of the join, where such a source is a topic that a stream meets: messages of it come for ever as well.
+        beside: Whether such a source is a topic that a stream meets: messages of it come for ever as well.
     """
 
     text: str
@@ -78,7 +78,7 @@ class Job:
     context: RunContext | None = None
     path: str = ""
     refresh: int | None = None
-    beside: str = ""
+    beside: bool = False
 
     @classmethod
     def of(cls, definition: Definition, folder: Path | None = None) -> Job:
@@ -158,6 +158,12 @@ class Job:
         """The topic of each join of a stream with one, whose rows wait for each other, by its id."""
         steps = cast("Sequence[JoinStep]", self.definition.steps if self.live else ())
         return {step.id: cast("TopicSource", step.source).topic for step in steps if getattr(step, "live", False)}
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a stream remembers keys of its rows, by which later ones are told to repeat them."""
+        rules = (rule for step in self.definition.steps if step.type == "validate" for rule in getattr(step, "rules", ()))
+        return self.live and any(rule.type == "unique" for rule in rules)
 
     @property
     def others(self) -> tuple[tuple[str, Any], ...]:
@@ -316,7 +322,7 @@ class Job:
             "transformations": source.pop("transformations", []),
             "source": source,
         }
-        beside = step if step in self.live_joins else ""
+        beside = step in self.live_joins
         return replace(self, text=_text(data), path=f"{path}.source.transformations", refresh=refresh, beside=beside)
 
     def _reference(self, reference: dict[str, Any], path: str) -> dict[str, Any]:

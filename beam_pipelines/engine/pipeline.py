@@ -13,6 +13,7 @@ from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.commit import Commit
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.lineage import BY_GROUPS, sums_up, takes_others
+from beam_pipelines.engine.live.noted import by_drain
 from beam_pipelines.engine.prepare import Prepare
 from beam_pipelines.engine.read import Read
 from beam_pipelines.engine.sides import reference_name
@@ -103,16 +104,23 @@ def transformed(job: Job, windows: PCollection, read: Any) -> tuple[Streams, lis
             streams = dict(zip(names if shards is not None else [*names, _SHARDS], every, strict=False))
             facts += [side.facts, *more]
         elif takes_others(model):
-            from beam_pipelines.engine.validate import ValidateRows
-
             references = {}
             for rule in (rule.id for rule in cast("ValidateStep", model).foreign_keys):
                 side = windows | f"{label} {rule}" >> RightSide(job, reference_name(model.id, rule), tells=model.id)
                 references[rule] = side.rows[0]
                 facts.append(side.facts)
-            every, more = (given, references) | label >> ValidateRows(job, steps[0], windows)
-            streams = dict(zip(streams, every, strict=True))
-            facts += more
+            if job.live or by_drain(windows):
+                from beam_pipelines.engine.live.rules import HoldRows
+
+                rows, told = (given, references, reads) | label >> HoldRows(job, steps[0], windows)
+                streams = {"": rows}
+                facts += told
+            else:
+                from beam_pipelines.engine.validate import ValidateRows
+
+                every, more = (given, references) | label >> ValidateRows(job, steps[0], windows)
+                streams = dict(zip(streams, every, strict=True))
+                facts += more
         elif model.type == "union":
             from beam_pipelines.engine.union import UnionRows
 

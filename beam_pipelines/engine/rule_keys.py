@@ -26,10 +26,12 @@ __all__ = [
     "REFERENCE",
     "ROW",
     "ROWS",
+    "RULE",
     "TIE",
     "Block",
     "Shard",
     "by_batch",
+    "by_name",
     "key_batch",
     "key_column",
     "key_names",
@@ -45,7 +47,7 @@ __all__ = [
 ROWS, REFERENCE = 0, 1
 BATCH, ROW, PLACE, TIE = "batch", "row", "place", "tie"
 NOTE = pa.schema([(BATCH, pa.string()), (ROW, pa.int32())])
-_RULE = b"bp:rule"
+RULE = b"bp:rule"  # of the schema of a batch: the rule that it is about
 
 Shard = tuple[str, int, int]  # load, place of the rule, number
 Block = tuple[int, str, bytes]  # which side the keys are of, a name of theirs, and they
@@ -53,12 +55,12 @@ Block = tuple[int, str, bytes]  # which side the keys are of, a name of theirs, 
 
 def told_of(rule: str, batch: pa.RecordBatch) -> pa.RecordBatch:
     """A batch that says which rule it is about."""
-    return batch.replace_schema_metadata({**(batch.schema.metadata or {}), _RULE: rule.encode()})
+    return batch.replace_schema_metadata({**(batch.schema.metadata or {}), RULE: rule.encode()})
 
 
 def rule_of(batch: pa.RecordBatch) -> str:
     """The rule that a batch is about."""
-    return str((batch.schema.metadata or {})[_RULE].decode())
+    return str((batch.schema.metadata or {})[RULE].decode())
 
 
 def key_batch(
@@ -134,15 +136,21 @@ def note_of(rows: pa.RecordBatch, positions: Positions) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([rows.column(BATCH).take(taken).cast(pa.string()), rows.column(ROW).take(taken)], schema=NOTE)
 
 
+def by_name(note: pa.RecordBatch) -> Iterator[tuple[str, Positions]]:
+    """Positions of a note by the name of the batch that they are of, in their order."""
+    encoded = note.column(BATCH).dictionary_encode()
+    codes, rows = np.asarray(encoded.indices), np.asarray(note.column(ROW), dtype=np.int64)
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(encoded.dictionary)))
+    for name, begin, end in zip(encoded.dictionary.to_pylist(), [0, *ends], ends, strict=False):
+        yield name, rows[order[begin:end]]
+
+
 def by_batch(notes: Iterable[pa.RecordBatch]) -> dict[tuple[str, str], dict[int, Positions]]:
     """Positions that violate, by load and batch and by the place of the rule; ascending."""
     gathered: dict[tuple[str, str], dict[int, list[Positions]]] = {}
     for note in notes:
         load, at = origin.load_of(note), int(rule_of(note))
-        encoded = note.column(BATCH).dictionary_encode()
-        codes, rows = np.asarray(encoded.indices), np.asarray(note.column(ROW), dtype=np.int64)
-        order = np.argsort(codes, kind="stable")
-        ends = np.cumsum(np.bincount(codes, minlength=len(encoded.dictionary)))
-        for name, part in zip(encoded.dictionary.to_pylist(), np.split(rows[order], ends[:-1]), strict=True):
-            gathered.setdefault((load, name), {}).setdefault(at, []).append(part)
+        for name, rows in by_name(note):
+            gathered.setdefault((load, name), {}).setdefault(at, []).append(rows)
     return {batch: {at: np.sort(np.concatenate(parts)) for at, parts in told.items()} for batch, told in gathered.items()}

@@ -302,6 +302,10 @@ def acquainted(job: Job, steps: Sequence[Step], window: Window) -> None:
             last = after[step.id][-1].id if after[step.id] else ""
             cast("Join", step).against(window.sides[step.id].schema(last))
         elif step.type == "validate":
+            if job.live:
+                from beam_pipelines.engine.live.plan import tumbling
+
+                cast("Validate", step).in_stream(tumbling(job))
             for rule in cast("Validate", step).foreign_keys:
                 name = reference_name(step.id, rule.id)
                 ids = job.side(name).step_ids

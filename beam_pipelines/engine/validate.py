@@ -307,7 +307,7 @@ class _SplitFn(_ValidateFn):
         with self.timed(load):
             known, seconds = beside.begun(name) or ({}, 0.0)
             self._seconds[load] = self._seconds.get(load, 0.0) + seconds
-            return step.judge(batch, found, known)
+            return step.judge(batch, found, known=known)
 
     def _counted(self, load: str, applied: Applied) -> Iterator[pa.RecordBatch]:
         self.count(load, applied)

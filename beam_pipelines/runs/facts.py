@@ -178,6 +178,7 @@ class StepFact:
         late: Rows that came too late for each of their windows.
         partly: Of rows that count in some of their windows, how many times one came too late for another one.
         waiting: Rows of either side of a join of two streams that wait for others.
+        remembered: Keys of rules that a stream remembers.
         newest: How far the topic of its right side was read, of such a join; part of no law.
     """
 
@@ -211,6 +212,7 @@ class StepFact:
     late: int = 0
     partly: int = 0
     waiting: int = 0
+    remembered: int = 0
     newest: Mark | None = None
 
 
@@ -248,7 +250,7 @@ def merge_steps(facts: Iterable[StepFact]) -> dict[str, StepFact]:
 
 def _add(a: StepFact, b: StepFact) -> StepFact:
     numbers = ("records_in", "records_out", "filtered", "rejected", "dead", "nulled", "made", "absorbed", "right", "right_read")
-    more = ("failed", "warned", "bytes_out", "seconds", "windows", "open_windows", "late", "partly", "waiting")
+    more = ("failed", "warned", "bytes_out", "seconds", "windows", "open_windows", "late", "partly", "waiting", "remembered")
     summed = {name: getattr(a, name) + getattr(b, name) for name in (*numbers, *more)}
     return replace(
         a,

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from beam_pipelines.columnar import origin
+from beam_pipelines.columnar.hashing import row_hashes
 from beam_pipelines.errors import Code, FatalError, PlanError, Problem
 from beam_pipelines.rules.aside import rejected_rows, violation_rows
 from beam_pipelines.rules.compiled import Compiled, compile_rules
 from beam_pipelines.rules.dataset.measures import Measures
 from beam_pipelines.rules.dataset.rule import Verdict
 from beam_pipelines.rules.examples import examples
+from beam_pipelines.rules.field import Field
 from beam_pipelines.rules.judgement import Judgement, Positions
+from beam_pipelines.rules.key.horizon import Horizon, Memory, Rows
 from beam_pipelines.rules.key.reference import References
 from beam_pipelines.rules.key.scope import stream_keys
 from beam_pipelines.rules.key.unique import repeated
@@ -27,13 +31,16 @@ from beam_pipelines.rules.tally import Tally, threshold
 from beam_pipelines.runs.example import Examples
 from beam_pipelines.runs.facts import add_rules
 from beam_pipelines.spec.rule.reference import ForeignKey
+from beam_pipelines.spec.rule.unique import Unique
 from beam_pipelines.spec.step.validate import ValidateStep
+from beam_pipelines.transforms.late import times_of
 from beam_pipelines.transforms.step import Applied, DeadRows
 
 __all__ = ["Validate"]
 
 _ASIDE = ".source."  # in the path of a step that is not of the service's own rows
 _NOBODY: Positions = np.zeros(0, dtype=np.int64)
+_MEANING = 1  # of keys that are remembered, beside what the definition says: goes up when those of before can no longer be gone on with
 
 
 class Validate:
@@ -41,6 +48,8 @@ class Validate:
 
     Rules that look at one row are held against each batch. What takes other rows to tell, which rows repeat a key or refer to nothing, is
     told by whoever has seen them (`judge`); `checked` sees to it where all rows are at hand.
+
+    Rows of a stream (`in_stream`) have hidden columns: `TIME` (event time, int64 ms), `PARTITION` and `OFFSET`.
 
     Args:
         model: From the definition.
@@ -58,6 +67,7 @@ class Validate:
         self._rules: list[Compiled] | None = None
         self._schema: pa.Schema | None = None
         self._examples = Examples()  # those that were shown already
+        self._horizons: Mapping[int, Horizon] | None = None
 
     @property
     def foreign_keys(self) -> tuple[ForeignKey, ...]:
@@ -66,6 +76,32 @@ class Validate:
     def against(self, rule: str, reference: pa.Schema) -> None:
         """Say what the rows are that a foreign key refers to; before `plan` and `open`."""
         self._references[rule] = reference
+
+    def in_stream(self, windows: Horizon | None) -> None:
+        """Say that rows have no end; before `plan` and `open`.
+
+        Args:
+            windows: Those that rows are summed up in behind the step; None: there are none, or they are not tumbling.
+        """
+        unique = {at: rule for at, rule in enumerate(self._model.rules) if isinstance(rule, Unique)}
+        known = {at: windows if rule.horizon is None else Horizon(rule.horizon // timedelta(milliseconds=1)) for at, rule in unique.items()}
+        self._horizons = {at: horizon for at, horizon in known.items() if horizon is not None}
+
+    @property
+    def horizons(self) -> Mapping[int, Horizon]:
+        """Of a stream, how long the keys of each `unique` rule are remembered, by the place of the rule."""
+        return self._horizons or {}
+
+    @property
+    def state_version(self) -> str:
+        """What keys that are remembered mean, in short: those of another version cannot be gone on with."""
+        words = [str(_MEANING)]
+        for at, horizon in self.horizons.items():
+            rule, schema = self._opened()[at].model, self._schema
+            assert isinstance(rule, Unique)
+            assert schema is not None
+            words += [rule.id, str(horizon), *(f"{name} {Field.find(name, schema).type}" for name in rule.names)]
+        return hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
 
     def plan(self, schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:  # noqa: ARG002 (nothing is sampled)
         rules = self._compiled(schema, None)
@@ -90,7 +126,8 @@ class Validate:
             for at, rule in enumerate(rules)
             if rule.order is not None
         ]
-        problems += stream_keys([rule.model for rule in rules], f"{self._path}.rules")
+        if self._horizons is None:
+            problems += stream_keys([rule.model for rule in rules], f"{self._path}.rules")
         if _ASIDE in self._path:
             problems += [
                 Problem(
@@ -185,7 +222,9 @@ class Validate:
         found: dict[int, list[Positions]] = {}
         counts: dict[str, Tally] = {}
         for at, rule in enumerate(self._opened()):
-            if rule.unique is not None:
+            if at in self.horizons:
+                found[at] = self._repeating(at, batches)
+            elif rule.unique is not None:
                 keys, found[at] = repeated(rule.unique, [origin.visible(batch) for batch in batches])
                 counts[rule.model.id] = Tally().repeating(keys)
         results = [self.judge(batch, {at: rows[number] for at, rows in found.items()}) for number, batch in enumerate(batches)]
@@ -194,6 +233,28 @@ class Validate:
             results[-1] = replace(results[-1], rules=add_rules(results[-1].rules, repeated_keys))
         return results
 
+    def asked(self, at: int, batch: pa.RecordBatch) -> tuple[Rows, Positions]:
+        """Return what a `unique` rule of a stream asks of the rows of a batch, and which these are: those that have a key."""
+        key, horizon = self._opened()[at].unique, self.horizons[at]
+        assert key is not None
+        visible = origin.visible(batch)
+        columns, rows = key.keys(visible)
+        times = times_of(batch, self.id)[rows]
+        # An explode or a join makes several rows of one message: they are told apart by what is in them.
+        ties = row_hashes(visible, visible.schema.names, one_type=True)[rows]
+        places = [np.asarray(batch.column(name))[rows] for name in (origin.PARTITION, origin.OFFSET)]
+        return Rows(*horizon.keyed(columns, times), times, horizon.until(times), [*places, ties]), rows
+
+    def _repeating(self, at: int, batches: Sequence[pa.RecordBatch]) -> list[Positions]:
+        """Return the rows of each batch that repeat a key, as if these were all rows of a stream."""
+        asked = [self.asked(at, batch) for batch in batches]
+        if not asked:
+            return []
+        repeat = Memory().meet(Rows.together([rows for rows, _ in asked]))
+        ends = np.cumsum([len(rows) for _, rows in asked])
+        parts = np.split(repeat, np.searchsorted(repeat, ends)[:-1])
+        return [rows[part - (end - len(rows))] for (_, rows), part, end in zip(asked, parts, ends.tolist(), strict=True)]
+
     def alone(self, batch: pa.RecordBatch, apart: Collection[int]) -> dict[int, Judgement]:
         """Return what the rules say that this batch alone tells, by their places.
 
@@ -201,18 +262,28 @@ class Validate:
             batch: With hidden columns.
             apart: The places of those that it does not tell.
         """
-        return {at: _judgement(rule, batch, None) for at, rule in enumerate(self._opened()) if at not in apart}
+        return {at: _judgement(rule, batch, None, 0) for at, rule in enumerate(self._opened()) if at not in apart}
 
-    def judge(self, batch: pa.RecordBatch, found: Mapping[int, Positions], known: Mapping[int, Judgement] | None = None) -> Applied:
+    def judge(
+        self,
+        batch: pa.RecordBatch,
+        found: Mapping[int, Positions],
+        closed: int | None = None,
+        known: Mapping[int, Judgement] | None = None,
+    ) -> Applied:
         """Hold one batch against the rules.
 
         Args:
             batch: With hidden columns.
             found: Positions of the rows that violate, by the place of the rule, of rules that this batch alone does not tell; ascending.
+            closed: Of a stream, the watermark up to which keys have been forgotten, ms.
             known: What `alone` said of it, if it was asked.
         """
         rules, known = self._opened(), known or {}
-        judgements = [known[at] if at in known else _judgement(rule, batch, found.get(at)) for at, rule in enumerate(rules)]
+        unknown = {at: self._untold(at, batch, found.get(at, _NOBODY), closed) for at in self.horizons}
+        judgements = [
+            known[at] if at in known else _judgement(rule, batch, found.get(at), unknown.get(at, 0)) for at, rule in enumerate(rules)
+        ]
         parts = split(rules, batch, judgements)
         counts = {
             rule.model.id: asdict(Tally.of(one, batch.num_rows))
@@ -233,6 +304,15 @@ class Validate:
             examples=shown,
         )
 
+    def _untold(self, at: int, batch: pa.RecordBatch, repeat: Positions, closed: int | None) -> int:
+        """Return how many rows have a key of which it cannot be told any more whether it came before."""
+        untold = self.horizons[at].untold(times_of(batch, self.id), closed)
+        key = self._opened()[at].unique
+        if key is None or not untold.any():
+            return 0
+        _, rows = key.keys(origin.visible(batch))
+        return int(untold[rows].sum() - untold[repeat].sum())
+
     def _asides(self, batch: pa.RecordBatch, parts: Split, judgements: Sequence[Judgement]) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Yield the rows for each output that the step has."""
         if self._model.rejected is not None and parts.rejected.num_rows:
@@ -241,9 +321,9 @@ class Validate:
             yield "violations", found
 
 
-def _judgement(rule: Compiled, batch: pa.RecordBatch, rows: Positions | None) -> Judgement:
+def _judgement(rule: Compiled, batch: pa.RecordBatch, rows: Positions | None, unknown: int) -> Judgement:
     if rule.unique is not None:
-        return rule.unique.told(batch, _NOBODY if rows is None else rows)
+        return rule.unique.told(batch, _NOBODY if rows is None else rows, unknown)
     if rule.row is None:
         return Judgement()  # it is about the data set as a whole
     if rows is not None:

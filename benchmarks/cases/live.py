@@ -26,25 +26,32 @@ __all__ = ["drains", "live", "long"]
 _ROOT = Path(__file__).parent.parent.parent
 _DRAINS, _LEAD = 200, 5  # and the first ones, in which a process warms up
 _OPEN = 100_000  # groups whose windows are open beside those that events come for
+_KEYS = 1_000_000  # that a rule remembers beside those of the events that come
 _RATE, _SIZE, _BEHIND = 20_000, 5_000, 1_000  # events a second; ms of a window and of outOfOrderness
 _SECONDS, _LONG = 60, 600
 _START = 6  # seconds from the start of the service to the first event
 
 
 def drains(settings: Settings, databases: Databases) -> list[Line]:
-    """Drains of 1,000 messages, from the start of each to its commit, into DuckDB and PostgreSQL; also beside many open windows."""
+    """Drains of 1,000 messages, from the start of each to its commit, into DuckDB and PostgreSQL; also beside what earlier ones left."""
     count = max(20, min(_DRAINS, _DRAINS * settings.rows // 1_000_000))
     lines = []
     with real_broker() as broker:
-        for users, opened in ((1_000, 0), (1_000, _OPEN), (10, _OPEN)):
+        for users, before, step in (
+            (1_000, 0, _windows("1m")),
+            (1_000, _OPEN, _windows("1h")),
+            (10, _OPEN, _windows("1h")),
+            (1_000, 0, _ONCE),
+            (1_000, _KEYS * settings.rows // 1_000_000, _ONCE),
+        ):
             for system in ("DuckDB", "PostgreSQL"):
                 folder = settings.folder / "drains"
                 databases.empty("drains")
                 url = databases.url("drains") if system == "PostgreSQL" else f"duckdb:///{folder / 'target.duckdb'}"
-                topic = f"{system}-{users}-{opened}"
+                topic = f"{system}-{step['id']}-{users}-{before}"
                 broker.create(topic, events.PARTITIONS)
                 try:
-                    _stream(folder, broker.servers, topic, url, "1h" if opened else "1m", "5s")
+                    _stream(folder, broker.servers, topic, url, step, "5s")
                     argv = [
                         sys.executable,
                         "-m",
@@ -52,25 +59,27 @@ def drains(settings: Settings, databases: Databases) -> list[Line]:
                         broker.servers,
                         topic,
                         str(folder),
-                        *map(str, (count, users, opened)),
+                        *map(str, (count, users, before)),
                     ]
                     told = json.loads(run(Command(argv, folder, {"PYTHONPATH": str(_ROOT)})).output.splitlines()[-1])
                 finally:
                     shutil.rmtree(folder)
                 if len(told["seconds"]) != count:
                     raise BenchmarkError(f"{topic}: expected {count} drains, found {len(told['seconds'])}")
-                lines.append(_drain(system, users, opened, told, count))
+                lines.append(_drain(system, users, before, step, told, count))
     return lines
 
 
-def _drain(system: str, users: int, opened: int, told: dict[str, list[float]], count: int) -> Line:
-    beside = f" beside {opened:,} open windows" if opened else ""
-    job = f"a drain of {MESSAGES:,} messages of {users:,} users into {system}{beside}, from its start to its commit, median of {count}"
+def _drain(system: str, users: int, before: int, step: dict[str, Any], told: dict[str, list[float]], count: int) -> Line:
+    rule = step is _ONCE
+    beside = f" beside {before:,} {'keys that are remembered' if rule else 'open windows'}" if before else ""
+    what = f"{MESSAGES:,} messages {'that occur once' if rule else f'of {users:,} users'}"
+    job = f"a drain of {what} into {system}{beside}, from its start to its commit, median of {count}"
     seconds, processor = sorted(told["seconds"][_LEAD:]), statistics.median(told["processor"][_LEAD:])
     median = statistics.median(seconds)
     note = f"99th percentile: {seconds[int(len(seconds) * 0.99)]:.3f} s; processor time from commit to commit: {processor:.3f} s"
     line = Line("stream-drains", job, median, "s", note=note)
-    return at_most(line, 0.15, of=median, unit=" s") if system == "DuckDB" and not opened else line
+    return at_most(line, 0.15, of=median, unit=" s") if system == "DuckDB" and not before and not rule else line
 
 
 def live(settings: Settings) -> list[Line]:
@@ -92,7 +101,7 @@ def _live(settings: Settings, case: str, seconds: int, runner: str, *options: st
     try:
         with real_broker() as broker:
             broker.create("live", events.PARTITIONS)
-            _stream(folder, broker.servers, "live", f"duckdb:///{folder / 'target.duckdb'}", "5s", "1s")
+            _stream(folder, broker.servers, "live", f"duckdb:///{folder / 'target.duckdb'}", _windows("5s"), "1s")
             begin = round((time.time() + _START) * 1000)
             feeder = [sys.executable, "-m", "benchmarks.feed", broker.servers, "live", *map(str, (begin, count, _RATE))]
             with subprocess.Popen(feeder, cwd=_ROOT) as process:
@@ -161,7 +170,24 @@ def _expect(folder: Path, begin: int, count: int, last: dict[str, Any]) -> None:
                 raise BenchmarkError(f"live: {rows and rows[0]} windows are others than those of SQL")
 
 
-def _stream(place: Path, servers: str, topic: str, url: str, size: str, behind: str) -> None:
+def _windows(size: str) -> dict[str, Any]:
+    return {
+        "id": "windows",
+        "type": "window",
+        "window": {"type": "tumbling", "size": size},
+        "groupBy": ["userId"],
+        "aggregations": {"total": "sum:value", "different": "count_distinct:value"},
+    }
+
+
+_ONCE = {
+    "id": "check",
+    "type": "validate",
+    "rules": [{"id": "once", "type": "unique", "fields": ["userId", "timestamp"], "horizon": "24h"}],
+}
+
+
+def _stream(place: Path, servers: str, topic: str, url: str, step: dict[str, Any], behind: str) -> None:
     service = OurStream(
         place,
         {
@@ -170,15 +196,7 @@ def _stream(place: Path, servers: str, topic: str, url: str, size: str, behind: 
             "outOfOrderness": behind,
             "columns": {"userId": "text", "value": "bigint", "timestamp": "bigint"},
         },
-        [
-            {
-                "id": "windows",
-                "type": "window",
-                "window": {"type": "tumbling", "size": size},
-                "groupBy": ["userId"],
-                "aggregations": {"total": "sum:value", "different": "count_distinct:value"},
-            }
-        ],
+        [step],
         [{"type": "database", "connection": "target", "table": "results"}],
         {"kafka": {"bootstrap.servers": servers}, "target": url},
     )

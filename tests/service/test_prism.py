@@ -205,11 +205,11 @@ def test_an_error_of_a_step_is_told_as_it_is(desk: Desk, topic: Topic) -> None:
 
 
 def test_what_prism_cannot_do_is_refused_before_anything_starts(desk: Desk, topic: Topic, tmp_path: Path) -> None:
-    reference = {"connection": "db", "table": "users", "field": "user"}
-    rule = {"id": "known", "type": "foreign-key", "field": "user", "reference": reference}
-    define(desk, topic, [{"id": "users", "type": "validate", "rules": [rule]}])
+    rates = {"type": "database", "connection": "db", "table": "rates"}
+    by_time = {"left": "timestamp", "right": "since"}
+    define(desk, topic, [{"id": "rates", "type": "join", "source": rates, "asOf": by_time, "how": "left"}])
     for ask in (lambda: desk.run(until="latest"), lambda: desk.service.plan(options=desk.options)):
-        with pytest.raises(PlanError, match=r"processors\[0\].*'users'"):
+        with pytest.raises(PlanError, match=r"processors\[0\].*'rates'"):
             ask()
     define(desk, topic, [])
     desk.options = ("--runner=PrismRunner", f"--prism_location={tmp_path / 'none'}")

@@ -101,7 +101,7 @@ class MockedJob(Job):
             problem = Problem(message, path, hint=f"sources: {{{self.reads}: [{{...}}]}}")
             raise PlanError("a test needs rows for every source", problems=[problem], code="spec-invalid")
         self.read.add(self.reads)
-        timed = self.beside or (not self.reads and (self.window_at is not None or self.live_joins))
+        timed = self.beside or (not self.reads and (self.window_at is not None or self.live_joins or self.remembers))
         topic = cast("TopicSource | None", self.definition.source if timed else None)
         place = ["sources", self.reads] if self.reads else ["input"]
         path = format_path([*parse_path(self.case), *place])

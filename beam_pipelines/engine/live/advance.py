@@ -58,6 +58,7 @@ def live_figures(job: Job, row: LedgerRow, seconds: float | None, now: datetime)
         "watermarkDelay": delay,
         "openWindows": sum(step.open_windows for step in tally.steps),
         "waitingRows": sum(step.waiting for step in tally.steps),
+        "rememberedKeys": sum(step.remembered for step in tally.steps),
         "late": sum(step.late for step in tally.steps),
         "windowsWritten": sum(step.windows for step in tally.steps),
     }

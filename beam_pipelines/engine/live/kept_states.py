@@ -126,7 +126,7 @@ def _same_meaning(states: pa.RecordBatch, step: Keeping, load: str, *, accepted:
     if accepted:
         _LOG.warning("%d states of %r are given up: they were begun by another definition", states.num_rows, step.id)
         return False
-    what = "rows wait for others" if step.type == "join" else "windows are open"
+    what = {"join": "rows wait for others", "validate": "keys are remembered"}.get(step.type, "windows are open")
     raise PlanError(
         f"of {step.id!r} into {load!r} {what} that were begun by another definition of the step, or of what comes to it: go on with that"
         " one until they have closed; or run with --keep-watermark, which gives them up and goes on from the stored offsets, or with"

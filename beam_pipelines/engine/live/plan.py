@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from beam_pipelines.engine.job import Job
@@ -11,16 +12,20 @@ from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.engine.sinks.every import sinks_of
 from beam_pipelines.engine.sinks.place import key_of
 from beam_pipelines.io.connector import Target
+from beam_pipelines.rules.key.horizon import Horizon
 from beam_pipelines.runs.context import RunContext
 from beam_pipelines.runs.guarantee import Guarantee
 from beam_pipelines.spec.values import duration_text
 
 if TYPE_CHECKING:
+    from beam_pipelines.spec.rule.unique import Unique
     from beam_pipelines.spec.source import TopicSource
     from beam_pipelines.spec.step.join import JoinStep
     from beam_pipelines.spec.step.window import WindowStep
 
-__all__ = ["check_live", "promise", "sink_lines", "window_line"]
+__all__ = ["check_live", "promise", "sink_lines", "tumbling", "window_line"]
+
+_MS = timedelta(milliseconds=1)
 
 
 def check_live(job: Job, context: RunContext) -> None:
@@ -63,10 +68,41 @@ def _check_step(job: Job, place: int, step: Any) -> None:
         elif step.how in ("right", "full"):
             raise refusal(f"{path}.how", f"expected inner, left, semi or anti: {step.how} needs all rows of a stream", "mode-refused")
     if step.type == "validate":
-        for rule in step.rules:
-            if rule.type == "unique" or _of_all(rule):
+        for at, rule in enumerate(step.rules):
+            if _of_all(rule):
                 message = f"the rule {rule.id!r} of type {rule.type!r} takes all rows to tell, and a stream has no end"
                 raise refusal(f"{path}.rules", message, "not-served", "hold the results against it, or use CheckRows with a scope")
+            if rule.type == "unique":
+                _check_unique(job, place, rule, f"{path}.rules[{at}]")
+
+
+def _check_unique(job: Job, place: int, rule: Unique, path: str) -> None:
+    """Refuse rules of which it is not said what of the rows without an end they compare, or which rows would have to wait for."""
+    if job.path:
+        message = f"expected no rule of type unique in the source of a step of a stream, got {rule.id!r}"
+        raise refusal(path, message, "not-served", "hold the rows of the stream itself against it")
+    if job.window_at is not None and place > job.window_at:
+        message = f"{rule.id!r} stands behind the windows, whose results come once a group: hold the rows before them against it"
+        raise refusal(path, message, "mode-refused")
+    if rule.scope == "dataset":
+        if rule.horizon is None:
+            message = f"expected 'horizon' in the rule {rule.id!r}, for a stream has no end: how long a value is remembered, in event time"
+            raise refusal(f"{path}.horizon", message, "mode-refused", "such as 24h; or 'scope: window' before tumbling windows")
+        return
+    if tumbling(job) is None:
+        message = f"expected tumbling windows behind 'scope: window' of the rule {rule.id!r}, for they say which rows are compared"
+        raise refusal(f"{path}.scope", message, "mode-refused", "give 'horizon' with 'scope: dataset'")
+    if rule.keep != "first":
+        message = f"expected 'keep: first' in a stream, got {rule.keep!r} in the rule {rule.id!r}: each row is told of when it comes"
+        raise refusal(f"{path}.keep", message, "not-served", "CheckRows, in a pipeline of yours, waits for the end of each window")
+
+
+def tumbling(job: Job) -> Horizon | None:
+    """The windows of a stream in each of which a value may occur, of rules with `scope: window`; None: it has none, or they overlap."""
+    step = cast("WindowStep", job.definition.steps[job.window_at]) if job.window_at is not None else None
+    if step is None or step.window.type != "tumbling":
+        return None
+    return Horizon(step.allowed_lateness // _MS, step.window.size // _MS)
 
 
 def _check_live_join(job: Job, place: int, step: JoinStep) -> None:
@@ -137,6 +173,10 @@ def promise(job: Job, target: Target, assumptions: Sequence[str]) -> Guarantee:
         reasons.append(
             "late is a function of the topics' logs: the same rows are late in every run, but where a partition had not been waited for"
             " (idleTimeout)"
+        )
+    if job.remembers:
+        reasons.append(
+            "which rows repeat a value is a function of the topic's log where those of it are of one partition, else of how drains cut it"
         )
     level = "exactly-once"
     for sink in sinks_of(job):

@@ -24,11 +24,12 @@ class Unique(RuleBase):
     fields: tuple[Text, ...] | None = Field(default=None, min_length=1, description="Fields to look at together.")
     keep: Literal["first", "last", "none"] = Field(default="first", description="Which of several rows with the value does not violate.")
     scope: Literal["dataset", "window"] = Field(
-        default="dataset", description="Where the value occurs once: in all rows, or in those of each Beam window (in a pipeline of yours)."
+        default="dataset",
+        description="Where the value occurs once: in all rows, or in those of each window (of a stream, or in a pipeline of yours).",
     )
     horizon: Span | None = Field(
         default=None,
-        description="How long a value is remembered, in event time; for rows without an end, in a pipeline of yours.",
+        description="How long a value is remembered, in event time; for rows without an end, of a stream or in a pipeline of yours.",
     )
 
     @classmethod

@@ -148,3 +148,35 @@ def test_rows_of_a_joined_topic_without_a_time_are_told_with_their_place() -> No
     found = joined(rows(event("10:00:00", 1)), clicks, "{clicked: {rows: []}}")
     assert found.error is not None
     assert [problem.path for problem in found.error.problems] == ["tests[0].sources.clicked[1].timestamp"]
+
+
+RULED = """\
+name: Clicks
+stream:
+  source: {{type: kafka, topic: clicks}}
+  processors:
+    - {{id: check, type: validate, rules: [{{id: once, type: unique, field: value, {rule}}}]}}
+    - {{id: sums, type: window, window: {{type: tumbling, size: 1m}}, allowedLateness: 10m, aggregations: {{total: "sum:value"}}}}
+  sinks: [{{type: database, connection: db, table: sums}}]
+tests:
+  - name: one
+    input: {input}
+    expect: {expect}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "violated", "totals"),
+    [
+        # The last one comes 30 s behind the first.
+        ("horizon: 30s", [1], [3, 1]),
+        ("horizon: 31s", [1, 1], [3]),
+        ("scope: window", [1], [3, 1]),
+    ],
+)
+def test_a_value_that_comes_again_is_rejected_as_the_rule_says(rule: str, violated: list[int], totals: list[int]) -> None:
+    given = rows(event("10:00:40", 1), event("10:00:41", 2), event("10:00:40", 1), event("10:01:10", 1, "bob"))
+    dead = ", ".join(f"{{code: rule-violated, row: {{value: {value}}}}}" for value in violated)
+    sums = ", ".join(f"{{total: {total}}}" for total in totals)
+    text = RULED.format(rule=rule, input=given, expect=f"{{check: {{dead: [{dead}]}}, sums: {{rows: [{sums}]}}}}")
+    run(loads(text, "service.yaml").definition, Path(), 0).check()
