@@ -25,16 +25,26 @@ class Ahead(Generic[T]):
 
     def put(self, work: Callable[[], T]) -> Iterator[T]:
         """Have a piece of work done; yields what is ready by then, at most one a call."""
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="beam_pipelines-ahead")
-        self._waiting.append(self._thread.submit(work))
+        self._waiting.append(self.begin(work))
         if len(self._waiting) > _AHEAD:
             yield self._waiting.popleft().result()
+
+    def begin(self, work: Callable[[], T]) -> Future[T]:
+        """Have a piece of work done behind the others, for whoever asks for it."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="beam_pipelines-ahead")
+        return self._thread.submit(work)
 
     def rest(self) -> Iterator[T]:
         """Yield what all others give."""
         while self._waiting:
             yield self._waiting.popleft().result()
+
+    def end(self) -> None:
+        """Let the thread end once it has done what was begun."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+        self._thread = None
 
     def leave(self) -> None:
         """Drop what was not taken, and wait for what is being worked on."""

@@ -10,19 +10,22 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Any
 
 import pyarrow as pa
 
 from beam_pipelines.columnar import ipc
 from beam_pipelines.engine.shuffle import COMPRESSION
 
-__all__ = ["ROOM", "clear", "packed", "room", "unpacked"]
+__all__ = ["ROOM", "begin", "begun", "clear", "packed", "room", "unpacked"]
 
 ROOM = 128 << 20  # bytes that wait here at most
 
 _lock = threading.Lock()
 _waiting: dict[str, pa.RecordBatch] | None = None  # None: workers may be elsewhere
 _left = 0
+_begun: dict[str, Future[Any]] = {}
 
 
 @contextlib.contextmanager
@@ -35,6 +38,7 @@ def room() -> Iterator[None]:
     try:
         yield
     finally:
+        clear()
         with _lock:
             _waiting, _left = before
 
@@ -44,6 +48,9 @@ def clear() -> None:
     with _lock:
         if _waiting is not None:
             _waiting.clear()
+        for work in _begun.values():
+            work.cancel()
+        _begun.clear()
 
 
 def packed(name: str, batch: pa.RecordBatch, compression: str | None = COMPRESSION) -> bytes:
@@ -70,3 +77,16 @@ def unpacked(name: str, data: bytes) -> pa.RecordBatch:
         return ipc.decode(data)
     assert _waiting is not None  # nobody else makes no bytes of a batch
     return _waiting[name]
+
+
+def begin(name: str, work: Future[Any]) -> None:
+    """Say that work has begun on a batch that waits here, before the stage that wants it."""
+    with _lock:
+        _begun[name] = work
+
+
+def begun(name: str) -> Any | None:
+    """What came of the work on a batch, once it is done; None: there is none, or it was not its turn, and will not be."""
+    with _lock:
+        work = _begun.pop(name, None)
+    return None if work is None or work.cancel() else work.result()

@@ -5,16 +5,17 @@ Keys of a batch go by shard, with the batch's name and the positions of their ro
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from beam_pipelines.columnar import hashing, ipc, origin
+from beam_pipelines.columnar import hashing, origin
 from beam_pipelines.columnar.compact import joined
 from beam_pipelines.columnar.index import valid_keys
-from beam_pipelines.engine import shuffle
+from beam_pipelines.engine import beside, shuffle
 from beam_pipelines.rules.judgement import Positions
 from beam_pipelines.rules.key.known import Known
 from beam_pipelines.rules.key.unique import Repeats, repeats
@@ -27,6 +28,7 @@ __all__ = [
     "ROWS",
     "RULE",
     "TIE",
+    "Block",
     "Shard",
     "by_batch",
     "by_name",
@@ -48,6 +50,7 @@ NOTE = pa.schema([(BATCH, pa.string()), (ROW, pa.int32())])
 RULE = b"bp:rule"  # of the schema of a batch: the rule that it is about
 
 Shard = tuple[str, int, int]  # load, place of the rule, number
+Block = tuple[int, str, bytes]  # which side the keys are of, a name of theirs, and they
 
 
 def told_of(rule: str, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -61,12 +64,12 @@ def rule_of(batch: pa.RecordBatch) -> str:
 
 
 def key_batch(
-    columns: Sequence[pa.Array], beside: Mapping[str, pa.Array] | None = None, about: Mapping[str, str] | None = None
+    columns: Sequence[pa.Array], more: Mapping[str, pa.Array] | None = None, about: Mapping[str, str] | None = None
 ) -> pa.RecordBatch:
-    """Keys as a batch, with columns `beside` them; what is alike for all rows goes `about` them, into the schema's metadata."""
-    beside = beside or {}
+    """Keys as a batch, with `more` columns; what is alike for all rows goes `about` them, into the schema's metadata."""
+    more = more or {}
     names = [f"k{number}" for number in range(len(columns))]
-    return pa.RecordBatch.from_arrays([*columns, *beside.values()], names=[*names, *beside], metadata=dict(about or {}))
+    return pa.RecordBatch.from_arrays([*columns, *more.values()], names=[*names, *more], metadata=dict(about or {}))
 
 
 def sharded(
@@ -74,17 +77,18 @@ def sharded(
     at: int,
     side: int,
     columns: Sequence[pa.Array],
-    beside: Mapping[str, pa.Array],
+    more: Mapping[str, pa.Array],
     about: Mapping[str, str],
     *,
     one_type: bool,
-) -> Iterator[tuple[Shard, tuple[int, bytes]]]:
-    """Keys by shard, packed; `beside` and `about` as of `key_batch`."""
-    keys = key_batch(columns, beside, about)
+) -> Iterator[tuple[Shard, Block]]:
+    """Keys by shard, packed; `more` and `about` as of `key_batch`."""
+    keys = key_batch(columns, more, about)
     if not keys.num_rows:
         return
     for number, part in shuffle.cut(keys, hashing.shard(keys, key_names(keys), shuffle.SHARDS, one_type=one_type)):
-        yield (load, at, number), (side, ipc.encode(part, shuffle.COMPRESSION))
+        name = uuid.uuid4().hex
+        yield (load, at, number), (side, name, beside.packed(name, part))
 
 
 def told_whole(rows: pa.RecordBatch) -> pa.RecordBatch:

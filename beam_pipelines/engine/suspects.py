@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from beam_pipelines.columnar import hashing, origin, size
+from beam_pipelines.columnar import origin, size
 from beam_pipelines.columnar.compact import joined, take
+from beam_pipelines.columnar.quick_hash import quick_hashes
 from beam_pipelines.engine import beside, shuffle
 from beam_pipelines.engine.bundle import PlainFn, in_global_window
-from beam_pipelines.engine.rule_keys import NOTE, ROW, ROWS, Shard, by_batch, key_batch, key_names, sharded, told_of, told_whole
+from beam_pipelines.engine.rule_keys import NOTE, ROW, ROWS, Block, Shard, by_batch, key_batch, key_names, sharded, told_of, told_whole
 from beam_pipelines.rules.judgement import Positions
 from beam_pipelines.rules.key.unique import suspects
 
@@ -25,7 +26,8 @@ __all__ = ["HASHES_TYPE", "KEYED_TYPE", "SuspectFn", "SuspectKeysFn", "hashed", 
 HASHES_TYPE = tuple[tuple[str, int, int], tuple[str, bytes]]  # of a shard: name of the batch, and hashes with the positions of their rows
 KEYED_TYPE = tuple[str, int, str, bytes]  # load, place of the rule, name of the batch, keys
 # Half of the hash does: of a thousand million rows 62 million are in a shard, and one in seventy is suspected for nothing.
-_HALF = np.uint64(32)
+_HALF = np.uint32
+_NUMBER = np.uint64(56)  # what is before these bits of a hash tells the shard
 _HASH = "hash"
 
 
@@ -39,11 +41,10 @@ def hashed(load: str, at: int, name: str, columns: Sequence[pa.Array], rows: Pos
         columns: Of the keys.
         rows: Their positions in the batch.
     """
-    keys = key_batch(columns)
-    hashes = hashing.row_hashes(keys, keys.schema.names, one_type=True)
-    numbers = (hashes % np.uint64(shuffle.SHARDS)).astype(np.uint8)  # numbers this small are sorted by radix
+    hashes = quick_hashes(columns)
+    numbers = (hashes >> _NUMBER).astype(np.uint8) % shuffle.SHARDS  # numbers this small are sorted by radix
     order = np.argsort(numbers, kind="stable")
-    halves = (hashes >> _HALF).astype(np.uint32)[order]
+    halves = hashes.astype(_HALF)[order]
     positions = rows[order].astype(np.uint16 if len(rows) and rows[-1] < 1 << 16 else np.uint32)
     ends = np.cumsum(np.bincount(numbers, minlength=shuffle.SHARDS)).tolist()
     for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
@@ -69,7 +70,7 @@ class SuspectFn(PlainFn):
     def process(self, shard: tuple[Shard, Iterable[tuple[str, bytes]]]) -> Iterator[pa.RecordBatch]:
         (load, at, number), blocks = shard
         parts = [(name, beside.unpacked(_waits(name, at, number), block)) for name, block in blocks]
-        found = suspects(np.concatenate([part.column(_HASH) for _, part in parts]).astype(np.uint64) << _HALF)
+        found = suspects(np.concatenate([part.column(_HASH) for _, part in parts]))
         if len(found):
             positions = np.concatenate([part.column(ROW) for _, part in parts])
             of = np.searchsorted(np.cumsum([part.num_rows for _, part in parts]), found, side="right")
@@ -86,7 +87,7 @@ class SuspectKeysFn(PlainFn):
         self._gathered: dict[tuple[str, int], list[pa.RecordBatch]] = {}
         self._bytes: dict[tuple[str, int], int] = {}
 
-    def process(self, keyed: tuple[str, int, str, bytes], notes: Iterable[pa.RecordBatch]) -> Iterator[tuple[Shard, tuple[int, bytes]]]:
+    def process(self, keyed: tuple[str, int, str, bytes], notes: Iterable[pa.RecordBatch]) -> Iterator[tuple[Shard, Block]]:
         load, at, name, block = keyed
         if self._found is None:
             self._found = by_batch(notes)
@@ -100,7 +101,7 @@ class SuspectKeysFn(PlainFn):
         if self._bytes[load, at] >= size.MAX_BYTES:
             yield from self._sent(load, at)
 
-    def _sent(self, load: str, at: int) -> Iterator[tuple[Shard, tuple[int, bytes]]]:
+    def _sent(self, load: str, at: int) -> Iterator[tuple[Shard, Block]]:
         parts = self._gathered.pop((load, at))
         self._bytes[load, at] = 0
         names = parts[0].schema.names

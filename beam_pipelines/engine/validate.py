@@ -8,9 +8,11 @@ the step is in `transforms.validate`.
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import apache_beam as beam
@@ -18,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection, TaggedOutput
 
-from beam_pipelines.columnar import hashing, ipc, origin, size
+from beam_pipelines.columnar import hashing, origin, size
 from beam_pipelines.columnar.compact import joined
 from beam_pipelines.engine import beside
 from beam_pipelines.engine.ahead import Ahead
@@ -33,6 +35,7 @@ from beam_pipelines.engine.rule_keys import (
     ROW,
     ROWS,
     TIE,
+    Block,
     Shard,
     by_batch,
     key_column,
@@ -48,7 +51,7 @@ from beam_pipelines.engine.rule_keys import (
 from beam_pipelines.engine.shuffle import ShuffleFn
 from beam_pipelines.engine.suspects import HASHES_TYPE, KEYED_TYPE, SuspectFn, SuspectKeysFn, hashed, packed
 from beam_pipelines.rules.field import Field
-from beam_pipelines.rules.judgement import Positions
+from beam_pipelines.rules.judgement import Judgement, Positions
 from beam_pipelines.rules.key.known import Known
 from beam_pipelines.rules.key.reference import References
 from beam_pipelines.rules.tally import Tally
@@ -63,7 +66,7 @@ __all__ = ["ValidateRows"]
 
 _HASHES, _KEYED, _KEYS, _HELD = "hashes", "keyed", "keys", "held"
 
-_KEYS_TYPE = tuple[tuple[str, int, int], tuple[int, bytes]]
+_KEYS_TYPE = tuple[tuple[str, int, int], tuple[int, str, bytes]]
 
 
 class _SizeFn(PlainFn):
@@ -121,6 +124,12 @@ class _Looked:
     outputs: Sequence[TaggedOutput] = ()
 
 
+def _alone(step: Validate, batch: pa.RecordBatch, apart: Sequence[int]) -> tuple[dict[int, Judgement], float]:
+    """What the rules say that a batch alone tells, and how long it took."""
+    began = time.perf_counter()
+    return step.alone(batch, apart), time.perf_counter() - began
+
+
 def _late(output: Any) -> Any:
     """Wrap what a bundle gives when it ends."""
     if isinstance(output, TaggedOutput):
@@ -156,6 +165,7 @@ class _JudgeFn(_ValidateFn):
         super().start_bundle()
         self._places = Places(self._job.definition.steps[: self._position])
         self._measured: dict[str, Any] = {}
+        self._later: list[tuple[str, Callable[[], Any]]] = []
 
     def process(
         self, batch: pa.RecordBatch, sizes: Iterable[tuple[str, str, int]], held: Iterable[pa.RecordBatch], texts: dict[str, str]
@@ -175,7 +185,9 @@ class _JudgeFn(_ValidateFn):
                 return _Looked(load, batch.num_rows, state, step.judge(batch, {}))
             name = uuid.uuid4().hex
             outputs = [part for at in apart for part in self._keys(load, step, at, batch, name, places)]
-            outputs.append(TaggedOutput(_HELD, (load, name, beside.packed(name, batch))))
+            outputs.append(TaggedOutput(_HELD, (load, name, data := beside.packed(name, batch))))
+            if not data:
+                self._later.append((name, partial(_alone, step, batch, apart)))
             return _Looked(load, batch.num_rows, state, outputs=outputs)
 
     def _told(self, one: _Looked) -> Iterator[Any]:
@@ -191,10 +203,22 @@ class _JudgeFn(_ValidateFn):
     def finish_bundle(self) -> Iterator[Any]:
         for one in self._ahead.rest():
             yield from map(_late, self._told(one))
+        if self._later:
+            self._judge_ahead()
         for load, state in self._measured.items():
             if state:
                 self._facts[load] = replace(self._facts[load], states=(state,))
         yield from super().finish_bundle()
+
+    def _judge_ahead(self) -> None:
+        """Hold the batches that wait in this process against their other rules while the shards are looked at, which leave a core idle."""
+        ahead = Ahead[Any]()
+        for name, work in self._later:
+            beside.begin(name, ahead.begin(work))
+        for step in self._steps.values():  # they are that thread's from here on
+            ahead.begin(step.close)
+        self._steps = {}
+        ahead.end()
 
     def _keys(self, load: str, step: Validate, at: int, batch: pa.RecordBatch, name: str, places: int | Positions) -> Iterator[Any]:
         rule, visible = step.rules[at], origin.visible(batch)
@@ -224,14 +248,14 @@ class _JudgeFn(_ValidateFn):
 class _ShardFn(ShuffleFn[Validate]):
     """Tells of the keys of a shard which violate, by batch."""
 
-    def process(self, shard: tuple[Shard, Iterable[tuple[int, bytes]]], texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
+    def process(self, shard: tuple[Shard, Iterable[Block]], texts: dict[str, str]) -> Iterator[pa.RecordBatch]:
         (load, at, _), blocks = shard
         with self.timed(load):
             step = self.step(load, texts)
             rule = step.rules[at]
             sides: tuple[list[pa.RecordBatch], list[pa.RecordBatch]] = ([], [])
-            for side, packed in blocks:
-                part = ipc.decode(packed)
+            for side, name, packed in blocks:
+                part = beside.unpacked(name, packed)
                 sides[side].append(told_whole(part) if side == ROWS else part)
             if not sides[ROWS]:
                 return
@@ -276,12 +300,14 @@ class _SplitFn(_ValidateFn):
             nobody = np.zeros(0, dtype=np.int64)
             found = {step.place(rule.id): nobody for rule in step.foreign_keys if not self.near(load, rule.id, sizes)}
             found |= self._told.get((load, name), {})
-        for judged in self._ahead.put(lambda: (load, self._judged(load, step, beside.unpacked(name, packed), found))):
+        for judged in self._ahead.put(lambda: (load, self._judged(load, step, name, beside.unpacked(name, packed), found))):
             yield from self._counted(*judged)
 
-    def _judged(self, load: str, step: Validate, batch: pa.RecordBatch, found: Mapping[int, Positions]) -> Applied:
+    def _judged(self, load: str, step: Validate, name: str, batch: pa.RecordBatch, found: Mapping[int, Positions]) -> Applied:
         with self.timed(load):
-            return step.judge(batch, found)
+            known, seconds = beside.begun(name) or ({}, 0.0)
+            self._seconds[load] = self._seconds.get(load, 0.0) + seconds
+            return step.judge(batch, found, known=known)
 
     def _counted(self, load: str, applied: Applied) -> Iterator[pa.RecordBatch]:
         self.count(load, applied)

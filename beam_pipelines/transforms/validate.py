@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -258,17 +258,35 @@ class Validate:
         parts = np.split(repeat, np.searchsorted(repeat, ends)[:-1])
         return [rows[part - (end - len(rows))] for (_, rows), part, end in zip(asked, parts, ends.tolist(), strict=True)]
 
-    def judge(self, batch: pa.RecordBatch, found: Mapping[int, Positions], closed: int | None = None) -> Applied:
+    def alone(self, batch: pa.RecordBatch, apart: Collection[int]) -> dict[int, Judgement]:
+        """Return what the rules say that this batch alone tells, by their places.
+
+        Args:
+            batch: With hidden columns.
+            apart: The places of those that it does not tell.
+        """
+        return {at: _judgement(rule, batch, None, 0) for at, rule in enumerate(self._opened()) if at not in apart}
+
+    def judge(
+        self,
+        batch: pa.RecordBatch,
+        found: Mapping[int, Positions],
+        closed: int | None = None,
+        known: Mapping[int, Judgement] | None = None,
+    ) -> Applied:
         """Hold one batch against the rules.
 
         Args:
             batch: With hidden columns.
             found: Positions of the rows that violate, by the place of the rule, of rules that this batch alone does not tell; ascending.
             closed: Of a stream, the watermark up to which keys have been forgotten, ms.
+            known: What `alone` said of it, if it was asked.
         """
-        rules = self._opened()
+        rules, known = self._opened(), known or {}
         unknown = {at: self._untold(at, batch, found.get(at, _NOBODY), closed) for at in self.horizons}
-        judgements = [_judgement(rule, batch, found.get(at), unknown.get(at, 0)) for at, rule in enumerate(rules)]
+        judgements = [
+            known[at] if at in known else _judgement(rule, batch, found.get(at), unknown.get(at, 0)) for at, rule in enumerate(rules)
+        ]
         parts = split(rules, batch, judgements)
         counts = {
             rule.model.id: asdict(Tally.of(one, batch.num_rows))

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+
 import pyarrow as pa
 import pytest
 
@@ -45,3 +48,35 @@ def test_nothing_waits_longer_than_the_run() -> None:
         with pytest.raises(KeyError):
             beside.unpacked("a", b"")
     assert beside.packed("b", batch())
+
+
+def test_work_that_has_begun_is_waited_for_and_other_work_never_begins() -> None:
+    go, ran, begun = threading.Event(), list[str](), threading.Event()
+
+    def slow() -> str:
+        begun.set()
+        assert go.wait(60)
+        return "slow"
+
+    with beside.room(), ThreadPoolExecutor(1) as thread:
+        beside.begin("a", thread.submit(slow))
+        beside.begin("b", thread.submit(ran.append, "b"))
+        beside.begin("c", thread.submit(ran.append, "c"))
+        assert begun.wait(60)
+        assert beside.begun("b") is None
+        threading.Timer(0, go.set).start()
+        assert beside.begun("a") == "slow"
+        beside.clear()  # nobody will ask for c; it may have begun by now
+    assert "b" not in ran
+    assert beside.begun("c") is None
+
+
+def test_what_work_gives_or_raises_comes_out_where_it_is_asked_for() -> None:
+    with beside.room(), ThreadPoolExecutor(1) as thread:
+        done, failed = thread.submit(lambda: 7), thread.submit(lambda: 1 // 0)
+        wait([done, failed])
+        beside.begin("a", done)
+        beside.begin("b", failed)
+        assert beside.begun("a") == 7
+        with pytest.raises(ZeroDivisionError):
+            beside.begun("b")

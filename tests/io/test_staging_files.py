@@ -2,17 +2,24 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import shutil
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from beam_pipelines.columnar import dead
 from beam_pipelines.errors import FatalError
+from beam_pipelines.io import staging_files
 from beam_pipelines.io.files.stage import RowStaging
+from beam_pipelines.io.files.writing.form import Form
 from beam_pipelines.io.staging_files import FilesOfStaging, StagingFolder
+from beam_pipelines.runs.facts import Staged
 
 SCHEMA = pa.schema([("id", pa.int64())])
 BATCH = pa.record_batch([[1, 2, 3]], schema=SCHEMA)
@@ -99,3 +106,47 @@ def test_a_folder_that_cannot_be_written_to_is_told_as_such(staging: Any, monkey
     monkeypatch.setattr(FilesOfStaging, "part", refused)
     with pytest.raises(FatalError, match="Read-only file system; nothing of this run counts, make the folder writable and run again"):
         staging.stager("a", SCHEMA, 0)
+
+
+def test_letters_are_told_from_rows_by_who_stages_them(tmp_path: Path) -> None:
+    alike = pa.schema(list(dead.SCHEMA))  # rows that a user may have
+    staging = RowStaging(tmp_path, Form("csv", ""))
+    letters, rows = (
+        staging.stager(f"_bp_00000000_000000000001_000000000000000{place}", schema, 0) for place, schema in enumerate((dead.SCHEMA, alike))
+    )
+    letter = {
+        "load": "a",
+        "step": "b",
+        "at": datetime(2026, 1, 2, tzinfo=timezone.utc),
+        "code": "c",
+        "message": "d",
+        "origin": "e",
+        "payload": "f",
+    }
+    for stager in (letters, rows):
+        stager.write(pa.RecordBatch.from_pylist([letter, letter], schema=dead.SCHEMA))
+    read = list(staging.read(letters.finish()))
+    assert [row for batch in read for row in batch.to_pylist()] == [letter, letter]
+    assert (
+        staging.path(rows.finish().name).read_text().splitlines()
+        == ["load,step,at,code,message,origin,payload"] + ["a,b,2026-01-02T00:00:00.000000+00:00,c,d,e,f"] * 2
+    )
+
+
+def test_letters_that_an_earlier_version_has_staged_are_read(tmp_path: Path) -> None:
+    staging = RowStaging(tmp_path)
+    table = pa.Table.from_pylist([{"id": 1}], schema=SCHEMA)
+    pq.write_table(table, staging.path(NAME))
+    (batch,) = staging.read(Staged(NAME, 1, 0, 0))
+    assert batch.to_pylist() == [{"id": 1}]
+
+
+def test_a_file_that_grows_is_hastened_once_a_megabyte(staging: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(staging_files, "hasten", lambda handle: sizes.append(os.fstat(handle).st_size))
+    stager = staging.stager(NAME, SCHEMA, 0)
+    numbers = random.Random(1)
+    for _ in range(8):
+        stager.write(pa.record_batch([[numbers.getrandbits(62) for _ in range(65_536)]], schema=SCHEMA))
+    stager.finish()
+    assert 3 <= len(sizes) <= 4  # of 4 MiB that cannot be compressed

@@ -75,7 +75,7 @@ def told_of_many(keys: list[str], keep: str) -> tuple[list[int], int, int]:
 
 
 def test_keys_that_share_a_hash_are_told_apart_by_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unique, "row_hashes", lambda batch, names, one_type: np.full(batch.num_rows, 5, dtype=np.uint64))
+    monkeypatch.setattr(unique, "quick_hashes", lambda columns: np.full(len(columns[0]), 5, dtype=np.uint64))
     assert repeats(parts(["a", "b", "c"], [1]), "first").rows.tolist() == []
     assert same(repeats(parts(["a", "b", "c", "b"], [2]), "first"), ([3], 1, 2))
 

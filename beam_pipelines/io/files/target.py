@@ -479,7 +479,7 @@ class FileTarget(HomedTarget):
 
     def _joined(self, window: Window, schema: pa.Schema, parts: Sequence[Staged]) -> Staged:
         """One staged file of the rows of several, in order."""
-        stager = self._staging.stager(str(StagingName.of(window.service, window.run, new_attempt())), schema, 0)
+        stager = self._staging.rows(str(StagingName.of(window.service, window.run, new_attempt())), schema, 0)
         try:
             for part in parts:
                 stager.append(part)

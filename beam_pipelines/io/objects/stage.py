@@ -50,7 +50,10 @@ class BucketStaging(RowStaging):
         return key_of(self.path(name))
 
     def stager(self, name: str, schema: pa.Schema, order: int) -> RowStager:
-        return _BucketStager(self, name, schema, order, PARQUET if schema.equals(dead.SCHEMA) else self.form)
+        return _BucketStager(self, name, schema, order, PARQUET if schema is dead.SCHEMA else self.form)
+
+    def rows(self, name: str, schema: pa.Schema, order: int) -> RowStager:
+        return _BucketStager(self, name, schema, order, self.form)
 
     def names(self) -> list[str]:
         prefix = f"{key_of(self.folder)}/"

@@ -11,16 +11,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_pipelines.columnar.compact import joined
-from beam_pipelines.columnar.hashing import Words, row_hashes
 from beam_pipelines.columnar.index import valid_keys
 from beam_pipelines.columnar.keys import key_columns
+from beam_pipelines.columnar.quick_hash import quick_hashes
 from beam_pipelines.rules.field import Field, found
 from beam_pipelines.rules.judgement import Finding, Judgement, Positions
 from beam_pipelines.spec.rule.unique import Unique
 
-__all__ = ["Repeats", "UniqueKey", "repeated", "repeats", "suspects"]
+__all__ = ["Hashes", "Repeats", "UniqueKey", "repeated", "repeats", "suspects"]
 
-_BUCKET = np.uint64(48)  # of a hash, bits that do not say which of 65,536 buckets it is in
+Hashes = npt.NDArray[np.uint64] | npt.NDArray[np.uint32]
+
+_BUCKETS = 16  # of a hash, bits that say which bucket it is in
 
 
 class UniqueKey:
@@ -129,22 +131,20 @@ def repeated(key: UniqueKey, batches: Sequence[pa.RecordBatch]) -> tuple[Repeats
     return found, [rows[part - (end - size)] for (_, rows), part, end, size in zip(keyed, parts, ends.tolist(), sizes, strict=True)]
 
 
-def _hashes(columns: Sequence[Sequence[pa.Array]]) -> Words:
+def _hashes(columns: Sequence[Sequence[pa.Array]]) -> Hashes:
     """Hash the key of each row: equal keys have equal hashes."""
-    names = [f"k{at}" for at in range(len(columns))]
-    batches = [pa.RecordBatch.from_arrays(list(parts), names=names) for parts in zip(*columns, strict=True)]
-    return np.concatenate([np.zeros(0, dtype=np.uint64), *(row_hashes(batch, names, one_type=True) for batch in batches)])
+    return np.concatenate([np.zeros(0, dtype=np.uint64), *(quick_hashes(parts) for parts in zip(*columns, strict=True))])
 
 
-def suspects(hashes: Words) -> Positions:
+def suspects(hashes: Hashes) -> Positions:
     """Return the rows whose hash is not theirs alone, ascending: only these are looked at by value, which takes more time and memory."""
     ordered = np.sort(hashes)
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     # Most hashes are not even near one of these few: to look each up takes twice as long as to sort them all.
-    buckets = hashes >> _BUCKET
-    met = np.zeros(1 << 16, dtype=np.bool_)
-    met[twice >> _BUCKET] = True
-    rows = np.flatnonzero(met[buckets])
+    others = hashes.dtype.type(8 * hashes.itemsize - _BUCKETS)
+    met = np.zeros(1 << _BUCKETS, dtype=np.bool_)
+    met[twice >> others] = True
+    rows = np.flatnonzero(met[hashes >> others])
     near = hashes[rows]
     return rows[twice[np.searchsorted(twice, near, side="right") - 1] == near]
 
