@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from beam_pipelines import __version__
 from beam_pipelines.engine import artifact, sources
+from beam_pipelines.engine.lineage import remembers
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import PlanError
 from beam_pipelines.functions import Functions
@@ -161,9 +162,8 @@ class Job:
 
     @property
     def remembers(self) -> bool:
-        """Whether a stream remembers keys of its rows, by which later ones are told to repeat them."""
-        rules = (rule for step in self.definition.steps if step.type == "validate" for rule in getattr(step, "rules", ()))
-        return self.live and any(rule.type == "unique" for rule in rules)
+        """Whether a stream remembers keys of its rows."""
+        return self.live and any(map(remembers, self.definition.steps))
 
     @property
     def others(self) -> tuple[tuple[str, Any], ...]:

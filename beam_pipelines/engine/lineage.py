@@ -8,7 +8,7 @@ from typing import Any
 
 from beam_pipelines.errors import PlanError
 
-__all__ = ["BY_GROUPS", "gives_one", "group_columns", "meant", "snake", "sums_up", "takes_others", "trace"]
+__all__ = ["BY_GROUPS", "gives_one", "group_columns", "meant", "remembers", "snake", "sums_up", "takes_others", "trace"]
 
 BY_GROUPS = ("deduplicate", "top", "limit", "sort")
 # Steps that give some of the rows, each with its values, and perhaps columns beside them.
@@ -78,6 +78,11 @@ def gives_one(steps: Iterable[Any]) -> bool:
 def sums_up(step: Any) -> bool:
     """Whether the step of a model makes one row of many."""
     return step.type in _SUMS or (step.type == "sql" and _of_query(step) is not None)
+
+
+def remembers(step: Any) -> bool:
+    """Whether a step of a stream remembers keys of its rows, by which later ones are told to repeat them."""
+    return step.type == "validate" and any(rule.type == "unique" for rule in step.rules)
 
 
 def takes_others(step: Any) -> bool:

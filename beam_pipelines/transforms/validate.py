@@ -96,15 +96,16 @@ class Validate:
         return self._horizons or {}
 
     @property
-    def state_version(self) -> str:
-        """What keys that are remembered mean, in short: those of another version cannot be gone on with."""
-        words = [str(_MEANING)]
+    def state_versions(self) -> dict[str, str]:
+        """What the keys mean, in short, that are remembered of each rule, by its id: those of another version cannot be gone on with."""
+        versions = {}
         for at, horizon in self.horizons.items():
             rule, schema = self._opened()[at].model, self._schema
             assert isinstance(rule, Unique)
             assert schema is not None
-            words += [rule.id, str(horizon), *(f"{name} {Field.find(name, schema).type}" for name in rule.names)]
-        return hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
+            words = [str(_MEANING), str(horizon), *(f"{name} {Field.find(name, schema).type}" for name in rule.names)]
+            versions[rule.id] = hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
+        return versions
 
     def plan(self, schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:  # noqa: ARG002 (nothing is sampled)
         rules = self._compiled(schema, None)

@@ -302,6 +302,27 @@ def test_a_rule_that_means_something_else_now_is_not_gone_on_with_unseen(desk: D
     assert rejected(desk) == [(0, 2)]
 
 
+def test_a_step_that_has_another_name_now_does_not_lose_what_it_has_left_unseen(desk: Desk, topic: Topic) -> None:
+    """Nor do rules lose what is theirs when others come or go."""
+
+    def drain(*steps: dict[str, Any], **run: Any) -> Any:
+        define(desk, topic, list(steps), columns=COLUMNS)
+        topic.send(0, BEGIN, user="u", value=1)
+        topic.flush()
+        return desk.run(until="latest", **run)
+
+    assert drain(check_step(ONCE)).exit_code == 0
+    with pytest.raises(PlanError, match="'check': give it back its name") as refused:
+        drain({**check_step(ONCE), "id": "verify"})
+    assert refused.value.code == "fingerprint-changed"
+    other = {"id": "other", "type": "unique", "field": "value", "horizon": "1h"}
+    assert drain(check_step(other, ONCE)).exit_code == 0  # of both messages it now tells that they repeat the first
+    assert rejected(desk) == [(0, 1), (0, 2)]
+    assert drain({**check_step(other), "id": "verify"}, keep_watermark=True).exit_code == 0
+    assert rejected(desk) == [(0, 1), (0, 2)]
+    assert rows(desk) == Counter({("u", 1, BEGIN): 2})
+
+
 @pytest.mark.no_bundle
 @pytest.mark.parametrize(
     ("steps", "path", "message"),

@@ -23,6 +23,7 @@ from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.launch import Launch, Result
 from beam_pipelines.engine.live import held_blocks
 from beam_pipelines.engine.live.advance import advance_of
+from beam_pipelines.engine.live.kept_states import check_kept
 from beam_pipelines.engine.live.topics import Topics
 from beam_pipelines.engine.plan import make_plan
 from beam_pipelines.engine.prepare import check_fingerprints
@@ -426,6 +427,7 @@ def stream(
                 settled = settle(job, store, target, archive, context, accepted=ask.full_refresh or ask.keep_watermark)
                 recover.check_ahead(job, store, target, accepted=ask.full_refresh or ask.keep_watermark)
                 check_fingerprints(job, context, target)
+                check_kept(job, context, target)
                 place = target.place
             launch.record_schedule(store, job)
             store.begin(launch.beginning(ask, session, started, plan, place))

@@ -17,7 +17,7 @@ from beam_pipelines.columnar import origin, size
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.live import held_blocks
-from beam_pipelines.engine.live.kept_states import KeptFn, Sharded, is_kept, keep
+from beam_pipelines.engine.live.kept_states import KeptFn, Sharded, is_kept, keep, states_of
 from beam_pipelines.engine.live.noted import reads_of, view_of
 from beam_pipelines.engine.live.reached import watermark_of
 from beam_pipelines.engine.live.state_blocks import state_blocks
@@ -76,6 +76,9 @@ class _WaitFn(ShuffleFn[LiveJoin]):
 
 
 class _KeptFn(KeptFn[LiveJoin]):
+    def version(self, step: LiveJoin, states: pa.RecordBatch) -> str:  # noqa: ARG002 - all of them mean the same
+        return step.state_version
+
     def cut(self, load: str, step: LiveJoin, states: pa.RecordBatch) -> Iterator[Sharded]:
         return _sharded(load, step, states)
 
@@ -102,7 +105,8 @@ class _MeetFn(ShuffleFn[LiveJoin]):
                 self._facts[load] = replace(fact, waiting=fact.waiting + waits.num_rows)
                 same = not new[LEFT] and not new[RIGHT] and waits.num_rows == sum(one.num_rows for one in kept[side])
                 states = kept[side] if same else state_blocks(waits, step.state_keys)
-                keep(self.aside_box(load, step.id, OPEN), step, number, states, kept[side], {_SIDE: side.encode()})
+                told = {**states_of(step.id, step.state_version), _SIDE: side.encode()}
+                keep(self.aside_box(load, step.id, OPEN), number, states, kept[side], told)
 
 
 def _side_of(rows: pa.RecordBatch) -> str:

@@ -22,7 +22,7 @@ from beam_pipelines.engine import beside
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.live import held_blocks
-from beam_pipelines.engine.live.kept_states import KeptFn, Sharded, is_kept, keep
+from beam_pipelines.engine.live.kept_states import KeptFn, Sharded, is_kept, keep, states_of
 from beam_pipelines.engine.live.noted import reads_of, view_of
 from beam_pipelines.engine.live.reached import watermark_of
 from beam_pipelines.engine.live.state_blocks import state_blocks
@@ -126,6 +126,9 @@ class _ReferenceFn(ShuffleFn[Validate]):
 
 
 class _KeptFn(KeptFn[Validate]):
+    def version(self, step: Validate, states: pa.RecordBatch) -> str | None:
+        return step.state_versions.get(rule_of(states))
+
     def cut(self, load: str, step: Validate, states: pa.RecordBatch) -> Iterator[Sharded]:  # noqa: ARG002 - digests tell the shard
         return _sharded(load, states)
 
@@ -169,7 +172,8 @@ class _TellFn(ShuffleFn[Validate]):
         if len(memory):
             whole, changed = memory.parts()
             states = [*whole, *(() if changed is None else state_blocks(changed, [UNTIL, HIGH, LOW]))]
-            keep(self.aside_box(load, step.id, OPEN), step, number, states, [*filter(is_kept, kept)], {RULE: rule.encode()})
+            told = {**states_of(step.id, step.state_versions[rule]), RULE: rule.encode()}
+            keep(self.aside_box(load, step.id, OPEN), number, states, [*filter(is_kept, kept)], told)
 
 
 def _rows(keys: pa.RecordBatch) -> Rows:

@@ -20,7 +20,7 @@ from beam_pipelines.columnar.compact import take
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.live import held_blocks
-from beam_pipelines.engine.live.kept_states import KeptFn, Sharded, is_kept, keep
+from beam_pipelines.engine.live.kept_states import KeptFn, Sharded, is_kept, keep, states_of
 from beam_pipelines.engine.live.noted import reads_of, view_of
 from beam_pipelines.engine.live.reached import watermark_of
 from beam_pipelines.engine.live.state_blocks import state_blocks
@@ -80,6 +80,9 @@ class _StatesFn(ShuffleFn[Windowed]):
 
 
 class _KeptFn(KeptFn[Windowed]):
+    def version(self, step: Windowed, states: pa.RecordBatch) -> str:  # noqa: ARG002 - all of them mean the same
+        return step.state_version
+
     def cut(self, load: str, step: Windowed, states: pa.RecordBatch) -> Iterator[Sharded]:
         return sharded(load, step.shard_keys(states), states)
 
@@ -106,7 +109,7 @@ class _ResultsFn(ShuffleFn[Windowed]):
             if settled.held:
                 as_before = not came and not settled.written and settled.held == states.num_rows
                 blocks = kept if as_before else state_blocks(settled.open, step.state_keys(settled.open))
-                keep(self.aside_box(load, step.id, OPEN), step, number, blocks, kept, {})
+                keep(self.aside_box(load, step.id, OPEN), number, blocks, kept, states_of(step.id, step.state_version))
             fact = self._facts[load]
             self._facts[load] = replace(fact, windows=fact.windows + settled.written, open_windows=fact.open_windows + settled.held)
         for batch in settled.applied.batches:

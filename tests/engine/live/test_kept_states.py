@@ -8,7 +8,7 @@ import orjson
 import pyarrow as pa
 
 from beam_pipelines.engine.aside import AsideBox
-from beam_pipelines.engine.live.kept_states import Keeping, is_kept, keep
+from beam_pipelines.engine.live.kept_states import is_kept, keep
 
 
 class Box:
@@ -25,10 +25,6 @@ class Box:
         self.named.append((run, part))
 
 
-class Join:
-    id, type, state_version = "join", "join", "1"
-
-
 def block(*numbers: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict({"n": list(numbers)})
 
@@ -41,6 +37,6 @@ def test_of_blocks_that_are_alike_each_stands_for_one() -> None:
     box, before = Box(), [kept(0, 1, 1), kept(1, 1, 1), kept(2, 5)]
     assert all(is_kept(one) for one in before)
     # An explode may give thousands of rows that nothing tells apart, in blocks that are alike.
-    keep(cast(AsideBox, box), cast(Keeping, Join()), 3, [block(1, 1), block(1, 1), block(1, 1), block(5), block(6)], before, {})
+    keep(cast(AsideBox, box), 3, [block(1, 1), block(1, 1), block(1, 1), block(5), block(6)], before, {})
     assert sorted(box.named) == [("before", 0), ("before", 1), ("before", 2)]
     assert box.written == [[1, 1], [6]]
