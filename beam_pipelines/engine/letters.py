@@ -20,7 +20,7 @@ from beam_pipelines.engine.numbers import Numbers
 from beam_pipelines.engine.refusal import refusal
 from beam_pipelines.errors import BeamPipelinesError, FatalError
 from beam_pipelines.io.connector import LedgerRow, Target
-from beam_pipelines.io.staging_files import hasten, sync
+from beam_pipelines.io.staging_files import sync
 from beam_pipelines.runs.facts import Staged
 from beam_pipelines.state.record import Failure
 
@@ -94,7 +94,6 @@ class LettersFile:
             for first in range(0, batch.num_rows, _AT_ONCE):
                 some = batch.slice(first, _AT_ONCE)
                 _write(self._out, some, self._service, self._run, attempt, self._counts, str(self._path))
-                hasten(self._out.fileno())
 
     def finish(self) -> tuple[Failure, ...]:
         """Put it in its place, in the place of one that is there; gives the letters by load, step and code."""

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import shutil
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -15,7 +14,6 @@ import pytest
 
 from beam_pipelines.columnar import dead
 from beam_pipelines.errors import FatalError
-from beam_pipelines.io import staging_files
 from beam_pipelines.io.files.stage import RowStaging
 from beam_pipelines.io.files.writing.form import Form
 from beam_pipelines.io.staging_files import FilesOfStaging, StagingFolder
@@ -139,14 +137,3 @@ def test_letters_that_an_earlier_version_has_staged_are_read(tmp_path: Path) -> 
     pq.write_table(table, staging.path(NAME))
     (batch,) = staging.read(Staged(NAME, 1, 0, 0))
     assert batch.to_pylist() == [{"id": 1}]
-
-
-def test_a_file_that_grows_is_hastened_once_a_megabyte(staging: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-    monkeypatch.setattr(staging_files, "hasten", lambda handle: sizes.append(os.fstat(handle).st_size))
-    stager = staging.stager(NAME, SCHEMA, 0)
-    numbers = random.Random(1)
-    for _ in range(8):
-        stager.write(pa.record_batch([[numbers.getrandbits(62) for _ in range(65_536)]], schema=SCHEMA))
-    stager.finish()
-    assert 3 <= len(sizes) <= 4  # of 4 MiB that cannot be compressed

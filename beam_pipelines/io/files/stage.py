@@ -120,7 +120,6 @@ class RowStager(StagedFileWriter):
             raise DataError(f"{self._form.shown} cannot hold the row: {why}", code="target-refused", details={"rows": rows})
         with self._failing():
             self._writer.write(batch)
-            self._hasten()
         self._rows += batch.num_rows
 
     def full(self, most: int) -> bool:
