@@ -24,7 +24,7 @@ from beam_pipelines.rules.judgement import Judgement, Positions
 from beam_pipelines.rules.key.horizon import Horizon, Memory, Rows
 from beam_pipelines.rules.key.reference import References
 from beam_pipelines.rules.key.scope import stream_keys
-from beam_pipelines.rules.key.unique import repeated
+from beam_pipelines.rules.key.unique import repeated, spread
 from beam_pipelines.rules.profiling.profiler import Profiler
 from beam_pipelines.rules.split import MARKS, Split, marked, split
 from beam_pipelines.rules.tally import Tally, threshold
@@ -69,6 +69,7 @@ class Validate:
         self._examples = Examples()  # those that were shown already
         self._horizons: Mapping[int, Horizon] | None = None
         self._several = False
+        self._versions: Mapping[str, str] = {}
 
     @property
     def foreign_keys(self) -> tuple[ForeignKey, ...]:
@@ -96,16 +97,16 @@ class Validate:
         return self._horizons or {}
 
     @property
-    def state_versions(self) -> dict[str, str]:
+    def state_versions(self) -> Mapping[str, str]:
         """What the keys mean, in short, that are remembered of each rule, by its id: those of another version cannot be gone on with."""
-        versions = {}
-        for at, horizon in self.horizons.items():
-            rule, schema = self._opened()[at].model, self._schema
-            assert isinstance(rule, Unique)
-            assert schema is not None
-            words = [str(_MEANING), str(horizon), *(f"{name} {Field.find(name, schema).type}" for name in rule.names)]
-            versions[rule.id] = hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
-        return versions
+        self._opened()
+        return self._versions
+
+    def _version(self, at: int, schema: pa.Schema) -> tuple[str, str]:
+        rule = self._model.rules[at]
+        assert isinstance(rule, Unique)
+        words = [str(_MEANING), str(self.horizons[at]), *(f"{name} {Field.find(name, schema).type}" for name in rule.names)]
+        return rule.id, hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
 
     def plan(self, schema: pa.Schema, sample: pa.RecordBatch | None) -> pa.Schema:  # noqa: ARG002 (nothing is sampled)
         rules = self._compiled(schema, None)
@@ -168,6 +169,7 @@ class Validate:
         self._rules, self._schema, self._examples = self._compiled(schema_in, now), schema_in, Examples()
         profiler = Profiler(schema_in) if self._model.profile else None
         self.measures = Measures(self._rules, profiler)
+        self._versions = dict(self._version(at, schema_in) for at in self.horizons)
 
     def close(self) -> None:
         for rule in self._rules or ():
@@ -255,9 +257,7 @@ class Validate:
         if not asked:
             return []
         repeat = Memory().meet(Rows.together([rows for rows, _ in asked]))
-        ends = np.cumsum([len(rows) for _, rows in asked])
-        parts = np.split(repeat, np.searchsorted(repeat, ends)[:-1])
-        return [rows[part - (end - len(rows))] for (_, rows), part, end in zip(asked, parts, ends.tolist(), strict=True)]
+        return spread(repeat, [rows for _, rows in asked])
 
     def alone(self, batch: pa.RecordBatch, apart: Collection[int]) -> dict[int, Judgement]:
         """Return what the rules say that this batch alone tells, by their places.

@@ -18,7 +18,7 @@ from beam_pipelines.rules.field import Field, found
 from beam_pipelines.rules.judgement import Finding, Judgement, Positions
 from beam_pipelines.spec.rule.unique import Unique
 
-__all__ = ["Hashes", "Repeats", "UniqueKey", "repeated", "repeats", "suspects"]
+__all__ = ["Hashes", "Repeats", "UniqueKey", "repeated", "repeats", "spread", "suspects"]
 
 Hashes = npt.NDArray[np.uint64] | npt.NDArray[np.uint32]
 
@@ -121,14 +121,23 @@ def repeated(key: UniqueKey, batches: Sequence[pa.RecordBatch]) -> tuple[Repeats
         What `repeats` finds among the rows that have a key; and the rows that violate, as positions in each batch.
     """
     keyed = [key.keys(batch) for batch in batches]
-    sizes = [len(rows) for _, rows in keyed]
     nobody: Positions = np.zeros(0, dtype=np.int64)
-    if not sum(sizes):
+    if not sum(len(rows) for _, rows in keyed):
         return Repeats(nobody), [nobody for _ in batches]
     found = repeats(list(zip(*(columns for columns, _ in keyed), strict=True)), key.keep)
-    ends = np.cumsum(sizes)
-    parts = np.split(found.rows, np.searchsorted(found.rows, ends)[:-1])
-    return found, [rows[part - (end - size)] for (_, rows), part, end, size in zip(keyed, parts, ends.tolist(), sizes, strict=True)]
+    return found, spread(found.rows, [rows for _, rows in keyed])
+
+
+def spread(found: Positions, parts: Sequence[Positions]) -> list[Positions]:
+    """Return what was found among rows of several batches as positions in each batch.
+
+    Args:
+        found: Positions among the rows of all batches that were looked at, ascending.
+        parts: Of each batch the positions of those; at least one batch.
+    """
+    ends = np.cumsum([len(rows) for rows in parts])
+    cut = np.split(found, np.searchsorted(found, ends)[:-1])
+    return [rows[some - (end - len(rows))] for rows, some, end in zip(parts, cut, ends.tolist(), strict=True)]
 
 
 def _hashes(columns: Sequence[Sequence[pa.Array]]) -> Hashes:
