@@ -13,13 +13,14 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from beam_pipelines.columnar import origin, size
+from beam_pipelines.columnar import origin
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
 from beam_pipelines.engine.live import held_blocks
 from beam_pipelines.engine.live.kept_states import KeptFn, Sharded, is_kept, keep, states_of
 from beam_pipelines.engine.live.noted import reads_of, view_of
 from beam_pipelines.engine.live.reached import watermark_of
+from beam_pipelines.engine.live.small import Small
 from beam_pipelines.engine.live.state_blocks import state_blocks
 from beam_pipelines.engine.shuffle import ShuffleFn, cut, shards_by
 from beam_pipelines.runs.facts import OPEN, ReadFact, StepFact
@@ -41,8 +42,7 @@ class _WaitFn(ShuffleFn[LiveJoin]):
 
     def start_bundle(self) -> None:
         super().start_bundle()
-        self._gathered: dict[str, list[pa.RecordBatch]] = {}
-        self._gathered_bytes = 0
+        self._small = Small[str]()
 
     def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[Sharded]:
         load, count = origin.load_of(batch), batch.num_rows
@@ -58,17 +58,13 @@ class _WaitFn(ShuffleFn[LiveJoin]):
             fact = self._facts[load]
             self._facts[load] = replace(fact, late=fact.late + died, right=fact.right + (count if self._side == RIGHT else 0))
             waits = step.waiting(rows, self._side).replace_schema_metadata({_SIDE: self._side.encode()})
-            self._gathered.setdefault(load, []).append(waits)
-            self._gathered_bytes += size.slice_bytes(waits)
-        if self._gathered_bytes >= size.MAX_BYTES:
+            self._small.add(load, waits)
+        if self._small.enough:
             yield from self._sent()
 
     def _sent(self) -> Iterator[Sharded]:
-        gathered, self._gathered, self._gathered_bytes = self._gathered, {}, 0
-        for load, batches in gathered.items():
-            for rows in size.gather(batches):
-                if rows.num_rows:
-                    yield from _sharded(load, self._steps[load], rows)
+        for load, rows in self._small.take():
+            yield from _sharded(load, self._steps[load], rows)
 
     def finish_bundle(self) -> Iterator[Any]:
         yield from map(self.told, self._sent())

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.pvalue import PCollection, TaggedOutput
 
-from beam_pipelines.columnar import hashing, origin, size
+from beam_pipelines.columnar import hashing, origin
 from beam_pipelines.engine import beside
 from beam_pipelines.engine.bundle import FACTS
 from beam_pipelines.engine.job import Job
@@ -25,6 +25,7 @@ from beam_pipelines.engine.live import held_blocks
 from beam_pipelines.engine.live.kept_states import KeptFn, Sharded, is_kept, keep, states_of
 from beam_pipelines.engine.live.noted import reads_of, view_of
 from beam_pipelines.engine.live.reached import watermark_of
+from beam_pipelines.engine.live.small import Small
 from beam_pipelines.engine.live.state_blocks import state_blocks
 from beam_pipelines.engine.rule_keys import BATCH, ROW, RULE, by_name, key_batch, key_column, key_names, note_of, rule_of, told_of, unknown
 from beam_pipelines.engine.shuffle import SHARDS, ShuffleFn, cut
@@ -51,8 +52,7 @@ class _AskFn(ShuffleFn[Validate]):
 
     def start_bundle(self) -> None:
         super().start_bundle()
-        self._gathered: dict[tuple[str, str], list[pa.RecordBatch]] = {}
-        self._gathered_bytes = 0
+        self._small = Small[tuple[str, str]]()
         self._measured: dict[str, Any] = {}
 
     def process(self, batch: pa.RecordBatch, texts: dict[str, str]) -> Iterator[Any]:
@@ -63,18 +63,14 @@ class _AskFn(ShuffleFn[Validate]):
             self._measured[load] = step.measures.merge(self._measured[load], state) if load in self._measured else state
             self._facts[load] = replace(self._facts[load], records_in=self._facts[load].records_in + batch.num_rows)
             for rule, keys in _asked(step, batch, name):
-                if keys.num_rows:
-                    self._gathered.setdefault((load, rule), []).append(keys)
-                    self._gathered_bytes += size.slice_bytes(keys)
+                self._small.add((load, rule), keys)
         yield TaggedOutput(_HELD, ((load, name), (_WAITS, beside.packed(name, batch))))
-        if self._gathered_bytes >= size.MAX_BYTES:
+        if self._small.enough:
             yield from self._sent()
 
     def _sent(self) -> Iterator[Sharded]:
-        gathered, self._gathered, self._gathered_bytes = self._gathered, {}, 0
-        for (load, rule), parts in gathered.items():
-            for keys in size.gather(parts):
-                yield from _sharded(load, told_of(rule, keys))
+        for (load, rule), keys in self._small.take():
+            yield from _sharded(load, told_of(rule, keys))
 
     def finish_bundle(self) -> Iterator[Any]:
         yield from map(self.told, self._sent())
@@ -144,11 +140,11 @@ class _TellFn(ShuffleFn[Validate]):
         for block in (block for batch in given for block in held_blocks.opened(load, batch)):
             blocks.setdefault(rule_of(block), []).append(block)
         step, notes = self.step(load, texts), list[tuple[int, pa.RecordBatch]]()
+        watermark = watermark_of(self._job, self.window(load, texts), facts) if step.horizons else None
         for at, rule in enumerate(step.rules):
             mine = blocks.get(rule.model.id, [])
             with self.timed(load):
                 if mine and at in step.horizons:
-                    watermark = watermark_of(self._job, self.window(load, texts), facts)
                     notes += [(at, note) for note in self._remembered(load, step, at, number, mine, watermark)]
                 elif mine:
                     notes += [(at, note) for note in _unknown(mine)]
