@@ -205,14 +205,7 @@ def test_a_stream_that_is_killed_again_and_again_ends_as_one_that_was_not(desk: 
     killed = 0
     for number in range(6):
         sent += events(topic, dice, BEGIN + number * 40_000, 40, each=50)
-        process = stream(desk)
-        began = time.monotonic()
-        # From the import of Beam on: some die before they begin, some in the middle of a commit.
-        while time.monotonic() - began < 1.5 + dice.random() * 2.5 and process.poll() is None:
-            process.poll()
-        killed += process.poll() is None
-        process.kill()
-        process.communicate()
+        killed += killed_soon(desk, dice)
     assert killed
     oracle = WindowOracle(WindowStep.model_validate(step), 5_000)
     oracle.drain(sent)
@@ -229,6 +222,22 @@ def test_a_stream_that_is_killed_again_and_again_ends_as_one_that_was_not(desk: 
     with desk.store() as store:
         assert sum(execution.metrics.records_extracted for execution in store.executions("stream")) == len(sent)
         assert {execution.status for execution in store.executions("stream")} <= {"lost", "success"}
+
+
+def killed_soon(desk: Desk, dice: random.Random) -> bool:
+    """Start the command and kill it, at some moment from the import of Beam on: some die before they begin, some in the middle of a commit.
+
+    Returns:
+        Whether it was running then.
+    """
+    process = stream(desk)
+    began = time.monotonic()
+    while time.monotonic() - began < 1.5 + dice.random() * 2.5 and process.poll() is None:
+        process.poll()
+    running = process.poll() is None
+    process.kill()
+    process.communicate()
+    return running
 
 
 def stream(desk: Desk, *arguments: str) -> subprocess.Popen[bytes]:

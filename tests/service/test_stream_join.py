@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import random
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +14,11 @@ import fastavro
 import pytest
 
 from beam_pipelines.errors import PlanError, SpecError
-from beam_pipelines.examples.stream import broker
 from beam_pipelines.testing.api import Asked, Reply, serving
 from tests.service.conftest import Desk
-from tests.service.test_stream import BEGIN, PARTITIONS, Topic, letters, stream
+from tests.service.test_stream import BEGIN, PARTITIONS, Topic, killed_soon, letters, servers
+
+__all__ = ["servers"]  # a fixture
 
 pytestmark = pytest.mark.long
 
@@ -26,12 +26,6 @@ LATE = 2_000  # ms that an event may be late
 WITHIN = 10_000  # ms that two may be apart
 COLUMNS = {"user": "text", "cost": "bigint", "timestamp": "bigint"}
 Event = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[str]:
-    with broker() as address:
-        yield address
 
 
 @pytest.fixture
@@ -160,13 +154,7 @@ def test_a_join_that_is_killed_again_and_again_ends_as_one_that_was_not(desk: De
         begin = BEGIN + number * 20_000
         oracle.read("shown", send(shown, dice, begin, 20, "ad", each=40))
         oracle.read("clicks", send(clicks, dice, begin, 20, "cost", each=40))
-        process = stream(desk)
-        began = time.monotonic()
-        while time.monotonic() - began < 1.5 + dice.random() * 2.5 and process.poll() is None:
-            process.poll()
-        killed += process.poll() is None
-        process.kill()
-        process.communicate()
+        killed += killed_soon(desk, dice)
     assert killed
     desk.ran(until="latest")
     assert table(desk) == oracle.table("left")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,10 @@ import pytest
 
 from beam_pipelines.engine.live import kept_states
 from beam_pipelines.errors import PlanError
-from beam_pipelines.examples.stream import broker
 from tests.service.conftest import Desk
-from tests.service.test_stream import BEGIN, PARTITIONS, Topic, define, letters, results, stream, window_step
+from tests.service.test_stream import BEGIN, PARTITIONS, Topic, define, killed_soon, letters, results, servers, topic, window_step
+
+__all__ = ["servers", "topic"]  # fixtures
 
 pytestmark = pytest.mark.long
 
@@ -26,18 +25,6 @@ LATE = 5_000
 COLUMNS = {"user": "text", "value": "bigint", "timestamp": "bigint"}
 ONCE = {"id": "once", "type": "unique", "fields": ["user", "value"], "horizon": f"{HORIZON}ms"}
 Event = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[str]:
-    with broker() as address:
-        yield address
-
-
-@pytest.fixture
-def topic(servers: str, desk: Desk) -> Topic:
-    desk.connect(kafka={"bootstrap.servers": servers}, db="duckdb:///target.duckdb")
-    return Topic(servers, f"events-{random.SystemRandom().getrandbits(40)}")
 
 
 def on_prism(desk: Desk, prism: Path) -> None:
@@ -267,13 +254,7 @@ def test_a_stream_that_is_killed_again_and_again_tells_each_row_once(desk: Desk,
                 user, at = dice.randrange(6), BEGIN + (number * 20 + second) * 1000 - dice.randrange(LATE)
                 sent.append(topic.send(user % PARTITIONS, at, user=f"u{user}", value=dice.randrange(200)))
         topic.flush()
-        process = stream(desk)
-        began = time.monotonic()
-        while time.monotonic() - began < 1.5 + dice.random() * 2.5 and process.poll() is None:
-            process.poll()
-        killed += process.poll() is None
-        process.kill()
-        process.communicate()
+        killed += killed_soon(desk, dice)
     assert killed
     desk.ran(until="latest")
     oracle.drain(sent)
